@@ -1,0 +1,1 @@
+"""An entry becomes an `nn.Module` with known stages, classifier and preprocessing."""

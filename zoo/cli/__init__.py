@@ -1,0 +1,1 @@
+"""The command line: a client of the library, one file per group of verbs."""

@@ -1,0 +1,1 @@
+"""A folder or a table becomes labelled items, splits, decoded images."""

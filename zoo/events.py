@@ -1,0 +1,59 @@
+"""What a long task tells while it works: frozen values through one plain callable, `report(event)`.
+
+The command line draws them, a test appends them to a list, the library's default drops them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`done` of `total` units of one task. The last event of a task has done == total.
+
+    task: a short label that stays the same for the whole task ("fetch resnet18", "features").
+    total: None while unknown.
+    """
+
+    task: str
+    done: int
+    total: int | None
+    unit: Literal["bytes", "images", "texts", "steps", "epochs", "words"]
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something the user should know, while the work goes on. hint: what to do about it."""
+
+    message: str
+    hint: str | None = None
+    level: Literal["info", "warning"] = "info"
+
+
+@dataclass(frozen=True)
+class EpochEnd:
+    """What one epoch came to. Losses are means per item; accuracies are in 0..1; seconds of this epoch.
+
+    phase: "head" while the backbone is frozen, "tune" when deeper stages train as well.
+    """
+
+    phase: str
+    epoch: int
+    epochs: int
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+    lr: float
+    seconds: float
+    best: bool
+
+
+Event = Progress | Note | EpochEnd
+Report = Callable[[Event], None]
+
+
+def silent(event: Event) -> None:
+    """The report that tells nobody."""

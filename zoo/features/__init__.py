@@ -1,0 +1,1 @@
+"""What a frozen backbone says about each item, computed once and kept."""

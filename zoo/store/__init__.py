@@ -1,0 +1,1 @@
+"""Bytes: where they come from, how they are proven, where they are kept."""

@@ -1,0 +1,1 @@
+"""One file per URL scheme: what a URL of a registry entry stands for."""

@@ -1,0 +1,1 @@
+"""Recipe, optimizers, schedules, early stopping and the loop that one can read."""

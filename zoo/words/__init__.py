@@ -1,0 +1,1 @@
+"""Word vectors: compiled once, opened in milliseconds, explored."""
