@@ -1,0 +1,322 @@
+"""What a registry entry must mean, beyond having the right types: one rule a function, all in RULES.
+
+Every byte must be provable, no name may become a path, and the preprocessing must be one that can be done.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+from urllib.parse import SplitResult, urlsplit
+
+from zoo.catalogue.entry import ImageModel, ModelEntry, Score, Speed, WordModel
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong with an entry. path: of the field, from the entry down."""
+
+    path: tuple[str | int, ...]
+    what: str
+    hint: str | None = None
+
+
+Findings = Iterator[Finding]
+
+NAME = re.compile(r"(?:hf://)?[A-Za-z0-9_][A-Za-z0-9._+@-]*(?:/[A-Za-z0-9_][A-Za-z0-9._+@-]*)*")
+LONGEST_NAME = 128
+RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)  # by Windows
+LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+() -]{0,99}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+PREFIX = re.compile(r"[0-9a-f]{8,63}")
+MD5 = re.compile(r"[0-9a-f]{32}")
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*(?:@[A-Za-z0-9._/-]+)?")
+PACKAGE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+DATASET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+LOOPBACK = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|::1")
+UNSAFE_IN_URL = re.compile(r'[\s\\<>"`{}|^]')
+CREDENTIALS = "a URL with credentials in it"  # never printed
+
+NAMESPACES: dict[str, tuple[str, ...] | None] = {  # architecture namespace -> its names, None: the library's
+    "torchvision": None,
+    "timm": None,
+    "words": ("glove-text", "word2vec-text", "word2vec-binary", "keyedvectors"),
+}
+ARCHITECTURE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+def check_name(entry: ModelEntry) -> Findings:
+    """A name is typed, printed and stored: no path, nothing that some file system cannot hold."""
+    name = entry.name
+    if len(name) > LONGEST_NAME:
+        yield Finding((), f"the name has {len(name)} characters", f"At most {LONGEST_NAME}.")
+    elif not NAME.fullmatch(name):
+        allowed = "Letters, digits and . _ + @ - only; no path."
+        yield Finding((), f"{name!r} cannot be a model's name", allowed)
+    elif any(RESERVED.fullmatch(part) or part.endswith(".") for part in name.split("/")):
+        yield Finding((), f"{name!r} is a name that Windows cannot store", "Take another name.")
+
+
+def check_license(entry: ModelEntry) -> Findings:
+    """A licence is named, or said to be unknown."""
+    if not LICENSE.fullmatch(entry.license):
+        yield Finding(
+            ("license",), f"{entry.license!r} is no licence", "Write its SPDX name, or: license: unknown"
+        )
+
+
+def check_architecture(entry: ModelEntry) -> Findings:
+    """An architecture is NAMESPACE/NAME, and words are words."""
+    namespace, slash, name = entry.architecture.partition("/")
+    path = ("architecture",)
+    if not slash or namespace not in NAMESPACES:
+        known = ", ".join(f"{n}/…" for n in NAMESPACES)
+        yield Finding(path, f"no architecture {entry.architecture!r}", f"There are: {known}.")
+        return
+    names = NAMESPACES[namespace]
+    if names is not None and name not in names:
+        known = ", ".join(f"{namespace}/{n}" for n in names)
+        yield Finding(path, f"no architecture {entry.architecture!r}", f"There are: {known}.")
+    elif not ARCHITECTURE.fullmatch(name):
+        yield Finding(path, f"{name!r} cannot be an architecture's name")
+    elif (namespace == "words") != isinstance(entry, WordModel):
+        yield Finding(path, f"{entry.architecture} does not fit the task {entry.task}")
+
+
+def check_hashes(entry: ModelEntry) -> Findings:
+    """Hashes are lower-case hexadecimal digits, as many as their kind has."""
+    weights = entry.weights
+    for field, pattern, digits in (
+        ("sha256", SHA256, "64"),
+        ("sha256_prefix", PREFIX, "8 to 63"),
+        ("md5", MD5, "32"),
+    ):
+        value: str | None = getattr(weights, field)
+        if value is not None and not pattern.fullmatch(value):
+            shown = value if len(value) <= 70 else f"{value[:70]}…"
+            yield Finding(
+                ("weights", field), f"{shown!r} is not a hash", f"It has {digits} digits of 0-9 and a-f."
+            )
+
+
+def check_sizes(entry: ModelEntry) -> Findings:
+    """Counts count something."""
+    counts: list[tuple[tuple[str, ...], int | None]] = [
+        (("weights", "bytes"), entry.weights.bytes),
+        (("weights", "about_bytes"), entry.weights.about_bytes),
+        (("parameters",), entry.parameters),
+    ]
+    if isinstance(entry, WordModel):
+        counts += [(("input", "dimension"), entry.input.dimension), (("words",), entry.words)]
+    if isinstance(entry, ImageModel):
+        counts += [(("features",), entry.features), (("input", "size"), entry.input.size)]
+        counts += [(("input", "channels"), entry.input.channels)]
+    for path, count in counts:
+        if count is not None and count < 1:
+            yield Finding(path, f"{count} is less than 1")
+
+
+def check_urls(entry: ModelEntry) -> Findings:
+    """Every URL is one that a source understands, and the bytes behind each can be proven."""
+    weights = entry.weights
+    proofs = {field for field in ("sha256", "sha256_prefix", "md5") if getattr(weights, field) is not None}
+    if not weights.urls:
+        yield Finding(("weights", "url"), "the list is empty")
+    for number, url in enumerate(weights.urls):
+        path: tuple[str | int, ...] = ("weights", "url")
+        path += () if isinstance(weights.url, str) else (number,)
+        kind = kind_of(url)
+        if kind not in SCHEMES:
+            yield Finding(
+                path, f"no source for {url!r}", f"There are: {', '.join(SCHEMES)}, a relative path."
+            )
+            continue
+        scheme = SCHEMES[kind]
+        wrong = scheme.check(url)
+        if wrong is not None:
+            shown = "" if wrong == CREDENTIALS else f"{url!r} is "
+            yield Finding(path, f"{shown}{wrong}", f"Like this: {scheme.example}")
+        if scheme.proofs and not proofs & set(scheme.proofs):
+            needed = " or ".join(scheme.proofs)
+            yield Finding(
+                ("weights",), f"{needed} is missing", f"Bytes from {kind} must be proven. See: sha256sum FILE"
+            )
+
+
+def kind_of(url: str) -> str:
+    """The scheme of a URL; a relative path is a file.
+
+    >>> kind_of("hf://timm/resnet18.a1_in1k/model.safetensors"), kind_of("weights/net.pth")
+    ('hf', 'file')
+    """
+    found = SCHEME.match(url)
+    return "file" if found is None or len(found[1]) == 1 else found[1].lower()
+
+
+def check_https(url: str) -> str | None:
+    """What is wrong with an https URL."""
+    parts = split_url(url)
+    if parts is None or not parts.hostname or UNSAFE_IN_URL.search(url):
+        return "not a URL"
+    if parts.username is not None or parts.password is not None:
+        return CREDENTIALS
+    return None if parts.path.strip("/") else "a URL without a path"
+
+
+def check_http(url: str) -> str | None:
+    """What is wrong with an http URL: it must be of this machine, as mirrors and tests are."""
+    parts = split_url(url)
+    if parts is not None and not LOOPBACK.fullmatch(parts.hostname or ""):
+        return "plain http to another machine"
+    return check_https(url)
+
+
+def check_hf(url: str) -> str | None:
+    """What is wrong with hf://OWNER/REPO[@REVISION]/FILE."""
+    owner, _, rest = url.removeprefix("hf://").partition("/")
+    repository, slash, file = rest.partition("/")
+    if not slash or not REPOSITORY.fullmatch(f"{owner}/{repository}"):
+        return "not OWNER/REPO[@REVISION]/FILE"
+    return check_relative(file)
+
+
+def check_gensim(url: str) -> str | None:
+    """What is wrong with gensim://NAME."""
+    return None if DATASET.fullmatch(url.removeprefix("gensim://")) else "not the name of a gensim-data set"
+
+
+def check_package(url: str) -> str | None:
+    """What is wrong with package://PACKAGE/FILE."""
+    package, slash, file = url.removeprefix("package://").partition("/")
+    if not slash or not PACKAGE.fullmatch(package):
+        return "not PACKAGE/FILE"
+    return check_relative(file)
+
+
+def check_file(url: str) -> str | None:
+    """What is wrong with a file: URL (absolute, of this machine) or with a path relative to the registry."""
+    if SCHEME.match(url) and kind_of(url) == "file" and url.lower().startswith("file:"):
+        return None if url.startswith("file:///") and "\0" not in url else "not file:///PATH"
+    return check_relative(url)
+
+
+def check_relative(path: str) -> str | None:
+    """What is wrong with a path that must stay inside its folder, on every system."""
+    parts = path.split("/")
+    if not path or any(part in ("", ".", "..") for part in parts):
+        return "a path that leaves its folder"
+    if any(len(part) > 255 for part in parts):
+        return "a file name of more than 255 characters"
+    if any(RESERVED.fullmatch(part) or re.search(r'[\0-\x1f\\:*?"<>|]', part) for part in parts):
+        return "a file name that not every system can store"
+    return None
+
+
+def split_url(url: str) -> SplitResult | None:
+    """The parts of a URL, or None when it has none (an unclosed bracket, a port that is no number)."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
+
+
+class Scheme(NamedTuple):
+    """What one URL scheme must look like, and what proves its bytes. proofs: one of them; empty: the source
+    states a hash itself."""
+
+    check: Callable[[str], str | None]
+    proofs: tuple[str, ...]
+    example: str
+
+
+ANY_PROOF = ("sha256", "sha256_prefix", "md5")
+SCHEMES: dict[str, Scheme] = {
+    "https": Scheme(check_https, ANY_PROOF, "https://example.org/net.safetensors"),
+    "http": Scheme(check_http, ANY_PROOF, "http://127.0.0.1:8000/net.safetensors"),
+    "hf": Scheme(check_hf, (), "hf://timm/resnet18.a1_in1k/model.safetensors"),
+    "gensim": Scheme(check_gensim, ("sha256", "md5"), "gensim://glove-wiki-gigaword-50"),
+    "package": Scheme(check_package, ("sha256",), "package://zoo/weights/net.safetensors"),
+    "file": Scheme(check_file, ("sha256",), "weights/net.safetensors"),
+}
+
+
+def check_input(entry: ModelEntry) -> Findings:
+    """Preprocessing that can be done: as many means as channels, no crop larger than the picture."""
+    if not isinstance(entry, ImageModel):
+        return
+    asked = entry.input
+    if asked.crop == "center" and asked.resize < asked.size:
+        what = f"{asked.resize} is smaller than size, {asked.size}"
+        yield Finding(("input", "resize"), what, "A centre crop needs resize >= size; else: crop: squash")
+    for field in ("mean", "std"):
+        values: tuple[float, ...] = getattr(asked, field)
+        if len(values) != asked.channels:
+            yield Finding(("input", field), f"{len(values)} values for {asked.channels} channels")
+        elif not all(map(math.isfinite, values)):
+            yield Finding(("input", field), "not all values are finite")
+        elif field == "std" and min(values, default=1) <= 0:
+            yield Finding(("input", field), f"{min(values)} is not above 0", "Values are divided by it.")
+
+
+def check_classes(entry: ModelEntry) -> Findings:
+    """A classifier says what it tells apart; a feature extractor has nothing to say there."""
+    if not isinstance(entry, ImageModel):
+        return
+    classes = entry.classes
+    if entry.task == "image-classification" and classes is None:
+        hint = "A label set (imagenet-1k), a list of labels, or how many there are."
+        yield Finding(("classes",), "is missing", hint)
+    elif entry.task == "image-features" and classes is not None:
+        yield Finding(("classes",), "an image-features model has none")
+    elif isinstance(classes, int) and classes < 1:
+        yield Finding(("classes",), f"{classes} is less than 1")
+    elif isinstance(classes, str) and not classes:
+        yield Finding(("classes",), "is empty")
+    elif isinstance(classes, tuple) and (not classes or len(set(classes)) < len(classes)):
+        yield Finding(("classes",), "a label is given twice" if classes else "is empty")
+
+
+def check_results(entry: ModelEntry) -> Findings:
+    """Percentages are percentages, and speeds are above 0."""
+    if not isinstance(entry, ImageModel):
+        return
+    for name, score in entry.metrics.items():
+        yield from check_score(("metrics", name), score)
+    if entry.speed is not None:
+        yield from check_speed(("speed",), entry.speed)
+
+
+def check_score(path: tuple[str, ...], score: Score) -> Findings:
+    """Percent, at some size."""
+    for field in ("top1", "top5"):
+        value: float | None = getattr(score, field)
+        if value is not None and not 0 <= value <= 100:
+            yield Finding((*path, field), f"{value} is not a percentage")
+
+
+def check_speed(path: tuple[str, ...], speed: Speed) -> Findings:
+    """Images per second."""
+    if not speed.images_per_second > 0:
+        yield Finding((*path, "images_per_second"), f"{speed.images_per_second} is not above 0")
+
+
+RULES: tuple[Callable[[ModelEntry], Findings], ...] = (
+    check_name,
+    check_license,
+    check_architecture,
+    check_hashes,
+    check_sizes,
+    check_urls,
+    check_input,
+    check_classes,
+    check_results,
+)
+
+
+def find_faults(entry: ModelEntry) -> list[Finding]:
+    """Everything that is wrong with what an entry says."""
+    return [finding for rule in RULES for finding in rule(entry)]
