@@ -61,15 +61,25 @@ class UsageError(ZooError):
 class UnknownName(UsageError):
     """A name that is in no table. Lists up to three close ones, else all when they are few.
 
+    close: the names that may have been meant, where whoever raises knows better than the spelling does.
+
     >>> print(UnknownName("optimizer", "adan", ["adam", "adamw", "sgd"]))
     no optimizer 'adan'
     Did you mean adam or adamw?
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], *, see: str | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        known: Iterable[str] = (),
+        *,
+        close: Sequence[str] | None = None,
+        see: str | None = None,
+    ) -> None:
         self.name = name
         names = list(known)
-        self.close = close_names(name, names)
+        self.close = close_names(name, names) if close is None else list(close)
         if self.close:
             hint = f"Did you mean {join_names(self.close)}?"
         elif 0 < len(names) <= 12:
@@ -84,8 +94,8 @@ class UnknownName(UsageError):
 class UnknownModel(UnknownName):
     """No model of that name in any registry, and no pretrained tag of timm or torchvision."""
 
-    def __init__(self, name: str, known: Iterable[str]) -> None:
-        super().__init__("model", name, known, see="zoo list")
+    def __init__(self, name: str, known: Iterable[str] = (), *, close: Sequence[str] | None = None) -> None:
+        super().__init__("model", name, known, close=close, see="zoo list")
 
 
 class InvalidRegistry(UsageError):
