@@ -185,7 +185,11 @@ class DatasetError(ZooError):
 
 
 class UnreadableFile(DatasetError):
-    """One file that cannot be read as what it claims to be."""
+    """One file that cannot be read as what it claims to be. reason: what is wrong, without the name."""
+
+    def __init__(self, message: str, *, hint: str | None = None, reason: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.reason = message if reason is None else reason
 
 
 class TrainingStopped(ZooError):
