@@ -1,0 +1,151 @@
+"""Labelled images: which files, which classes, which split, and what the user should know about them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from zoo.data.names import safe_text
+from zoo.events import Note
+
+Part = Literal["train", "val", "test"]
+PARTS: tuple[Part, ...] = get_args(Part)
+Origin = Literal["folders", "table", "made"]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image file and its class, as an index into the dataset's classes."""
+
+    path: Path
+    label: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which file was used for what: written into the run, so that it can be checked and repeated.
+
+    origin: `folders` or `table` where the user made the split; `made` where zoo drew the validation part,
+    with `seed` and `val_fraction` (None otherwise). train, val, test: names relative to the root, sorted.
+    """
+
+    origin: Origin
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...] = ()
+    seed: int | None = None
+    val_fraction: float | None = None
+
+    @cached_property
+    def hash(self) -> str:
+        """sha256 over the names of each part: equal for equal splits, wherever the folder lies."""
+        return _sha256([part, *getattr(self, part)] for part in PARTS)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every name in any part."""
+        return frozenset((*self.train, *self.val, *self.test))
+
+    def facts(self) -> dict[str, Any]:
+        """The split as plain JSON values."""
+        drawn = {"seed": self.seed, "val_fraction": self.val_fraction} if self.origin == "made" else {}
+        return {"origin": self.origin, **drawn, "hash": self.hash} | {
+            part: list(getattr(self, part)) for part in PARTS
+        }
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> Split:
+        """The split that `facts` was made of."""
+        parts = {part: tuple(facts.get(part, ())) for part in PARTS}
+        return cls(facts["origin"], **parts, seed=facts.get("seed"), val_fraction=facts.get("val_fraction"))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Everything a run needs to know about its images; no file was opened for it yet.
+
+    classes: in natural order (1, 2, 10), from the training part alone. notes: what the scan passed over.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    train: tuple[Item, ...]
+    val: tuple[Item, ...]
+    test: tuple[Item, ...]
+    notes: tuple[Note, ...]
+    split: Split
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """Train, validation and test items, in this order."""
+        return self.train + self.val + self.test
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over classes, relative names, labels and parts: another dataset has another one."""
+        parts = (
+            [part, *(f"{item.label}\0{relative_name(item.path, self.root)}" for item in getattr(self, part))]
+            for part in PARTS
+        )
+        return _sha256([list(self.classes), *parts])
+
+    def counts(self, part: Part) -> tuple[int, ...]:
+        """Images per class in one part."""
+        found = Counter(item.label for item in getattr(self, part))
+        return tuple(found[label] for label in range(len(self.classes)))
+
+    def without(self, paths: Collection[Path]) -> Dataset:
+        """The dataset without some of its files."""
+        parts = {part: tuple(i for i in getattr(self, part) if i.path not in paths) for part in PARTS}
+        return self.with_parts(**parts)
+
+    def with_parts(self, *, train: Sequence[Item], val: Sequence[Item], test: Sequence[Item] = ()) -> Dataset:
+        """The dataset with its items parted in another way; the split says so too."""
+        parts = {"train": tuple(train), "val": tuple(val), "test": tuple(test)}
+        names = {part: part_names(items, self.root) for part, items in parts.items()}
+        return replace(self, **parts, split=replace(self.split, **names))  # type: ignore[arg-type]
+
+    def with_notes(self, *notes: Note) -> Dataset:
+        """The dataset with more to say."""
+        return replace(self, notes=(*self.notes, *notes))
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """Labelled images to measure a model on. part: which part of a split folder they are; None for all."""
+
+    root: Path
+    classes: tuple[str, ...]
+    items: tuple[Item, ...]
+    part: Part | None
+    notes: tuple[Note, ...]
+
+
+def part_names(items: Iterable[Item], root: Path) -> tuple[str, ...]:
+    """The items' names relative to the root, sorted."""
+    return tuple(sorted(relative_name(item.path, root) for item in items))
+
+
+def relative_name(path: Path, root: Path) -> str:
+    """The path below the root with forward slashes, as text that JSON takes; the whole path if not below."""
+    # Strings: Path.relative_to costs 5 us a call, half a second for 100,000 files.
+    text, base = os.fspath(path), os.path.join(root, "")  # noqa: PTH118
+    name = text[len(base) :] if text.startswith(base) else text
+    return safe_text(name.replace(os.sep, "/"))
+
+
+def _sha256(lists: Iterable[Sequence[str]]) -> str:
+    """sha256 of lists of strings; no two different inputs are the same bytes."""
+    digest = hashlib.sha256()
+    for strings in lists:
+        for text in strings:
+            data = safe_text(text).encode()
+            digest.update(b"%d:%b" % (len(data), data))
+        digest.update(b";")
+    return digest.hexdigest()

@@ -1,0 +1,277 @@
+"""A folder or a table becomes a Dataset, before torch is imported and without opening an image.
+
+photos/train/CLASS/…  photos/val/CLASS/…  [photos/test/CLASS/…]     the split is yours
+photos/train/CLASS/…  photos/test/CLASS/…                           val is drawn from train, test stays
+photos/CLASS/…                                                      val is drawn, stratified, seeded
+photos.csv with path, label [, split]                               paths relative to the table
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from zoo.data.dataset import (
+    PARTS,
+    Dataset,
+    EvaluationSet,
+    Item,
+    Origin,
+    Part,
+    Split,
+    part_names,
+    relative_name,
+)
+from zoo.data.folder import (
+    LAYOUTS,
+    ClassFiles,
+    Found,
+    Tally,
+    class_name,
+    enter,
+    enter_with_parents,
+    find_in_folder,
+    is_image_name,
+    is_junk,
+    visible_entries,
+)
+from zoo.data.names import natural_key, one_line, twin_key
+from zoo.data.splits import split_off
+from zoo.data.table import READERS, find_in_table
+from zoo.errors import DatasetError, StorageError, UsageError, close_names, join_names
+from zoo.events import Note
+
+ARCHIVE_SUFFIXES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"})
+
+
+def scan_dataset(
+    path: Path,
+    *,
+    seed: int = 0,
+    val_fraction: float = 0.2,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    classes: Sequence[str] | None = None,
+) -> Dataset:
+    """Every image below a folder, or in a table, with its class and its part.
+
+    Classes are those of the training part in natural order (1, 2, 10), or `classes` in that order; other
+    parts are matched by name. Where there is no validation part, `val_fraction` of every class is drawn for
+    it. Raises DatasetError with what was found and what is expected.
+    """
+    if not 0 < val_fraction < 1:
+        raise UsageError(f"val_fraction must lie between 0 and 1, not {val_fraction}")
+    path = Path(path)
+    found = find_images(path, path_column=path_column, label_column=label_column)
+    source = "train" if "train" in found.parts else None
+    if source not in found.parts:
+        names = " and ".join(part for part in PARTS if part in found.parts)
+        raise DatasetError(f"{one_line(path)} has {names} but no train", hint=LAYOUTS)
+    order = class_order(found.parts[source], classes, path)
+    items: dict[Part, list[Item]] = {"train": label_files(found.parts[source], order, path)}
+    _check_training_classes(path, found, found.parts[source], order)
+    notes = list(found.notes)
+    for part in ("val", "test"):
+        if part in found.parts:
+            items[part] = label_files(found.parts[part], order, path, part=part)
+            notes.extend(_missing_classes(found.parts[part], order, part))
+    made = "val" not in items
+    if made:
+        _check_enough_to_split(path, items["train"], order)
+        items["train"], items["val"] = split_off(
+            items["train"], root=found.root, fraction=val_fraction, seed=seed
+        )
+        drawn = f"{val_fraction:.0%} of every class, seed {seed}"
+        notes.append(Note(f"{len(items['val']):,} images ({drawn}) kept for validation"))
+    elif not items["val"]:
+        raise DatasetError(
+            f"the validation part of {one_line(path)} has no images",
+            hint="Put some in, or remove it: then a part of train is kept for validation.",
+        )
+    origin: Origin = "made" if made else "folders" if path.is_dir() else "table"
+    empty = Split(origin, (), (), seed=seed if made else None, val_fraction=val_fraction if made else None)
+    blank = Dataset(found.root, order, (), (), (), tuple(notes), empty)
+    return blank.with_parts(train=items["train"], val=items["val"], test=items.get("test", ()))
+
+
+def scan_evaluation(
+    path: Path,
+    classes: Sequence[str],
+    *,
+    split: Split | None = None,
+    path_column: str | None = None,
+    label_column: str | None = None,
+) -> EvaluationSet:
+    """Labelled images to measure a model with `classes` on, matched by name.
+
+    Of split data the test part is taken, else val, else all. Class folders and tables without a split are
+    taken whole, except for what `split` (of the run) names as trained on, if they are the very data that it
+    was drawn from. Raises DatasetError for a class that the model does not know.
+    """
+    path = Path(path)
+    found = find_images(path, path_column=path_column, label_column=label_column)
+    part: Part | None = next((p for p in ("test", "val") if p in found.parts), None)
+    chosen = found.parts[part] if part else next(iter(found.parts.values()))
+    order = tuple(map(class_name, classes))
+    items = label_files(chosen, order, path, part=part)
+    notes = [*found.notes, *_missing_classes(chosen, order, part or "data")]
+    if part:
+        notes.append(Note(f"measured on the {part} part"))
+    elif split is not None and split.names <= set(part_names(items, found.root)):
+        seen = frozenset(split.train)
+        items = [item for item in items if relative_name(item.path, found.root) not in seen]
+        notes.append(Note(f"{len(seen):,} images that the run was trained on are left out"))
+    if not items:
+        raise DatasetError(f"no images to measure on in {one_line(path)}", hint=LAYOUTS)
+    return EvaluationSet(found.root, tuple(classes), tuple(items), part, tuple(notes))
+
+
+def list_images(paths: Sequence[Path]) -> list[Path]:
+    """Image files in the order given; a folder stands for every image in and below it, in natural order.
+
+    A file that is named is taken whatever its ending. Raises DatasetError for a path that is not there, with
+    close names, and for a folder without images.
+    """
+    images: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            below = list(_images_below(path))
+            if not below:
+                raise DatasetError(f"no image in {one_line(path)}")
+            images.extend(below)
+        elif path.exists():
+            images.append(path)
+        else:
+            raise _not_there(path)
+    return images
+
+
+def find_images(path: Path, *, path_column: str | None = None, label_column: str | None = None) -> Found:
+    """What a folder or a table holds, by part and class, before any decision."""
+    try:
+        if path.is_dir():
+            return find_in_folder(path)
+        if path.is_file() and path.suffix.lower() in READERS:
+            return find_in_table(path, path_column=path_column, label_column=label_column)
+    except PermissionError as error:
+        name = one_line(error.filename or path)
+        raise StorageError(
+            f"no permission to read {name}", hint="Give yourself the right to read it: chmod -R u+rX."
+        ) from error
+    if not os.path.lexists(path):
+        raise _not_there(path)
+    unpack = "Unpack it, and give the folder. " if path.suffix.lower() in ARCHIVE_SUFFIXES else ""
+    kind = "an image" if is_image_name(path.name) else "a file"
+    raise DatasetError(
+        f"{one_line(path)} is {kind}, not a folder of images or a table of them",
+        hint=unpack + LAYOUTS,
+    )
+
+
+def class_order(files: ClassFiles, classes: Sequence[str] | None, path: Path) -> tuple[str, ...]:
+    """The classes in natural order, or as given; raises DatasetError where a given one is not there."""
+    if classes is None:
+        return tuple(sorted(files, key=natural_key))
+    order = tuple(map(class_name, classes))
+    if absent := [name for name in order if name not in files]:
+        raise DatasetError(
+            f"{one_line(path)} has no class {_quote(absent)}; it has {_quote(sorted(files, key=natural_key))}"
+        )
+    return order
+
+
+def label_files(
+    files: ClassFiles, classes: Sequence[str], path: Path, *, part: str | None = None
+) -> list[Item]:
+    """Items with the index of their class in `classes`, matched by name, in the order of the classes.
+
+    Raises DatasetError for images of a class that is not among them.
+    """
+    labels = {name: label for label, name in enumerate(classes)}
+    for name in files:
+        if name not in labels and files[name]:
+            close = [c for c in classes if twin_key(c) == twin_key(name)] or close_names(name, classes)
+            where = f"the {part} part of {one_line(path)}" if part else one_line(path)
+            raise DatasetError(
+                f"{where} has a class {name!r} that training did not have",
+                hint=f"Did you mean {join_names(close)}? Names must be equal, capitals too."
+                if close
+                else f"There are: {_quote(classes)}.",
+            )
+    return [Item(Path(file), labels[name]) for name in classes for file in files.get(name, ())]
+
+
+def _check_training_classes(path: Path, found: Found, files: ClassFiles, classes: Sequence[str]) -> None:
+    """Raise DatasetError for one class alone, and for classes without an image."""
+    if empty := [name for name in classes if not files[name]]:
+        inside = found.empty.get(empty[0], "nothing")
+        raise DatasetError(
+            f"no image to train on in {'class' if len(empty) == 1 else 'the classes'} {_quote(empty)}: "
+            f"{one_line(empty[0])} holds {inside}",
+            hint="Put images in, or remove the folder.",
+        )
+    if len(classes) == 1:
+        inner = found.root / classes[0]
+        deeper = path.is_dir() and None in found.parts and inner.is_dir() and any(
+            e.is_dir() and not is_junk(e.name) for e in os.scandir(inner)
+        )  # fmt: skip
+        raise DatasetError(
+            f"{one_line(path)} has one class only, {one_line(classes[0])}: there is nothing to tell apart",
+            hint=f"Did you mean {one_line(inner)}?" if deeper else LAYOUTS,
+        )
+
+
+def _check_enough_to_split(path: Path, items: Sequence[Item], classes: Sequence[str]) -> None:
+    """Raise DatasetError for classes of which nothing can be kept for validation."""
+    counts = [0] * len(classes)
+    for item in items:
+        counts[item.label] += 1
+    if single := [name for name, count in zip(classes, counts, strict=True) if count < 2]:
+        raise DatasetError(
+            f"{_quote(single)} of {one_line(path)} {'has' if len(single) == 1 else 'have'} one image only: "
+            "at least two are needed, one to train on and one to check with",
+            hint="Add images, or make a val folder yourself.",
+        )
+
+
+def _missing_classes(files: ClassFiles, classes: Sequence[str], part: str) -> Iterator[Note]:
+    """A note on classes without an image in this part; their labels keep their numbers."""
+    if missing := [name for name in classes if not files.get(name)]:
+        yield Note(
+            f"no image of {_quote(missing)} in {part}: nothing will be known about "
+            f"{'it' if len(missing) == 1 else 'them'}",
+            level="warning",
+        )
+
+
+def _images_below(folder: Path) -> Iterator[Path]:
+    """Every visible image in and below a folder, naturally sorted: files, then folders, each entered once."""
+    tally = Tally()
+    enter_with_parents(folder, tally)
+    pending = [folder]
+    while pending:
+        entries = sorted(visible_entries(pending.pop(), tally), key=lambda entry: natural_key(entry.name))
+        yield from (Path(e.path) for e in entries if not e.is_dir() and is_image_name(e.name))
+        pending.extend(Path(e.path) for e in reversed(entries) if e.is_dir() and enter(e.path, tally))
+
+
+def _not_there(path: Path) -> DatasetError:
+    """The error for a path that does not exist, with the close names beside it."""
+    try:
+        beside = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return DatasetError(
+            f"no file or folder {one_line(path)}", hint=f"{one_line(path.parent)} is not there either."
+        )
+    close = [one_line(path.parent / name) for name in close_names(path.name, beside)]
+    kind = "link to nowhere:" if path.is_symlink() else "no file or folder"
+    return DatasetError(
+        f"{kind} {one_line(path)}", hint=f"Did you mean {join_names(close)}?" if close else None
+    )
+
+
+def _quote(names: Sequence[str], most: int = 8) -> str:
+    """Names for a message, at most so many of them."""
+    shown = ", ".join(map(one_line, names[:most]))
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

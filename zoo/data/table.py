@@ -1,0 +1,281 @@
+"""A table of image paths and labels: CSV or TSV as spreadsheets, annotators and competitions write it.
+
+Every cell is read as text: a label 01 stays 01. Paths are relative to the table.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.data.dataset import Part
+from zoo.data.folder import IMAGE_SUFFIXES, SPLIT_NAMES, ClassFiles, Found, class_name, is_image_name, is_junk
+from zoo.data.names import one_line
+from zoo.errors import DatasetError, UnknownName
+from zoo.events import Note
+
+if TYPE_CHECKING:
+    import polars
+
+PATH_COLUMNS = (
+    *("path", "image", "image_path", "img_path", "img", "file", "filename", "file_name", "filepath"),
+    *("file_path", "image_name", "image_file", "image_id", "id", "name"),
+)
+LABEL_COLUMNS = (
+    *("label", "class", "category", "target", "labels", "classes", "class_name", "label_name"),
+    *("species", "breed", "y"),
+)
+SPLIT_COLUMNS = ("split", "subset", "partition", "set")
+"""Names that columns usually have, the surest first; capitals do not matter."""
+
+DELIMITERS = ",;\t|"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image as the table names it."""
+
+    name: str
+    label: str
+    part: Part | None
+
+    def __str__(self) -> str:
+        return one_line(self.label) if self.part is None else f"{one_line(self.label)} in {self.part}"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column is what."""
+
+    path: str
+    label: str
+    split: str | None
+
+
+def find_in_table(table: Path, *, path_column: str | None = None, label_column: str | None = None) -> Found:
+    """Every labelled image that a table names, by part and class.
+
+    Raises DatasetError where the table cannot be read, the columns cannot be told, an image has two labels,
+    or not one of the files exists; UnknownName for a column that is not there.
+    """
+    frame, notes = _read(table)
+    columns = choose_columns(frame, table, path_column, label_column)
+    rows = [
+        Row(str(name or "").strip(), class_name(str(label or "")), part)
+        for name, label, part in zip(
+            frame[columns.path], frame[columns.label], _parts(frame, columns.split, table), strict=True
+        )
+    ]
+    whole = [row for row in rows if row.name and row.label]
+    if not whole:
+        raise DatasetError(f"{one_line(table)} has no row with a path and a label")
+    if len(whole) < len(rows):
+        lacking = f"{len(rows) - len(whole):,} rows of {one_line(table)} lack a path or a label: passed over"
+        notes.append(Note(lacking, level="warning"))
+    locate, located = _locator(table, [row.name for row in whole])
+    parts, seen = _file_rows(whole, locate, table)
+    return Found(table.parent, parts, (*notes, *located, *seen))
+
+
+def _file_rows(
+    rows: Sequence[Row], locate: Callable[[str], Path], table: Path
+) -> tuple[dict[Part | None, ClassFiles], list[Note]]:
+    """The rows by part and class, each file once, with notes on repeated and absent files."""
+    parts: dict[Part | None, ClassFiles] = {}
+    told: dict[tuple[int, int] | Path, Row] = {}
+    absent: list[str] = []
+    repeated = 0
+    for row in rows:
+        path = locate(row.name)
+        try:
+            found = path.stat()
+            identity: tuple[int, int] | Path = (found.st_dev, found.st_ino)
+        except (OSError, ValueError):  # ValueError: a name with a NUL in it
+            identity = path
+        if identity in told:
+            first = told[identity]
+            if (first.label, first.part) != (row.label, row.part):
+                raise DatasetError(
+                    f"{one_line(table)} lists {one_line(row.name)} twice: as {first} and as {row}",
+                    hint="An image has one label and is in one split: remove one of the rows.",
+                )
+            repeated += 1
+            continue
+        told[identity] = row
+        if identity is path:
+            absent.append(row.name)
+        parts.setdefault(row.part, {}).setdefault(row.label, []).append(str(path))
+    if len(absent) == len(told):
+        raise DatasetError(
+            f"none of the {len(told):,} files in {one_line(table)} exists, the first: {one_line(absent[0])}",
+            hint=f"Paths are relative to the table; {one_line(locate(absent[0]))} is not there.",
+        )
+    notes = []
+    if absent:
+        missing = f"{len(absent):,} of the {len(told):,} files in {one_line(table)} do not exist"
+        notes.append(Note(f"{missing}, the first: {one_line(absent[0])}", level="warning"))
+    if repeated:
+        notes.append(Note(f"{repeated:,} rows of {one_line(table)} repeat another: used once"))
+    for classes in parts.values():
+        for files in classes.values():
+            files.sort()
+    return parts, notes
+
+
+def choose_columns(
+    frame: polars.DataFrame, table: Path, path_column: str | None, label_column: str | None
+) -> Columns:
+    """The columns by the names given, else by usual names, else by what is in them.
+
+    Raises UnknownName for a given name that is not there, DatasetError where a column cannot be told.
+    """
+    for given in (path_column, label_column):
+        if given is not None and given not in frame.columns:
+            raise UnknownName("column", given, frame.columns)
+    path = path_column or _usual(frame.columns, PATH_COLUMNS) or _column_of_images(frame)
+    others = [name for name in frame.columns if name != path]
+    split = _usual([name for name in others if name != label_column], SPLIT_COLUMNS)
+    rest = [name for name in others if name != split]
+    label = label_column or _usual(rest, LABEL_COLUMNS) or (rest[0] if path and len(rest) == 1 else None)
+    if path is None or label is None:
+        wanted = "path" if path is None else "label"
+        raise DatasetError(
+            f"cannot tell which column of {one_line(table)} is the {wanted}: "
+            f"it has {', '.join(one_line(c) for c in frame.columns)}",
+            hint=f"Say it: --{wanted}-column NAME.",
+        )
+    return Columns(path, label, split)
+
+
+def _usual(columns: Sequence[str], names: Sequence[str]) -> str | None:
+    """The column with the first of the usual names, whatever its capitals."""
+    lowered = {column.strip().lower(): column for column in reversed(columns)}
+    return next((lowered[name] for name in names if name in lowered), None)
+
+
+def _column_of_images(frame: polars.DataFrame) -> str | None:
+    """The first column in which more than half of the first rows end like an image."""
+    top = frame.head(100)
+    for column in map(str, top.columns):
+        if sum(is_image_name(str(cell or "")) for cell in top[column]) * 2 > top.height:
+            return column
+    return None
+
+
+def _parts(frame: polars.DataFrame, column: str | None, table: Path) -> Iterator[Part | None]:
+    """The part of every row; None throughout without a split column."""
+    if column is None:
+        yield from [None] * frame.height
+        return
+    for cell in frame[column]:
+        name = str(cell or "").strip()
+        if name.lower() not in SPLIT_NAMES:
+            raise DatasetError(
+                f"{one_line(table)}: {one_line(name)!r} in the column {one_line(column)} is no split",
+                hint="A split is train, val or test.",
+            )
+        yield SPLIT_NAMES[name.lower()]
+
+
+def _locator(table: Path, names: Sequence[str]) -> tuple[Callable[[str], Path], list[Note]]:
+    """A function from the name in a row to a path, and a note where it had to be clever.
+
+    Tables of competitions leave out the folder, the ending, or both; Windows writes backslashes. The way that
+    finds most of the first names is taken for all.
+    """
+    sample = names[:20]
+    slash = "\\" if any("\\" in name for name in sample) else "/"
+
+    def place(name: str, folder: str = "", ending: str = "") -> Path:
+        return table.parent / folder / (name.replace(slash, "/") + ending)
+
+    def hits(way: tuple[str, str]) -> int:
+        return sum(place(name, *way).is_file() for name in sample)
+
+    if hits(("", "")) == len(sample):
+        return place, []
+    beside = sorted(e.name for e in table.parent.iterdir() if e.is_dir() and not is_junk(e.name))[:20]
+    endings = [""] if any(map(is_image_name, sample)) else ["", *sorted(IMAGE_SUFFIXES)]
+    folder, ending = max(((f, e) for e in endings for f in ("", *beside)), key=hits)
+    clever = [f"in {one_line(folder)}/"] * bool(folder) + [f"with the ending {ending}"] * bool(ending)
+    notes = [Note(f"the files of {one_line(table)} were found {' and '.join(clever)}")] if clever else []
+    return lambda name: place(name, folder, ending), notes
+
+
+def _read(table: Path) -> tuple[polars.DataFrame, list[Note]]:
+    """The table with every cell as text."""
+    import polars as pl
+
+    try:
+        frame, notes = READERS[table.suffix.lower()](table)
+        frame = frame.with_columns(pl.all().cast(pl.String))
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise DatasetError(f"cannot read {one_line(table)}: {reason}") from error
+    if frame.height == 0:
+        raise DatasetError(
+            f"{one_line(table)} has no rows",
+            hint="Expected a header with path and label, then a row per image.",
+        )
+    return frame, notes
+
+
+def _read_csv(table: Path) -> tuple[polars.DataFrame, list[Note]]:
+    """A CSV or TSV with any usual delimiter, encoding and quoting, with or without a header."""
+    import polars as pl
+
+    text, notes = _decode(table)
+    lines = text.split("\n", 1)
+    if not text.strip():
+        raise DatasetError(f"{one_line(table)} is empty")
+    delimiter = max(DELIMITERS, key=lines[0].count)
+    header = next(csv.reader([lines[0].rstrip("\r")], delimiter=delimiter))
+    has_header = not any(is_image_name(cell) for cell in header)
+    if not has_header:
+        notes.append(Note(f"{one_line(table)} has no header: its first line is taken for an image"))
+    frame = pl.read_csv(
+        BytesIO(text.encode("utf-8", "surrogatepass")),
+        separator=delimiter,
+        has_header=has_header,
+        infer_schema=False,
+        encoding="utf8-lossy",
+    )
+    return frame, notes
+
+
+def _decode(table: Path) -> tuple[str, list[Note]]:
+    """The text of a file by its byte order mark, else as UTF-8, else as Windows-1252 with a note."""
+    data = table.read_bytes()
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", "replace"), []
+    try:
+        return data.decode("utf-8-sig"), []
+    except UnicodeDecodeError:
+        note = Note(f"{one_line(table)} is not UTF-8: read as Windows-1252", level="warning")
+        return data.decode("cp1252", "replace"), [note]
+
+
+def _read_parquet(table: Path) -> tuple[polars.DataFrame, list[Note]]:
+    import polars as pl
+
+    return pl.read_parquet(table), []
+
+
+def _read_jsonl(table: Path) -> tuple[polars.DataFrame, list[Note]]:
+    import polars as pl
+
+    return pl.read_ndjson(table), []
+
+
+READERS: dict[str, Callable[[Path], tuple[polars.DataFrame, list[Note]]]] = {
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".txt": _read_csv,
+    ".jsonl": _read_jsonl,
+    ".ndjson": _read_jsonl,
+    ".parquet": _read_parquet,
+}
