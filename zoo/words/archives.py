@@ -1,0 +1,135 @@
+"""The plain bytes of a vector file, whatever it is packed in: streamed, never unpacked to the disk."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+from zoo.errors import IntegrityError, UsageError
+
+GZIP_MAGIC = b"\x1f\x8b"
+ZIP_MAGIC = b"PK\x03\x04"
+# Numbers as text pack 2.5 to 4 times. deflate can reach 1032: that is a bomb, not a vocabulary.
+MOST_RATIO = 100
+FREE_BYTES = 16 << 20  # a small file may pack better
+VECTOR_SUFFIXES = (".txt", ".vec", ".bin", "")
+
+
+class PackedSource:
+    """A readable stream of plain bytes that knows how far it is in the file on disk.
+
+    name: of the file, or of the member of an archive. packed: bytes of the file on disk.
+    """
+
+    def __init__(self, path: Path, name: str, plain: IO[bytes], raw: IO[bytes], packed: int) -> None:
+        self.path = path
+        self.name = name
+        self.packed = packed
+        self._plain = plain
+        self._raw = raw
+        self._given = 0
+        self._compressed = plain is not raw
+
+    @property
+    def done(self) -> int:
+        """Bytes of the file on disk that were used up so far."""
+        return self._raw.tell()
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` plain bytes; fewer only at the end.
+
+        Raises IntegrityError where a packed file is cut, damaged, or unpacks to far more than it can hold.
+        """
+        parts = []
+        wanted = size
+        try:
+            while wanted > 0 and (part := self._plain.read(wanted)):
+                parts.append(part)
+                wanted -= len(part)
+        except EOFError as error:
+            raise IntegrityError(
+                f"{self.path.name} ends in the middle of its compressed data", hint="Fetch it again."
+            ) from error
+        except (zlib.error, OSError, zipfile.BadZipFile) as error:
+            if not self._compressed:
+                raise
+            raise IntegrityError(
+                f"{self.path.name}: damaged compressed data: {error}", hint="Fetch it again."
+            ) from error
+        self._given += size - wanted
+        if self._compressed and self._given > FREE_BYTES + MOST_RATIO * self.packed:
+            raise IntegrityError(
+                f"{self.path.name}: {self.packed:,} bytes unpack to more than {self._given:,}: "
+                "stopped, this is a decompression bomb"
+            )
+        return b"".join(parts) if len(parts) != 1 else parts[0]
+
+
+@contextmanager
+def open_source(path: Path, member: str | None = None) -> Iterator[PackedSource]:
+    """The plain bytes of a file that may be a .gz or a .zip (told by its first bytes).
+
+    member: which file of a .zip; needed only where it holds several.
+
+    Raises UsageError where a .zip holds several vector files and `member` names none of them.
+    """
+    size = path.stat().st_size
+    with path.open("rb", buffering=0) as raw:
+        magic = raw.read(4)
+        raw.seek(0)
+        if magic.startswith(GZIP_MAGIC):
+            name = path.name.removesuffix(".gz")
+            with gzip.GzipFile(fileobj=io.BufferedReader(raw, 1 << 18), mode="rb") as plain:
+                yield PackedSource(path, name, cast(IO[bytes], plain), raw, size)
+        elif magic == ZIP_MAGIC:
+            try:
+                archive = zipfile.ZipFile(raw)
+            except zipfile.BadZipFile as error:
+                raise IntegrityError(
+                    f"{path.name}: damaged archive: {error}", hint="Fetch it again."
+                ) from error
+            with archive:
+                chosen = choose_member(archive.infolist(), path, member)
+                if chosen.flag_bits & 1:
+                    raise UsageError(f"{path.name}: {chosen.filename} is encrypted")
+                try:
+                    opened = archive.open(chosen)
+                except (zipfile.BadZipFile, NotImplementedError) as error:
+                    raise IntegrityError(f"{path.name}: damaged archive: {error}") from error
+                with opened as plain_member:
+                    yield PackedSource(path, Path(chosen.filename).name, plain_member, raw, size)
+        else:
+            yield PackedSource(path, path.name, raw, raw, size)
+
+
+def choose_member(members: list[zipfile.ZipInfo], path: Path, wanted: str | None) -> zipfile.ZipInfo:
+    """The member that holds the vectors: the wanted one, or the only one there is.
+
+    Its name is compared, never used as a path.
+    """
+    files = [
+        m
+        for m in members
+        if not m.is_dir()
+        and not m.filename.startswith("__MACOSX/")
+        and not Path(m.filename).name.startswith(".")
+    ]
+    if wanted is not None:
+        files = [m for m in files if wanted in (m.filename, Path(m.filename).name)]
+    else:
+        files = [m for m in files if Path(m.filename).suffix.lower() in VECTOR_SUFFIXES] or files
+    if len(files) == 1:
+        return files[0]
+    names = [m.filename for m in members if not m.is_dir()]
+    listed = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+    if wanted is not None:
+        raise UsageError(f"{path.name} holds no {wanted!r}", hint=f"It holds: {listed}")
+    if not files:
+        raise IntegrityError(f"{path.name} is an archive without a file in it")
+    raise UsageError(f"{path.name} holds several files", hint=f"Say which one: {listed}")

@@ -1,0 +1,141 @@
+"""The compiled file: one safetensors file that is opened as a memory map, with numpy alone.
+
+    8 bytes        length of the header
+    header         JSON, padded with spaces so that the vectors begin at byte HEADER_BYTES
+    vectors        (words, dimension)  float32 or float16, rows as in the source
+    padding        0 to 63 bytes, so that all that follows is aligned
+    prefixes       (words,)      uint64   first eight bytes of each word, sorted
+    offsets        (words + 1,)  uint64   where each row's word begins in `text`
+    norms          (words,)      float32  length of each vector as stored
+    order          (words,)      int32    the row of each word in sorted order
+    text           (bytes,)      uint8    every word in UTF-8, in the order of the rows
+
+`__metadata__` says what the file was compiled from and what was found wrong with it, and holds a CRC-32 over
+all that follows the header. Any safetensors reader opens the file (https://github.com/huggingface/safetensors);
+we don't use one because its import and its copies cost more than the whole lookup.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.errors import IntegrityError
+
+HEADER_BYTES = 32768
+ALIGNMENT = 64
+VERSION = "1"
+FORMAT = "transfer-zoo words"
+DTYPES: dict[str, str] = {"F32": "<f4", "F16": "<f2", "U64": "<u8", "I32": "<i4", "U8": "|u1"}
+PRECISIONS: dict[str, str] = {"float32": "F32", "float16": "F16"}
+SECTIONS = ("vectors", "padding", "prefixes", "offsets", "norms", "order", "text")
+
+
+class CompiledFile(NamedTuple):
+    """The arrays of a compiled file, all of them read-only views of one memory map, and its metadata."""
+
+    arrays: Mapping[str, NDArray[Any]]
+    metadata: Mapping[str, str]
+
+
+def open_layout(path: Path) -> CompiledFile:
+    """Map a compiled file into memory; nothing but the header is read.
+
+    Raises IntegrityError where the header, the sizes and the length of the file do not fit together. A
+    flipped byte in the vectors is found by `check_layout`, which reads all of them.
+    """
+    with path.open("rb") as file:
+        tensors, metadata, end = read_header(file, path)
+        file.seek(0, os.SEEK_END)
+        if file.tell() != end:
+            raise damaged(path, f"it has {file.tell():,} bytes, its header says {end:,}")
+        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    arrays = {}
+    for name, (dtype, shape, begin) in tensors.items():
+        count = int(np.prod(shape, dtype=np.int64))
+        arrays[name] = np.frombuffer(memory, dtype, count, begin).reshape(shape)
+    words = len(arrays["vectors"])
+    expected = {"prefixes": words, "offsets": words + 1, "norms": words, "order": words}
+    for name, length in expected.items():
+        if arrays[name].shape != (length,):
+            raise damaged(path, f"{name} has shape {arrays[name].shape} for {words:,} words")
+    return CompiledFile(arrays, metadata)
+
+
+def check_layout(path: Path) -> None:
+    """Read every byte and compare the checksum. Raises IntegrityError where it differs."""
+    with path.open("rb") as file:
+        _, metadata, _ = read_header(file, path)
+        file.seek(HEADER_BYTES)
+        crc = 0
+        while block := file.read(1 << 22):
+            crc = zlib.crc32(block, crc)
+    if f"{crc:08x}" != metadata.get("crc32"):
+        raise damaged(path, f"its checksum is {crc:08x}, it should be {metadata.get('crc32')}")
+
+
+def is_compiled(beginning: bytes) -> bool:
+    """Whether a file that begins so is a compiled one."""
+    return beginning[8:9] == b"{" and FORMAT.encode() in beginning[:HEADER_BYTES]
+
+
+def write_header(
+    file: IO[bytes], shapes: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Mapping[str, str]
+) -> None:
+    """Write the header over the first HEADER_BYTES of a file whose sections are already there.
+
+    shapes: name -> (safetensors dtype, shape), in the order in which they lie in the file.
+    """
+    header: dict[str, Any] = {"__metadata__": {"format": FORMAT, "version": VERSION, **metadata}}
+    at = 0
+    for name, (dtype, shape) in shapes.items():
+        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(DTYPES[dtype]).itemsize
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [at, at + size]}
+        at += size
+    written = json.dumps(header, ensure_ascii=True, separators=(",", ":")).encode()
+    if len(written) > HEADER_BYTES - 8:  # the metadata are ours and capped: a fault of the program
+        raise OverflowError(f"header of {len(written):,} bytes")
+    file.seek(0)
+    file.write((HEADER_BYTES - 8).to_bytes(8, "little") + written.ljust(HEADER_BYTES - 8))
+
+
+def read_header(
+    file: IO[bytes], path: Path
+) -> tuple[dict[str, tuple[str, tuple[int, ...], int]], dict[str, str], int]:
+    """The tensors (dtype, shape, first byte in the file), the metadata, and the length the file must have."""
+    beginning = file.read(HEADER_BYTES)
+    if not is_compiled(beginning):
+        raise damaged(path, "it is not a compiled file of word vectors")
+    if int.from_bytes(beginning[:8], "little") != HEADER_BYTES - 8 or len(beginning) != HEADER_BYTES:
+        raise damaged(path, "its header is cut or was written by another version")
+    try:
+        header = json.loads(beginning[8:])
+        metadata = header.pop("__metadata__")
+        if metadata["version"] != VERSION:
+            raise damaged(path, f"it was written by version {metadata['version']} of the format")
+        tensors, at = {}, 0
+        for name in SECTIONS:
+            stored, shape = header[name]["dtype"], tuple(int(n) for n in header[name]["shape"])
+            dtype = DTYPES[stored]
+            begin, end = header[name]["data_offsets"]
+            size = int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
+            if begin != at or end - begin != size or min(shape) < 0:
+                raise damaged(path, f"its section {name} is not where it must be")
+            tensors[name] = (dtype, shape, HEADER_BYTES + begin)
+            at = end
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise damaged(path, "its header cannot be read") from error
+    return tensors, metadata, HEADER_BYTES + at
+
+
+def damaged(path: Path, reason: str) -> IntegrityError:
+    """The error of a compiled file that cannot be used."""
+    return IntegrityError(f"{path.name}: {reason}", hint="Delete it and compile the vectors again.")
