@@ -33,6 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 
 class ZooError(Exception):
@@ -193,9 +194,16 @@ class UnreadableFile(DatasetError):
 
 
 class TrainingStopped(ZooError):
-    """A fault ended training; the last good weights are kept."""
+    """A fault ended training; the last good weights are kept.
+
+    result: what training came to until then, a `zoo.training.loop.FitResult`; None if it had not begun.
+    """
 
     exit_code = 6
+
+    def __init__(self, message: str, *, hint: str | None = None, result: Any = None) -> None:
+        super().__init__(message, hint=hint)
+        self.result = result
 
 
 class StorageError(ZooError):
