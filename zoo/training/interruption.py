@@ -1,0 +1,61 @@
+"""Ctrl-C and SIGTERM ask for an end after the step; asking twice is immediate."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopSignal:
+    """While entered, the first SIGINT or SIGTERM only sets a flag; the second raises KeyboardInterrupt.
+
+    Call it to ask: `fit(…, stop_requested=stop)`. Handlers are put back on the way out. A signal that the
+    process was started to ignore (nohup) stays ignored. Outside the main thread no handler can be set, and
+    nothing is ever requested.
+
+    >>> with StopSignal() as stop:
+    ...     signal.raise_signal(signal.SIGINT)
+    ...     stop(), stop.exit_code
+    (True, 130)
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self.previous: dict[signal.Signals, Any] = {}
+
+    def __call__(self) -> bool:
+        return self.received is not None
+
+    @property
+    def exit_code(self) -> int:
+        """What the shell expects of a process that this signal ended: 130 or 143."""
+        return 128 + int(self.received or signal.SIGINT)
+
+    def __enter__(self) -> StopSignal:
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self.previous[number] = signal.signal(number, self.receive)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+        self.previous.clear()
+
+    def receive(self, number: int, _frame: FrameType | None) -> None:
+        """What runs when a signal comes in, between two bytecodes of the main thread."""
+        if self.received is not None:
+            raise KeyboardInterrupt
+        self.received = signal.Signals(number)
+
+
+def never() -> bool:
+    """The answer of nobody who asks to stop."""
+    return False
