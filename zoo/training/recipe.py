@@ -1,0 +1,385 @@
+"""A Recipe: everything that decides a fine-tuning run, as one frozen value. Imports no torch.
+
+The fields say of themselves what they mean, what they may be and which group they belong to; the command
+line, the checks and the documentation read that from `FIELDS` and repeat nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from zoo.errors import InvalidRecipe, UnknownName
+from zoo.training.optimizers import OPTIMIZERS
+from zoo.training.schedules import SCHEDULES
+from zoo.training.stopping import MONITORS
+
+HEADS = ("linear", "mlp", "cosine")
+ACTIVATIONS = ("relu", "elu", "tanh", "logistic")
+AUGMENTATIONS = ("none", "light", "strong")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def knob(
+    group: str,
+    doc: str,
+    *,
+    choices: tuple[str, ...] = (),
+    low: float | None = None,
+    high: float | None = None,
+    below: float | None = None,
+    above: float | None = None,
+    pattern: str | None = None,
+) -> Meta:
+    """What a field says of itself. low, high are allowed values themselves; above, below are not.
+
+    choices: the names that a text may be. pattern: a regular expression that is as good as a choice.
+    """
+    facts = {"group": group, "choices": choices, "pattern": pattern}
+    limits = {"low": low, "high": high, "below": below, "above": above}
+    return Meta(description=doc, extra={**facts, **limits})
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that decides a fine-tuning run. JSON through msgspec.
+
+    None means: `resolve` fills in what suits the rest, so that a run's own record says what was used.
+    """
+
+    head: Annotated[str, knob("head", "Kind of head.", choices=HEADS)] = "linear"
+    hidden: Annotated[
+        tuple[int, ...] | None, knob("head", "Widths of the hidden layers of an mlp head (256).", low=1)
+    ] = None
+    activation: Annotated[
+        str | None, knob("head", "What follows a hidden layer (relu).", choices=ACTIVATIONS)
+    ] = None
+    dropout: Annotated[
+        float, knob("head", "Share of the head's inputs that are dropped in training.", low=0, below=1)
+    ] = 0.2
+    batch_norm: Annotated[
+        bool, knob("head", "Normalise each hidden layer of an mlp head over the batch.")
+    ] = False
+    standardize: Annotated[
+        bool, knob("head", "Give the head features of mean 0 and deviation 1, as measured on train.")
+    ] = True
+
+    epochs: Annotated[
+        int, knob("training", "Most passes over the items while only the head trains.", low=0)
+    ] = 100
+    batch_size: Annotated[int, knob("training", "Items per step.", low=1)] = 32
+    optimizer: Annotated[str, knob("training", "Optimizer.", choices=tuple(OPTIMIZERS))] = "adam"
+    lr: Annotated[
+        float | None, knob("training", "Learning rate of the head (adam 0.001, sgd 0.01).", above=0)
+    ] = None
+    momentum: Annotated[
+        float | None, knob("training", "Momentum of sgd, nesterov (0.9) and rmsprop (0).", low=0, below=1)
+    ] = None
+    weight_decay: Annotated[
+        float,
+        knob("training", "Pull of the head's weights towards 0; biases and norms are left alone.", low=0),
+    ] = 0.03
+    l1: Annotated[float, knob("training", "Weight of the sum of absolute weights in the loss.", low=0)] = 0.0
+    label_smoothing: Annotated[
+        float, knob("training", "Share of each target that is spread over all classes.", low=0, below=1)
+    ] = 0.0
+    balance: Annotated[
+        bool, knob("training", "Weigh rare classes up, so that each class counts the same.")
+    ] = False
+    schedule: Annotated[str, knob("training", "How the learning rate moves.", choices=tuple(SCHEDULES))] = (
+        "constant"
+    )
+    warmup: Annotated[
+        float | None,
+        knob(
+            "training", "Share of the steps in which the learning rate rises (one-cycle 0.3).", low=0, below=1
+        ),
+    ] = None
+    clip_norm: Annotated[
+        float | None, knob("training", "Longest gradient; longer ones are cut.", above=0)
+    ] = None
+
+    unfreeze: Annotated[
+        int | str,
+        knob(
+            "deeper",
+            "Then train the last N stages of the backbone too, or all.",
+            low=0,
+            choices=("none", "all"),
+        ),
+    ] = "none"
+    from_scratch: Annotated[
+        bool, knob("deeper", "Begin with random weights: shows what the pretrained ones are worth.")
+    ] = False
+    tune_epochs: Annotated[
+        int | None, knob("deeper", "Most passes over the images once stages are unfrozen (10).", low=1)
+    ] = None
+    tune_lr: Annotated[
+        float | None, knob("deeper", "Learning rate of the head then (adam 0.0001, sgd 0.001).", above=0)
+    ] = None
+    tune_weight_decay: Annotated[
+        float | None, knob("deeper", "Pull of the weights towards 0 then (0.0001).", low=0)
+    ] = None
+    lr_decay: Annotated[
+        float | None,
+        knob("deeper", "Factor of the learning rate per stage further down (0.5).", above=0, high=1),
+    ] = None
+    augment: Annotated[
+        str | None, knob("deeper", "Random variation of the images then (light).", choices=AUGMENTATIONS)
+    ] = None
+
+    patience: Annotated[
+        int,
+        knob("stopping", "Epochs without a better monitored value before training ends; 0: never.", low=0),
+    ] = 10
+    min_delta: Annotated[float, knob("stopping", "What counts as better: at least by this.", low=0)] = 0.0
+    monitor: Annotated[str, knob("stopping", "Validation value that decides.", choices=MONITORS)] = "loss"
+
+    val_fraction: Annotated[
+        float, knob("data", "Share held out for validation where the data bring none.", above=0, below=1)
+    ] = 0.2
+    on_bad: Annotated[str, knob("data", "What to do with unreadable files.", choices=("skip", "stop"))] = (
+        "skip"
+    )
+    workers: Annotated[int | None, knob("data", "Threads that read images (one per core).", low=0)] = None
+
+    seed: Annotated[int, knob("machine", "Start of every random choice.", low=0, high=2**32 - 1)] = 0
+    deterministic: Annotated[
+        bool, knob("machine", "Slower kernels that repeat bit for bit on a GPU too; a CPU always does.")
+    ] = False
+    device: Annotated[
+        str, knob("machine", "Where to compute, also cuda:N.", choices=DEVICES, pattern=r"cuda:\d+")
+    ] = "auto"
+    precision: Annotated[
+        str, knob("machine", "Number format of the deeper training.", choices=PRECISIONS)
+    ] = "auto"
+
+    def problems(self) -> list[str]:
+        """Everything that is wrong with this recipe, as sentences; empty when it can be used."""
+        found = {name: list(field.problems(getattr(self, name))) for name, field in FIELDS.items()}
+        bad = {name for name, problems in found.items() if problems}
+        sound = msgspec.structs.replace(self, **{name: FIELDS[name].default for name in bad})
+        clashes = [problem for names, problem in contradictions(sound) if not bad & set(names)]
+        return [*(problem for problems in found.values() for problem in problems), *clashes]
+
+    @classmethod
+    def from_options(cls, **options: Any) -> Recipe:
+        """The checked recipe of options as they are typed: text is converted, None means the default.
+
+        >>> Recipe.from_options(epochs="5", hidden="64,32", head="mlp").hidden
+        (64, 32)
+
+        Raises InvalidRecipe with every problem: unknown options, texts that are no numbers, and `problems`.
+        """
+        values, wrong = {}, []
+        for name, value in options.items():
+            if name not in FIELDS:
+                wrong.append(one_line(UnknownName("recipe option", name, FIELDS)))
+            elif value is not None:
+                values[name] = FIELDS[name].read(value)
+        recipe = cls(**values)
+        check(recipe, wrong)
+        return recipe
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a recipe, for whoever offers, checks or prints it.
+
+    kind: bool, int, float, str or tuple (of int): what a value is once it is given. optional: it may be None.
+    """
+
+    name: str
+    annotation: Any
+    kind: type
+    optional: bool
+    default: Any
+    doc: str
+    group: str
+    choices: tuple[str, ...] = ()
+    pattern: str | None = None
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+    @property
+    def option(self) -> str:
+        """The name of the option on the command line.
+
+        >>> FIELDS["batch_size"].option
+        '--batch-size'
+        """
+        return "--" + self.name.replace("_", "-")
+
+    def read(self, value: Any) -> Any:
+        """A typed text as a value of this field; what cannot be read comes back as it is, for `problems`."""
+        if isinstance(value, str) and self.kind is tuple:
+            value = [part for part in re.split(r"[,\sx]+", value) if part]
+        if isinstance(value, str) and self.name == "unfreeze" and re.fullmatch(r"-?\d+", value):
+            return int(value)
+        try:
+            return msgspec.convert(value, self.annotation, strict=False)
+        except msgspec.ValidationError:
+            return value
+
+    def problems(self, value: Any) -> Iterator[str]:
+        """What is wrong with one value, if anything."""
+        try:
+            value = msgspec.convert(value, self.annotation)
+        except msgspec.ValidationError:
+            yield f"{self.name} must be {KINDS[self.kind]}, not {value!r}"
+            return
+        if isinstance(value, str):
+            if value not in self.choices and not (self.pattern and re.fullmatch(self.pattern, value)):
+                yield one_line(UnknownName(self.name, value, self.choices))
+            return
+        numbers = value if isinstance(value, tuple) else (value,)
+        for number in numbers:
+            if isinstance(number, int | float) and not self.allows(number):
+                yield f"{self.name} must be {self.limits}, not {number:g}"
+
+    def allows(self, number: float) -> bool:
+        """Whether a number is within the limits; infinity and nan never are."""
+        return (
+            math.isfinite(number)
+            and (self.low is None or number >= self.low)
+            and (self.high is None or number <= self.high)
+            and (self.above is None or number > self.above)
+            and (self.below is None or number < self.below)
+        )
+
+    @property
+    def limits(self) -> str:
+        """The limits as a sentence has them.
+
+        >>> FIELDS["dropout"].limits
+        'at least 0 and below 1'
+        """
+        words = {"low": "at least", "above": "above", "high": "at most", "below": "below"}
+        parts = [
+            f"{word} {getattr(self, side):,}"
+            for side, word in words.items()
+            if getattr(self, side) is not None
+        ]
+        return " and ".join(parts) or "a finite number"
+
+
+KINDS: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a name",
+    tuple: "whole numbers",
+}
+
+
+def read_fields() -> dict[str, Field]:
+    """The table of a recipe's fields, from its annotations."""
+    hints = get_type_hints(Recipe, include_extras=True)
+    table = {}
+    for field in msgspec.structs.fields(Recipe):
+        annotation, meta = get_args(hints[field.name])
+        kinds = [getattr(kind, "__origin__", kind) for kind in get_args(annotation)] or [annotation]
+        if annotation == tuple[int, ...]:
+            kinds = [tuple]
+        table[field.name] = Field(
+            name=field.name,
+            annotation=annotation,
+            kind=kinds[0],
+            optional=type(None) in kinds,
+            default=field.default,
+            doc=meta.description,
+            **meta.extra,
+        )
+    return table
+
+
+FIELDS: dict[str, Field] = read_fields()
+
+
+def contradictions(recipe: Recipe) -> Iterator[tuple[tuple[str, ...], str]]:
+    """(fields, sentence) of every pair of wishes that cannot both be had. Each field alone must be sound."""
+    r = recipe
+    if r.head != "mlp":
+        for name in ("hidden", "activation", "batch_norm"):
+            if getattr(r, name):
+                yield (name, "head"), f"{name} belongs to head mlp; the head is {r.head}"
+    elif r.hidden == ():
+        yield ("hidden", "head"), "head mlp needs at least one hidden width"
+    if r.batch_norm and r.batch_size == 1:
+        yield (
+            ("batch_norm", "batch_size"),
+            "batch_norm cannot learn from batches of 1: batch_size must be 2 or more",
+        )
+    if r.momentum is not None and r.optimizer in OPTIMIZERS and OPTIMIZERS[r.optimizer].momentum is None:
+        able = ", ".join(name for name, row in OPTIMIZERS.items() if row.momentum is not None)
+        yield ("momentum", "optimizer"), f"{r.optimizer} takes no momentum; these do: {able}"
+    if r.momentum == 0 and r.optimizer == "nesterov":
+        yield ("momentum", "optimizer"), "nesterov needs a momentum above 0"
+    if r.warmup == 0 and r.schedule == "one-cycle":
+        yield ("warmup", "schedule"), "one-cycle needs a warmup above 0"
+    if frozen_throughout(r):
+        for name in ("tune_epochs", "tune_lr", "tune_weight_decay", "lr_decay"):
+            if getattr(r, name) is not None:
+                yield (
+                    (name, "unfreeze"),
+                    f"{name} has no effect while the whole backbone stays frozen: set unfreeze",
+                )
+        if r.augment not in (None, "none"):
+            yield (
+                ("augment", "unfreeze"),
+                "augment has no effect while the whole backbone stays frozen (features are computed once): "
+                "set unfreeze",
+            )
+        if r.epochs == 0:
+            yield ("epochs", "unfreeze"), "epochs 0 and unfreeze none would train nothing"
+    if r.precision == "fp16" and r.device == "cpu":
+        yield ("precision", "device"), "precision fp16 needs a GPU; on the CPU use bf16 or fp32"
+
+
+def check(recipe: Recipe, more: list[str] | None = None) -> None:
+    """Raise InvalidRecipe with every problem of a recipe, and `more` found elsewhere; else nothing."""
+    problems = [*(more or []), *recipe.problems()]
+    if problems:
+        raise InvalidRecipe(problems)
+
+
+def resolve(recipe: Recipe) -> Recipe:
+    """The same recipe with every None filled in that stands for a value.
+
+    Stay None: `clip_norm` (no clipping), `momentum` of an optimizer that has none, and `workers`, which
+    depends on the machine. For a backbone that stays frozen the fields of the deeper training stay None too.
+
+    >>> resolve(Recipe(optimizer="sgd")).lr
+    0.01
+    """
+    row = OPTIMIZERS[recipe.optimizer]
+    filled: dict[str, Any] = {
+        "lr": row.head_lr,
+        "momentum": row.momentum,
+        "warmup": 0.3 if recipe.schedule == "one-cycle" else 0.0,
+    }
+    if recipe.head == "mlp":
+        filled |= {"hidden": (256,), "activation": "relu"}
+    if not frozen_throughout(recipe):
+        filled |= {"tune_epochs": 10, "tune_lr": row.tune_lr, "tune_weight_decay": 1e-4}
+        filled |= {"lr_decay": 0.5, "augment": "light"}
+    missing = {name: value for name, value in filled.items() if getattr(recipe, name) is None}
+    return msgspec.structs.replace(recipe, **missing)
+
+
+def frozen_throughout(recipe: Recipe) -> bool:
+    """Whether no layer of the backbone is ever trained."""
+    return recipe.unfreeze in ("none", 0)
+
+
+def one_line(error: UnknownName) -> str:
+    """A problem with its hint, as one of several is listed."""
+    return f"{error.message}. {error.hint}" if error.hint else error.message

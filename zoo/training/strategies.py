@@ -1,0 +1,61 @@
+"""What a recipe comes to: which phases there are, and what each of them trains at which rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from zoo.training.recipe import Recipe, frozen_throughout, resolve
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training. name: "head" on cached features, "tune" on the photographs.
+
+    epochs: at most. lr: of the head; a stage d steps below it gets lr · lr_decay^d. unfreeze, augment: as in
+    the recipe. precision: a head is a few thousand weights, so it always trains in fp32; the number format
+    is for the backbone.
+    """
+
+    name: Literal["head", "tune"]
+    epochs: int
+    lr: float
+    weight_decay: float
+    lr_decay: float = 1.0
+    unfreeze: int | str = "none"
+    augment: str = "none"
+    precision: str = "fp32"
+
+
+def phases(recipe: Recipe) -> tuple[Phase, ...]:
+    """The phases of a recipe, in order: first the head alone, then, if so wished, deeper stages with it.
+
+    A new head starts from noise; training it first keeps that noise out of the pretrained layers (Kumar et
+    al. 2022, arXiv:2202.10054).
+
+    >>> [phase.name for phase in phases(Recipe(unfreeze=1))]
+    ['head', 'tune']
+    """
+    r = resolve(recipe)
+    head = Phase("head", r.epochs, given(r.lr), r.weight_decay)
+    if frozen_throughout(r):
+        return (head,)
+    tune = Phase(
+        name="tune",
+        epochs=given(r.tune_epochs),
+        lr=given(r.tune_lr),
+        weight_decay=given(r.tune_weight_decay),
+        lr_decay=given(r.lr_decay),
+        unfreeze=r.unfreeze,
+        augment=given(r.augment),
+        precision=r.precision,
+    )
+    return (head, tune) if r.epochs else (tune,)
+
+
+def given(value: T | None) -> T:
+    """A value that `resolve` has filled in."""
+    assert value is not None
+    return value
