@@ -1,0 +1,293 @@
+"""A store of local files: what is fetched, found, verified, derived and removed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from zoo.catalogue.entry import ImageInput, ImageModel, Weights
+from zoo.errors import AddressRefused, HashMismatch, SizeMismatch, StorageError, UsageError
+from zoo.events import Event, Note, Progress
+from zoo.store.local import LocalModel
+from zoo.store.store import Store, open_store
+
+BYTES = b"weights of a network " * 1000
+SHA256 = hashlib.sha256(BYTES).hexdigest()
+
+
+def entry_for(url: str, **facts: object) -> ImageModel:
+    return ImageModel(
+        name="net",
+        family="resnet",
+        task="image-features",
+        architecture="torchvision/resnet18",
+        weights=Weights(url=url, **facts),  # type: ignore[arg-type]
+        license="mit",
+        input=ImageInput(size=224, resize=256, mean=(0.5,) * 3, std=(0.5,) * 3),
+    )
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "published.bin"
+    path.write_bytes(BYTES)
+    return path
+
+
+@pytest.fixture
+def store(home: Path) -> Store:
+    return open_store()
+
+
+def files_of(store: Store) -> list[str]:
+    return sorted(p.name for p in store.blobs.folder.iterdir()) if store.blobs.folder.is_dir() else []
+
+
+def test_a_fetched_file_is_called_by_the_hash_of_its_bytes(store: Store, source: Path) -> None:
+    local = store.fetch(entry_for(source.as_uri(), sha256=SHA256, bytes=len(BYTES)))
+    assert (local.path.name, local.sha256) == (SHA256, SHA256)
+    assert local.path.read_bytes() == BYTES
+    assert files_of(store) == [SHA256]
+
+
+def test_find_is_none_before_and_the_model_after_a_fetch(store: Store, source: Path) -> None:
+    entry = entry_for(source.as_uri())
+    assert store.find(entry) is None
+    assert not store.home.exists()
+    fetched = store.fetch(entry)
+    assert store.find(entry) == fetched == store.fetch(entry)
+
+
+def test_a_wrong_file_leaves_nothing_and_both_hashes_are_told(store: Store, source: Path) -> None:
+    wrong = "0" * 64
+    with pytest.raises(HashMismatch, match=f"expected {wrong}, got {SHA256}"):
+        store.fetch(entry_for(source.as_uri(), sha256=wrong))
+    assert files_of(store) == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "error"),
+    [
+        ({"sha256_prefix": "00000000"}, HashMismatch),
+        ({"md5": "0" * 32}, HashMismatch),
+        ({"bytes": 3}, SizeMismatch),
+    ],
+)
+def test_every_published_fact_is_held_against_the_bytes(
+    store: Store, source: Path, facts: dict[str, object], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        store.fetch(entry_for(source.as_uri(), **facts))
+    assert files_of(store) == []
+
+
+def test_right_prefix_md5_and_size_are_accepted(store: Store, source: Path) -> None:
+    md5 = hashlib.md5(BYTES).hexdigest()
+    facts = {"sha256_prefix": SHA256[:8].upper(), "md5": md5, "bytes": len(BYTES)}
+    assert store.fetch(entry_for(source.as_uri(), **facts)).sha256 == SHA256
+
+
+def test_what_was_first_fetched_is_what_later_fetches_must_match(store: Store, source: Path) -> None:
+    entry = entry_for(source.as_uri(), bytes=len(BYTES))
+    store.fetch(entry).path.unlink()
+    source.write_bytes(BYTES.replace(b"a", b"b"))
+    with pytest.raises(HashMismatch, match=SHA256) as raised:
+        store.fetch(entry)
+    assert "what was first fetched" in str(raised.value)
+    store.remove(entry)
+    assert store.fetch(entry).path.read_bytes() == source.read_bytes()
+
+
+def test_a_hash_stated_by_another_registry_overrides_what_was_first_fetched(
+    store: Store, source: Path
+) -> None:
+    first = entry_for(source.as_uri())
+    store.fetch(first)
+    source.write_bytes(b"new")
+    corrected = entry_for(source.as_uri(), sha256=hashlib.sha256(b"new").hexdigest())
+    assert store.fetch(corrected).path.read_bytes() == b"new"
+    assert store.find(first) is not None
+
+
+def test_two_names_of_the_same_bytes_share_one_file(store: Store, source: Path, tmp_path: Path) -> None:
+    twin = tmp_path / "twin"
+    twin.write_bytes(BYTES)
+    first, second = entry_for(source.as_uri()), entry_for(twin.as_uri())
+    assert store.fetch(first).path == store.fetch(second).path
+    assert store.remove(first) == 0, "the other still needs it"
+    assert store.find(second) is not None
+    assert store.remove(second) == len(BYTES)
+    assert files_of(store) == []
+
+
+def test_known_bytes_are_not_copied_again_under_another_name(store: Store, source: Path) -> None:
+    store.fetch(entry_for(source.as_uri()))
+    elsewhere = entry_for((source.parent / "gone").as_uri(), sha256=SHA256)
+    assert store.fetch(elsewhere).sha256 == SHA256
+
+
+@pytest.mark.fault("K1")
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: os.truncate(path, 100),
+        lambda path: os.truncate(path, 0),
+        lambda path: path.write_bytes(bytes([BYTES[0] ^ 1]) + BYTES[1:]),
+    ],
+    ids=["truncated", "emptied", "a byte flipped"],
+)
+def test_a_damaged_file_is_not_found_is_listed_and_is_healed(
+    store: Store, source: Path, damage: Callable[[Path], None]
+) -> None:
+    entry = entry_for(source.as_uri())
+    path = store.fetch(entry).path
+    damage(path)
+    assert store.find(entry) is None
+    assert [v.state for v in store.verify()] == ["damaged"]
+    assert [v.state for v in store.verify([entry], fix=True)] == ["fixed"]
+    assert path.read_bytes() == BYTES
+    damage(path)
+    told: list[Event] = []
+    assert store.fetch(entry, report=told.append).path.read_bytes() == BYTES
+    assert any(isinstance(e, Note) and "damaged" in e.message for e in told)
+
+
+def test_a_touched_but_right_file_is_found_by_hashing_it(store: Store, source: Path) -> None:
+    entry = entry_for(source.as_uri())
+    os.utime(store.fetch(entry).path, (0, 0))
+    assert store.find(entry) is not None
+
+
+def test_verify_without_a_source_says_why_it_could_not_fix(store: Store, source: Path) -> None:
+    path = store.fetch(entry_for(source.as_uri())).path
+    path.unlink()
+    source.unlink()
+    (verdict,) = store.verify(fix=True)
+    assert verdict.state == "missing"
+    assert "not there" in (verdict.detail or "")
+
+
+def test_verify_of_a_model_that_was_never_fetched_says_absent(store: Store, source: Path) -> None:
+    assert [v.state for v in store.verify([entry_for(source.as_uri())])] == ["absent"]
+
+
+def test_a_derived_file_is_made_once_and_outlives_its_source(store: Store, source: Path) -> None:
+    local = store.fetch(entry_for(source.as_uri()))
+    calls: list[Path] = []
+
+    def write(path: Path) -> None:
+        calls.append(path)
+        path.write_bytes(local.path.read_bytes().upper())
+
+    made = store.derive(local, "upper", write)
+    assert made == store.derive(local, "upper", write) == store.derived(local, "upper")
+    assert len(calls) == 1
+    assert made.read_bytes() == BYTES.upper()
+    assert store.find(local.entry) == local, "the published file is the first choice"
+
+    other = store.derive(
+        local, "lower", lambda path: path.write_bytes(BYTES.lower()) and None, keep_source=False
+    )
+    assert not local.path.exists() or other == local.path
+    found = store.find(local.entry)
+    assert found == LocalModel(local.entry, made, SHA256), "the model keeps its identity"
+    assert store.remove(local.entry) > 0
+    assert files_of(store) == []
+
+
+def test_a_derivation_that_fails_leaves_nothing(store: Store, source: Path) -> None:
+    local = store.fetch(entry_for(source.as_uri()))
+
+    def write(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise RuntimeError("conversion failed")
+
+    with pytest.raises(RuntimeError):
+        store.derive(local, "upper", write)
+    assert files_of(store) == [SHA256]
+    assert store.derived(local, "upper") is None
+
+
+def test_a_damaged_derived_file_is_made_again(store: Store, source: Path) -> None:
+    local = store.fetch(entry_for(source.as_uri()))
+    made = store.derive(local, "x", lambda path: path.write_bytes(b"derived") and None)
+    made.write_bytes(b"dErived")
+    assert store.derived(local, "x") is None
+    again = store.derive(local, "x", lambda path: path.write_bytes(b"derived") and None)
+    assert again.read_bytes() == b"derived"
+
+
+def test_a_file_changed_with_its_old_times_put_back_does_not_pass_the_proof(
+    store: Store, source: Path
+) -> None:
+    local = store.fetch(entry_for(source.as_uri()))
+    before = local.path.stat()
+    local.path.write_bytes(BYTES[::-1])
+    os.utime(local.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert store.find(local.entry) is not None, "a stamp alone cannot tell"
+    with pytest.raises(HashMismatch, match="changed after it was fetched"):
+        store.prove(local)
+
+
+def test_a_shared_store_is_read_first_and_never_written(source: Path, tmp_path: Path) -> None:
+    lab, own = tmp_path / "lab", tmp_path / "own"
+    entry = entry_for(source.as_uri())
+    kept = Store(lab).fetch(entry)
+    before = sorted(lab.rglob("*"))
+    store = Store(own, shared=(lab,))
+    source.unlink()
+    local = store.fetch(entry)
+    assert local == kept
+    made = store.derive(local, "x", lambda path: path.write_bytes(b"derived") and None)
+    assert made.is_relative_to(own)
+    assert store.derived(local, "x") == made
+    assert sorted(lab.rglob("*")) == before
+
+
+def test_progress_ends_with_everything_done(store: Store, source: Path) -> None:
+    told: list[Event] = []
+    store.fetch(entry_for(source.as_uri()), report=told.append)
+    assert told[-1] == Progress("fetch net", len(BYTES), len(BYTES), "bytes")
+
+
+def test_a_file_of_an_installed_package_is_fetched_without_importing_it(store: Store) -> None:
+    assert store.fetch(entry_for("package://zoo/py.typed")).path.read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    ("url", "error"),
+    [
+        ("package://no_such_package_here/x", UsageError),
+        ("package://zoo/no-such-file", StorageError),
+        ("package://zoo/../pyproject.toml", UsageError),
+        ("package://zoo.store/x", UsageError),
+        ("file:///no/such/file", StorageError),
+        ("file:///dev/zero", StorageError),
+    ],
+)
+def test_a_source_that_is_not_there_says_so(store: Store, url: str, error: type[Exception]) -> None:
+    with pytest.raises(error) as raised:
+        store.fetch(entry_for(url))
+    assert "net: " in str(raised.value)
+
+
+@pytest.mark.fault("D14")
+@pytest.mark.parametrize(
+    "url", ["ftp://example.com/x", "file://server/share/x", "weights/x.pth", "javascript:1"]
+)
+def test_an_address_of_another_kind_is_refused(store: Store, url: str) -> None:
+    with pytest.raises(AddressRefused):
+        store.fetch(entry_for(url))
+
+
+@pytest.mark.fault("D14")
+def test_a_registry_that_was_itself_fetched_may_not_name_local_files(store: Store, source: Path) -> None:
+    import msgspec
+
+    entry = msgspec.structs.replace(entry_for(source.as_uri()), registry=store.home / "registries" / "x.yaml")
+    with pytest.raises(AddressRefused, match="local file"):
+        store.fetch(entry)

@@ -1,0 +1,60 @@
+"""Room on the disk, and what the disk says when something is in the way."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from zoo.errors import DiskFull, StorageError
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+SPARE = 1 << 20  # bytes that records, locks and the folder itself may need
+UNITS = ("bytes", "kB", "MB", "GB", "TB")
+
+
+def size_text(count: float) -> str:
+    """A number of bytes as people say it.
+
+    >>> size_text(42), size_text(98_000_000), size_text(1_743_563_840)
+    ('42 bytes', '98 MB', '1.7 GB')
+    """
+    unit = 0
+    while count >= 999.5 and unit < len(UNITS) - 1:
+        count /= 1000
+        unit += 1
+    return f"{count:.0f} {UNITS[unit]}" if unit == 0 or count >= 9.95 else f"{count:.1f} {UNITS[unit]}"
+
+
+def check_room(folder: Path, needed: int, what: str) -> None:
+    """Raise DiskFull unless `needed` bytes, and a little more, are free where `folder` is."""
+    free = shutil.disk_usage(folder).free
+    if needed + SPARE > free:
+        raise disk_full(folder, what, needed=needed, free=free)
+
+
+def disk_full(folder: Path, what: str, *, needed: int | None, free: int | None = None) -> DiskFull:
+    """The error that says how much is needed, how much is free, and where."""
+    free = shutil.disk_usage(folder).free if free is None else free
+    need = "needs more room" if needed is None else f"needs {size_text(needed)}"
+    return DiskFull(
+        f"{what} {need}, {size_text(free)} free in {folder}",
+        hint="Make room (zoo cache shows what is there), or set ZOO_HOME to a folder on a larger disk.",
+    )
+
+
+@contextmanager
+def disk_errors(folder: Path, what: str) -> Iterator[None]:
+    """Turn what the operating system says about `folder` into a StorageError with something to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise disk_full(folder, what, needed=None) from error
+        place = error.filename or folder
+        raise StorageError(
+            f"{what}: cannot write in {folder}: {error.strerror or error} ({place})",
+            hint="Set ZOO_HOME to a folder that you may write to.",
+        ) from error

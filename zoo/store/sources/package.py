@@ -1,0 +1,36 @@
+"""`package://PACKAGE/FILE`: a file that an installed Python package carries."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from zoo.errors import StorageError, UsageError
+from zoo.store.sources.remote import Wanted
+
+
+def resolve(wanted: Wanted) -> Path:
+    """The path of a file inside an installed package, which is found, not imported: no code of it runs."""
+    url = urlsplit(wanted.url)
+    package, file = url.netloc, PurePosixPath(unquote(url.path).lstrip("/"))
+    if not package.isidentifier() or ".." in file.parts or not file.parts:
+        raise UsageError(
+            f"{wanted.entry.name}: {wanted.url} names no file of a package",
+            hint="Write it as package://PACKAGE/FOLDER/FILE.",
+        )
+    spec = find_spec(package)
+    folders = [] if spec is None else list(spec.submodule_search_locations or [])
+    for folder in folders:
+        path = Path(folder, *file.parts)
+        if path.is_file():
+            return path
+    if folders:
+        raise StorageError(
+            f"{wanted.entry.name}: the package {package} carries no {file}",
+            hint=f"Install it again: pip install --force-reinstall {package}",
+        )
+    raise UsageError(
+        f"{wanted.entry.name}: the package {package} is not installed",
+        hint=f"Install it: pip install {package}",
+    )

@@ -1,0 +1,107 @@
+"""Every byte of the store hashed again, and a word about each file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from zoo.catalogue.entry import ModelEntry
+from zoo.errors import ZooError
+from zoo.events import Progress, Report
+from zoo.store.hashing import hash_file
+from zoo.store.records import Record, source_key
+
+if TYPE_CHECKING:
+    from zoo.store.store import Store
+
+State = Literal["whole", "damaged", "missing", "fixed", "absent"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of checking one file.
+
+    name: of the model; None for a file that no record needs. kind: "published" or the kind of a derived file.
+    state: `missing` was fetched once and is gone; `absent` was never fetched; `fixed` was damaged or missing
+    and is whole again. bytes: on the disk. detail: what is wrong.
+    """
+
+    name: str | None
+    kind: str
+    sha256: str | None
+    path: Path | None
+    state: State
+    bytes: int = 0
+    detail: str | None = None
+
+    @property
+    def good(self) -> bool:
+        return self.state in ("whole", "fixed")
+
+
+def check_store(
+    store: Store, entries: Iterable[ModelEntry] | None, *, fix: bool, report: Report
+) -> list[Verdict]:
+    """A verdict per file of the models given, or of the whole store."""
+    verdicts: list[Verdict] = []
+    if entries is None:
+        known = dict(store.records)
+        needed = {sha256 for record in known.values() for sha256 in record.blobs}
+        for record in known.values():
+            verdicts += check_record(store, record, entry_of(record), fix=fix, report=report)
+        for sha256 in set(store.blobs) - needed:
+            verdicts.append(check_blob(store, None, "published", sha256, report))
+        return verdicts
+    for entry in entries:
+        found = store.records.read(source_key(entry.weights))
+        if found is None:
+            verdicts.append(Verdict(entry.name, "published", entry.weights.sha256, None, "absent"))
+        else:
+            verdicts += check_record(store, found, entry, fix=fix, report=report)
+    return verdicts
+
+
+def check_record(
+    store: Store, record: Record, entry: ModelEntry, *, fix: bool, report: Report
+) -> list[Verdict]:
+    """A verdict for each file that a record needs; with `fix`, bad ones are deleted and fetched again."""
+    kinds = {record.sha256: "published"} | {made.sha256: kind for kind, made in record.derived.items()}
+    verdicts = [check_blob(store, record.name, kinds[sha256], sha256, report) for sha256 in record.blobs]
+    bad = [verdict for verdict in verdicts if not verdict.good]
+    if not bad or not fix:
+        return verdicts
+    for verdict in bad:
+        assert verdict.sha256 is not None
+        store.blobs.remove(verdict.sha256)
+    try:
+        store.fetch(entry, report=report)
+    except ZooError as error:
+        return [v if v.good else replace(v, detail=error.message) for v in verdicts]
+    return [v if v.good else replace(v, state="fixed") for v in verdicts]
+
+
+def check_blob(store: Store, name: str | None, kind: str, sha256: str, report: Report) -> Verdict:
+    """Hash one file."""
+    path = store.blobs.path(sha256)
+    if not path.is_file():
+        return Verdict(name, kind, sha256, path, "missing", detail="the file is gone")
+    got = hash_file(path)
+    report(Progress(f"verify {name or sha256[:12]}", got.bytes, got.bytes, "bytes"))
+    if got.sha256 != sha256:
+        detail = f"expected {sha256}, got {got.sha256} ({got.bytes:,} bytes)"
+        return Verdict(name, kind, sha256, path, "damaged", got.bytes, detail)
+    return Verdict(name, kind, sha256, path, "whole", got.bytes)
+
+
+def entry_of(record: Record) -> ModelEntry:
+    """As much of an entry as a fetch needs, from what was written down."""
+    return ModelEntry(
+        name=record.name,
+        family="unknown",
+        task="image-features",
+        architecture="unknown/unknown",
+        weights=record.weights,
+        license=record.license,
+    )
