@@ -24,11 +24,11 @@ VECTOR_SUFFIXES = (".txt", ".vec", ".bin", "")
 class PackedSource:
     """A readable stream of plain bytes that knows how far it is in the file on disk.
 
-    name: of the file, or of the member of an archive. packed: bytes of the file on disk.
+    packed_name: of the file on disk. name: the same, or of what is in it. packed: its bytes.
     """
 
-    def __init__(self, path: Path, name: str, plain: IO[bytes], raw: IO[bytes], packed: int) -> None:
-        self.path = path
+    def __init__(self, packed_name: str, name: str, plain: IO[bytes], raw: IO[bytes], packed: int) -> None:
+        self.packed_name = packed_name
         self.name = name
         self.packed = packed
         self._plain = plain
@@ -54,61 +54,62 @@ class PackedSource:
                 wanted -= len(part)
         except EOFError as error:
             raise IntegrityError(
-                f"{self.path.name} ends in the middle of its compressed data", hint="Fetch it again."
+                f"{self.packed_name} ends in the middle of its compressed data", hint="Fetch it again."
             ) from error
         except (zlib.error, OSError, zipfile.BadZipFile) as error:
             if not self._compressed:
                 raise
             raise IntegrityError(
-                f"{self.path.name}: damaged compressed data: {error}", hint="Fetch it again."
+                f"{self.packed_name}: damaged compressed data: {error}", hint="Fetch it again."
             ) from error
         self._given += size - wanted
         if self._compressed and self._given > FREE_BYTES + MOST_RATIO * self.packed:
             raise IntegrityError(
-                f"{self.path.name}: {self.packed:,} bytes unpack to more than {self._given:,}: "
+                f"{self.packed_name}: {self.packed:,} bytes unpack to more than {self._given:,}: "
                 "stopped, this is a decompression bomb"
             )
         return b"".join(parts) if len(parts) != 1 else parts[0]
 
 
 @contextmanager
-def open_source(path: Path, member: str | None = None) -> Iterator[PackedSource]:
+def open_source(path: Path, member: str | None = None, name: str | None = None) -> Iterator[PackedSource]:
     """The plain bytes of a file that may be a .gz or a .zip (told by its first bytes).
 
-    member: which file of a .zip; needed only where it holds several.
+    member: which file of a .zip; needed only where it holds several. name: what the file is called in errors.
 
     Raises UsageError where a .zip holds several vector files and `member` names none of them.
     """
     size = path.stat().st_size
+    packed_name = name or path.name
     with path.open("rb", buffering=0) as raw:
         magic = raw.read(4)
         raw.seek(0)
         if magic.startswith(GZIP_MAGIC):
-            name = path.name.removesuffix(".gz")
+            name = packed_name.removesuffix(".gz")
             with gzip.GzipFile(fileobj=io.BufferedReader(raw, 1 << 18), mode="rb") as plain:
-                yield PackedSource(path, name, cast(IO[bytes], plain), raw, size)
+                yield PackedSource(packed_name, name, cast(IO[bytes], plain), raw, size)
         elif magic == ZIP_MAGIC:
             try:
                 archive = zipfile.ZipFile(raw)
             except zipfile.BadZipFile as error:
                 raise IntegrityError(
-                    f"{path.name}: damaged archive: {error}", hint="Fetch it again."
+                    f"{packed_name}: damaged archive: {error}", hint="Fetch it again."
                 ) from error
             with archive:
-                chosen = choose_member(archive.infolist(), path, member)
+                chosen = choose_member(archive.infolist(), packed_name, member)
                 if chosen.flag_bits & 1:
-                    raise UsageError(f"{path.name}: {chosen.filename} is encrypted")
+                    raise UsageError(f"{packed_name}: {chosen.filename} is encrypted")
                 try:
                     opened = archive.open(chosen)
                 except (zipfile.BadZipFile, NotImplementedError) as error:
-                    raise IntegrityError(f"{path.name}: damaged archive: {error}") from error
+                    raise IntegrityError(f"{packed_name}: damaged archive: {error}") from error
                 with opened as plain_member:
-                    yield PackedSource(path, Path(chosen.filename).name, plain_member, raw, size)
+                    yield PackedSource(packed_name, Path(chosen.filename).name, plain_member, raw, size)
         else:
-            yield PackedSource(path, path.name, raw, raw, size)
+            yield PackedSource(packed_name, packed_name, raw, raw, size)
 
 
-def choose_member(members: list[zipfile.ZipInfo], path: Path, wanted: str | None) -> zipfile.ZipInfo:
+def choose_member(members: list[zipfile.ZipInfo], archive: str, wanted: str | None) -> zipfile.ZipInfo:
     """The member that holds the vectors: the wanted one, or the only one there is.
 
     Its name is compared, never used as a path.
@@ -129,7 +130,7 @@ def choose_member(members: list[zipfile.ZipInfo], path: Path, wanted: str | None
     names = [m.filename for m in members if not m.is_dir()]
     listed = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
     if wanted is not None:
-        raise UsageError(f"{path.name} holds no {wanted!r}", hint=f"It holds: {listed}")
+        raise UsageError(f"{archive} holds no {wanted!r}", hint=f"It holds: {listed}")
     if not files:
-        raise IntegrityError(f"{path.name} is an archive without a file in it")
-    raise UsageError(f"{path.name} holds several files", hint=f"Say which one: {listed}")
+        raise IntegrityError(f"{archive} is an archive without a file in it")
+    raise UsageError(f"{archive} holds several files", hint=f"Say which one: {listed}")

@@ -82,17 +82,21 @@ def compile_vectors(
     Raises UnsafeFile for pickles (gensim's own save); IntegrityError for what is no file of vectors, is cut
     in its compression, or has a fault while `strict`; DiskFull; UnknownName for a format or a precision.
     """
-    declared = check_format(format)
-    if precision not in PRECISIONS:
-        raise UnknownName("precision", precision, PRECISIONS)
-    started = time.monotonic()
     if not source.is_file():
         raise UsageError(f"no file {source}")
-    refuse_unsafe(source.name, b"")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        with temporary.open("w+b") as file, open_source(source, member) as stream:
-            compiled = write_compiled(file, stream, declared, precision, strict, source_sha256, report)
+        with temporary.open("w+b") as file:
+            compiled = compile_into(
+                file,
+                source,
+                format=format,
+                precision=precision,
+                strict=strict,
+                member=member,
+                source_sha256=source_sha256,
+                report=report,
+            )
             os.fsync(file.fileno())
         temporary.replace(target)
     except OSError as error:
@@ -105,12 +109,39 @@ def compile_vectors(
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-    result = replace(compiled, seconds=time.monotonic() - started)
-    for fault in result.faults:
-        report(Note(f"{source.name}: {fault}", level="warning"))
+    return compiled
+
+
+def compile_into(
+    file: IO[bytes],
+    source: Path,
+    *,
+    name: str | None = None,
+    format: str = "auto",  # noqa: A002 - as above
+    precision: str = "float32",
+    strict: bool = False,
+    member: str | None = None,
+    source_sha256: str = "",
+    report: Report = silent,
+) -> CompileReport:
+    """`compile_vectors` into an empty file, open for reading and writing, that somebody else makes safe.
+
+    name: what the source was published as, where its name on disk says nothing.
+    """
+    declared = check_format(format)
+    if precision not in PRECISIONS:
+        raise UnknownName("precision", precision, PRECISIONS)
+    started = time.monotonic()
+    name = name or source.name
+    refuse_unsafe(name, b"")
+    with open_source(source, member, name) as stream:
+        compiled = write_compiled(file, stream, declared, precision, strict, source_sha256, report)
+    compiled = replace(compiled, seconds=time.monotonic() - started)
+    for fault in compiled.faults:
+        report(Note(f"{name}: {fault}", level="warning"))
     if precision != "float32":
-        report(Note(f"{precision}: no number changed by more than {result.max_error:.2g}"))
-    return result
+        report(Note(f"{precision}: no number changed by more than {compiled.max_error:.2g}"))
+    return compiled
 
 
 def write_compiled(
@@ -144,7 +175,7 @@ def write_compiled(
         )
     text = np.frombuffer(rows.text, np.uint8)
     compiled = CompileReport(
-        source=stream.path.name,
+        source=stream.packed_name,
         source_bytes=stream.packed,
         source_sha256=source_sha256,
         format=shape.format,
@@ -158,7 +189,7 @@ def write_compiled(
         seconds=0.0,
     )
     write_vocabulary(file, rows, ordered, text, compiled)
-    report(Progress(f"compile {stream.path.name}", stream.packed, stream.packed, "bytes"))
+    report(Progress(f"compile {stream.packed_name}", stream.packed, stream.packed, "bytes"))
     return compiled
 
 
@@ -222,7 +253,7 @@ def write_rows(
         if words > MOST_WORDS:
             raise IntegrityError(f"{stream.name} has more than {MOST_WORDS:,} words")
         report(
-            Progress(f"compile {stream.path.name}", min(stream.done, stream.packed), stream.packed, "bytes")
+            Progress(f"compile {stream.packed_name}", min(stream.done, stream.packed), stream.packed, "bytes")
         )
     left_out = sum(
         fault.count
