@@ -1,0 +1,111 @@
+"""The words of a text, cut as the corpora were that word vectors come from.
+
+GloVe's and most others were cut as the Penn Treebank is: "it's" is two words, "don't" is "do" and "n't",
+punctuation stands alone. The work is done by Hugging Face's tokenizers (https://huggingface.co/docs/tokenizers),
+whose settings are JSON: a run keeps them, and cuts texts in the same way whatever the defaults are then.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import cached_property, lru_cache
+from typing import Any
+
+from zoo.errors import IntegrityError, UnknownName
+
+# Tried from left to right at each place of the text; Oniguruma syntax. (?i) because case is folded apart.
+TREEBANK = "|".join(
+    [
+        r"<\w+>",  # <user>, <unk>: words of some vocabularies
+        r"(?i)n't(?!\w)",
+        r"(?i)'(?:s|m|d|re|ve|ll)(?!\w)",
+        r"(?i)\w+?(?=n't(?!\w))",
+        r"(?:\p{L}\.){2,}",  # u.s.
+        r"\d+(?:[.,:/]\d+)*(?!\w)",
+        r"(?i)\w+(?:-\w+|'(?!(?:s|m|d|re|ve|ll)(?!\w))(?!t(?!\w))\w+)*",  # too-tepid, o'brien
+        r"\.{2,}|-{2,}",
+        r"[^\w\s]",
+    ]
+)
+# name -> the pattern that words match
+TOKENIZERS: dict[str, str] = {"treebank": TREEBANK, "whitespace": r"\S+"}
+
+
+class WordTokenizer:
+    """Cuts texts into words. `settings` is all that is needed to cut in the same way again.
+
+    lowercase: fold the case, for vectors that have no upper-case letter (`WordVectors.lowercase`).
+
+    >>> WordTokenizer(lowercase=True)("It's too-tepid; don't go (to the U.S.)...")
+    ['it', "'s", 'too-tepid', ';', 'do', "n't", 'go', '(', 'to', 'the', 'u.s.', ')', '...']
+    """
+
+    def __init__(self, *, lowercase: bool, name: str = "treebank") -> None:
+        if name not in TOKENIZERS:
+            raise UnknownName("tokenizer", name, TOKENIZERS)
+        self.settings: Mapping[str, Any] = tokenizer_settings(name, lowercase)
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> WordTokenizer:
+        """The tokenizer of a run, from the `settings` that it kept.
+
+        Raises IntegrityError where they are no settings of this library.
+        """
+        tokenizer = cls.__new__(cls)
+        tokenizer.settings = dict(settings)
+        try:
+            tokenizer("a word")
+        except Exception as error:  # the library raises bare Exceptions on a bad definition
+            raise IntegrityError(f"these are no settings of a tokenizer: {error}") from error
+        return tokenizer
+
+    def __call__(self, text: str) -> list[str]:
+        """The words of one text, in order."""
+        definition = self._definition
+        normalized = definition.normalizer.normalize_str(text)
+        return [word for word, _ in definition.pre_tokenizer.pre_tokenize_str(normalized)]
+
+    def __repr__(self) -> str:
+        return f"<WordTokenizer {self.settings['name']}, lowercase={self.settings['lowercase']}>"
+
+    @cached_property
+    def _definition(self) -> Any:
+        from tokenizers import Tokenizer
+
+        return Tokenizer.from_str(self.settings["definition"])
+
+
+def tokenizer_settings(name: str, lowercase: bool) -> dict[str, Any]:
+    """Library, version and definition of a tokenizer of TOKENIZERS, as plain JSON values."""
+    import tokenizers
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+    definition = Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>"))
+    steps: list[Any] = [normalizers.NFC(), normalizers.Replace("’", "'")]  # corpora have the plain one
+    definition.normalizer = normalizers.Sequence([*steps, normalizers.Lowercase()] if lowercase else steps)
+    definition.pre_tokenizer = pre_tokenizers.Split(Regex(TOKENIZERS[name]), behavior="removed", invert=True)
+    return {
+        "library": "tokenizers",
+        "version": tokenizers.__version__,
+        "name": name,
+        "lowercase": lowercase,
+        "definition": json.dumps(json.loads(definition.to_str())),
+    }
+
+
+@lru_cache(maxsize=8)
+def usual_tokenizer(lowercase: bool) -> WordTokenizer:
+    """The default tokenizer, built once."""
+    return WordTokenizer(lowercase=lowercase)
+
+
+def tokenize(text: str, lowercase: bool) -> list[str]:
+    """The words of a text by the default tokenizer."""
+    return usual_tokenizer(lowercase)(text)
+
+
+def tokenize_all(texts: Iterable[str], lowercase: bool) -> list[list[str]]:
+    """The words of each of many texts by the default tokenizer."""
+    tokenizer = usual_tokenizer(lowercase)
+    return [tokenizer(text) for text in texts]
