@@ -1,0 +1,113 @@
+"""The machine that a phase trains on: its device, its number format, and one step of an optimizer.
+
+Everything that differs between a CPU, a GPU with a scaled fp16 loss and, later, several processes is behind
+this one value; the loop is the same for all.
+
+Why plain torch and not accelerate.Accelerator, measured with a linear head on 1280 features, batch 32, Adam,
+one CPU core: 281 µs per step bare, 447 µs through a prepared model and optimizer (its optimizer looks for a
+package on disk twice at every step, its zero_grad reads a signature). And its state belongs to the process: a
+head in fp32 and a backbone in bf16 cannot follow each other. Several processes will come in here, around
+`place` and `step`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+FORMATS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+T = TypeVar("T")
+
+
+class Machine:
+    """A device and a number format (fp32, bf16, fp16) with the verbs of a training step.
+
+    fp16 gradients underflow below 6e-8: the loss is scaled up, and a step whose gradients overflow is left
+    out (https://pytorch.org/docs/stable/amp.html). bf16 has the range of fp32 and needs none of that.
+    """
+
+    def __init__(self, device: torch.device, precision: str = "fp32") -> None:
+        self.device = device
+        self.precision = precision
+        self.format = FORMATS.get(precision)
+        self.scaler = torch.amp.GradScaler(device.type) if precision == "fp16" else None
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Inside, matrix products and convolutions compute in the machine's number format."""
+        if self.format is None:
+            return nullcontext()  # 0.2 µs; a disabled autocast costs 4 µs per step
+        return torch.autocast(self.device.type, self.format)
+
+    def place(self, data: T) -> T:
+        """A tensor, or a tuple of tensors, on the device; what is there already is not copied."""
+        if isinstance(data, Tensor):
+            return cast(T, data.to(self.device, non_blocking=True))
+        return cast(T, tuple(self.place(part) for part in cast(Iterable[Any], data)))
+
+    def step(
+        self,
+        loss: Tensor,
+        optimizer: Optimizer,
+        parameters: list[nn.Parameter],
+        clip_norm: float | None = None,
+    ) -> None:
+        """One step of the optimizer down the gradient of `loss`; gradients longer than clip_norm are cut."""
+        optimizer.zero_grad(set_to_none=True)
+        if self.scaler is None:
+            torch.autograd.backward(loss)
+            if clip_norm is not None:
+                nn.utils.clip_grad_norm_(parameters, clip_norm)
+            optimizer.step()
+            return
+        torch.autograd.backward(self.scaler.scale(loss))
+        if clip_norm is not None:
+            self.scaler.unscale_(optimizer)  # else the scale, not the gradient, would be clipped
+            nn.utils.clip_grad_norm_(parameters, clip_norm)
+        self.scaler.step(optimizer)
+        self.scaler.update()
+
+    def watch(self) -> LossWatch:
+        """What looks at every loss of a phase, in the way that suits the device."""
+        return LossWatch(self.device)
+
+
+class LossWatch:
+    """Sees a loss that is no number, without making a GPU wait.
+
+    On the CPU it looks at once (2 µs). On a GPU reading a value waits for everything that was queued; so the
+    loss is copied to pinned memory behind its own event, and read when the next one comes: one step late.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.late = device.type == "cuda"
+        self.pending: tuple[Tensor, torch.cuda.Event, Any] | None = None
+
+    def see(self, loss: Tensor, about: T) -> tuple[float, T] | None:
+        """(loss, about) of a step whose loss is not finite; None while all is well."""
+        if not self.late:
+            value = loss.item()
+            return None if math.isfinite(value) else (value, about)
+        bad: tuple[float, T] | None = self.settle()
+        host = torch.empty((), dtype=loss.dtype, pin_memory=True)
+        host.copy_(loss.detach(), non_blocking=True)
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(self.device))
+        self.pending = (host, event, about)
+        return bad
+
+    def settle(self) -> Any:
+        """The same for the last step, at the end of an epoch."""
+        if self.pending is None:
+            return None
+        host, event, about = self.pending
+        self.pending = None
+        event.synchronize()
+        value = host.item()
+        return None if math.isfinite(value) else (value, about)
