@@ -12,15 +12,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from zoo.catalogue.entry import ImageModel, ModelEntry, Score, Speed, WordModel
-
-
-class Finding(NamedTuple):
-    """One thing that is wrong with an entry. path: of the field, from the entry down."""
-
-    path: tuple[str | int, ...]
-    what: str
-    hint: str | None = None
-
+from zoo.catalogue.problems import Finding
 
 Findings = Iterator[Finding]
 
@@ -71,8 +63,10 @@ def check_architecture(entry: ModelEntry) -> Findings:
     """An architecture is NAMESPACE/NAME, and words are words."""
     namespace, slash, name = entry.architecture.partition("/")
     path = ("architecture",)
+    if slash and namespace not in NAMESPACES and namespace in plugins("zoo.architectures"):
+        return
     if not slash or namespace not in NAMESPACES:
-        known = ", ".join(f"{n}/…" for n in NAMESPACES)
+        known = ", ".join(f"{n}/…" for n in (*NAMESPACES, *plugins("zoo.architectures")))
         yield Finding(path, f"no architecture {entry.architecture!r}", f"There are: {known}.")
         return
     names = NAMESPACES[namespace]
@@ -128,6 +122,10 @@ def check_urls(entry: ModelEntry) -> Findings:
         path: tuple[str | int, ...] = ("weights", "url")
         path += () if isinstance(weights.url, str) else (number,)
         kind = kind_of(url)
+        if kind not in SCHEMES and kind in plugins("zoo.sources"):
+            if not proofs:
+                yield Finding(("weights",), "sha256 is missing", f"Bytes from {kind} must be proven.")
+            continue
         if kind not in SCHEMES:
             yield Finding(
                 path, f"no source for {url!r}", f"There are: {', '.join(SCHEMES)}, a relative path."
@@ -143,6 +141,13 @@ def check_urls(entry: ModelEntry) -> Findings:
             yield Finding(
                 ("weights",), f"{needed} is missing", f"Bytes from {kind} must be proven. See: sha256sum FILE"
             )
+
+
+def plugins(group: str) -> list[str]:
+    """The names that installed packages add through an entry point group; asked only about unknown names."""
+    from importlib.metadata import entry_points
+
+    return [point.name for point in entry_points(group=group)]
 
 
 def kind_of(url: str) -> str:

@@ -1,0 +1,99 @@
+"""One registry file: its entries, or every problem that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from zoo.catalogue.entry import ModelEntry
+from zoo.catalogue.problems import Finding, Problem, dotted
+from zoo.catalogue.rules import kind_of
+from zoo.catalogue.validation import check_entry
+from zoo.catalogue.yaml_file import NotPlain, Section, line_of, parse_yaml, read_text
+from zoo.errors import InvalidRegistry
+
+MOST_PROBLEMS = 20  # shown at once
+
+
+def read_entries(path: Path) -> dict[str, ModelEntry]:
+    """The entries of one registry file, by name.
+
+    Relative URLs become absolute file:// ones, so that an entry means the same wherever it is used.
+    Raises InvalidRegistry with every problem that was found, each as FILE:LINE: FIELD: what.
+    """
+    if not path.is_file():
+        found = "is no file" if path.exists() else "does not exist"
+        raise InvalidRegistry(f"{path}: the registry {found}", hint="See: --registry FILE, $ZOO_REGISTRY")
+    try:
+        document, problems = parse_yaml(read_text(path))
+    except NotPlain as error:
+        raise invalid(path, [error.problem]) from error
+    except OSError as error:
+        raise InvalidRegistry(f"{path}: the registry cannot be read: {error.strerror}") from error
+    models, more = models_of(document)
+    problems += more
+    entries: dict[str, ModelEntry] = {}
+    for name, mapping in models.items():
+        entry, findings = check_entry(name, mapping)
+        problems += [locate(document, name, finding) for finding in findings]
+        if entry is not None:
+            entries[name] = at_home(entry, path)
+    if problems:
+        raise invalid(path, problems)
+    return entries
+
+
+def models_of(document: Section) -> tuple[Section, list[Problem]]:
+    """The section that holds the entries, and what else should not be at the top of the file."""
+    problems = [
+        Problem(document.lines[key], key, "no such section", "A registry has one: models.")
+        for key in document
+        if key != "models"
+    ]
+    models = document.get("models")
+    if not isinstance(models, Section):
+        line = document.lines.get("models", 1)
+        problems.append(Problem(line, "models", "expected a mapping of names to models"))
+        models = Section(line)
+    return models, problems
+
+
+def locate(document: Section, name: str, finding: Finding) -> Problem:
+    """A finding with its line and its whole field."""
+    path = ("models", name, *finding.path)
+    return Problem(line_of(document, path), dotted(path), finding.what, finding.hint)
+
+
+def at_home(entry: ModelEntry, path: Path) -> ModelEntry:
+    """The entry with the file it came from, and its relative URLs made absolute."""
+    weights = entry.weights
+    if any(is_relative(url) for url in weights.urls):
+        folder = path.absolute().parent
+        urls = tuple((folder / url).as_uri() if is_relative(url) else url for url in weights.urls)
+        weights = msgspec.structs.replace(weights, url=urls[0] if isinstance(weights.url, str) else urls)
+    return msgspec.structs.replace(entry, weights=weights, registry=path.absolute())
+
+
+def is_relative(url: str) -> bool:
+    """Whether a URL is a path relative to the registry file."""
+    return kind_of(url) == "file" and not url.lower().startswith("file:")
+
+
+def invalid(path: Path, problems: Sequence[Problem]) -> InvalidRegistry:
+    """The error that lists problems as FILE:LINE: FIELD: what, in the order of the lines."""
+    ordered = sorted(problems, key=lambda p: p.line)
+    if len(ordered) == 1:
+        return InvalidRegistry(sentence(path, ordered[0]), hint=ordered[0].hint)
+    lines = [
+        sentence(path, problem) + (f" ({problem.hint})" if problem.hint else "")
+        for problem in ordered[:MOST_PROBLEMS]
+    ]
+    left = len(ordered) - MOST_PROBLEMS
+    return InvalidRegistry("\n".join(lines), hint=f"… and {left} more." if left > 0 else None)
+
+
+def sentence(path: Path, problem: Problem) -> str:
+    """One problem on one line."""
+    return ": ".join(part for part in (f"{path}:{problem.line}", problem.field, problem.what) if part)

@@ -1,0 +1,132 @@
+"""Finding models by what is known of them: patterns, families, tasks, sizes, licences, and an order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from zoo.catalogue.entry import ENTRY_TYPES, ImageModel, ModelEntry
+from zoo.errors import UnknownName, UsageError
+
+UNITS: dict[str, int] = {"": 1, "b": 1} | {
+    prefix + ending: base**power
+    for power, prefix in enumerate("kmgt", start=1)
+    for ending, base in (("", 1000), ("b", 1000), ("ib", 1024))
+}
+SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-z]*)\s*", re.IGNORECASE)
+
+
+def select(
+    entries: Iterable[ModelEntry],
+    *,
+    pattern: str | None = None,
+    family: str | None = None,
+    task: str | None = None,
+    max_bytes: int | None = None,
+    license: str | Sequence[str] | None = None,  # noqa: A002, the word that users type
+    sort: str = "name",
+) -> list[ModelEntry]:
+    """The entries that every condition holds for, in the order that SORTS has under `sort`.
+
+    pattern: a part of the name, or a glob (`resnet*`), for the whole name or what follows its `timm/`.
+    max_bytes: of the download; a model whose size nobody knows does not fit. license: one or several; globs.
+    Upper and lower case are the same. Raises UnknownName for a family, task or order that there is not.
+    """
+    chosen = list(entries)
+    if sort not in SORTS:
+        raise UnknownName("order", sort, SORTS)
+    if task is not None and task not in ENTRY_TYPES:
+        raise UnknownName("task", task, ENTRY_TYPES)
+    if family is not None:
+        families = dict.fromkeys(entry.family for entry in chosen)
+        if family.lower() not in families:
+            raise UnknownName("family", family, families)
+        chosen = [entry for entry in chosen if entry.family == family.lower()]
+    if task is not None:
+        chosen = [entry for entry in chosen if entry.task == task]
+    if pattern:
+        chosen = [entry for entry in chosen if name_fits(entry.name, pattern)]
+    if max_bytes is not None:
+        chosen = [entry for entry in chosen if entry.bytes is not None and entry.bytes <= max_bytes]
+    if license:
+        allowed = [license.lower()] if isinstance(license, str) else [one.lower() for one in license]
+        chosen = [e for e in chosen if any(fnmatchcase(e.license.lower(), one) for one in allowed)]
+    return sorted(chosen, key=SORTS[sort])
+
+
+def name_fits(name: str, pattern: str) -> bool:
+    """Whether a pattern means this name.
+
+    >>> [name_fits("timm/resnet50.a1_in1k", p) for p in ("resnet*", "a1", "timm/*", "resnet50")]
+    [True, True, True, True]
+    >>> name_fits("wide_resnet50_2", "resnet*")
+    False
+    """
+    name, pattern = name.lower(), pattern.lower()
+    if not set(pattern) & set("*?["):
+        return pattern in name
+    return fnmatchcase(name, pattern) or fnmatchcase(name.partition("/")[2], pattern)
+
+
+def parse_size(text: str) -> int:
+    """A size that a person wrote, in bytes: `50MB`, `1.5 GB`, `200MiB`, `1000`.
+
+    >>> parse_size("50MB"), parse_size("1.5 gib"), parse_size("10k")
+    (50000000, 1610612736, 10000)
+    """
+    found = SIZE.fullmatch(text)
+    if found is None or found[2].lower() not in UNITS:
+        raise UsageError(f"{text!r} is not a size", hint="Like this: 50MB, 1.5GB, 200MiB.")
+    return round(float(found[1]) * UNITS[found[2].lower()])
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A sort key that counts: resnet18 before resnet101.
+
+    >>> sorted(["resnet101", "resnet18", "resnet"], key=natural)
+    ['resnet', 'resnet18', 'resnet101']
+    """
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", name.lower())]
+
+
+def smallest(fact: Callable[[ModelEntry], float | None]) -> Callable[[ModelEntry], Any]:
+    """The sort key that puts the smallest first, the unknown last, and equal ones by name."""
+
+    def key(entry: ModelEntry) -> tuple[bool, float, list[tuple[int, str]]]:
+        value = fact(entry)
+        return (value is None, value or 0, natural(entry.name))
+
+    return key
+
+
+def largest(fact: Callable[[ModelEntry], float | None]) -> Callable[[ModelEntry], Any]:
+    """The sort key that puts the largest first, the unknown last, and equal ones by name."""
+
+    def negative(entry: ModelEntry) -> float | None:
+        value = fact(entry)
+        return None if value is None else -value
+
+    return smallest(negative)
+
+
+def top1(entry: ModelEntry) -> float | None:
+    """Published ImageNet top-1 accuracy, of those that have one."""
+    return entry.top1 if isinstance(entry, ImageModel) else None
+
+
+def images_per_second(entry: ModelEntry) -> float | None:
+    """Published speed, of those that have one."""
+    return entry.speed.images_per_second if isinstance(entry, ImageModel) and entry.speed else None
+
+
+SORTS: dict[str, Callable[[ModelEntry], Any]] = {
+    "name": lambda entry: natural(entry.name),
+    "family": lambda entry: (entry.family, natural(entry.name)),
+    "size": smallest(lambda entry: entry.bytes),
+    "parameters": smallest(lambda entry: entry.parameters),
+    "top1": largest(top1),
+    "speed": largest(images_per_second),
+    "license": lambda entry: (entry.license == "unknown", entry.license, natural(entry.name)),
+}
