@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from zoo.catalogue.entry import ImageModel, WordModel
 from zoo.catalogue.registry import entry_from, entry_to_mapping, load_registry, read_registry_file
@@ -354,6 +357,44 @@ def test_an_entry_that_means_nothing_is_refused(tmp_path: Path, old: str, new: s
     said = refused(tmp_path, changed(old, new))
     assert "models.net." in said
     assert expected in said
+
+
+FACTS: dict[str, Any] = {
+    "family": "mobilenet",
+    "task": "image-classification",
+    "architecture": "torchvision/mobilenet_v2",
+    "weights": {"url": "hf://owner/repo/model.safetensors", "sha256": SHA, "bytes": 1},
+    "input": {"size": 224, "resize": 256, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+    "classes": "imagenet-1k",
+    "metrics": {"imagenet-1k": {"top1": 70.0, "source": "x"}},
+    "license": "mit",
+}
+FIELDS = st.sampled_from([*FACTS, "arguments", "speed", "name", "registry", "unknown"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["url", "mean", "size", "top1", "x"]) | st.text(max_size=3), inner, max_size=4
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(name=st.just("net") | st.text(max_size=8), values=st.dictionaries(FIELDS, JSON, max_size=3))
+def test_no_value_anywhere_makes_an_entry_fail_in_any_other_way(name: str, values: dict[str, Any]) -> None:
+    facts = dict(FACTS)
+    for field, value in values.items():
+        old = facts.get(field)
+        facts[field] = old | value if isinstance(old, dict) and isinstance(value, dict) else value
+    try:
+        entry = entry_from(name, facts)
+    except InvalidRegistry as refusal:
+        assert "models." in refusal.message  # noqa: PT017, both ends are fine
+    else:
+        assert entry_from(name, entry_to_mapping(entry)) == entry
 
 
 def test_a_squashed_picture_needs_no_larger_resize(tmp_path: Path) -> None:
