@@ -23,10 +23,10 @@ def read_entries(path: Path) -> dict[str, ModelEntry]:
     Relative URLs become absolute file:// ones, so that an entry means the same wherever it is used.
     Raises InvalidRegistry with every problem that was found, each as FILE:LINE: FIELD: what.
     """
-    if not path.is_file():
-        found = "is no file" if path.exists() else "does not exist"
-        raise InvalidRegistry(f"{path}: the registry {found}", hint="See: --registry FILE, $ZOO_REGISTRY")
     try:
+        if not path.is_file():  # a pipe would wait for ever
+            found = "is no file" if path.exists() else "does not exist"
+            raise InvalidRegistry(f"{path}: the registry {found}", hint="See: --registry FILE, $ZOO_REGISTRY")
         document, problems = parse_yaml(read_text(path))
     except NotPlain as error:
         raise invalid(path, [error.problem]) from error
