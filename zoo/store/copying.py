@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from zoo.events import Progress, Report
+from zoo.store.disk import check_room
 from zoo.store.hashing import BLOCK, Digests, Hasher
 from zoo.store.partials import Partial, validator_of
 from zoo.store.proof import Proof
@@ -19,6 +20,7 @@ def copy_file(
 
     A copy, not a link: whoever edits the source later must not edit the store.
     """
+    check_room(partial.folder, source.stat().st_size, what)
     hasher = Hasher(md5=proof.md5 is not None)
     total = source.stat().st_size
     told = time.monotonic()

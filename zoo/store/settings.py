@@ -23,6 +23,7 @@ class Settings:
     surplus: float = 3.0  # bytes received may be this many times the size of the file, and 64 MiB
     backoff: float = 0.5  # before the second try; doubles
     longest_backoff: float = 8.0
+    largest: int = 64 << 30  # of a file whose size nobody states
     longest_wait: float = 120.0  # that a server may ask for with Retry-After
     redirects: int = 10
     lock_patience: float = 3600.0

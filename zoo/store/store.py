@@ -14,9 +14,10 @@ rename → record. A wrong byte never gets the right name, whatever fails in bet
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from msgspec.structs import replace
 
@@ -27,24 +28,43 @@ from zoo.errors import (
     IntegrityError,
     NetworkError,
     Offline,
-    UsageError,
     ZooError,
 )
 from zoo.events import Note, Report, silent
 from zoo.store.blobs import Blobs, is_whole, remove_file, stamp_of
 from zoo.store.copying import copy_file
-from zoo.store.disk import check_room, disk_errors
+from zoo.store.disk import disk_errors
 from zoo.store.hashing import Digests, hash_file
 from zoo.store.home import find_homes, is_offline
 from zoo.store.local import LocalModel
 from zoo.store.locks import hold
-from zoo.store.partials import claim_partial, find_partials
+from zoo.store.mirrors import mirror_rules, with_mirrors
+from zoo.store.partials import Partial, claim_partial, find_partials, validator_of
 from zoo.store.proof import Proof, proof_of
 from zoo.store.records import Derived, Record, Records, source_key
 from zoo.store.settings import Settings
 from zoo.store.sources.remote import Remote, Wanted
 from zoo.store.sources.schemes import find_scheme
 from zoo.store.verification import Verdict, check_store
+
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+
+
+class Bring(Protocol[T_contra]):
+    """What fills a partial file from a source and proves the bytes: `copy_file` or `download`."""
+
+    def __call__(
+        self,
+        source: T_contra,
+        partial: Partial,
+        proof: Proof,
+        /,
+        *,
+        what: str,
+        settings: Settings,
+        report: Report,
+    ) -> Digests: ...
 
 
 class Store:
@@ -141,8 +161,9 @@ class Store:
             present = self.derived(local, kind)
             if present is not None:
                 return present
-            partial = claim_partial(self.blobs.folder, f"{local.sha256}-{kind}")
+            partial = claim_partial(self.blobs.folder, validator_of(local.sha256, kind))
             try:
+                partial.path.write_bytes(b"")  # of a process that was killed while it converted
                 write(partial.path)
                 digests = hash_file(partial.path)
                 path = self.blobs.publish(partial.path, digests.sha256)
@@ -218,15 +239,9 @@ class Store:
         if proof.sha256 is not None and is_whole(self.blobs.path(proof.sha256), proof.sha256, None):
             size = self.blobs.path(proof.sha256).stat().st_size
             return self._keep(entry, entry.weights.urls[0], Digests(size, proof.sha256), known)
-        failures: list[ZooError] = []
-        for url in entry.weights.urls:
-            try:
-                return self._bring_from(url, entry, proof, known, report)
-            except (NetworkError, IntegrityError) as error:
-                failures.append(error)
-                if len(failures) < len(entry.weights.urls):
-                    report(Note(f"{error.message}: trying the next mirror", level="warning"))
-        raise failures[0]
+        return first_that_works(
+            lambda url: self._bring_from(url, entry, proof, known, report), entry.weights.urls, report
+        )
 
     def _bring_from(
         self, url: str, entry: ModelEntry, proof: Proof, known: Record | None, report: Report
@@ -236,18 +251,30 @@ class Store:
         if self.offline and not scheme.local:
             raise Offline(f"{url} is not asked: offline mode is on")
         source = scheme.resolve(Wanted(url, entry, None if known is None else known.revision))
-        if isinstance(source, Remote):
-            raise UsageError(f"{entry.name}: {url} needs the network")
+        if isinstance(source, Path):
+            return self._keep(entry, url, self._take_in(copy_file, source, entry, proof, report), known)
+        from zoo.store.downloading import download
+
+        def fetch(remote: Remote) -> LocalModel:
+            digests = self._take_in(download, remote, entry, proof, report)
+            return self._keep(entry, remote.urls[0], digests, known, remote.revision)
+
+        return first_that_works(fetch, with_mirrors(source, mirror_rules()), report)
+
+    def _take_in(
+        self, bring: Bring[T], source: T, entry: ModelEntry, proof: Proof, report: Report
+    ) -> Digests:
+        """Let `bring` fill a partial file and give it its name. Wrong bytes are deleted, right ones kept."""
         partial = claim_partial(self.blobs.folder, lock_key(entry))
         try:
-            check_room(self.blobs.folder, source.stat().st_size, entry.name)
-            digests = copy_file(
-                source, partial, proof, what=entry.name, settings=self.settings, report=report
-            )
+            digests = bring(source, partial, proof, what=entry.name, settings=self.settings, report=report)
             self.blobs.publish(partial.path, digests.sha256)
+        except IntegrityError:
+            remove_file(partial.path)
+            raise
         finally:
             partial.release()
-        return self._keep(entry, url, digests, known)
+        return digests
 
     def _keep(
         self, entry: ModelEntry, url: str, digests: Digests, known: Record | None, revision: str | None = None
@@ -273,6 +300,19 @@ class Store:
         """Delete those blobs that no record needs; returns bytes freed."""
         needed = {sha256 for _, record in self.records for sha256 in record.blobs}
         return sum(self.blobs.remove(sha256) for sha256 in set(candidates) - needed)
+
+
+def first_that_works(act: Callable[[T], LocalModel], places: Sequence[T], report: Report) -> LocalModel:
+    """What `act` gives for the first place where it works. Raises what went wrong at the first one."""
+    failures: list[ZooError] = []
+    for place in places:
+        try:
+            return act(place)
+        except (NetworkError, IntegrityError) as error:
+            failures.append(error)
+            if len(failures) < len(places):
+                report(Note(f"{error.message}: trying the next place", level="warning"))
+    raise failures[0]
 
 
 def open_store(*, offline: bool | None = None) -> Store:

@@ -4,15 +4,18 @@ through the entry point group `transfer_zoo.sources`, whose values are `Scheme` 
 from __future__ import annotations
 
 from importlib.metadata import entry_points
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from zoo.errors import AddressRefused
-from zoo.store.sources import file, package
-from zoo.store.sources.remote import Remote, Scheme, Wanted
+from zoo.store.sources import file, gensim, hf, https, package
+from zoo.store.sources.remote import Scheme
 
 GROUP = "transfer_zoo.sources"
 SCHEMES: dict[str, Scheme] = {
+    "https": Scheme(https.resolve),
+    "http": Scheme(https.resolve),  # to this machine only: zoo/store/addresses.py
+    "hf": Scheme(hf.resolve),
+    "gensim": Scheme(gensim.resolve),
     "file": Scheme(file.resolve, local=True),
     "package": Scheme(package.resolve, local=True),
 }
@@ -30,8 +33,3 @@ def find_scheme(url: str) -> Scheme:
         f"{url} is refused: the scheme {name or '(none)'!r} is not known",
         hint=f"Use one of: {', '.join(SCHEMES)}.",
     )
-
-
-def resolve(wanted: Wanted) -> Remote | Path:
-    """What one URL of an entry stands for."""
-    return find_scheme(wanted.url).resolve(wanted)

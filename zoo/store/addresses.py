@@ -1,0 +1,138 @@
+"""Which addresses may be opened: a line in a registry must not reach into somebody's private network.
+
+https to public hosts, plain http to this machine alone (mirrors, tests), anything else only for a host that
+$ZOO_ALLOW_HOST names (`--allow-host`). What was checked is what is connected to: the name is not asked twice.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from zoo.errors import AddressRefused
+
+# Proxies that route by name (Clash, Surge) answer every name with an address of this test range.
+FAKE = ipaddress.ip_network("198.18.0.0/15")
+PORTS = {"https": 443, "http": 80}
+
+
+@dataclass(frozen=True)
+class Address:
+    """A URL that may be opened. target: path and query, as the request line has them."""
+
+    scheme: str
+    host: str
+    port: int
+    target: str
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """What a token belongs to."""
+        return self.scheme, self.host, self.port
+
+    def __str__(self) -> str:
+        """For people and logs: without the query, where signed links carry secrets."""
+        port = "" if PORTS[self.scheme] == self.port else f":{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}{port}{self.target.partition('?')[0]}"
+
+
+def parse_address(url: str) -> Address:
+    """The parts of a URL. Raises AddressRefused unless it is plain https or http to a named host."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise AddressRefused(f"{url!r} is no address: {error}") from None
+    if parts.scheme not in PORTS or not parts.hostname:
+        raise AddressRefused(f"{url} is refused: only https:// is opened", hint="Give an https:// address.")
+    if parts.username is not None or parts.password is not None:
+        raise AddressRefused(
+            f"an address with a password in it is refused ({parts.scheme}://…@{parts.hostname})",
+            hint="A token for the Hub goes into HF_TOKEN.",
+        )
+    if any(ord(letter) < 33 or ord(letter) == 127 for letter in url):
+        raise AddressRefused(f"{url!r} is refused: it holds a space or a control character")
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    host = parts.hostname.encode("idna").decode() if not parts.hostname.isascii() else parts.hostname
+    return Address(parts.scheme, host, port or PORTS[parts.scheme], quote_target(target))
+
+
+def check_address(address: Address, *, resolve: bool = True) -> tuple[str, ...]:
+    """The IP addresses to connect to. Raises AddressRefused for those that are never opened.
+
+    resolve: False behind a proxy, which looks the name up itself; only literal addresses are judged then.
+    Raises OSError if the name cannot be looked up.
+    """
+    literal = parse_ip(address.host)
+    here = address.host == "localhost" or (literal is not None and literal.is_loopback)
+    allowed = is_allowed(address)
+    if address.scheme == "http" and not here and not allowed:
+        raise AddressRefused(
+            f"{address} is refused: plain http, which anybody on the way can change",
+            hint=f"Use https://, or allow this host: ZOO_ALLOW_HOST={address.host} (--allow-host).",
+        )
+    if literal is None and not resolve:
+        return ()
+    found = (
+        (str(literal),)
+        if literal is not None
+        else tuple(
+            dict.fromkeys(
+                str(info[4][0])
+                for info in socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+            )
+        )
+    )
+    if not here and not allowed:
+        for ip in found:
+            if not is_public(ip):
+                raise AddressRefused(
+                    f"{address} is refused: {address.host} is {ip}, an address on a private network",
+                    hint=f"If you mean it: ZOO_ALLOW_HOST={address.host} (--allow-host).",
+                )
+    return found
+
+
+def is_allowed(address: Address) -> bool:
+    """Whether $ZOO_ALLOW_HOST (comma-separated, with or without a port) names this host."""
+    named = {part.strip().lower() for part in os.environ.get("ZOO_ALLOW_HOST", "").split(",")}
+    return bool({address.host.lower(), f"{address.host}:{address.port}".lower()} & named)
+
+
+def is_public(ip: str) -> bool:
+    """Whether an IP address is one of the open internet.
+
+    >>> [is_public(ip) for ip in ("140.82.121.4", "10.0.0.1", "169.254.169.254", "::ffff:127.0.0.1")]
+    [True, False, False, False]
+    """
+    found = ipaddress.ip_address(ip.partition("%")[0])
+    if isinstance(found, ipaddress.IPv6Address):
+        inner = found.ipv4_mapped or found.sixtofour
+        if inner is None and found in ipaddress.ip_network("64:ff9b::/96"):  # IPv4 behind NAT64
+            inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(str(inner))
+    return (found.is_global and not found.is_multicast) or found in FAKE
+
+
+def parse_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that a host is written as, also in the old short and numeric forms (`127.1`, `0x7f1`)."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        pass
+    try:
+        return ipaddress.ip_address(socket.inet_aton(host)) if host[:1].isdigit() else None
+    except OSError:
+        return None
+
+
+def quote_target(target: str) -> str:
+    """Path and query with everything that may not stand in a request line escaped; escapes stay."""
+    from urllib.parse import quote
+
+    return quote(target, safe="/:?#[]@!$&'()*+,;=%~-._")

@@ -1,0 +1,123 @@
+"""`hf://OWNER/REPO[@REVISION]/FILE`: a file of a repository on the Hugging Face Hub.
+
+huggingface_hub answers what the file is: its commit, its size, and for large files its sha256. The bytes come
+through our own engine: the Hub's client checks only their number, and begins again in every process.
+$HF_ENDPOINT, $HF_TOKEN and a saved login mean what they mean elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from zoo.errors import DownloadFailed, Offline, UsageError
+from zoo.store.addresses import check_address, parse_address
+from zoo.store.sources.remote import Remote, Wanted
+
+HUB = "https://huggingface.co"
+PART = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
+FORM = re.compile(
+    rf"hf://(?P<repo>{PART}/{PART})(@(?P<revision>[^@/\s]+(/[^@/\s]+)?))??(/(?P<file>[^@\s].*))?"
+)
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """The parts of an `hf://` URL. revision: branch, tag or commit; None for the main branch."""
+
+    repo: str
+    revision: str | None
+    file: str | None
+
+
+def parse_hub_url(url: str) -> HubFile:
+    """The parts of an `hf://` URL; file is None for a whole repository.
+
+    >>> parse_hub_url("hf://timm/resnet18.a1_in1k@main/model.safetensors")
+    HubFile(repo='timm/resnet18.a1_in1k', revision='main', file='model.safetensors')
+    """
+    found = FORM.fullmatch(url)
+    if found is None or ".." in url.split("/"):
+        raise UsageError(
+            f"{url} names nothing on the Hub",
+            hint="Write it as hf://OWNER/REPO/FILE or hf://OWNER/REPO@REVISION/FILE.",
+        )
+    return HubFile(found["repo"], found["revision"], found["file"])
+
+
+def endpoint() -> str:
+    """The Hub to ask: $HF_ENDPOINT, else huggingface.co. Its address is checked like any other."""
+    hub = os.environ.get("HF_ENDPOINT", "").rstrip("/") or HUB
+    parse_address(hub)
+    return hub
+
+
+def resolve(wanted: Wanted) -> Remote:
+    """The URL of the file at a fixed commit, with the size and sha256 that the Hub states."""
+    from huggingface_hub import get_hf_file_metadata, get_token, hf_hub_url
+
+    named = parse_hub_url(wanted.url)
+    if named.file is None:
+        raise UsageError(f"{wanted.entry.name}: {wanted.url} names a repository, not a file of it")
+    hub = endpoint()
+    revision = wanted.revision or named.revision
+    with hub_errors(wanted.entry.name, wanted.url):
+        url = hf_hub_url(named.repo, named.file, revision=revision, endpoint=hub)
+        token = get_token()
+        facts = get_hf_file_metadata(url, token=token or False, endpoint=hub)
+    commit = facts.commit_hash
+    if commit is not None:
+        url = hf_hub_url(named.repo, named.file, revision=commit, endpoint=hub)
+    etag = (facts.etag or "").lower()
+    sha256 = etag if re.fullmatch("[0-9a-f]{64}", etag) else None  # small files have a git hash instead
+    return Remote((url,), bytes=facts.size, sha256=sha256, token=token, revision=commit, origin="the Hub")
+
+
+@contextmanager
+def hub_errors(name: str, url: str) -> Iterator[None]:
+    """Check the Hub's address, then turn what huggingface_hub raises into errors of this project."""
+    import httpx2
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    needs_token = "A private or gated model needs HF_TOKEN, and its licence accepted on its page."
+    try:
+        check_address(parse_address(endpoint()), resolve=False)
+        yield
+    except OfflineModeIsEnabled as error:
+        raise Offline(f"{name}: {url} is not asked: offline mode is on (HF_HUB_OFFLINE)") from error
+    except GatedRepoError as error:
+        raise DownloadFailed(f"{name}: {url} is gated", hint=needs_token) from error
+    except RepositoryNotFoundError as error:
+        raise DownloadFailed(
+            f"{name}: {url}: no such repository, or a private one", hint=needs_token
+        ) from error
+    except RevisionNotFoundError as error:
+        raise DownloadFailed(
+            f"{name}: {url}: no such revision", hint="Name a branch, a tag or a commit, or leave @… out."
+        ) from error
+    except EntryNotFoundError as error:
+        raise DownloadFailed(
+            f"{name}: {url}: no such file in the repository", hint="Its page on the Hub lists the files."
+        ) from error
+    except HFValidationError as error:
+        raise UsageError(f"{name}: {url}: {error}") from error
+    except HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", "an error")
+        hint = needs_token if status in (401, 403) else "Try again later, or set HF_ENDPOINT to a mirror."
+        raise DownloadFailed(f"{name}: {url}: the Hub answers {status}", hint=hint) from error
+    except (httpx2.HTTPError, OSError) as error:
+        raise DownloadFailed(
+            f"{name}: {url}: the Hub cannot be reached: {str(error) or type(error).__name__}",
+            hint="Check the connection and HTTPS_PROXY, or set HF_ENDPOINT to a mirror.",
+        ) from error
