@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zoo.catalogue.entry import ENTRY_TYPES, ImageModel, ModelEntry
 from zoo.errors import UnknownName, UsageError
+
+if TYPE_CHECKING:
+    from zoo.catalogue.registry import Registry
 
 UNITS: dict[str, int] = {"": 1, "b": 1} | {
     prefix + ending: base**power
@@ -16,6 +19,24 @@ UNITS: dict[str, int] = {"": 1, "b": 1} | {
     for ending, base in (("", 1000), ("b", 1000), ("ib", 1024))
 }
 SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-z]*)\s*", re.IGNORECASE)
+
+
+def list_models(
+    pattern: str | None = None,
+    *,
+    everything: bool = False,
+    registry: Registry | None = None,
+    **conditions: Any,
+) -> list[ModelEntry]:
+    """The models there are, as their registry entries. conditions: see `select`.
+
+    everything: also every pretrained tag of timm and weight of torchvision.
+    """
+    if registry is None:
+        from zoo.catalogue.registry import load_registry
+
+        registry = load_registry()
+    return select(registry.everything() if everything else registry.curated(), pattern=pattern, **conditions)
 
 
 def select(

@@ -1,0 +1,149 @@
+"""How the command line behaves whatever the verb: fast, quiet where it should be, kind about mistakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from zoo.cli.main import VERBS
+
+HEAVY = (
+    "torch",
+    "torchvision",
+    "timm",
+    "gensim",
+    "numpy",
+    "polars",
+    "sklearn",
+    "httpx",
+    "httpx2",
+    "rich",
+    "yaml",
+)
+LOOK = f"""
+import atexit, sys
+atexit.register(lambda: print(*[m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr))
+sys.argv = ["zoo", *sys.argv[1:]]
+from zoo.cli.main import main
+main()
+"""
+
+
+def shell(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "zoo", *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+        timeout=60,
+    )
+
+
+@pytest.mark.fault("U2")
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["list"], ["show", "resnet18"], *([v, "--help"] for v in VERBS)], ids=" ".join
+)
+def test_light_verbs_and_every_help_import_nothing_heavy(home: Path, arguments: list[str]):
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK, *arguments], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.strip() == ""
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_help_shows_an_example_and_the_common_options(zoo, verb: str):
+    said = zoo(verb, "--help")
+    assert said.code == 0
+    assert f"Example:\n  zoo {verb}" in said.out
+    assert all(option in said.out for option in ("--json", "--quiet", "--offline", "--registry"))
+
+
+@pytest.mark.fault("U3")
+@pytest.mark.parametrize(
+    ("arguments", "kind", "meant"),
+    [
+        (["lst"], "command", "list"),
+        (["list", "--famly", "vgg"], "option", "--family"),
+        (["list", "--sort", "tpo1"], "order", "top1"),
+        (["show", "mobilenet_v3_larg"], "model", "mobilenet_v3_large"),
+        (["finetune", "resnet18", ".", "--out", "x", "--optimizer", "adan"], "optimizer", "adam"),
+    ],
+)
+def test_a_typo_is_answered_with_what_was_meant(zoo, home: Path, arguments: list[str], kind: str, meant: str):
+    said = zoo(*arguments)
+    assert said.code == 2
+    assert said.out == ""
+    assert kind in said.err
+    assert meant in said.err
+    assert "Traceback" not in said.err
+
+
+def test_an_error_is_json_too(zoo, home: Path):
+    said = zoo("show", "resnet81", "--json")
+    assert said.code == 2
+    assert said.out == ""
+    error = json.loads(said.err)["error"]
+    assert error["code"] == 2
+    assert "resnet81" in error["message"]
+    assert "resnet18" in error["hint"]
+
+
+def test_a_traceback_is_shown_on_request_only(zoo, home: Path):
+    assert "Traceback" not in zoo("show", "resnet81").err
+    shown = zoo("show", "resnet81", "--debug")
+    assert "Traceback" in shown.err
+    assert shown.code == 2
+
+
+@pytest.mark.fault("U1")
+def test_a_closed_pipe_ends_a_listing_in_peace(home: Path):
+    command = f"{sys.executable} -m zoo list --all | head -n 1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.startswith("NAME")
+    assert done.stderr == ""
+    assert done.returncode == 0
+
+
+@pytest.mark.fault("U1")
+@pytest.mark.parametrize(
+    "environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"LANG": "C"}, {"COLUMNS": "40"}]
+)
+def test_pipes_get_plain_lines(home: Path, environment: dict[str, str]):
+    listing, miss = shell("list", **environment), shell("show", "nothing", **environment)
+    assert listing.stderr == ""
+    assert "\x1b" not in listing.stdout + miss.stderr
+    assert listing.stdout.splitlines()[0].startswith("NAME")
+
+
+def test_the_shell_completes_model_names(home: Path):
+    done = shell(_ZOO_COMPLETE="bash_complete", COMP_WORDS="zoo show resnet1", COMP_CWORD="2")
+    names = [line.split(",")[1] for line in done.stdout.splitlines()]
+    assert "resnet18" in names
+    assert all(name.startswith("resnet1") for name in names)
+
+
+def test_doctor_reports_versions_and_no_problem(zoo, home: Path):
+    said = zoo("doctor", "--json")
+    assert said.json["problems"] == []
+    assert said.json["versions"]["torch"]
+    assert said.code == 0
+
+
+def test_doctor_reports_a_package_that_shadows_ours(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    stranger = tmp_path / "adapters"
+    stranger.mkdir()
+    (stranger / "__init__.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    done = shell("doctor", "--json")
+    assert done.returncode == 1
+    assert str(stranger) in json.loads(done.stdout)["problems"][0]

@@ -1,0 +1,137 @@
+"""What every command shares: its common options, its context, and how a mistake is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo.cli.sink import Mode, Sink
+from zoo.errors import UnknownName
+
+if TYPE_CHECKING:
+    from zoo.catalogue.registry import Registry
+    from zoo.store.store import Store
+
+
+@dataclass
+class Context:
+    """What a command works with. The registry and the store are opened at first use."""
+
+    sink: Sink
+    registries: tuple[Path, ...] = ()
+    offline: bool = False
+
+    @cached_property
+    def registry(self) -> Registry:
+        from zoo.catalogue.registry import load_registry
+
+        return load_registry(self.registries)
+
+    @cached_property
+    def store(self) -> Store:
+        from zoo.store.store import open_store
+
+        return open_store(offline=True if self.offline else None)
+
+    @property
+    def report(self) -> Callable[[Any], None]:
+        return self.sink.report
+
+
+def with_context(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A command that takes the common options and gets a Context as its first argument."""
+
+    @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")
+    @click.option("--quiet", "-q", is_flag=True, help="Say nothing but warnings and errors.")
+    @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+    @click.option("--offline", is_flag=True, help="Never touch the network.  [env: ZOO_OFFLINE]")
+    @click.option(
+        "--registry",
+        "registries",
+        multiple=True,
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="One more registry file; repeatable.  [env: ZOO_REGISTRY]",
+    )
+    @wraps(function)
+    def command(
+        *, as_json: bool, quiet: bool, offline: bool, registries: tuple[Path, ...], **arguments: Any
+    ) -> Any:
+        mode = Mode.JSON if as_json else Mode.QUIET if quiet else Mode.HUMAN
+        context = Context(Sink(mode), registries, offline)
+        try:
+            return function(context, **arguments)
+        finally:
+            context.sink.close()
+
+    return command
+
+
+class Command(click.Command):
+    """A command whose --help ends with an example and whose unknown options say what was meant."""
+
+    def __init__(self, *args: Any, example: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.example = example
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Example"):
+            for line in self.example.splitlines():
+                formatter.write(f"{' ' * formatter.current_indent}{line}\n")
+
+
+def command(example: str, **settings: Any) -> Callable[[Callable[..., Any]], Command]:
+    """Decorate a function `f(context, …)` as a command with the common options.
+
+    example: what to type, shown at the end of --help.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Command:
+        made = click.command(cls=Command, example=example, **settings)(with_context(function))
+        common = {"as_json", "quiet", "debug", "offline", "registries"}
+        made.params.sort(key=lambda parameter: parameter.name in common)
+        return made
+
+    return decorate
+
+
+class ModelName(click.ParamType[str]):
+    """The name of a model; the shell completes it."""
+
+    name = "model"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        from zoo.catalogue.registry import load_registry
+
+        registry = load_registry(ctx.params.get("registries") or ())
+        entries = registry.everything() if "/" in incomplete else registry.curated()
+        return [CompletionItem(e.name, help=e.license) for e in entries if e.name.startswith(incomplete)]
+
+
+class Choice(click.ParamType[str]):
+    """One name of a table, read when it is needed; a typo gets "did you mean"."""
+
+    def __init__(self, kind: str, names: Callable[[], Iterator[str] | list[str] | tuple[str, ...]]) -> None:
+        self.name = kind
+        self.names = names
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "|".join(self.names())
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        names = list(self.names())
+        if value not in names:
+            raise UnknownName(self.name, str(value), names)
+        return str(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(name) for name in self.names() if name.startswith(incomplete)]

@@ -1,0 +1,142 @@
+"""`zoo`: finds the verb, runs it, and turns every error into two lines and an exit code.
+
+A verb's module is imported when that verb is typed: `zoo list` and every --help stay free of torch.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import traceback
+from importlib import import_module
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from zoo import __version__
+from zoo.cli.sink import Mode, Sink
+from zoo.errors import DiskFull, Interrupted, StorageError, UnknownName, UsageError, ZooError
+
+# verb -> (module of zoo.cli, what it does); the order is that of --help
+VERBS = {
+    "list": ("models", "List the models there are."),
+    "show": ("models", "Show every fact about one model."),
+    "fetch": ("models", "Download models and verify every byte."),
+    "rm": ("models", "Delete models from the store."),
+    "verify": ("models", "Hash what the store holds again."),
+    "finetune": ("training", "Train a pretrained model on your own folder."),
+    "predict": ("inference", "Label files with a run or a model."),
+    "evaluate": ("inference", "Measure a run on labelled data."),
+    "embed": ("inference", "Write feature vectors of files."),
+    "demo": ("demo", "See transfer work, offline, in a minute."),
+    "doctor": ("doctor", "Versions, device, store, and what is wrong with them."),
+}
+
+
+class Verbs(click.Group):
+    """The verbs, each imported when it is typed; an unknown one gets "did you mean"."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        module = import_module(f"zoo.cli.{VERBS[name][0]}")
+        found: click.Command = module.COMMANDS[name]
+        return found
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args[0] not in VERBS and not args[0].startswith("-"):
+            raise UnknownName("command", args[0], VERBS, see="zoo --help")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in VERBS.items()])
+
+
+@click.group(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with: zoo demo",
+)
+@click.version_option(__version__, prog_name="zoo")
+def cli() -> None:
+    """Pretrained models, verified; fine-tuned on your own folder of photographs or texts."""
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and leave with its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    signal.signal(signal.SIGTERM, stop_as_asked)
+    sink = Sink(Mode.JSON if "--json" in options else Mode.HUMAN)
+    try:
+        result = cli.main(arguments, prog_name="zoo", standalone_mode=False)
+        sys.stdout.flush()
+    except BaseException as error:
+        if "--debug" in options and not isinstance(error, SystemExit | click.exceptions.Exit):
+            traceback.print_exc()
+        leave(answer(error, sink))
+    leave(result if isinstance(result, int) else 0)
+
+
+def answer(error: BaseException, sink: Sink) -> int:
+    """Word an error on stderr; returns the exit code."""
+    match error:
+        case ZooError():
+            sink.fail(error)
+            return error.exit_code
+        case click.exceptions.Exit():
+            return error.exit_code
+        case click.UsageError():
+            sink.fail(usage_error(error))
+            return UsageError.exit_code
+        case click.Abort() | KeyboardInterrupt():
+            sink.fail(Interrupted("interrupted", hint="What was finished is kept; the same command goes on."))
+            return Interrupted.exit_code
+        case SystemExit():
+            return error.code if isinstance(error.code, int) else 1
+        case BrokenPipeError():
+            return 0  # `zoo list | head -1`: the reader has what it wanted
+        case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            sink.fail(DiskFull(str(error), hint="Free some space, or set ZOO_HOME to a larger disk."))
+            return DiskFull.exit_code
+        case OSError() if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            sink.fail(StorageError(str(error), hint="Choose a folder that you may write to."))
+            return StorageError.exit_code
+        case _:
+            kind = type(error).__name__
+            sink.fail(
+                ZooError(f"unexpected {kind}: {error}", hint="This is a fault of zoo: --debug shows where.")
+            )
+            return 1
+
+
+def usage_error(error: click.UsageError) -> ZooError:
+    """Click's complaint in our form: what happened, then what to type."""
+    path = error.ctx.command_path if error.ctx else "zoo"
+    hint = f"See: {path} --help"
+    if isinstance(error, click.NoSuchOption) and error.possibilities:
+        hint = f"Did you mean {' or '.join(sorted(error.possibilities)[:3])}? {hint}"
+        return UsageError(f"no option {error.option_name}", hint=hint)
+    message = error.format_message().rstrip(".")
+    return UsageError(message[:1].lower() + message[1:], hint=hint)
+
+
+def stop_as_asked(number: int, _frame: FrameType | None) -> NoReturn:
+    """SIGTERM ends a command as Ctrl-C does, with its own exit code."""
+    raise Interrupted("stopped by SIGTERM", hint="What was finished is kept.", exit_code=128 + number)
+
+
+def leave(code: int) -> NoReturn:
+    """Exit without a second complaint when stdout has been closed by its reader."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

@@ -1,0 +1,197 @@
+"""The verbs about models: list, show, fetch, rm, verify. None of them imports torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo.cli.command import Choice, Context, ModelName, command
+from zoo.cli.sink import megabytes, table
+
+if TYPE_CHECKING:
+    from zoo.catalogue.entry import ModelEntry
+
+TASKS = ("image-classification", "image-features", "word-vectors")
+LIST_COLUMNS = {
+    "name": "NAME",
+    "family": "FAMILY",
+    "task": "TASK",
+    "size": "SIZE",
+    "top1": "TOP-1 %",
+    "license": "LICENCE",
+    "downloaded": "HERE",
+}
+VERIFY_COLUMNS = {"name": "NAME", "state": "STATE", "detail": "", "path": "FILE"}
+
+
+def sort_names() -> list[str]:
+    """The orders that `zoo list --sort` knows."""
+    from zoo.catalogue.search import SORTS
+
+    return list(SORTS)
+
+
+def summary(entry: ModelEntry, downloaded: bool) -> dict[str, Any]:
+    """One row of `zoo list`: the names that `--json` promises."""
+    return {
+        "name": entry.name,
+        "family": entry.family,
+        "task": entry.task,
+        "license": entry.license,
+        "parameters": entry.parameters,
+        "bytes": entry.bytes,
+        "downloaded": downloaded,
+        "top1": getattr(entry, "top1", None),
+    }
+
+
+@command("zoo list 'resnet*' --max-size 100MB --sort top1", name="list")
+@click.argument("pattern", required=False)
+@click.option("--family", help="Only this family: resnet, inception, mobilenet, vgg, glove, …")
+@click.option("--task", type=Choice("task", lambda: TASKS), help="Only models for this task.")
+@click.option("--max-size", metavar="SIZE", help="Only downloads up to this size: 50MB, 1GB.")
+@click.option("--license", "licenses", multiple=True, help="Only under this licence; repeatable.")
+@click.option("--downloaded", is_flag=True, help="Only those that are in the store already.")
+@click.option("--sort", type=Choice("order", sort_names), default="name", show_default=True)
+@click.option("--all", "everything", is_flag=True, help="Also every pretrained tag of timm and torchvision.")
+def list_models(
+    context: Context,
+    pattern: str | None,
+    family: str | None,
+    task: str | None,
+    max_size: str | None,
+    licenses: tuple[str, ...],
+    downloaded: bool,
+    sort: str,
+    everything: bool,
+) -> None:
+    """List the models there are.
+
+    PATTERN is a part of a name, or a glob such as 'resnet*'.
+    """
+    from zoo.catalogue.search import parse_size, select
+
+    entries = select(
+        context.registry.everything() if everything else context.registry.curated(),
+        pattern=pattern,
+        family=family,
+        task=task,
+        max_bytes=None if max_size is None else parse_size(max_size),
+        license=licenses or None,
+        sort=sort,
+    )
+    rows = [summary(entry, context.store.find(entry) is not None) for entry in entries]
+    if downloaded:
+        rows = [row for row in rows if row["downloaded"]]
+
+    def human() -> str:
+        if not rows:
+            return "No model fits. Fewer conditions, or: zoo list --all"
+        shown = [{**row, "size": megabytes(row["bytes"])} for row in rows]
+        return table(shown, LIST_COLUMNS)
+
+    context.sink.answer(rows, human)
+
+
+@command("zoo show resnet50")
+@click.argument("name", type=ModelName())
+def show(context: Context, name: str) -> None:
+    """Show every fact about one model."""
+    from zoo.catalogue.registry import entry_to_mapping
+
+    entry = find_entry(context, name)
+    local = context.store.find(entry)
+    facts = entry_to_mapping(entry)
+    facts |= {"downloaded": local is not None, "path": None if local is None else str(local.path)}
+    context.sink.answer(facts, lambda: "\n".join(fact_lines(facts)))
+
+
+def fact_lines(facts: dict[str, Any], indent: str = "") -> list[str]:
+    """Nested facts as indented `key: value` lines."""
+    lines = []
+    width = max(len(key) for key in facts) + 1
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{key}:", *fact_lines(value, indent + "  ")]
+            continue
+        if key in ("bytes", "about_bytes"):
+            value = f"{value:,} ({megabytes(value)})"
+        elif isinstance(value, int) and not isinstance(value, bool):
+            value = f"{value:,}"
+        elif isinstance(value, bool):
+            value = "yes" if value else "no"
+        elif isinstance(value, list | tuple):
+            value = ", ".join(map(str, value))
+        if value is not None:
+            lines.append(f"{indent}{(key + ':').ljust(width)} {value}")
+    return lines
+
+
+@command("zoo fetch resnet18 mobilenet_v3_large")
+@click.argument("names", nargs=-1, required=True, type=ModelName())
+def fetch(context: Context, names: tuple[str, ...]) -> None:
+    """Download models and verify every byte.
+
+    What is in the store already is not downloaded again; what was cut off goes on where it stopped.
+    """
+    entries = [find_entry(context, name) for name in names]  # a typo in the last name costs no download
+    rows = []
+    for entry in entries:
+        local = context.store.fetch(entry, report=context.report)
+        rows.append({"name": entry.name, "path": str(local.path), "sha256": local.sha256})
+    context.sink.answer(
+        rows, lambda: "\n".join(f"{row['name']}  {row['path']}  sha256 {row['sha256'][:16]}…" for row in rows)
+    )
+
+
+@command("zoo rm resnet18")
+@click.argument("names", nargs=-1, required=True, type=ModelName())
+def rm(context: Context, names: tuple[str, ...]) -> None:
+    """Delete models from the store. Other models that share the bytes keep them."""
+    entries = [find_entry(context, name) for name in names]
+    freed = {entry.name: context.store.remove(entry) for entry in entries}
+
+    def human() -> str:
+        return "\n".join(
+            f"{name}: {megabytes(size)} freed" if size else f"{name}: was not in the store"
+            for name, size in freed.items()
+        )
+
+    context.sink.answer([{"name": name, "freed": size} for name, size in freed.items()], human)
+
+
+@command("zoo verify --fix")
+@click.argument("names", nargs=-1, type=ModelName())
+@click.option("--fix", is_flag=True, help="Delete what is damaged and fetch it again.")
+def verify(context: Context, names: tuple[str, ...], fix: bool) -> int:
+    """Hash what the store holds again.
+
+    Without NAMES everything is checked. Exit code 3 when something is damaged and was not mended.
+    """
+    entries = [find_entry(context, name) for name in names] or None
+    verdicts = context.store.verify(entries, fix=fix, report=context.report)
+    rows = [
+        {
+            "name": v.name,
+            "state": v.state,
+            "detail": v.detail,
+            "path": None if v.path is None else str(v.path),
+        }
+        for v in verdicts
+    ]
+    context.sink.answer(
+        rows,
+        lambda: table(rows, VERIFY_COLUMNS) if rows else "The store is empty.",
+    )
+    return 3 if any(v.state in ("damaged", "missing") for v in verdicts) else 0
+
+
+def find_entry(context: Context, name: str) -> ModelEntry:
+    """The entry of a name, asking the Hub for `hf://owner/repo`. Raises UnknownModel."""
+    from zoo.store.obtaining import find_model
+
+    return find_model(name, registry=context.registry, store=context.store)
+
+
+COMMANDS = {"list": list_models, "show": show, "fetch": fetch, "rm": rm, "verify": verify}
