@@ -31,6 +31,9 @@ VERBS = {
     "predict": ("inference", "Label files with a run or a model."),
     "evaluate": ("inference", "Measure a run on labelled data."),
     "embed": ("inference", "Write feature vectors of files."),
+    "similar": ("words", "Find the words nearest to a word."),
+    "analogy": ("words", "Add and take away words: king - man + woman."),
+    "odd": ("words", "Find the word that goes least with the others."),
     "demo": ("demo", "See transfer work, offline, in a minute."),
     "doctor": ("doctor", "Versions, device, store, and what is wrong with them."),
 }
