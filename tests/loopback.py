@@ -34,17 +34,22 @@ IMPATIENT = Settings(
 )
 
 
-def entry_for(*urls: str, name: str = "net", **facts: object) -> ImageModel:
-    """An entry that is proven by the sha256 of BODY, or by the facts given instead."""
+def unproven(*urls: str, name: str = "net", **facts: object) -> ImageModel:
+    """An entry that states about its bytes what is given, and nothing else."""
     return ImageModel(
         name=name,
         family="resnet",
         task="image-features",
         architecture="torchvision/resnet18",
-        weights=Weights(url=urls[0] if len(urls) == 1 else urls, **(facts or {"sha256": SHA256})),  # type: ignore[arg-type]
+        weights=Weights(url=urls[0] if len(urls) == 1 else urls, **facts),  # type: ignore[arg-type]
         license="mit",
         input=ImageInput(size=224, resize=256, mean=(0.5,) * 3, std=(0.5,) * 3),
     )
+
+
+def entry_for(*urls: str, name: str = "net", **facts: object) -> ImageModel:
+    """An entry that is proven by the sha256 of BODY, or by the facts given instead."""
+    return unproven(*urls, name=name, **(facts or {"sha256": SHA256}))
 
 
 def leftovers(home: Path) -> list[Path]:

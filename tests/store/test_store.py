@@ -8,27 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from loopback import unproven as entry_for
 
-from zoo.catalogue.entry import ImageInput, ImageModel, Weights
 from zoo.errors import AddressRefused, HashMismatch, SizeMismatch, StorageError, UsageError
 from zoo.events import Event, Note, Progress
 from zoo.store.local import LocalModel
-from zoo.store.store import Store, open_store
+from zoo.store.store import Store
 
 BYTES = b"weights of a network " * 1000
 SHA256 = hashlib.sha256(BYTES).hexdigest()
-
-
-def entry_for(url: str, **facts: object) -> ImageModel:
-    return ImageModel(
-        name="net",
-        family="resnet",
-        task="image-features",
-        architecture="torchvision/resnet18",
-        weights=Weights(url=url, **facts),  # type: ignore[arg-type]
-        license="mit",
-        input=ImageInput(size=224, resize=256, mean=(0.5,) * 3, std=(0.5,) * 3),
-    )
 
 
 @pytest.fixture
@@ -36,11 +24,6 @@ def source(tmp_path: Path) -> Path:
     path = tmp_path / "published.bin"
     path.write_bytes(BYTES)
     return path
-
-
-@pytest.fixture
-def store(home: Path) -> Store:
-    return open_store()
 
 
 def files_of(store: Store) -> list[str]:

@@ -1,0 +1,276 @@
+"""Weights of other people as named tensors, and never their code.
+
+A `.pth` file is a pickle: opening it with pickle runs what its author put in. It is opened by torch's
+`weights_only` unpickler alone, right after it was hashed again, once; what comes out is kept as safetensors,
+which hold numbers and nothing else and are mapped into memory, and the pickle is deleted.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from zoo.errors import IntegrityError, StorageError, UnsafeFile
+from zoo.events import Note, Report, silent
+from zoo.store.local import LocalModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from zoo.store.store import Store
+
+KIND = "safetensors"
+# Where training scripts put weights among other things; of two, the averaged ones, as timm does.
+WRAPPERS = (
+    "state_dict_ema",
+    "model_ema",
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "module",
+    "weights",
+    "network",
+    "net",
+)
+PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
+Format = Literal["safetensors", "zip", "pickle", "tar", "numpy", "hdf5", "gguf", "unknown", "gone"]
+FOREIGN = {
+    "numpy": "an array of numpy",
+    "hdf5": "an HDF5 file, as Keras writes it",
+    "gguf": "a GGUF file of a language model",
+}
+UNSAFE = ("GLOBAL", "Unsupported ", "unrecognized function", "blocked", "TorchScript", "legacy .tar")
+CONVERT = (
+    "Ask its author for safetensors. If you trust it, convert it yourself, on a machine that may be lost:"
+    " torch.save(torch.load(FILE, weights_only=False).state_dict(), NEW), and register NEW."
+)
+
+
+def load_weights(local: LocalModel, store: Store, *, report: Report = silent) -> dict[str, Tensor]:
+    """The named tensors of a verified model, mapped from a safetensors file of the store.
+
+    Another format is converted at the first time, under the store's lock, and replaced: no extra disk is
+    used. Writing to a tensor changes a copy; the file stays. Raises UnsafeFile, HashMismatch, IntegrityError.
+    """
+    converted = store.derived(local, KIND)
+    if converted is None and tell_format(local.path) == "safetensors":
+        converted = local.path
+    if converted is None:
+        try:
+            converted = convert(local, store, report)
+        except StorageError as error:
+            if not local.path.is_file():
+                raise
+            report(Note(f"{local.entry.name} is not kept as safetensors: {error.message}", error.hint))
+            store.prove(local)
+            return read_state_dict(local.path, what=local.entry.name, report=report)
+    return read_state_dict(converted, what=local.entry.name, report=report)
+
+
+def convert(local: LocalModel, store: Store, report: Report) -> Path:
+    """The safetensors file made from a model's file, which is deleted once it is there."""
+
+    def write(path: Path) -> None:
+        store.prove(local)  # a stamp can be forged, and the next line unpickles
+        write_state_dict(read_state_dict(local.path, what=local.entry.name, report=report), path)
+
+    return store.derive(local, KIND, write, keep_source=False, report=report)
+
+
+def read_state_dict(path: Path, *, what: str | None = None, report: Report = silent) -> dict[str, Tensor]:
+    """The named tensors of a safetensors or `.pth` file, on the CPU.
+
+    what: the name that messages use. A state dict inside a training checkpoint is unwrapped, `module.`
+    prefixes are stripped, and weights that are not numbers are warned about: a Note tells each.
+    Raises UnsafeFile if opening the file could run code, IntegrityError if it is damaged or holds no weights.
+    """
+    what = path.name if what is None else what
+    kind = tell_format(path)
+    if kind == "gone":
+        raise IntegrityError(f"{what}: {path} is not there", hint=f"zoo fetch {what} brings it again.")
+    if kind in FOREIGN:
+        raise IntegrityError(
+            f"{what}: {FOREIGN[kind]}, not weights of PyTorch", hint="Convert it to safetensors."
+        )
+    tensors = (
+        read_safetensors(path, what) if kind == "safetensors" else read_checkpoint(path, kind, what, report)
+    )
+    broken = [name for name, tensor in tensors.items() if has_nan(tensor)]
+    if broken:
+        some = ", ".join(broken[:3]) + (", …" if len(broken) > 3 else "")
+        report(
+            Note(
+                f"{what}: {len(broken)} of {len(tensors)} tensors hold NaN: {some}",
+                "Whatever is computed with them is NaN as well: use another file.",
+                "warning",
+            )
+        )
+    return tensors
+
+
+def tell_format(path: Path) -> Format:
+    """What a file is, by its first bytes: names and suffixes prove nothing."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(512)
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return "gone"
+    if start.startswith(b"PK\x03\x04"):
+        return "zip"
+    if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return "pickle"
+    if start[257:262] == b"ustar":
+        return "tar"
+    if start.startswith(b"\x93NUMPY"):
+        return "numpy"
+    if start.startswith(b"\x89HDF\r\n"):
+        return "hdf5"
+    if start.startswith(b"GGUF"):
+        return "gguf"
+    header = int.from_bytes(start[:8], "little")
+    return "safetensors" if start[8:9] == b"{" or 8 <= header <= size - 8 else "unknown"
+
+
+def read_safetensors(path: Path, what: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, mapped: nothing is read before it is used."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, ValueError, RuntimeError, OSError, KeyError, AttributeError) as error:
+        raise damage(what, f"no proper safetensors file: {first_line(error)}") from error
+    if not tensors:
+        raise damage(what, "a safetensors file without tensors")
+    return tensors
+
+
+def read_checkpoint(path: Path, kind: Format, what: str, report: Report) -> dict[str, Tensor]:
+    """The tensors of a file of `torch.save`, new (zip) or old (pickle), by an unpickler that runs no code."""
+    import argparse
+
+    import torch
+    from torch.serialization import safe_globals
+
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # also for whatever else opens a file in this process
+    if kind == "unknown":
+        raise damage(
+            what, f"neither safetensors nor a checkpoint of PyTorch (it begins with {beginning(path)})"
+        )
+    try:
+        # Training scripts save their options in a Namespace, which holds values only.
+        with safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the formats that are refused below
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=kind == "zip")
+    except Exception as error:  # a crafted pickle can make the unpickler raise anything
+        if any(word in str(error) for word in UNSAFE):
+            raise refusal(what, error) from error
+        reason = first_line(error) or type(error).__name__
+        raise damage(what, f"PyTorch cannot read it: {reason}") from error
+    return strip_prefixes(unwrap(loaded, what, report), what, report)
+
+
+def unwrap(loaded: Any, what: str, report: Report) -> dict[str, Tensor]:
+    """The state dict inside whatever a training script saved."""
+    from torch import Tensor
+
+    path: list[str] = []
+    while isinstance(loaded, Mapping):
+        tensors = {name: value for name, value in loaded.items() if isinstance(value, Tensor)}
+        inner = next((k for k in WRAPPERS if isinstance(loaded.get(k), Mapping) and loaded[k]), None)
+        if inner is not None and len(tensors) <= len(loaded[inner]) and len(path) < 4:
+            path.append(inner)
+            loaded = loaded[inner]
+            continue
+        if not tensors or not all(isinstance(name, str) for name in tensors):
+            break
+        others = [str(name) for name in loaded if name not in tensors]
+        if path:
+            report(Note(f"{what}: the weights are taken from {'.'.join(path)!r} of the checkpoint"))
+        if others:
+            report(Note(f"{what}: left out, as no tensors: {', '.join(others[:5])}"))
+        return tensors
+    is_mapping = isinstance(loaded, Mapping)
+    found = f"{', '.join(map(repr, list(loaded)[:5]))}" if is_mapping else type(loaded).__name__
+    raise damage(what, f"no weights in it, but {found or 'nothing'}")
+
+
+def strip_prefixes(tensors: dict[str, Tensor], what: str, report: Report) -> dict[str, Tensor]:
+    """The tensors under the names of the bare network."""
+    for prefix in PREFIXES * 2:  # both wrap both ways round
+        if all(name.startswith(prefix) for name in tensors):
+            report(Note(f"{what}: the prefix {prefix!r} of every name is stripped"))
+            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors
+
+
+def write_state_dict(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Keep tensors as safetensors. Tensors that share memory become separate: the format knows no sharing."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    seen: set[int] = set()
+    separate = {}
+    for name, tensor in tensors.items():
+        tensor = tensor.detach()
+        if tensor.layout != torch.strided or tensor.is_quantized:
+            raise damage(name, f"a tensor of layout {tensor.layout}, quantized: {tensor.is_quantized}")
+        storage = tensor.untyped_storage()
+        whole = storage.nbytes() == tensor.numel() * tensor.element_size() and storage.data_ptr() not in seen
+        seen.add(storage.data_ptr())
+        separate[name] = tensor.contiguous() if whole else tensor.contiguous().clone()
+    try:
+        save_file(separate, path, metadata={"format": "pt"})
+    except (SafetensorError, ValueError, RuntimeError) as error:
+        raise damage(path.name, f"cannot be kept as safetensors: {first_line(error)}") from error
+
+
+def has_nan(tensor: Tensor) -> bool:
+    """Whether a tensor holds a value that is not a number; at the speed of reading it once."""
+    import torch
+
+    if tensor.numel() == 0 or tensor.dtype not in (
+        torch.float32,
+        torch.float16,
+        torch.bfloat16,
+        torch.float64,
+    ):
+        return False
+    low, _ = tensor.aminmax()
+    return bool(torch.isnan(low))
+
+
+def refusal(what: str, error: Exception) -> UnsafeFile:
+    """The error that names what a file wanted to call."""
+    wanted = re.search(r"GLOBAL (\S+)", str(error))
+    if wanted is not None:
+        reason = f"opening it would run {wanted[1].rstrip('.,`')}"
+    elif "TorchScript" in str(error):
+        reason = "a TorchScript archive is a program, not weights"
+    elif ".tar" in str(error):
+        reason = "the tar format of PyTorch before 1.0 can only be opened by running it"
+    else:
+        reason = "it holds more than weights"
+    return UnsafeFile(f"{what} is refused: {reason}", hint=CONVERT)
+
+
+def damage(what: str, fault: str) -> IntegrityError:
+    return IntegrityError(
+        f"{what}: {fault}", hint="If its hash is the published one, it was published so: use another file."
+    )
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0][:200]
+
+
+def beginning(path: Path) -> str:
+    with path.open("rb") as file:
+        return repr(file.read(8))
