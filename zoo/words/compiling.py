@@ -2,8 +2,8 @@
 
 Memory: three blocks of the source (4 MB each) and what the parser makes of them, and up to 170 bytes per word
 for the vocabulary, the norms and the sorting (measured on 3 million words that all begin alike, the worst
-case); the vectors go to the disk block by block. 400,000 words of 100 numbers take about 160 MB, of which 80 MB
-are Python, numpy and polars.
+case); the vectors go to the disk block by block. 400,000 words of 100 numbers take about 160 MB, of which
+80 MB are Python, numpy and polars.
 """
 
 from __future__ import annotations
