@@ -36,6 +36,7 @@ from zoo.store.copying import copy_file
 from zoo.store.disk import disk_errors
 from zoo.store.hashing import Digests, hash_file
 from zoo.store.home import find_homes, is_offline
+from zoo.store.hub_entries import forget_hub_entry
 from zoo.store.local import LocalModel
 from zoo.store.locks import hold
 from zoo.store.mirrors import mirror_rules, with_mirrors
@@ -126,6 +127,7 @@ class Store:
         key = source_key(entry.weights)
         with disk_errors(self.home, f"remove {entry.name}"), self._lock(entry, silent):
             freed = sum(remove_file(p.path) for p in find_partials(self.blobs.folder, lock_key(entry)))
+            forget_hub_entry(self.home, entry.name)
             record = self.records.read(key)
             if record is None:
                 return freed

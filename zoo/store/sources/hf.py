@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from zoo.errors import DownloadFailed, Offline, UsageError
 from zoo.store.addresses import check_address, parse_address
@@ -19,9 +20,7 @@ from zoo.store.sources.remote import Remote, Wanted
 
 HUB = "https://huggingface.co"
 PART = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
-FORM = re.compile(
-    rf"hf://(?P<repo>{PART}/{PART})(@(?P<revision>[^@/\s]+(/[^@/\s]+)?))??(/(?P<file>[^@\s].*))?"
-)
+FORM = re.compile(rf"hf://(?P<repo>{PART}/{PART})(?:@(?P<revision>[^@/\s]+))?(?:/(?P<file>[^@\s][^@]*))?")
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class HubFile:
 
 
 def parse_hub_url(url: str) -> HubFile:
-    """The parts of an `hf://` URL; file is None for a whole repository.
+    """The parts of an `hf://` URL; file is None for a whole repository. A slash in a revision is written %2F.
 
     >>> parse_hub_url("hf://timm/resnet18.a1_in1k@main/model.safetensors")
     HubFile(repo='timm/resnet18.a1_in1k', revision='main', file='model.safetensors')
@@ -45,7 +44,8 @@ def parse_hub_url(url: str) -> HubFile:
             f"{url} names nothing on the Hub",
             hint="Write it as hf://OWNER/REPO/FILE or hf://OWNER/REPO@REVISION/FILE.",
         )
-    return HubFile(found["repo"], found["revision"], found["file"])
+    revision = None if found["revision"] is None else unquote(found["revision"])
+    return HubFile(found["repo"], revision, found["file"])
 
 
 def endpoint() -> str:

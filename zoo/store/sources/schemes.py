@@ -1,5 +1,5 @@
 """The table of URL schemes. A new one is a file beside this one and a row here; third parties add theirs
-through the entry point group `transfer_zoo.sources`, whose values are `Scheme` objects."""
+through the entry point group `zoo.sources`, whose values are `Scheme` objects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zoo.errors import AddressRefused
 from zoo.store.sources import file, gensim, hf, https, package
 from zoo.store.sources.remote import Scheme
 
-GROUP = "transfer_zoo.sources"
+GROUP = "zoo.sources"
 SCHEMES: dict[str, Scheme] = {
     "https": Scheme(https.resolve),
     "http": Scheme(https.resolve),  # to this machine only: zoo/store/addresses.py

@@ -1,0 +1,286 @@
+"""The Hub: what it says about a file and a repository, against a server that speaks its API."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+
+import pytest
+from loopback import BODY, SHA256, Connection, Handler, Server, answer, cut, serve, unproven
+
+from zoo.errors import DownloadFailed, HashMismatch, Offline, UsageError
+from zoo.store.hub_repo import entry_from_hub
+from zoo.store.sources.hf import parse_hub_url
+from zoo.store.store import Store
+
+COMMIT = "c0ffee" * 6 + "c0ff"
+CONFIG = {
+    "architecture": "resnet18",
+    "num_classes": 3,
+    "num_features": 512,
+    "label_names": ["ant", "bee", "cat"],
+    "pretrained_cfg": {
+        "tag": "a1_in1k",
+        "input_size": [3, 288, 288],
+        "crop_pct": 0.95,
+        "interpolation": "bicubic",
+        "mean": [0.5, 0.4, 0.3],
+        "std": [0.2, 0.2, 0.2],
+        "num_classes": 1000,
+    },
+}
+
+
+class Hub:
+    """A Hub of one repository, OWNER/net, on a loopback server. The files are redirected to another host."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.url = server.url
+        self.cdn = server.url.replace("127.0.0.1", "localhost")
+
+    def publish(self, files: dict[str, bytes], *, tags: tuple[str, ...] = ()) -> None:
+        siblings = [
+            {
+                "rfilename": name,
+                "size": len(body),
+                "lfs": {"sha256": hashlib.sha256(body).hexdigest(), "size": len(body), "pointerSize": 130},
+            }
+            for name, body in files.items()
+        ]
+        info = {
+            "id": "owner/net",
+            "sha": COMMIT,
+            "siblings": siblings,
+            "cardData": {"license": "mit"},
+            "tags": ["timm", "license:mit", *tags],
+            "library_name": "timm",
+            "safetensors": {"parameters": {"F32": 11689512}, "total": 11689512},
+        }
+        for path in ("", "/revision/main", "/revision/v1.0"):
+            self.server.add(f"/api/models/owner/net{path}", json.dumps(info).encode())
+        for name, body in files.items():
+            cdn = self.server.add(f"/cdn/{name}", body).replace("127.0.0.1", "localhost")
+            for revision in ("main", COMMIT, "v1.0"):
+                self.server.add(f"/owner/net/resolve/{revision}/{name}", body, self.redirect(body, cdn))
+
+    @staticmethod
+    def redirect(body: bytes, location: str) -> Handler:
+        sha256 = hashlib.sha256(body).hexdigest()
+        facts = {"X_Repo_Commit": COMMIT, "X_Linked_Etag": f'"{sha256}"', "X_Linked_Size": len(body)}
+        return answer(302, Location=location, **facts)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, home: object) -> Iterator[Hub]:
+    server = Server()
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    hub = Hub(server)
+    hub.publish({"model.safetensors": BODY, "config.json": json.dumps(CONFIG).encode()})
+    yield hub
+    server.close()
+
+
+def test_a_file_is_fetched_at_its_commit_and_held_against_the_hash_that_the_hub_states(
+    hub: Hub, store: Store
+) -> None:
+    entry = unproven("hf://owner/net/model.safetensors")
+    assert store.fetch(entry).sha256 == SHA256
+    assert any(COMMIT in request.path for request in hub.server.log)
+    requests = len(hub.server.log)
+    assert store.fetch(entry).sha256 == SHA256
+    assert len(hub.server.log) == requests
+
+
+def test_other_bytes_than_the_hub_states_are_refused(hub: Hub, store: Store) -> None:
+    hub.server.files["/cdn/model.safetensors"] = BODY[::-1]
+    with pytest.raises(HashMismatch, match="the Hub") as raised:
+        store.fetch(unproven("hf://owner/net/model.safetensors"))
+    assert SHA256 in raised.value.message
+
+
+def test_a_hash_that_the_registry_states_otherwise_is_told_before_a_download(hub: Hub, store: Store) -> None:
+    with pytest.raises(HashMismatch, match="the Hub has another file now"):
+        store.fetch(unproven("hf://owner/net/model.safetensors", sha256="0" * 64))
+    assert not [request for request in hub.server.log if request.path.startswith("/cdn")]
+
+
+def test_a_cut_download_from_the_hub_is_resumed(hub: Hub, store: Store) -> None:
+    hub.server.plans["/cdn/model.safetensors"] = [cut(0.5), serve]
+    store.fetch(unproven("hf://owner/net/model.safetensors"))
+    assert hub.server.offsets("/cdn/model.safetensors") == [0, len(BODY) // 2]
+
+
+@pytest.mark.fault("D13")
+def test_the_token_goes_to_the_hub_and_to_nobody_else(hub: Hub, store: Store) -> None:
+    store.fetch(unproven("hf://owner/net/model.safetensors"))
+    to_hub = [r for r in hub.server.log if "/owner/net/resolve/" in r.path]
+    to_cdn = [r for r in hub.server.log if r.path.startswith("/cdn")]
+    assert {request.headers.get("authorization") for request in to_hub} == {"Bearer hf_secret"}
+    assert {request.headers.get("authorization") for request in to_cdn} == {None}
+    assert {request.headers["host"].split(":")[0] for request in to_cdn} == {"localhost"}
+
+
+def test_what_was_fetched_first_is_fetched_again_after_the_branch_moved(hub: Hub, store: Store) -> None:
+    entry = unproven("hf://owner/net/model.safetensors")
+    store.fetch(entry).path.unlink()
+    moved = answer(302, Location=f"{hub.cdn}/cdn/new", X_Repo_Commit="f" * 40, X_Linked_Size=3)
+    hub.server.plans["/owner/net/resolve/main/model.safetensors"] = [moved]
+    assert store.fetch(entry).sha256 == SHA256
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "says"),
+    [
+        ("RepoNotFound", 401, "no such repository, or a private one"),
+        ("GatedRepo", 403, "is gated"),
+        ("EntryNotFound", 404, "no such file"),
+        ("RevisionNotFound", 404, "no such revision"),
+        ("", 503, "answers 503"),
+    ],
+)
+def test_what_the_hub_refuses_is_said_in_words(
+    hub: Hub, store: Store, code: str, status: int, says: str
+) -> None:
+    hub.server.plans["/owner/net/resolve/main/model.safetensors"] = [answer(status, X_Error_Code=code)]
+    with pytest.raises(DownloadFailed, match=says) as raised:
+        store.fetch(unproven("hf://owner/net/model.safetensors"))
+    assert raised.value.hint
+    assert "hf_secret" not in str(raised.value)
+
+
+def test_a_hub_that_cannot_be_reached_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    with pytest.raises(DownloadFailed, match="cannot be reached"):
+        store.fetch(unproven("hf://owner/net/model.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "url", ["hf://net", "hf://owner/net/../x", "hf://owner/net@", "hf:///x", "hf://owner/net@v1 2/x"]
+)
+def test_a_url_that_names_nothing_on_the_hub_is_a_usage_error(url: str) -> None:
+    with pytest.raises(UsageError, match="names nothing on the Hub"):
+        parse_hub_url(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("hf://a/b", ("a/b", None, None)),
+        ("hf://a/b@v1.0", ("a/b", "v1.0", None)),
+        ("hf://a/b/c/d.bin", ("a/b", None, "c/d.bin")),
+        ("hf://a/b@refs/d.bin", ("a/b", "refs", "d.bin")),
+        (
+            "hf://timm/resnet18.a1_in1k@main/model.safetensors",
+            ("timm/resnet18.a1_in1k", "main", "model.safetensors"),
+        ),
+    ],
+)
+def test_the_parts_of_a_hub_url(url: str, parts: tuple[str, str | None, str | None]) -> None:
+    found = parse_hub_url(url)
+    assert (found.repo, found.revision, found.file) == parts
+
+
+def test_a_repository_of_a_timm_model_becomes_an_entry(hub: Hub, store: Store) -> None:
+    entry = entry_from_hub("hf://owner/net", store=store)
+    assert entry.name == "hf://owner/net"
+    assert entry.architecture == "timm/resnet18"
+    assert entry.classes == ("ant", "bee", "cat")
+    assert entry.weights.url == f"hf://owner/net@{COMMIT}/model.safetensors"
+    assert (entry.weights.sha256, entry.weights.bytes) == (SHA256, len(BODY))
+    assert (entry.license, entry.parameters, entry.features) == ("mit", 11689512, 512)
+    picture = entry.input
+    assert (picture.size, picture.resize, picture.interpolation) == (288, 303, "bicubic")
+    assert (picture.mean, picture.std) == ((0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
+    assert store.fetch(entry).sha256 == SHA256
+
+
+def test_the_hub_is_asked_once_about_a_repository_until_it_is_removed(hub: Hub, store: Store) -> None:
+    entry = entry_from_hub("hf://owner/net@v1.0", store=store)
+    store.fetch(entry)
+    requests = len(hub.server.log)
+    assert entry_from_hub("hf://owner/net@v1.0", store=Store(store.home, offline=True)) == entry
+    assert len(hub.server.log) == requests
+    store.remove(entry)
+    entry_from_hub("hf://owner/net@v1.0", store=store)
+    assert len(hub.server.log) > requests
+
+
+def test_imagenet_labels_are_taken_where_the_repository_names_the_data_set(hub: Hub, store: Store) -> None:
+    config = {"architecture": "resnet18", "num_classes": 1000, "pretrained_cfg": {}}
+    files = {"model.safetensors": BODY, "config.json": json.dumps(config).encode()}
+    hub.publish(files, tags=("dataset:imagenet-1k",))
+    assert entry_from_hub("hf://owner/net", store=store).classes == "imagenet-1k"
+    hub.publish(files)
+    assert entry_from_hub("hf://owner/net@main", store=store).classes == 1000
+
+
+def test_a_model_without_classes_gives_features(hub: Hub, store: Store) -> None:
+    config = {"architecture": "vit_base_patch16_224", "num_classes": 0, "pretrained_cfg": {}}
+    hub.publish({"model.safetensors": BODY, "config.json": json.dumps(config).encode()})
+    entry = entry_from_hub("hf://owner/net", store=store)
+    assert (entry.task, entry.classes) == ("image-features", None)
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (None, "no config.json"),
+        ({"model_type": "bert"}, "bert model of transformers"),
+        ([1], "describes itself wrongly"),
+        ({"architecture": None}, "for timm, not an image model of timm"),
+        ({"architecture": 7}, "describes itself wrongly"),
+        ({"architecture": "../x"}, "describes itself wrongly"),
+        ({"architecture": "x", "num_classes": "many"}, "describes itself wrongly"),
+        ({"architecture": "x", "pretrained_cfg": [1]}, "describes itself wrongly"),
+        ({"architecture": "x", "pretrained_cfg": {"input_size": 7}}, "describes itself wrongly"),
+        ({"architecture": "x", "pretrained_cfg": {"input_size": [3, 1, 2]}}, "only square"),
+        ({"architecture": "x", "pretrained_cfg": {"crop_pct": 0}}, "describes itself wrongly"),
+        ({"architecture": "x", "pretrained_cfg": {"mean": [0.5, 0.5]}}, "describes itself wrongly"),
+    ],
+)
+def test_a_repository_of_anything_else_is_refused_with_the_reason(
+    hub: Hub, store: Store, config: object, says: str
+) -> None:
+    files = {} if config is None else {"config.json": json.dumps(config).encode()}
+    hub.publish({"model.safetensors": BODY, **files})
+    with pytest.raises(UsageError, match=says):
+        entry_from_hub("hf://owner/net", store=store)
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({"config.json": b"[" * 100_000, "model.safetensors": b"x"}, "no JSON|wrongly"),
+        ({"config.json": b"not json", "model.safetensors": b"x"}, "no JSON"),
+        ({"config.json": json.dumps(CONFIG).encode(), "x.onnx": b"x"}, "holds none of"),
+    ],
+)
+def test_broken_and_incomplete_repositories_are_refused(
+    hub: Hub, store: Store, files: dict[str, bytes], says: str
+) -> None:
+    hub.publish(files)
+    with pytest.raises(UsageError, match=says):
+        entry_from_hub("hf://owner/net", store=store)
+
+
+@pytest.mark.fault("D21")
+def test_offline_a_repository_that_was_never_asked_about_says_so(hub: Hub, home: object) -> None:
+    with pytest.raises(Offline, match="offline mode is on"):
+        entry_from_hub("hf://owner/net", store=Store(home, offline=True))  # type: ignore[arg-type]
+    assert hub.server.connections == 0
+
+
+def test_a_body_that_is_too_large_for_a_config_is_not_read(hub: Hub, store: Store) -> None:
+    def endless(connection: Connection) -> None:
+        connection.head(200)
+        for _ in range(10_000):
+            connection.send(b"x" * 100_000)
+
+    hub.server.plans["/cdn/config.json"] = [endless]
+    with pytest.raises(UsageError, match="larger than"):
+        entry_from_hub("hf://owner/net", store=store)
