@@ -1,0 +1,74 @@
+"""The names of a model's classes, in the order of its outputs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
+
+from zoo.catalogue.entry import ImageModel
+from zoo.errors import UnknownName
+
+
+def class_names(entry: ImageModel) -> tuple[str, ...]:
+    """One name per output of the network, no two alike; numbers as text where no names were published.
+
+    Empty for a model without classes. Raises UnknownName for a label set that is not in LABEL_SETS.
+    """
+    classes = entry.classes
+    if isinstance(classes, str):
+        return read_label_set(classes)
+    if isinstance(classes, int):
+        return tuple(str(index) for index in range(classes))
+    return classes or ()
+
+
+def count_classes(entry: ImageModel) -> int | None:
+    """Outputs of the entry's network; None where it has no classes."""
+    if isinstance(entry.classes, int):
+        return entry.classes
+    return len(class_names(entry)) or None
+
+
+@cache
+def read_label_set(name: str) -> tuple[str, ...]:
+    """The labels of a set that has a name.
+
+    >>> read_label_set("imagenet-1k")[285]
+    'Egyptian cat'
+    """
+    if name not in LABEL_SETS:
+        raise UnknownName("label set", name, LABEL_SETS)
+    return LABEL_SETS[name]()
+
+
+def imagenet_1k() -> tuple[str, ...]:
+    """The 1,000 names that torchvision publishes with its weights; timm's are the same with synonyms."""
+    from torchvision.models import ResNet50_Weights
+
+    return tuple(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
+
+
+def imagenet(subset: str) -> Callable[[], tuple[str, ...]]:
+    """The names of one of timm's sets of WordNet synsets; where two share a name, their numbers are added."""
+
+    def read() -> tuple[str, ...]:
+        from timm.data import ImageNetInfo
+
+        info = ImageNetInfo(subset)
+        names, synsets = info.label_descriptions(), info.label_names()
+        times = Counter(names)
+        return tuple(n if times[n] == 1 else f"{n} ({s})" for n, s in zip(names, synsets, strict=True))
+
+    return read
+
+
+LABEL_SETS: dict[str, Callable[[], tuple[str, ...]]] = {
+    "imagenet-1k": imagenet_1k,
+    "imagenet-12k": imagenet("imagenet-12k"),
+    "imagenet-21k": imagenet("imagenet-21k"),
+    "imagenet-21k-goog": imagenet("imagenet-21k-goog"),
+    "imagenet-21k-miil": imagenet("imagenet-21k-miil"),
+    "imagenet-22k": imagenet("imagenet-22k"),
+    "imagenet-22k-ms": imagenet("imagenet-22k-ms"),
+}
