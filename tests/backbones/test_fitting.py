@@ -1,0 +1,329 @@
+"""Our networks say what the libraries' own pretrained paths say, and weights that do not fit are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from zoo.backbones.architectures import build_network
+from zoo.backbones.loading import fit_weights
+from zoo.catalogue.entry import ImageInput, ImageModel, Weights
+from zoo.errors import UnknownName, UsageError, WeightsMismatch
+from zoo.events import Event, Note
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def entry_of(
+    architecture: str,
+    *,
+    size: int = 224,
+    statistics: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET,
+    classes: Any = "imagenet-1k",
+    **arguments: Any,
+) -> ImageModel:
+    mean, std = statistics
+    return ImageModel(
+        name="net",
+        family="test",
+        task="image-features" if classes is None else "image-classification",
+        architecture=architecture,
+        weights=Weights(url="net.safetensors"),
+        input=ImageInput(size=size, resize=size, mean=mean, std=std),
+        classes=classes,
+        arguments=arguments,
+        license="unknown",
+    )
+
+
+def random_state(make: Callable[[], nn.Module], seed: int = 0) -> dict[str, Tensor]:
+    """A seeded state of the network, batch norm statistics included, that keeps signals alive."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.device("meta"):
+        shapes = make().state_dict()
+    state = {key: torch.empty_like(tensor, device="cpu") for key, tensor in shapes.items()}
+    for key, tensor in state.items():
+        if key.endswith("num_batches_tracked"):
+            tensor.fill_(7)
+        elif key.endswith("running_var"):
+            tensor.uniform_(0.5, 1.5, generator=generator)
+        elif tensor.ndim > 1:
+            bound = (6 / tensor[0].numel()) ** 0.5
+            tensor.uniform_(-bound, bound, generator=generator)
+        elif key.endswith("weight"):
+            tensor.uniform_(0.5, 1.0, generator=generator)
+        else:
+            tensor.uniform_(-0.1, 0.1, generator=generator)
+    return state
+
+
+def says(network: nn.Module, size: int) -> Tensor:
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        return network.eval()(images)
+
+
+def of_torchvision(name: str) -> Callable[[Path], tuple[nn.Module, dict[str, Tensor]]]:
+    """torchvision's network through its own `weights=` path: our file lies where it keeps its downloads."""
+
+    def make(folder: Path) -> tuple[nn.Module, dict[str, Tensor]]:
+        from torchvision import models
+
+        weights = models.get_model_weights(name).DEFAULT  # type: ignore[attr-defined]
+        aux = {"aux_logits": True, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        state = random_state(lambda: models.get_model(name, weights=None, **aux))
+        folder = folder / "hub" / "checkpoints"
+        folder.mkdir(parents=True)
+        torch.save(state, folder / weights.url.rpartition("/")[2])
+        return models.get_model(name, weights=weights), state
+
+    return make
+
+
+def of_timm(name: str) -> Callable[[Path], tuple[nn.Module, dict[str, Tensor]]]:
+    """timm's network through its own pretrained path, with our file in the place of its download."""
+
+    def make(folder: Path) -> tuple[nn.Module, dict[str, Tensor]]:
+        import timm
+        from safetensors.torch import save_file
+
+        state = random_state(lambda: timm.create_model(name))
+        save_file(state, folder / "net.safetensors")
+        overlay = {"file": str(folder / "net.safetensors")}
+        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay), state
+
+    return make
+
+
+FAMILIES = [
+    ("torchvision/resnet18", 224, IMAGENET),
+    ("torchvision/resnet50", 224, IMAGENET),
+    ("torchvision/wide_resnet50_2", 224, IMAGENET),
+    ("torchvision/googlenet", 224, IMAGENET),
+    ("torchvision/inception_v3", 299, IMAGENET),
+    ("torchvision/mobilenet_v2", 224, IMAGENET),
+    ("torchvision/mobilenet_v3_small", 224, IMAGENET),
+    ("torchvision/mobilenet_v3_large", 224, IMAGENET),
+    ("torchvision/vgg11", 224, IMAGENET),
+    ("torchvision/vgg11_bn", 224, IMAGENET),
+    ("timm/resnet50.a1_in1k", 224, IMAGENET),
+    ("timm/resnet18d.ra2_in1k", 224, IMAGENET),
+    ("timm/inception_v3.tf_in1k", 299, HALF),
+    ("timm/inception_v3.gluon_in1k", 299, IMAGENET),
+    ("timm/inception_v4.tf_in1k", 299, HALF),
+    ("timm/inception_resnet_v2.tf_in1k", 299, HALF),
+    ("timm/mobilenetv1_100.ra4_e3600_r224_in1k", 224, HALF),
+    ("timm/mobilenetv2_100.ra_in1k", 224, IMAGENET),
+    ("timm/mobilenetv3_large_100.ra_in1k", 224, IMAGENET),
+    ("timm/mobilenetv4_conv_small.e2400_r224_in1k", 224, IMAGENET),
+    ("timm/mobilenetv4_hybrid_medium.e500_r224_in1k", 224, IMAGENET),
+    ("timm/swin_tiny_patch4_window7_224.ms_in1k", 224, IMAGENET),  # computes tables of its own
+    ("timm/resnetblur50.bt_in1k", 224, IMAGENET),  # computes its blur kernels
+]
+
+
+@pytest.mark.parametrize(("architecture", "size", "statistics"), FAMILIES, ids=[f[0] for f in FAMILIES])
+def test_the_output_is_that_of_the_librarys_own_pretrained_path(
+    architecture: str, size: int, statistics: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    library, _, name = architecture.partition("/")
+    theirs, state = {"torchvision": of_torchvision, "timm": of_timm}[library](name)(tmp_path)
+    events: list[Event] = []
+    ours = fit_weights(entry_of(architecture, size=size, statistics=statistics), state, report=events.append)
+    expected = says(theirs, size)
+    assert expected.std() > 1e-3, "the law would hold for a dead network too"
+    assert (says(ours, size) - expected).abs().max() <= 1e-5 * expected.abs().max()
+    assert not ours.training
+    assert {p.dtype for p in ours.parameters()} == {torch.float32}
+    assert [e.level for e in events if isinstance(e, Note)] == ["info"]
+
+
+@pytest.mark.parametrize("name", ["inception_v3", "googlenet"])
+def test_torchvisions_inceptions_convert_their_input_only_from_imagenets_mean(name: str) -> None:
+    architecture = f"torchvision/{name}"
+    assert build_network(entry_of(architecture, statistics=IMAGENET)).transform_input is True
+    assert build_network(entry_of(architecture, statistics=HALF)).transform_input is False
+    stated = entry_of(architecture, statistics=IMAGENET, transform_input=False)
+    assert build_network(stated).transform_input is False
+
+
+def test_auxiliary_heads_are_there_when_the_file_has_them() -> None:
+    from torchvision import models
+
+    network = models.inception_v3(weights=None, init_weights=False)
+    state = network.state_dict()
+    entry = entry_of("torchvision/inception_v3", size=299)
+    assert fit_weights(entry, state).AuxLogits is not None
+    bare = {key: tensor for key, tensor in state.items() if not key.startswith("AuxLogits.")}
+    assert fit_weights(entry, bare).AuxLogits is None
+
+
+def small_state(architecture: str = "resnet18", **arguments: Any) -> dict[str, Tensor]:
+    from torchvision import models
+
+    return random_state(lambda: models.get_model(architecture, weights=None, **arguments))
+
+
+def test_half_precision_weights_become_float32() -> None:
+    state = small_state()
+    half = {key: t.to(torch.bfloat16) if t.is_floating_point() else t for key, t in state.items()}
+    network = fit_weights(entry_of("torchvision/resnet18"), half)
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+    assert torch.equal(network.conv1.weight, state["conv1.weight"].bfloat16().float())
+
+
+@pytest.mark.fault("S8")
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_the_wrappers_of_parallel_and_compiled_training_are_taken_off(wrapper: str) -> None:
+    state = {wrapper + key: tensor for key, tensor in small_state().items()}
+    events: list[Event] = []
+    network = fit_weights(entry_of("torchvision/resnet18"), state, report=events.append)
+    assert torch.equal(network.conv1.weight, state[f"{wrapper}conv1.weight"])
+    assert events[-1] == Note("net: all 122 tensors loaded")
+
+
+@pytest.mark.fault("S8")
+def test_weights_without_one_matching_name_are_refused_with_examples() -> None:
+    state = {f"encoder.{key}": tensor for key, tensor in small_state().items()}
+    with pytest.raises(
+        WeightsMismatch, match=r"conv1\.weight is missing.* not of this network: encoder\.conv1"
+    ):
+        fit_weights(entry_of("torchvision/resnet18"), state)
+
+
+@pytest.mark.fault("S8")
+def test_a_deeper_network_does_not_pass_for_a_shallower_one() -> None:
+    """Every tensor of a ResNet-50 is in a ResNet-101's file, with its shape; strict=False would load it."""
+    with pytest.raises(WeightsMismatch, match=r"fit only 57 % of it .*layer3\.6"):
+        fit_weights(entry_of("torchvision/resnet50"), small_state("resnet101"))
+
+
+@pytest.mark.fault("S8")
+def test_weights_of_other_shapes_are_refused_with_both_shapes() -> None:
+    with pytest.raises(
+        WeightsMismatch, match=r"is \(256, 64, 1, 1\) instead of \(128, 64, 1, 1\)|instead of"
+    ):
+        fit_weights(entry_of("torchvision/wide_resnet50_2"), small_state("resnet50"))
+
+
+@pytest.mark.fault("S8")
+def test_a_network_without_its_batch_norm_statistics_is_refused() -> None:
+    """They are 0.1 % of the numbers, and without them the rest is worth nothing."""
+    state = {key: t for key, t in small_state().items() if "running" not in key}
+    with pytest.raises(WeightsMismatch, match="running_mean is missing"):
+        fit_weights(entry_of("torchvision/resnet18"), state)
+
+
+@pytest.mark.fault("S8")
+def test_a_few_missing_tensors_are_named_and_start_as_a_fresh_network_does() -> None:
+    state = small_state()
+    del state["layer1.0.bn1.weight"]
+    events: list[Event] = []
+    network = fit_weights(entry_of("torchvision/resnet18"), state, report=events.append)
+    assert torch.equal(network.layer1[0].bn1.weight, torch.ones(64))
+    [note] = events
+    assert isinstance(note, Note)
+    assert note.level == "warning"
+    assert "layer1.0.bn1.weight is missing" in note.message
+
+
+@pytest.mark.fault("S8")
+def test_a_missing_classifier_is_refused_unless_the_entry_has_no_classes() -> None:
+    state = {key: tensor for key, tensor in small_state().items() if not key.startswith("fc.")}
+    with pytest.raises(WeightsMismatch, match=r"do not fill its classifier \(fc\.weight is missing"):
+        fit_weights(entry_of("torchvision/resnet18"), state)
+    features = fit_weights(entry_of("torchvision/resnet18", classes=None), state)
+    assert says(features, 64).shape == (2, 512)
+
+
+@pytest.mark.fault("S8")
+def test_a_classifier_with_another_number_of_classes_is_refused() -> None:
+    with pytest.raises(WeightsMismatch, match=r"fc\.weight is \(1000, 512\) instead of \(10, 512\)"):
+        fit_weights(entry_of("torchvision/resnet18", classes=10), small_state())
+
+
+@pytest.mark.parametrize("architecture", ["torchvision/resnet18", "timm/resnet18.tv_in1k"])
+def test_a_model_without_classes_drops_the_classifier_of_its_file(architecture: str) -> None:
+    events: list[Event] = []
+    network = fit_weights(entry_of(architecture, classes=None), small_state(), report=events.append)
+    assert says(network, 64).shape == (2, 512)
+    assert [e.level for e in events if isinstance(e, Note)] == ["info"]
+
+
+def test_features_of_vgg16_without_a_classifier_are_those_of_its_convolutions() -> None:
+    """As published: the file has the classifier's keys, and NaN in all of them."""
+    state = small_state("vgg11")
+    for key, tensor in state.items():
+        if key.startswith("classifier."):
+            tensor.fill_(torch.nan)
+    features = says(fit_weights(entry_of("torchvision/vgg11", classes=None), state), 64)
+    assert features.shape == (2, 25088)
+    assert features.isfinite().all()
+
+
+def test_weights_under_names_of_another_time_go_through_timms_own_filter() -> None:
+    """DeiT's and older ViT files say `model`-level things that timm renames; its filter does it, not we."""
+    import timm
+
+    network = timm.create_model("convnext_atto")
+    state = random_state(lambda: timm.create_model("convnext_atto"))
+    renamed = {  # as Facebook published ConvNeXt
+        key.replace("stages.", "stages.").replace("mlp.fc1", "pwconv1").replace("mlp.fc2", "pwconv2")
+        .replace("conv_dw", "dwconv").replace("head.fc.", "head.").replace("head.norm.", "norm.")
+        .replace("stem.0", "downsample_layers.0.0").replace("stem.1", "downsample_layers.0.1"): tensor
+        for key, tensor in state.items()
+    }  # fmt: skip
+    renamed = {blocks_out(key): tensor for key, tensor in renamed.items()}
+    ours = fit_weights(entry_of("timm/convnext_atto.d2_in1k"), renamed)
+    network.load_state_dict(state)
+    assert torch.equal(says(ours, 64), says(network, 64))
+
+
+def blocks_out(key: str) -> str:
+    """Facebook's numbering of ConvNeXt's blocks and downsampling layers."""
+    import re
+
+    key = re.sub(r"stages\.(\d)\.blocks\.", r"stages.\1.", key)
+    return re.sub(r"stages\.(\d)\.downsample\.", r"downsample_layers.\1.", key)
+
+
+def test_an_unknown_architecture_names_the_close_ones() -> None:
+    with pytest.raises(UnknownName, match="resnet18"):
+        build_network(entry_of("torchvision/resnet81"))
+    with pytest.raises(UnknownName, match=r"mobilenetv4_conv_small"):
+        build_network(entry_of("timm/mobilenetv4_conv_smal"))
+    with pytest.raises(UnknownName, match=r"resnet50\.a1_in1k"):
+        build_network(entry_of("timm/resnet50.a1_in2k"))
+    with pytest.raises(UnknownName, match=r"torchvision/…, timm/…"):
+        build_network(entry_of("keras/resnet50"))
+
+
+def test_an_argument_that_the_architecture_does_not_take_is_a_mistake_of_the_entry() -> None:
+    with pytest.raises(UsageError, match="depth"):
+        build_network(entry_of("torchvision/resnet18", depth=18))
+
+
+@pytest.mark.parametrize("architecture", ["torchvision/resnet18", "timm/resnet18"])
+def test_a_network_can_be_built_for_other_classes(architecture: str) -> None:
+    assert says(build_network(entry_of(architecture), classes=7), 64).shape == (2, 7)
+
+
+def test_loading_is_faster_than_building_a_random_network() -> None:
+    """The draft on the meta device costs a fraction of what torchvision spends on random numbers first."""
+    from time import perf_counter
+
+    from torchvision import models
+
+    start = perf_counter()
+    state = models.vgg11(weights=None).state_dict()
+    theirs = perf_counter() - start
+    start = perf_counter()
+    fit_weights(entry_of("torchvision/vgg11"), state)
+    assert perf_counter() - start < theirs / 3  # measured: 0.02 s against 0.9 s

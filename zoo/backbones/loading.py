@@ -1,0 +1,213 @@
+"""Verified weights become a network in eval mode; nothing of it is ever silently random."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from adapters.classifiers import find_classifier
+from zoo.backbones.architectures import (
+    ARCHITECTURES,
+    AUXILIARY,
+    StateDict,
+    build_network,
+    find_architecture,
+)
+from zoo.catalogue.entry import ImageModel
+from zoo.errors import UsageError, WeightsMismatch
+from zoo.events import Note, Report, silent
+from zoo.store.weights_file import load_weights, strip_prefixes
+
+if TYPE_CHECKING:
+    from zoo.store.local import LocalModel
+    from zoo.store.store import Store
+
+__all__ = ["ARCHITECTURES", "build_network", "fit_weights", "load_backbone"]
+
+ENOUGH = 0.9  # share of the backbone that must come from the file
+
+
+def load_backbone(local: LocalModel, store: Store, *, report: Report = silent) -> nn.Module:
+    """The network of a verified model: float32, in eval mode, its facts at `.zoo_entry`.
+
+    Inputs are (batch, 3, size, size) as `.zoo_entry.input` says; outputs (batch, classes), or (batch,
+    features) for a model without classes. The tensors are mapped from the store's safetensors file, copied
+    on write. Raises WeightsMismatch if the file is not of this architecture, UnknownName if there is none
+    of that name.
+    """
+    entry = local.entry
+    if not isinstance(entry, ImageModel):
+        raise UsageError(f"{entry.name} is {entry.task}, not a network for images")
+    return fit_weights(entry, load_weights(local, store, report=report), report=report)
+
+
+def fit_weights(entry: ImageModel, weights: Mapping[str, Tensor], *, report: Report = silent) -> nn.Module:
+    """The entry's network with these weights in it: what load_backbone does once the file is read.
+
+    The network is drafted on the meta device, where random initialisation costs nothing, and takes the
+    tensors over without a copy. A draft computes nothing: a network that computes tensors of its own (tables
+    of positions, blur kernels), or misses some, is built for real.
+    Raises WeightsMismatch if the weights fill less than 90 % of the backbone, or not all of its classifier.
+    """
+    weights = to_float32(strip_prefixes(dict(weights), entry.name, report))
+    network = draft_network(entry, weights)
+    fit = compare(network, weights, classifier=entry.classes is not None)
+    if fit.gaps:
+        weights = to_float32(translate(entry, network, weights))
+        fit = compare(network, weights, classifier=entry.classes is not None)
+    if fit.headless or fit.share < ENOUGH:
+        raise mismatch(entry, fit)
+    if fit.gaps or not is_all_weights(network):
+        network = build_network(entry, weights=weights)
+    network.load_state_dict({key: weights[key] for key in fit.loaded}, strict=False, assign=True)
+    network.zoo_entry = entry  # type: ignore[assignment]
+    report(tell(entry, fit))
+    return network.eval()
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What weights have to do with a network.
+
+    loaded: keys that fit. gaps: keys of the network that the weights do not fill, and why. unexpected: keys
+    of the weights without a place. headless: the network's classifier is among the gaps.
+    share: the smallest of three shares in 0..1: of the backbone's tensors and of its elements that are
+    loaded, and of the weights' elements that found a place. A network without its batch norm statistics is
+    not whole, and a ResNet-101 must not pass for a ResNet-50.
+    """
+
+    loaded: tuple[str, ...]
+    gaps: Mapping[str, str]
+    unexpected: tuple[str, ...]
+    headless: bool
+    share: float
+
+
+def compare(network: nn.Module, weights: Mapping[str, Tensor], *, classifier: bool) -> Fit:
+    """How the weights fit. classifier: the network has one; it is no part of the backbone's share."""
+    state = network.state_dict()
+    head = f"{find_classifier(network)[0]}." if classifier else None
+    loaded = [key for key, tensor in weights.items() if key in state and tensor.shape == state[key].shape]
+    fits = set(loaded)
+    extra = extra_keys(network)
+    unexpected = [k for k in weights if not (k in state or k.startswith(extra) or is_idle(k))]
+    gaps = {key: describe_gap(key, state, weights) for key in state if not (key in fits or is_idle(key))}
+    backbone = [key for key in state if not is_idle(key) and not (head and key.startswith(head))]
+    filled = [key for key in backbone if key not in gaps]
+    return Fit(
+        loaded=tuple(loaded),
+        gaps=gaps,
+        unexpected=tuple(unexpected),
+        headless=head is not None and any(key.startswith(head) for key in gaps),
+        share=min(
+            part(len(filled), len(backbone)),
+            part(count_elements(state, filled), count_elements(state, backbone)),
+            part(count_elements(weights, loaded), count_elements(weights, [*loaded, *unexpected])),
+        ),
+    )
+
+
+def to_float32(weights: Mapping[str, Tensor]) -> StateDict:
+    """The weights with every floating-point number as float32; without a copy where it is one."""
+    return {key: t.float() if t.is_floating_point() else t for key, t in weights.items()}
+
+
+def draft_network(entry: ImageModel, weights: Mapping[str, Tensor]) -> nn.Module:
+    """The entry's network without memory behind its tensors, where it can be built so; else for real."""
+    try:
+        with torch.device("meta"):
+            return build_network(entry, weights=weights)
+    except (RuntimeError, NotImplementedError):  # its constructor looks at a value, which a draft has not
+        return build_network(entry, weights=weights)
+
+
+def is_all_weights(network: nn.Module) -> bool:
+    """Whether a state dict holds every tensor of the network, each once."""
+    parameters = [id(p) for _, p in network.named_parameters(remove_duplicate=False)]
+    return len(parameters) == len(set(parameters)) and not any(
+        module._non_persistent_buffers_set
+        or any(isinstance(value, Tensor) for value in vars(module).values())
+        for module in network.modules()
+    )
+
+
+def translate(entry: ImageModel, network: nn.Module, weights: StateDict) -> Mapping[str, Tensor]:
+    """The weights as the architecture's library would rename them; unchanged where it cannot."""
+    convert = find_architecture(entry)[0].convert
+    try:
+        return weights if convert is None else convert(network, weights)
+    except (
+        KeyError,
+        IndexError,
+        AttributeError,
+        ValueError,
+        RuntimeError,
+    ):  # not what its filter was made for
+        return weights
+
+
+def is_idle(key: str) -> bool:
+    """Whether no output depends on it: only batch norm with momentum None reads it, and old files lack it."""
+    return key.endswith("num_batches_tracked")
+
+
+def extra_keys(network: nn.Module) -> tuple[str, ...]:
+    """How keys begin that the network rightly has no place for: auxiliary heads, and dropped classifiers."""
+    dropped = (f"{name}." for name, m in network.named_modules() if isinstance(m, nn.Identity))
+    return (*AUXILIARY, *dropped)
+
+
+def describe_gap(key: str, state: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
+    """Why a tensor of the network stays unfilled."""
+    if key not in weights:
+        return f"{key} is missing"
+    return f"{key} is {tuple(weights[key].shape)} instead of {tuple(state[key].shape)}"
+
+
+def tell(entry: ImageModel, fit: Fit) -> Note:
+    """What was loaded, as a note: a warning if anything was not."""
+    if not fit.gaps and not fit.unexpected:
+        return Note(f"{entry.name}: all {len(fit.loaded)} tensors loaded")
+    message = f"{entry.name}: {100 * fit.share:.1f} % of the weights loaded"
+    if fit.gaps:
+        message += f"; {some(fit.gaps.values())}, left untrained"
+    if fit.unexpected:
+        message += f"; not used: {some(fit.unexpected)}"
+    return Note(message, hint="Train those parts, or take another file.", level="warning")
+
+
+def mismatch(entry: ImageModel, fit: Fit) -> WeightsMismatch:
+    """The error that keeps a half-random network from being used."""
+    why = [some(fit.gaps.values())] if fit.gaps else []
+    if fit.unexpected:
+        why.append(f"not of this network: {some(fit.unexpected)}")
+    what = "do not fill its classifier" if fit.share >= ENOUGH else f"fit only {100 * fit.share:.0f} % of it"
+    return WeightsMismatch(
+        f"{entry.name}: the weights are not of {entry.architecture}: they {what} ({'; '.join(why)})",
+        hint=f"Nothing was loaded. Correct `architecture` or `classes` of {entry.name}.",
+    )
+
+
+def some(names: Iterable[str], most: int = 3) -> str:
+    """The first few names and how many more there are.
+
+    >>> some(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    names = list(names)
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
+def part(some_of: int, whole: int) -> float:
+    """A share in 0..1; the whole of nothing is there."""
+    return some_of / whole if whole else 1.0
+
+
+def count_elements(tensors: Mapping[str, Tensor], keys: Iterable[str]) -> int:
+    """Numbers held by these tensors together."""
+    return sum(tensors[key].numel() for key in keys)
