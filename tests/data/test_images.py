@@ -7,7 +7,6 @@ import os
 import struct
 import subprocess
 import sys
-import warnings
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
+from zoo.data import images
 from zoo.data.images import MOST_BYTES, decode_picture, read_image, read_picture
 from zoo.errors import UnreadableFile
 
@@ -61,14 +61,32 @@ def test_every_photograph_is_read_as_pillow_reads_it(data: Path) -> None:
         assert torch.equal(got, as_tensor(Image.open(path)))
 
 
-def test_jpegs_are_equal_to_torchvisions(data: Path) -> None:
-    from torchvision.io import ImageReadMode, decode_image
+def test_jpegs_are_the_same_with_and_without_torchvisions_decoder(data: Path, photo, monkeypatch) -> None:
+    files = sorted((data / "hymenoptera" / "val" / "ants").iterdir())[:20]
+    contents = [path.read_bytes() for path in files]
+    contents += [
+        encoded(photo, "JPEG", quality=quality, subsampling=subsampling, progressive=progressive)
+        for quality in (30, 95)
+        for subsampling in (0, 1, 2)
+        for progressive in (False, True)
+    ]
+    contents += [encoded(photo.convert("L"), "JPEG"), encoded(photo, "JPEG", keep_rgb=True)]
+    assert images._torchvision_decoder() is not None
+    with_it = [pixels(content) for content in contents]
+    monkeypatch.setattr(images, "_torchvision_decoder", lambda: None)
+    for content, expected in zip(contents, with_it, strict=True):
+        got = pixels(content)
+        assert torch.equal(got, expected)
+        assert got.stride() == expected.stride()
 
-    for path in sorted((data / "hymenoptera" / "val" / "ants").iterdir())[:10]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # deprecated since 0.29
-            theirs = decode_image(str(path), ImageReadMode.RGB)
-        assert torch.equal(read_image(path), theirs)
+
+@pytest.mark.parametrize("present", [True, False])
+def test_a_jpeg_cut_anywhere_is_an_error_with_either_decoder(photo, monkeypatch, present) -> None:
+    if not present:
+        monkeypatch.setattr(images, "_torchvision_decoder", lambda: None)
+    content = encoded(photo.resize((60, 80)), "JPEG")
+    for length in range(0, len(content) - 2, 37):
+        assert reason(content[:length])
 
 
 def test_the_placeholder_gif_among_the_ants_is_read(data: Path) -> None:
@@ -420,6 +438,7 @@ import resource, sys, time
 from pathlib import Path
 from zoo.data.images import read_image
 from zoo.errors import UnreadableFile
+read_image(Path(sys.argv.pop(1)))  # the imports of the first image are not the images' cost
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in map(Path, sys.argv[1:]):
     start = time.process_time()
@@ -430,7 +449,8 @@ for path in map(Path, sys.argv[1:]):
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     print(path.name, found, time.process_time() - start, peak / 1024)
 """
-    paths = sorted(tmp_path.iterdir())
+    paths = [tmp_path / "warm.jpg", *sorted(tmp_path.iterdir())]
+    Image.new("RGB", (8, 8)).save(paths[0])
     done = subprocess.run(
         [sys.executable, "-c", code, *paths], capture_output=True, text=True, check=True, timeout=120
     )
