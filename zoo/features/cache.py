@@ -1,0 +1,211 @@
+"""Features that were computed once: kept by the content of the item, found again whatever the file is called.
+
+`$ZOO_HOME/features/<key>/<digest>.safetensors`; the key is the sha256 of everything that a feature depends on
+besides the item itself. Each file is a shard: some items' content hashes and their features, whose digest must
+be its name every time it is read. Nobody locks: shards are never changed, only added and merged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from zoo.events import Note, Report, silent
+
+CAP = 4 * 2**30  # bytes kept in all; the tables that were used longest ago go first
+MANY = 8  # small shards of one table, merged when there are more: each costs an open
+LARGE = (
+    64 * 2**20
+)  # bytes of a shard that is not merged again: rewriting all of it each time would be quadratic
+STALE = 86_400  # seconds after which a temporary file has no owner any more
+SUFFIX, TEMPORARY = ".safetensors", ".partial"
+TABLE = re.compile(r"[0-9a-f]{64}")  # nothing else under the folder is ours to remove
+
+
+class FeatureCache:
+    """The features of one network at one point, with one preprocessing: content hash -> row.
+
+    folder: `home/features`. about: everything that decides a feature's value; plain JSON.
+    A folder that cannot be written costs the next run time, never this one its result.
+    """
+
+    def __init__(self, folder: Path, about: Mapping[str, Any], *, report: Report = silent) -> None:
+        self.about = json.dumps(about, sort_keys=True)
+        self.folder = folder
+        self.table = folder / hashlib.sha256(self.about.encode()).hexdigest()
+        self.report = report
+
+    def find(self, contents: Sequence[bytes]) -> tuple[Tensor, Tensor]:
+        """Which of the contents are here, and their features in the same order.
+
+        contents: sha256 digests. Returns found (n,) bool and rows (found, …) float32. Damaged shards are
+        removed and told; their items count as not here.
+        """
+        shards = [
+            shard for shard in map(self.read, sorted(self.table.glob(f"*{SUFFIX}"))) if shard is not None
+        ]
+        place = {
+            content: (s, row) for s, shard in enumerate(shards) for row, content in enumerate(shard.contents)
+        }
+        found = torch.tensor([content in place for content in contents], dtype=torch.bool)
+        hits = [place[content] for content in contents if content in place]
+        if not hits:
+            return found, torch.empty(0)
+        with contextlib.suppress(OSError):  # a shared cache that only others may write
+            os.utime(self.table)
+        rows = torch.empty(len(hits), *shards[0].features.shape[1:])
+        for s, shard in enumerate(shards):
+            mine = [(at, row) for at, (of, row) in enumerate(hits) if of == s]
+            if mine:
+                at, row = torch.tensor(mine).T
+                rows[at] = shard.features[row]
+        return found, rows
+
+    def add(self, contents: Sequence[bytes], features: Tensor) -> None:
+        """Keep the features (n, …) of n items; safe when killed at any moment, and beside other processes."""
+        if not contents:
+            return
+        try:
+            self.write(Shard(tuple(contents), features))
+            self.merge()
+            prune_features(self.folder, most=CAP, keep=self.table)
+        except OSError as error:
+            self.report(
+                Note(
+                    f"the features could not be kept: {error}", "They are computed anew next time.", "warning"
+                )
+            )
+
+    def write(self, shard: Shard) -> Path:
+        """Write a shard under the name of its digest: beside, then renamed."""
+        digest = shard.digest(self.about)
+        self.table.mkdir(parents=True, exist_ok=True)
+        target = self.table / f"{digest}{SUFFIX}"
+        temporary = self.table / f"{secrets.token_hex(8)}{TEMPORARY}"
+        tensors = {
+            "contents": torch.frombuffer(bytearray(b"".join(shard.contents)), dtype=torch.uint8).view(-1, 32),
+            "features": shard.features.contiguous(),
+        }
+        try:
+            # no fsync: a torn file fails its digest and costs the time that an fsync would have cost
+            temporary.write_bytes(save(tensors, metadata={"about": self.about}))
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return target
+
+    def read(self, path: Path) -> Shard | None:
+        """One shard, or None if it is gone meanwhile or damaged; a damaged one is removed."""
+        try:
+            # read, not mapped: every byte is looked at now, and a mapping breaks if the file is cut off later
+            tensors = load(path.read_bytes())
+            contents = tensors["contents"].numpy().tobytes()
+            features = tensors["features"]
+            shard = Shard(tuple(contents[i : i + 32] for i in range(0, len(contents), 32)), features)
+            if path.stem == shard.digest(self.about):
+                return shard
+        except (FileNotFoundError, PermissionError):  # another process merged or pruned it, or it is not ours
+            return None
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+            pass
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        self.report(Note(f"{path.name}: damaged features, computed anew", level="warning"))
+        return None
+
+    def merge(self) -> None:
+        """One shard for many small ones. All that is removed is in the new one: twice at once is no harm."""
+        small = [path for path, size in list_files(self.table) if path.suffix == SUFFIX and size < LARGE]
+        if len(small) <= MANY:
+            return
+        shards = [(path, shard) for path in small if (shard := self.read(path)) is not None]
+        contents = [content for _, shard in shards for content in shard.contents]
+        features = torch.cat([shard.features for _, shard in shards])
+        once = {content: row for row, content in enumerate(contents)}
+        merged = self.write(Shard(tuple(once), features[list(once.values())]))
+        for path, _ in shards:
+            if path != merged:
+                path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some items: contents, the sha256 of each; features (n, …) float32, a row each."""
+
+    contents: tuple[bytes, ...]
+    features: Tensor
+
+    def digest(self, about: str) -> str:
+        """sha256 over all that the shard says."""
+        total = hashlib.sha256(about.encode())
+        total.update(b"".join(self.contents))
+        total.update(str(tuple(self.features.shape)).encode())
+        total.update(self.features.contiguous().numpy().data)
+        return total.hexdigest()
+
+
+def prune_features(folder: Path, *, most: int, keep: Path | None = None) -> int:
+    """Remove the tables that were used longest ago until at most `most` bytes are left; bytes freed.
+
+    folder: `home/features`. keep: a table that stays in any case. What killed processes left half-written
+    goes as well, after a day.
+    """
+    now = time.time()
+    tables = [path for path in folder.glob("*") if TABLE.fullmatch(path.name) and path.is_dir()]
+    torn = [p for table in tables for p, _ in list_files(table) if p.suffix == TEMPORARY and is_stale(p, now)]
+    freed = sum(map(remove, torn))
+    sizes = {table: sum(size for _, size in list_files(table)) for table in tables}
+    total = sum(sizes.values())
+    for table in sorted(sizes.keys() - {keep}, key=lambda table: last_use(table, now)):
+        if total - freed <= most:
+            break
+        freed += sum(remove(path) for path, _ in list_files(table))
+        with contextlib.suppress(OSError):  # another process wrote into it at this moment, or removed it
+            table.rmdir()
+    return freed
+
+
+def list_files(folder: Path) -> list[tuple[Path, int]]:
+    """The files of a folder that is there or not, by name, with their bytes."""
+    found = []
+    for path in sorted(folder.glob("*")):
+        with contextlib.suppress(FileNotFoundError):
+            found.append((path, path.stat().st_size))
+    return found
+
+
+def remove(path: Path) -> int:
+    """Bytes freed by removing a file; none if somebody else did it."""
+    try:
+        size = path.stat().st_size
+        path.unlink()
+    except FileNotFoundError:
+        return 0
+    return size
+
+
+def last_use(table: Path, now: float) -> float:
+    """When a table was last read or written; a clock that was wrong counts as now."""
+    try:
+        return min(table.stat().st_mtime, now)
+    except FileNotFoundError:
+        return now
+
+
+def is_stale(path: Path, now: float) -> bool:
+    """Whether a temporary file has no owner any more."""
+    return now - last_use(path, now) > STALE
