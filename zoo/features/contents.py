@@ -1,0 +1,72 @@
+"""What is in a file, by hash: a feature belongs to the picture, not to its name.
+
+1.6 GB/s where the processor has SHA instructions: 0.12 ms per photograph of 120 kB, a hundredth of its
+forward pass. Remembering hashes by file stamp would save a second per 10,000 photographs: not worth an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from zoo.data.batches import count_cpus
+from zoo.data.images import MOST_BYTES
+
+
+class Content(NamedTuple):
+    """digest: sha256 of the file; None if it cannot be an image. stamp: another one tells of a change."""
+
+    digest: bytes | None
+    stamp: tuple[int, ...] | None
+
+
+def read_contents(paths: Sequence[Path]) -> list[Content]:
+    """The content of each file, in order; nothing is raised: whoever decodes the file says what is wrong."""
+    with ThreadPoolExecutor(count_cpus(), thread_name_prefix="zoo-contents") as pool:
+        return list(pool.map(read_content, paths))
+
+
+def read_content(path: Path) -> Content:
+    """The content of one file. Devices, pipes and files too large for an image are not opened."""
+    stamp = stamp_of(path)
+    if stamp is None:
+        return Content(None, None)
+    try:
+        with path.open("rb") as file:
+            return Content(hashlib.file_digest(file, "sha256").digest(), stamp)
+    except OSError:
+        return Content(None, stamp)
+
+
+def stamp_of(path: Path) -> tuple[int, ...] | None:
+    """Size, times and number of a regular file; ctime tells of a change whose mtime was set back."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    if not stat.S_ISREG(found.st_mode) or found.st_size > MOST_BYTES:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+
+
+def number_contents(contents: Sequence[Content]) -> tuple[list[int], list[int]]:
+    """Which files are the same: for each its slot, and for each slot the position of its first file.
+
+    A file without a digest has a slot of its own.
+
+    >>> number_contents([Content(b"a", None), Content(None, None), Content(b"a", None), Content(None, None)])
+    ([0, 1, 0, 2], [0, 1, 3])
+    """
+    slots: list[int] = []
+    firsts: list[int] = []
+    known: dict[bytes, int] = {}
+    for position, content in enumerate(contents):
+        slot = len(firsts) if content.digest is None else known.setdefault(content.digest, len(firsts))
+        if slot == len(firsts):
+            firsts.append(position)
+        slots.append(slot)
+    return slots, firsts

@@ -1,0 +1,294 @@
+"""What a frozen backbone says about each image: one forward pass, kept for every run that follows."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from functools import cache as once
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from zoo.catalogue.entry import ImageInput
+from zoo.data import images as decoding
+from zoo.data import preprocessing
+from zoo.data.batches import BadFile, Batches, OnBad, load_batches
+from zoo.data.dataset import Item
+from zoo.data.preprocessing import Draws, augment, preprocess
+from zoo.errors import TrainingStopped
+from zoo.events import Progress, Report, silent
+from zoo.features import fusion, network
+from zoo.features.cache import FeatureCache
+from zoo.features.contents import Content, number_contents, read_contents, stamp_of
+from zoo.features.network import FrozenNetwork, Precision, fingerprint_network, freeze_network
+
+EXAMPLES = 4  # images that every shortcut is tried on first
+CHUNK = 2048  # images after which their features are kept: an interrupted run goes on from there
+BATCH_SIZES = {"cuda": 256, "mps": 64, "cpu": 32}
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """What the head sees of each image that could be read.
+
+    views: (views, n, width) float32 on the CPU; view 0 is of the image as it is preprocessed for prediction,
+    the others are of random parts of it. kept: which of the images given the n rows are of, in order. bad:
+    those that could not be read. seconds: all of it took. from_cache: how many of the views were there
+    already; equal images count once.
+    """
+
+    views: Tensor
+    kept: tuple[int, ...]
+    bad: tuple[BadFile, ...]
+    seconds: float
+    from_cache: int
+
+    @property
+    def features(self) -> Tensor:
+        """(n, width): of the images as they are."""
+        return self.views[0]
+
+
+def extract_features(
+    model: nn.Module,
+    images: Sequence[Item] | Sequence[Path],
+    input: ImageInput,  # noqa: A002
+    *,
+    backbone_sha256: str | None = None,
+    store_home: Path | None = None,
+    batch_size: int | None = None,
+    device: torch.device | str = "cpu",
+    precision: Precision = "fp32",
+    views: int = 1,
+    strength: str = "light",
+    seed: int = 0,
+    workers: int | None = None,
+    on_bad: OnBad = "skip",
+    report: Report = silent,
+) -> FeatureTable:
+    """The feature vectors that the model's classifier sees, of every image that can be read.
+
+    Only images that this network never saw are computed: features are kept under `store_home` by the content
+    of the file, so that files may be renamed, moved or added. store_home: None keeps nothing.
+    backbone_sha256: of the published weights, where there are any. What decides is the network itself: every
+    tensor and setting of it is in the key, so that a tuned one is never taken for the published one.
+    views: how many; all but the first are augmented with `strength`, alike for the same content and seed.
+    The model is left as it is. fp32 features equal the model's own to 1e-4 of the largest one.
+
+    Raises UnreadableFile with on_bad="stop", and TrainingStopped for a feature that is not a number or a
+    device without the memory for one image.
+    """
+    started = time.perf_counter()
+    device = torch.device(device)
+    paths = [image.path if isinstance(image, Item) else image for image in images]
+    contents = read_contents(paths)
+    slots, firsts = number_contents(contents)
+    work = Extraction(
+        model,
+        [paths[position] for position in firsts],
+        [contents[position] for position in firsts],
+        input,
+        device=device,
+        precision=precision,
+        batch_size=batch_size or BATCH_SIZES.get(device.type, BATCH_SIZES["cpu"]),
+        workers=workers,
+        on_bad=on_bad,
+        total=views * len(firsts),
+        report=report,
+    )
+    about = describe(work, backbone_sha256) if store_home else {}
+    found = []
+    for number in range(views):
+        view = View(number, seed, strength) if number else None
+        facts = about | {"view": str(view)}
+        cache = FeatureCache(store_home / "features", facts, report=report) if store_home else None
+        found.append(work.fill(view, cache))
+    reasons = [work.bad.get(work.paths[slot]) for slot in slots]
+    kept = tuple(position for position, reason in enumerate(reasons) if reason is None)
+    rows = torch.tensor([slots[position] for position in kept], dtype=torch.long)
+    return FeatureTable(
+        views=torch.stack([features[rows] for features in found]),
+        kept=kept,
+        bad=tuple(BadFile(p, reason) for p, reason in zip(paths, reasons, strict=True) if reason is not None),
+        seconds=time.perf_counter() - started,
+        from_cache=work.from_cache,
+    )
+
+
+@dataclass(frozen=True)
+class View:
+    """A random view of every image. number: from 1; strength: a name in AUGMENTATIONS."""
+
+    number: int
+    seed: int
+    strength: str
+
+
+@dataclass(frozen=True)
+class ContentDraws(Draws):
+    """The random numbers of one view: those of an image depend on its content, not on its place in a list."""
+
+    contents: Sequence[Content] = ()
+
+    def generator(self, index: int) -> torch.Generator:
+        """The generator of one image."""
+        digest = self.contents[index].digest
+        if digest is None:
+            return super().generator(index)
+        key = hashlib.sha256(f"{self.seed} {self.epoch} ".encode() + digest).digest()
+        return torch.Generator().manual_seed(int.from_bytes(key[:8], "little") >> 1)  # takes 63 bits
+
+
+@dataclass
+class Extraction:
+    """The work of one call. paths, contents: one file of each content; a row of the tables for each.
+
+    bad: what is wrong with the files that could not be read. done, from_cache: of `total`, in all views.
+    """
+
+    model: nn.Module
+    paths: list[Path]
+    contents: list[Content]
+    input: ImageInput
+    _: KW_ONLY
+    device: torch.device
+    precision: Precision
+    batch_size: int
+    workers: int | None
+    on_bad: OnBad
+    total: int
+    report: Report
+    frozen: FrozenNetwork | None = None
+    bad: dict[Path, str] = field(default_factory=dict)
+    done: int = 0
+    from_cache: int = 0
+
+    def fill(self, view: View | None, cache: FeatureCache | None) -> Tensor:
+        """The features of one view, (contents, width); zeros for files that could not be read.
+
+        What is computed is kept in the cache, also when Ctrl-C or an error ends the work.
+        """
+        table, there = self.look_up(cache)
+        missing = [slot for slot in there.logical_not().nonzero().flatten().tolist() if not self.is_bad(slot)]
+        self.tell(len(self.paths) - len(missing))
+        fresh: list[tuple[Tensor, Tensor]] = []
+        try:
+            for slots, features in self.compute(missing, view):
+                if not table.numel():
+                    table = torch.zeros(len(self.paths), *features.shape[1:])
+                table[slots] = features
+                fresh.append((slots, features))
+                if sum(len(slots) for slots, _ in fresh) >= CHUNK:
+                    self.keep(cache, fresh)
+                    fresh = []
+        finally:
+            self.keep(cache, fresh)
+        return table
+
+    def look_up(self, cache: FeatureCache | None) -> tuple[Tensor, Tensor]:
+        """A table with the rows that the cache has (empty if none), and which these are."""
+        there = torch.zeros(len(self.paths), dtype=torch.bool)
+        if cache is not None:
+            there, rows = cache.find([content.digest or b"" for content in self.contents])
+            if there.any():
+                self.from_cache += int(there.sum())
+                table = torch.zeros(len(self.paths), *rows.shape[1:])
+                table[there] = rows
+                return table, there
+        return torch.zeros(len(self.paths), 0), there
+
+    def compute(self, missing: Sequence[int], view: View | None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Slots (batch,) and their features (batch, width), decoded by threads while the network computes."""
+        with self.open_batches(missing, view) as batches:
+            for slots, images in batches:
+                if self.frozen is None:
+                    self.frozen = freeze_network(
+                        self.model,
+                        images[:EXAMPLES],
+                        device=self.device,
+                        precision=self.precision,
+                        report=self.report,
+                    )
+                features = self.frozen(images)
+                self.check(slots, features)
+                yield slots, features
+                self.tell(len(slots))
+            self.bad |= {file.path: file.reason for file in batches.bad}
+            self.tell(len(batches.bad))
+
+    def open_batches(self, missing: Sequence[int], view: View | None) -> Batches:
+        """The images of these slots, preprocessed or augmented."""
+        common: dict[str, Any] = {"order": missing, "workers": self.workers, "on_bad": self.on_bad}
+        if view is None:
+            return load_batches(self.paths, partial(preprocess, input=self.input), self.batch_size, **common)
+        draws = ContentDraws(view.seed, view.number, self.contents)
+        random = partial(draw_view, input=self.input, strength=view.strength)
+        return load_batches(self.paths, random, self.batch_size, draws=draws, **common)
+
+    def keep(self, cache: FeatureCache | None, fresh: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Put rows into the cache, but for files that changed since they were hashed."""
+        if cache is None or not fresh:
+            return
+        slots = torch.cat([slots for slots, _ in fresh]).tolist()
+        same = [row for row, slot in enumerate(slots) if self.is_unchanged(slot)]
+        digests = [self.contents[slots[row]].digest or b"" for row in same]
+        cache.add(digests, torch.cat([features for _, features in fresh])[same])
+
+    def is_unchanged(self, slot: int) -> bool:
+        """Whether the file is still the one whose content was hashed."""
+        content = self.contents[slot]
+        return content.digest is not None and content.stamp == stamp_of(self.paths[slot])
+
+    def is_bad(self, slot: int) -> bool:
+        """Whether the file is known to be unreadable, from an earlier view."""
+        return self.paths[slot] in self.bad
+
+    def check(self, slots: Tensor, features: Tensor) -> None:
+        """Raise TrainingStopped for a feature that is not a number: every loss after it would be none."""
+        finite = features.flatten(1).isfinite().all(1)
+        if not finite.all():
+            path = self.paths[int(slots[~finite][0])]
+            raise TrainingStopped(
+                f"the network's features of {path} are not finite numbers",
+                hint="Its weights may be damaged (zoo verify); with precision bf16, try fp32.",
+            )
+
+    def tell(self, count: int) -> None:
+        """Count images as done and report it."""
+        self.done += count
+        if count:
+            self.report(Progress("features", self.done, self.total, "images"))
+
+
+def draw_view(image: Tensor, generator: torch.Generator, *, input: ImageInput, strength: str) -> Tensor:  # noqa: A002
+    """One random view of an image: `augment`, as load_batches calls it."""
+    return augment(image, input, generator, strength=strength)
+
+
+def describe(work: Extraction, backbone_sha256: str | None) -> dict[str, Any]:
+    """Everything that a feature depends on besides the image and the view: what it is kept under."""
+    return {
+        "point": "classifier",
+        "backbone": backbone_sha256,
+        "network": fingerprint_network(work.model),
+        "input": msgspec.to_builtins(work.input),
+        "precision": work.precision,
+        "device": work.device.type,
+        "versions": {name: version(name) for name in ("torch", "pillow")},
+        "code": hash_code(),
+    }
+
+
+@once
+def hash_code() -> str:
+    """sha256 of the code that makes features: changed code never meets old features."""
+    modules = (decoding, preprocessing, fusion, network)
+    return hashlib.sha256("".join(map(inspect.getsource, modules)).encode()).hexdigest()

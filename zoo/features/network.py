@@ -1,0 +1,127 @@
+"""The network that computes features: a copy of the model without its classifier, as fast as is right."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity
+
+from adapters.classifiers import feature_extractor
+from zoo.errors import TrainingStopped
+from zoo.events import Note, Report, silent
+from zoo.features.fusion import fold_batch_norm
+
+Precision = Literal["fp32", "bf16"]
+
+TOLERANCE = (
+    1e-4  # of the largest feature: folding batch norm may change a feature by that much, measured 4e-7
+)
+NO_MATTER = ("training", "num_classes")  # settings that change no feature of a network in eval mode
+COSINE = 0.99  # of bf16 features to fp32 ones, at least; else fp32 is used
+
+
+class FrozenNetwork:
+    """Images in, features out, on one device; the model that it was made of stays as it was.
+
+    A call takes images (batch, channels, height, width) float32 on the CPU and gives features (batch, …)
+    float32 on the CPU. If the device's memory does not hold a batch, it is halved until it does.
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+        self.network = network.to(device, dtype).to(memory_format=torch.channels_last)
+        self.device = device
+        self.dtype = dtype
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> Tensor:
+        try:
+            batch = images.to(self.device, self.dtype, memory_format=torch.channels_last)
+            features: Tensor = self.network(batch)
+            return features.float().cpu()
+        except torch.OutOfMemoryError as error:
+            if len(images) == 1:
+                raise TrainingStopped(
+                    f"{self.device} has not enough memory for the features of one image",
+                    hint="Take a smaller model, or --device cpu.",
+                ) from error
+        half = len(images) // 2  # outside of the handler: the error holds the failed forward's tensors
+        return torch.cat([self(images[:half]), self(images[half:])])
+
+
+@torch.inference_mode()
+def freeze_network(
+    model: nn.Module,
+    example: Tensor,
+    *,
+    device: torch.device,
+    precision: Precision = "fp32",
+    report: Report = silent,
+) -> FrozenNetwork:
+    """The model's features in the least time: batch norm folded, channels last, bf16 if asked for.
+
+    example: a few real images (n, 3, size, size), for which every shortcut is compared with the plain model
+    before it is taken. bf16 is twice as fast or more where the processor has AVX512-BF16 or AMX, else slower.
+    """
+    cpu = torch.device("cpu")  # where fp32 is fp32: CUDA's convolutions round to TF32
+    plain = FrozenNetwork(feature_extractor(model), cpu, torch.float32)
+    expected = plain(example)
+    folded = FrozenNetwork(feature_extractor(model), cpu, torch.float32)
+    fold_batch_norm(folded.network, example)
+    chosen = folded if is_close(folded(example), expected) else plain
+    network = FrozenNetwork(chosen.network, device, torch.float32)
+    if precision == "fp32":
+        return network
+    fast = FrozenNetwork(copy.deepcopy(network.network), device, torch.bfloat16)
+    cosine = float(cosine_similarity(fast(example).flatten(1), expected.flatten(1)).min())
+    if cosine >= COSINE:
+        report(Note(f"features in bf16: cosine to fp32 at least {cosine:.4f} for {len(example)} images"))
+        return fast
+    report(Note(f"features in fp32: in bf16 their cosine to fp32 is only {cosine:.3f}", level="warning"))
+    return network
+
+
+def is_close(features: Tensor, expected: Tensor) -> bool:
+    """Whether the largest difference is below TOLERANCE of the largest feature."""
+    return bool((features - expected).abs().max() <= TOLERANCE * expected.abs().max())
+
+
+def is_plain(value: object) -> bool:
+    """A setting whose text is the same in every process: a number, a text, or a tuple of them."""
+    if isinstance(value, tuple):
+        return all(map(is_plain, value))
+    return isinstance(value, bool | int | float | str)
+
+
+def supports_bf16(device: torch.device) -> bool:
+    """Whether bf16 is computed by the hardware, so that it saves time."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(
+        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    )
+
+
+def fingerprint_network(model: nn.Module) -> str:
+    """sha256 of everything that a model's features depend on: its modules, their settings, every tensor.
+
+    The classifier is no part of it. Costs a read of the weights (1.6 GB/s), and tells a tuned network from
+    the published one.
+    """
+    network = feature_extractor(model)
+    total = hashlib.sha256()
+    for name, module in network.named_modules():
+        settings = sorted(
+            (key, value)
+            for key, value in vars(module).items()
+            if is_plain(value) and key[0] != "_" and key not in NO_MATTER
+        )
+        total.update(f"{name} {type(module).__module__}.{type(module).__qualname__} {settings}\n".encode())
+    for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
+        if not name.endswith("num_batches_tracked"):
+            total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
