@@ -1,11 +1,21 @@
-"""Batches of cached features: every item once per pass, and never one alone."""
+"""Batches of features and of photographs: every item once per pass, and never one alone."""
 
 from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from zoo.training.batches import FeatureBatches, cut
+from zoo.catalogue.entry import ImageInput
+from zoo.data.dataset import Item
+from zoo.data.images import read_image
+from zoo.data.preprocessing import preprocess
+from zoo.errors import UnreadableFile
+from zoo.events import Event, Note
+from zoo.training.batches import FeatureBatches, ImageBatches, cut
 
 
 def source(items: int, batch_size: int, seed: int | None = 0) -> FeatureBatches:
@@ -51,3 +61,73 @@ def test_a_shuffle_depends_on_seed_and_pass_alone() -> None:
 def test_without_a_seed_and_for_evaluation_the_order_is_kept() -> None:
     for batches in (source(20, 6, None).epoch(3), source(20, 6, 4).epoch(0)):
         assert torch.cat([batch.targets for batch in batches]).tolist() == list(range(20))
+
+
+INPUT = ImageInput(size=32, resize=36, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
+@pytest.fixture
+def items(data: Path) -> list[Item]:
+    paths = sorted((data / "hymenoptera" / "train" / "ants").glob("*.jpg"))[:9]
+    return [Item(path, number) for number, path in enumerate(paths)]
+
+
+def images(items: list[Item], **settings: Any) -> ImageBatches:
+    return ImageBatches(items, INPUT, 4, **settings)
+
+
+def test_photographs_come_as_the_model_wants_them_with_their_own_label(items: list[Item]) -> None:
+    batches = list(images(items, seed=1).epoch(1))
+    assert [batch.count for batch in batches] == [4, 5]
+    assert len(images(items)) == 2
+    for batch in batches:
+        assert isinstance(batch.inputs, torch.Tensor)
+        for pixels, label in zip(batch.inputs, batch.targets.tolist(), strict=True):
+            assert torch.equal(pixels, preprocess(read_image(items[label].path), INPUT))
+
+
+def test_augmentation_varies_every_pass_and_repeats_with_the_seed_whatever_the_threads(
+    items: list[Item],
+) -> None:
+    def view(seed: int, number: int, workers: int) -> torch.Tensor:
+        [first, *_] = images(items, seed=seed, augmentation="strong", workers=workers).epoch(number)
+        assert isinstance(first.inputs, torch.Tensor)
+        return first.inputs
+
+    assert torch.equal(view(1, 1, 1), view(1, 1, 3))
+    assert not torch.equal(view(1, 1, 1), view(1, 2, 1))
+    assert not torch.equal(view(1, 1, 1), view(2, 1, 1))
+
+
+def test_an_evaluation_pass_varies_nothing(items: list[Item]) -> None:
+    for batches in (images(items, seed=1, augmentation="strong").epoch(0), images(items).epoch(3)):
+        pixels = torch.cat([torch.as_tensor(batch.inputs) for batch in batches])
+        assert torch.equal(pixels, torch.stack([preprocess(read_image(item.path), INPUT) for item in items]))
+
+
+@pytest.mark.fault("I11")
+def test_a_file_that_vanished_during_training_is_passed_over_and_told_once(
+    items: list[Item], tmp_path: Path
+) -> None:
+    gone = Item(tmp_path / "gone.jpg", 9)
+    notes: list[Event] = []
+    batches = images([*items, gone], seed=0, report=notes.append)
+    for number in (1, 2):
+        assert sum(batch.count for batch in batches.epoch(number)) == 9
+    [note] = notes
+    assert isinstance(note, Note)
+    assert "gone.jpg" in note.message
+
+
+@pytest.mark.fault("I11")
+def test_a_file_that_vanished_stops_training_where_that_was_wished(items: list[Item], tmp_path: Path) -> None:
+    batches = images([*items, Item(tmp_path / "gone.jpg", 9)], on_bad="stop")
+    with pytest.raises(UnreadableFile, match=r"gone\.jpg"):
+        list(batches.epoch(1))
+
+
+def test_threads_end_when_a_pass_is_left(items: list[Item]) -> None:
+    batches = images(items, workers=2).epoch(1)
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("zoo-images")]

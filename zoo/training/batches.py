@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from pathlib import Path
+from typing import Protocol, TypeAlias, cast
 
 import torch
 from torch import Tensor
 
+from zoo.catalogue.entry import ImageInput
+from zoo.data.batches import BadFile, OnBad, load_batches
+from zoo.data.batches import Batch as Pictures
+from zoo.data.dataset import Item
+from zoo.data.preprocessing import Draws, augment
+from zoo.events import Note, Report, silent
 from zoo.training.seeds import epoch_generator
 
 Inputs: TypeAlias = Tensor | tuple[Tensor, ...]
@@ -80,8 +87,93 @@ class FeatureBatches:
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of pass `number`, rows gathered per batch: a shuffled copy would double the memory."""
-        rows = torch.arange(len(self.labels))
-        if self.seed is not None and number > 0:
-            rows = torch.randperm(len(self.labels), generator=epoch_generator(self.seed, number))
-        for part in torch.split(rows.to(self.features.device), self.sizes):
+        rows = epoch_order(len(self.labels), self.seed, number).to(self.features.device)
+        for part in torch.split(rows, self.sizes):
             yield Batch(self.features.index_select(0, part), self.labels.index_select(0, part), len(part))
+
+
+class ImageBatches:
+    """Batches of photographs, decoded and preprocessed by threads while the model works.
+
+    input: what the weights want. augmentation: a name in AUGMENTATIONS; every item draws anew in every pass.
+    seed: shuffle every pass; None keeps the order and varies nothing. on_bad: what to do with a file that
+    cannot be read any more; "skip" passes over it and reports it once, "stop" raises UnreadableFile.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[Item],
+        input: ImageInput,  # noqa: A002
+        batch_size: int,
+        *,
+        augmentation: str = "none",
+        seed: int | None = None,
+        workers: int | None = None,
+        on_bad: str = "skip",
+        report: Report = silent,
+    ) -> None:
+        self.items = items
+        self.labels = torch.tensor([item.label for item in items], dtype=torch.long)
+        self.input = input
+        self.batch_size = batch_size
+        self.sizes = cut(len(items), batch_size)
+        self.augmentation = augmentation
+        self.seed = seed
+        self.workers = workers
+        self.on_bad = cast(OnBad, on_bad)
+        self.report = report
+        self.bad: dict[Path, BadFile] = {}
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @property
+    def smallest(self) -> int:
+        """The fewest items of a batch, if all files can be read."""
+        return min(self.sizes, default=0)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of pass `number`; threads end with it, or when the iterator is dropped."""
+        order = epoch_order(len(self.items), self.seed, number).tolist()
+        strength = "none" if self.seed is None or number == 0 else self.augmentation
+
+        def view(image: Tensor, generator: torch.Generator) -> Tensor:
+            return augment(image, self.input, generator, strength=strength)
+
+        pictures = load_batches(
+            self.items,
+            view,
+            self.batch_size,
+            draws=Draws(self.seed or 0, number),
+            order=order,
+            workers=self.workers,
+            on_bad=self.on_bad,
+        )
+        with pictures:
+            for indices, images in join_a_last_one(pictures):
+                yield Batch(images, self.labels[indices], len(indices))
+        for file in pictures.bad:
+            if file.path not in self.bad:
+                self.bad[file.path] = file
+                self.report(Note(f"passed over: {file}", level="warning"))
+
+
+def epoch_order(items: int, seed: int | None, number: int) -> Tensor:
+    """The order of the items in pass `number`: shuffled, but kept without a seed and for evaluation."""
+    if seed is None or number == 0:
+        return torch.arange(items)
+    return torch.randperm(items, generator=epoch_generator(seed, number))
+
+
+def join_a_last_one(batches: Iterable[Pictures]) -> Iterator[Pictures]:
+    """The same batches, but a last one of a single image joins the one before. Holds one batch back."""
+    held: Pictures | None = None
+    for batch in batches:
+        if held is not None and len(batch.indices) == 1 < len(held.indices):
+            held = Pictures(torch.cat([held.indices, batch.indices]), torch.cat([held.images, batch.images]))
+            continue
+        if held is not None:
+            yield held
+        held = batch
+    if held is not None:
+        yield held
