@@ -10,9 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
+import adapters
+from zoo.data import preprocessing
 from zoo.errors import InvalidRecipe
 from zoo.training.optimizers import OPTIMIZERS
-from zoo.training.recipe import FIELDS, HEADS, Field, Recipe, check, resolve
+from zoo.training.recipe import ACTIVATIONS, AUGMENTATIONS, FIELDS, HEADS, Field, Recipe, check, resolve
 from zoo.training.schedules import SCHEDULES
 from zoo.training.strategies import phases
 
@@ -135,8 +137,8 @@ def test_a_resolved_recipe_is_whole_and_sound(
     assert resolve(recipe) == recipe
     open_fields = {name for name in FIELDS if getattr(recipe, name) is None}
     only_with_mlp = {"hidden", "activation"} if head != "mlp" else set()
-    only_tuned = {field.name for field in FIELDS.values() if field.optional and field.group == "deeper"}
-    without = only_tuned if unfreeze in ("none", 0) else set()
+    deeper = {name for name in FIELDS if name.startswith("tune_")} | {"lr_decay", "augment"}
+    without = deeper if unfreeze in ("none", 0) else set()
     momentum = {"momentum"} if optimizer.startswith("adam") else set()
     assert open_fields == {"clip_norm", "workers"} | only_with_mlp | without | momentum
 
@@ -155,6 +157,15 @@ def test_a_frozen_backbone_has_one_phase_and_an_unfrozen_one_two() -> None:
     assert tune.lr < head.lr
     [only] = phases(Recipe(unfreeze=1, epochs=0))
     assert only.name == "tune"
+
+
+def test_the_names_of_heads_and_activations_are_those_that_adapters_build() -> None:
+    assert set(HEADS) == set(adapters.HEADS)
+    assert set(ACTIVATIONS) == set(adapters.ACTIVATIONS)
+
+
+def test_augmentations_are_those_of_the_data_room() -> None:
+    assert set(AUGMENTATIONS) == set(preprocessing.AUGMENTATIONS)
 
 
 def test_checking_a_recipe_imports_no_torch() -> None:

@@ -128,7 +128,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = None
     lr_decay: Annotated[
         float | None,
-        knob("deeper", "Factor of the learning rate per stage further down (0.5).", above=0, high=1),
+        knob("deeper", "Factor of the learning rate per stage further down (0.7).", above=0, high=1),
     ] = None
     augment: Annotated[
         str | None, knob("deeper", "Random variation of the images then (light).", choices=AUGMENTATIONS)
@@ -137,7 +137,10 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     patience: Annotated[
         int,
         knob("stopping", "Epochs without a better monitored value before training ends; 0: never.", low=0),
-    ] = 10
+    ] = 20
+    tune_patience: Annotated[
+        int | None, knob("stopping", "The same once stages are unfrozen (5, or patience if less).", low=0)
+    ] = None
     min_delta: Annotated[float, knob("stopping", "What counts as better: at least by this.", low=0)] = 0.0
     monitor: Annotated[str, knob("stopping", "Validation value that decides.", choices=MONITORS)] = "loss"
 
@@ -147,7 +150,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     on_bad: Annotated[str, knob("data", "What to do with unreadable files.", choices=("skip", "stop"))] = (
         "skip"
     )
-    workers: Annotated[int | None, knob("data", "Threads that read images (one per core).", low=0)] = None
+    workers: Annotated[int | None, knob("data", "Threads that read images (one per core).", low=1)] = None
 
     seed: Annotated[int, knob("machine", "Start of every random choice.", low=0, high=2**32 - 1)] = 0
     deterministic: Annotated[
@@ -326,7 +329,7 @@ def contradictions(recipe: Recipe) -> Iterator[tuple[tuple[str, ...], str]]:
     if r.warmup == 0 and r.schedule == "one-cycle":
         yield ("warmup", "schedule"), "one-cycle needs a warmup above 0"
     if frozen_throughout(r):
-        for name in ("tune_epochs", "tune_lr", "tune_weight_decay", "lr_decay"):
+        for name in ("tune_epochs", "tune_lr", "tune_weight_decay", "tune_patience", "lr_decay"):
             if getattr(r, name) is not None:
                 yield (
                     (name, "unfreeze"),
@@ -340,6 +343,8 @@ def contradictions(recipe: Recipe) -> Iterator[tuple[tuple[str, ...], str]]:
             )
         if r.epochs == 0:
             yield ("epochs", "unfreeze"), "epochs 0 and unfreeze none would train nothing"
+    if r.from_scratch and r.unfreeze != "all":
+        yield ("from_scratch", "unfreeze"), "from_scratch begins with random weights: set unfreeze all"
     if r.precision == "fp16" and r.device == "cpu":
         yield ("precision", "device"), "precision fp16 needs a GPU; on the CPU use bf16 or fp32"
 
@@ -370,7 +375,10 @@ def resolve(recipe: Recipe) -> Recipe:
         filled |= {"hidden": (256,), "activation": "relu"}
     if not frozen_throughout(recipe):
         filled |= {"tune_epochs": 10, "tune_lr": row.tune_lr, "tune_weight_decay": 1e-4}
-        filled |= {"lr_decay": 0.5, "augment": "light"}
+        filled |= {"tune_patience": min(5, recipe.patience), "lr_decay": 0.7, "augment": "light"}
+    if recipe.from_scratch:  # there is nothing to be careful of, and more to learn
+        filled |= {"tune_epochs": 50, "tune_lr": row.head_lr, "lr_decay": 1.0}
+        filled |= {"tune_patience": recipe.patience}
     missing = {name: value for name, value in filled.items() if getattr(recipe, name) is None}
     return msgspec.structs.replace(recipe, **missing)
 

@@ -23,6 +23,7 @@ class Phase:
     epochs: int
     lr: float
     weight_decay: float
+    patience: int
     lr_decay: float = 1.0
     unfreeze: int | str = "none"
     augment: str = "none"
@@ -33,13 +34,13 @@ def phases(recipe: Recipe) -> tuple[Phase, ...]:
     """The phases of a recipe, in order: first the head alone, then, if so wished, deeper stages with it.
 
     A new head starts from noise; training it first keeps that noise out of the pretrained layers (Kumar et
-    al. 2022, arXiv:2202.10054).
+    al. 2022, arXiv:2202.10054). From scratch there is nothing to protect: everything trains at once.
 
     >>> [phase.name for phase in phases(Recipe(unfreeze=1))]
     ['head', 'tune']
     """
     r = resolve(recipe)
-    head = Phase("head", r.epochs, given(r.lr), r.weight_decay)
+    head = Phase("head", r.epochs, given(r.lr), r.weight_decay, r.patience)
     if frozen_throughout(r):
         return (head,)
     tune = Phase(
@@ -47,12 +48,13 @@ def phases(recipe: Recipe) -> tuple[Phase, ...]:
         epochs=given(r.tune_epochs),
         lr=given(r.tune_lr),
         weight_decay=given(r.tune_weight_decay),
+        patience=given(r.tune_patience),
         lr_decay=given(r.lr_decay),
         unfreeze=r.unfreeze,
         augment=given(r.augment),
         precision=r.precision,
     )
-    return (head, tune) if r.epochs else (tune,)
+    return (head, tune) if r.epochs and not r.from_scratch else (tune,)
 
 
 def given(value: T | None) -> T:
