@@ -1,0 +1,310 @@
+"""The training loop: one function that reads from top to bottom.
+
+The same loop trains a head on cached features and a partly frozen network on photographs; what differs is in
+the model, the batches and the phase.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from adapters import FrozenCheck, compare_frozen, frozen_fingerprint, parameter_groups
+from zoo.errors import InvalidRecipe, TrainingStopped
+from zoo.events import EpochEnd, Note, Progress, Report, silent
+from zoo.training.batches import Batch, BatchSource
+from zoo.training.interruption import never
+from zoo.training.losses import l1_norm, objective, plain_loss
+from zoo.training.machine import Machine
+from zoo.training.metrics import Stopped, evaluate
+from zoo.training.optimizers import Groups, build_optimizer
+from zoo.training.recipe import Recipe, resolve
+from zoo.training.schedules import SCHEDULES, Moment
+from zoo.training.seeds import epoch_seed
+from zoo.training.stopping import EarlyStopping, Score
+from zoo.training.strategies import Phase
+
+REPORT_EVERY = 0.1  # seconds between two Progress events
+
+
+@dataclass
+class TrainingState:
+    """How far a phase is: tensors and plain values only, so that it can be saved without pickle.
+
+    With the model's trainable tensors, the optimizer's state and the recipe this is all that a resumed run
+    needs: shuffles and dropout depend on (seed, epoch), schedules on (step, history).
+    """
+
+    stopping: EarlyStopping
+    best: dict[str, Tensor]
+    step: int = 0
+    history: list[EpochEnd] = field(default_factory=list)
+    interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a phase came to. The model holds best_state and is in eval mode.
+
+    best_epoch: counted from 1; 0 if no epoch beat the weights that it began with. epochs: that were finished.
+    best_state: name -> CPU tensor of everything that is not frozen: parameters, and buffers such as the
+    statistics of batch norms that train. best_val_*: of these weights; None when nothing was evaluated.
+    frozen_tensors, frozen_changed: how many parameters and buffers were to stay as they are, and did not.
+    """
+
+    best_epoch: int
+    epochs: int
+    stopped_early: bool
+    interrupted: bool
+    history: tuple[EpochEnd, ...]
+    best_state: dict[str, Tensor]
+    best_val_loss: float | None
+    best_val_accuracy: float | None
+    frozen_tensors: int
+    frozen_changed: int
+
+
+def fit(
+    model: nn.Module,
+    train: BatchSource,
+    val: BatchSource,
+    *,
+    recipe: Recipe,
+    phase: Phase,
+    machine: Machine,
+    groups: Groups | None = None,
+    class_weights: Tensor | None = None,
+    classes: Sequence[str] = (),
+    start: Score | None = None,
+    report: Report = silent,
+    stop_requested: Callable[[], bool] = never,
+) -> FitResult:
+    """Train what is not frozen in `model`, in place, and leave it with the weights of its best epoch.
+
+    groups: parameter groups with `lr` and `weight_decay`; None makes those of the phase. class_weights:
+    (classes,). classes: names for messages. start: how good the model is already; its weights then count as
+    epoch 0, and come back if no epoch beats them. torch's global generators are seeded anew every epoch.
+
+    Losses that are reported are plain cross-entropy, of train (in train mode, while weights move) and val
+    alike. When stop_requested says so the current step is finished and the best weights so far come back; in
+    a first epoch, when there are none, the weights stay as they are.
+
+    Raises TrainingStopped, after restoring the best weights, for a loss that is no number and for memory that
+    does not suffice; its `result` is the FitResult so far. Raises InvalidRecipe, before anything is trained,
+    if nothing is trainable, or if a batch norm would have to learn from a batch of one.
+    """
+    recipe = resolve(recipe)
+    model.to(machine.device).train()
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    refuse_the_hopeless(model, parameters, train)
+    frozen = frozen_fingerprint(model)
+    if groups is None:
+        groups = parameter_groups(model, phase.lr, decay=phase.lr_decay, weight_decay=phase.weight_decay)
+    optimizer = build_optimizer(recipe.optimizer, groups, momentum=recipe.momentum)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    schedule = SCHEDULES[recipe.schedule]
+    steps = phase.epochs * len(train)
+    weights = None if class_weights is None else class_weights.to(machine.device)
+    altered = weights is not None or recipe.label_smoothing > 0  # the objective is not the reported loss
+
+    stopping = EarlyStopping(patience=phase.patience, min_delta=recipe.min_delta, monitor=recipe.monitor)
+    if start is not None:
+        stopping = stopping.after(0, start)
+    state = TrainingState(stopping, best=trainable_state(model, frozen))
+    fault: TrainingStopped | None = None
+    reported = 0.0
+    try:
+        for epoch in range(1, phase.epochs + 1):
+            began = time.perf_counter()
+            torch.manual_seed(
+                epoch_seed(recipe.seed, epoch)
+            )  # dropout; the batches have generators of their own
+            watch = machine.watch()
+            total = torch.zeros((), device=machine.device)
+            items = 0
+            lr = phase.lr
+            losses = [end.val_loss for end in state.history]
+
+            for batch in train.epoch(epoch):
+                factor = schedule(
+                    Moment(state.step, steps, recipe.warmup or 0.0, losses, plateau_patience(phase))
+                )
+                for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                    group["lr"] = rate * factor
+                lr = phase.lr * factor
+
+                inputs, targets = machine.place(batch.inputs), machine.place(batch.targets)
+                with machine.autocast():
+                    output = model(inputs)
+                    loss = objective(
+                        output, targets, class_weights=weights, label_smoothing=recipe.label_smoothing
+                    )
+                bad = watch.see(loss, (state.step, lr, batch))
+                if bad is not None:
+                    raise stopped_by_loss(
+                        *bad, epoch=epoch, per_epoch=len(train), classes=classes, phase=phase
+                    )
+                with torch.no_grad():
+                    total += (plain_loss(output, targets) if altered else loss.detach()) * batch.count
+                if recipe.l1:
+                    loss = loss + recipe.l1 * l1_norm(parameters)
+                machine.step(loss, optimizer, parameters, recipe.clip_norm)
+
+                state.step += 1
+                items += batch.count
+                if (now := time.perf_counter()) - reported > REPORT_EVERY:
+                    report(Progress(f"train {phase.name}", state.step, steps, "steps"))
+                    reported = now
+                if stop_requested():
+                    raise Stopped
+
+            bad = watch.settle()
+            if bad is not None:
+                raise stopped_by_loss(*bad, epoch=epoch, per_epoch=len(train), classes=classes, phase=phase)
+            found = evaluate(model, val, machine=machine, stop_requested=stop_requested)
+            if not math.isfinite(found.loss):
+                raise TrainingStopped(
+                    f"the validation loss became {found.loss} in epoch {epoch} (lr {lr:g})",
+                    hint=lower_lr(phase, lr),
+                )
+            state.stopping = state.stopping.after(epoch, Score(found.loss, found.accuracy))
+            best = state.stopping.best_epoch == epoch
+            if best:
+                state.best = trainable_state(model, frozen)
+            end = EpochEnd(
+                phase=phase.name,
+                epoch=epoch,
+                epochs=phase.epochs,
+                train_loss=float(total) / max(1, items),
+                val_loss=found.loss,
+                val_accuracy=found.accuracy,
+                lr=lr,
+                seconds=time.perf_counter() - began,
+                best=best,
+            )
+            state.history.append(end)
+            report(end)
+            if state.stopping.stop:
+                break
+    except Stopped:
+        state.interrupted = True
+        if state.stopping.best is None:
+            state.best = trainable_state(model, frozen)
+        report(Note("stopping: the step is finished, the best weights so far are kept"))
+    except TrainingStopped as stopped:
+        fault = stopped
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        fault = stopped_by_memory(error, train)
+    finally:
+        model.load_state_dict(state.best, strict=False)  # strict=False: the frozen rest is not in it
+        model.eval()
+
+    report(Progress(f"train {phase.name}", state.step, state.step, "steps"))
+    result = result_of(state, compare_frozen(model, frozen))
+    if fault is not None:
+        fault.result = result
+        raise fault
+    return result
+
+
+def refuse_the_hopeless(model: nn.Module, parameters: Sequence[nn.Parameter], train: BatchSource) -> None:
+    """Raise InvalidRecipe for what could only fail, or train nothing. The model is in train mode."""
+    if not parameters:
+        raise InvalidRecipe(
+            ["nothing to train: every parameter is frozen"], hint="Attach a head, or unfreeze a stage."
+        )
+    learning = any(isinstance(module, _BatchNorm) and module.training for module in model.modules())
+    if learning and train.smallest == 1:
+        raise InvalidRecipe(
+            ["a batch norm cannot learn from a batch of 1 item"],
+            hint="Use --batch-size 2 or more, or keep the batch norms frozen.",
+        )
+
+
+def trainable_state(model: nn.Module, frozen: Mapping[str, str]) -> dict[str, Tensor]:
+    """A copy on the CPU of every tensor of the model that is not frozen, buffers included.
+
+    Contiguous whatever the memory format is: safetensors refuses anything else.
+    """
+    return {
+        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in model.state_dict().items()
+        if name not in frozen
+    }
+
+
+def result_of(state: TrainingState, check: FrozenCheck) -> FitResult:
+    """What a phase came to."""
+    best = state.stopping.best
+    return FitResult(
+        best_epoch=state.stopping.best_epoch,
+        epochs=len(state.history),
+        stopped_early=state.stopping.stop,
+        interrupted=state.interrupted,
+        history=tuple(state.history),
+        best_state=state.best,
+        best_val_loss=None if best is None else best.loss,
+        best_val_accuracy=None if best is None else best.accuracy,
+        frozen_tensors=check.checked,
+        frozen_changed=len(check.changed),
+    )
+
+
+def plateau_patience(phase: Phase) -> int:
+    """Epochs that the schedule `plateau` waits: a third of the patience, so it cuts twice before the end."""
+    return max(1, (phase.patience or 10) // 3)
+
+
+def stopped_by_loss(
+    loss: float,
+    about: tuple[int, float, Batch],
+    *,
+    epoch: int,
+    per_epoch: int,
+    classes: Sequence[str],
+    phase: Phase,
+) -> TrainingStopped:
+    """The error for a loss that is no number: where it happened, at which rate, and on what."""
+    step, lr, batch = about
+    inputs = batch.inputs if isinstance(batch.inputs, tuple) else (batch.inputs,)
+    poisoned = not all(bool(part.isfinite().all()) for part in inputs if part.is_floating_point())
+    counts = Counter(batch.targets.tolist())
+    names = [f"{classes[label] if classes else label} × {count}" for label, count in counts.most_common(5)]
+    more = ", …" if len(counts) > 5 else ""
+    where = f"epoch {epoch}, step {step % per_epoch + 1} of {per_epoch}"
+    found = "; its inputs hold values that are no numbers" if poisoned else ""
+    return TrainingStopped(
+        f"the loss became {loss} in {where} (lr {lr:g}; batch of {', '.join(names)}{more}{found})",
+        hint="Look at these items: the rate is not at fault." if poisoned else lower_lr(phase, lr),
+    )
+
+
+def lower_lr(phase: Phase, lr: float) -> str:
+    """What to type when training blew up."""
+    option = "--lr" if phase.name == "head" else "--tune-lr"
+    return f"The last good weights are kept. Try {option} {lr / 10:g}, or --clip-norm 1."
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether memory did not suffice. The CPU's allocator raises a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def stopped_by_memory(error: RuntimeError, train: BatchSource) -> TrainingStopped:
+    """The error for memory that did not suffice, with half the batch size to try."""
+    size = train.batch_size
+    hint = f"Try --batch-size {size // 2}." if size > 1 else "Try a smaller model, or --precision bf16."
+    fault = TrainingStopped(
+        f"out of memory with batches of {size}", hint=f"The last good weights are kept. {hint}"
+    )
+    fault.__cause__ = error
+    return fault
