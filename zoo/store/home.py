@@ -23,12 +23,16 @@ def find_homes() -> tuple[Path, ...]:
         return tuple(Path(part).expanduser().absolute() for part in given)
     from platformdirs import user_cache_path
 
-    home = user_cache_path("zoo", appauthor=False)
-    if not home.is_absolute():  # expanduser leaves "~" as it is when nobody knows the user
-        raise StorageError(
-            "there is no home folder to keep models in: HOME is not set",
-            hint="Say where: export ZOO_HOME=/some/folder",
-        )
+    nowhere = StorageError(
+        "there is no home folder to keep models in: HOME is not set",
+        hint="Say where: export ZOO_HOME=/some/folder",
+    )
+    try:
+        home = user_cache_path("zoo", appauthor=False)
+    except RuntimeError as error:
+        raise nowhere from error
+    if not home.is_absolute():  # platformdirs before 4.5 left "~" as it is
+        raise nowhere
     return (home,)
 
 

@@ -120,11 +120,12 @@ def is_running(pid: int) -> bool:
         return True  # os.kill would end it there; the time of the last write decides
     try:
         os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
     except ProcessLookupError:
         return False
-    except (PermissionError, OverflowError):
+    except (OSError, OverflowError):  # somebody else's, or a system without /proc
         return True
-    return True
+    return state.rpartition(")")[2].split()[0] not in "ZX"  # killed, but its parent did not look yet
 
 
 def host_mark() -> str:

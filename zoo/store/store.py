@@ -119,13 +119,14 @@ class Store:
                 found = self.find(entry) or self._bring(entry, report)
         return found
 
-    def remove(self, entry: ModelEntry) -> int:
+    def remove(self, entry: ModelEntry, *, patience: float | None = None) -> int:
         """Forget a model: its files, partial files and what locks its hash. Returns the bytes freed.
 
         Files that another model needs stay, and so does everything in shared folders.
+        patience: seconds to wait for a process that is fetching it.
         """
         key = source_key(entry.weights)
-        with disk_errors(self.home, f"remove {entry.name}"), self._lock(entry, silent):
+        with disk_errors(self.home, f"remove {entry.name}"), self._lock(entry, silent, patience):
             freed = sum(remove_file(p.path) for p in find_partials(self.blobs.folder, lock_key(entry)))
             forget_hub_entry(self.home, entry.name)
             record = self.records.read(key)
@@ -206,9 +207,12 @@ class Store:
                 hint=f"zoo verify --fix {local.entry.name} fetches it again.",
             )
 
-    def _lock(self, entry: ModelEntry, report: Report) -> AbstractContextManager[None]:
+    def _lock(
+        self, entry: ModelEntry, report: Report, patience: float | None = None
+    ) -> AbstractContextManager[None]:
         path = self.home / "locks" / f"{lock_key(entry)}.lock"
-        return hold(path, entry.name, patience=self.settings.lock_patience, report=report)
+        patience = self.settings.lock_patience if patience is None else patience
+        return hold(path, entry.name, patience=patience, report=report)
 
     def _check_origin(self, entry: ModelEntry) -> None:
         """Raise AddressRefused if a registry that was itself fetched names files of this machine."""

@@ -1,0 +1,227 @@
+"""Rows D13, D14 and D21: where a fetch may connect to, and where it never does."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from loopback import BODY, SHA256, Server, answer, entry_for
+
+from zoo.errors import AddressRefused, DownloadFailed, Offline
+from zoo.store.client import trust
+from zoo.store.store import Store, open_store
+
+
+@pytest.fixture
+def tls_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server with a certificate for 127.0.0.1 and models.example that this test alone trusts."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl command to make a certificate with")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    names = "subjectAltName=IP:127.0.0.1,DNS:models.example"
+    subprocess.run(
+        f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=x"
+        f" -addext {names} -keyout {key.name} -out {certificate.name}".split(),
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    trust.cache_clear()
+    server = Server(context=context)
+    yield server
+    server.close()
+    trust.cache_clear()
+
+
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Every connection that is tried, none of which is made."""
+    tried: list[object] = []
+
+    def connect(address: object, *args: object, **kwargs: object) -> socket.socket:
+        tried.append(address)
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    return tried
+
+
+def test_a_file_comes_over_https(tls_server: Server, store: Store) -> None:
+    assert store.fetch(entry_for(tls_server.add("/net", BODY))).sha256 == SHA256
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(
+    tls_server: Server, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    trust.cache_clear()
+    started = time.monotonic()
+    with pytest.raises(DownloadFailed, match="certificate is not trusted") as raised:
+        store.fetch(entry_for(tls_server.add("/net", BODY)))
+    assert "SSL_CERT_FILE" in str(raised.value.hint)
+    assert time.monotonic() - started < 2
+    assert tls_server.log == []
+
+
+@pytest.mark.fault("D13")
+def test_a_redirect_loop_stops_at_ten(server: Server, store: Store) -> None:
+    url = server.add("/net", BODY, answer(302, Location="/net"))
+    with pytest.raises(DownloadFailed, match="more than 10 times"):
+        store.fetch(entry_for(url))
+    assert len(server.log) == 11
+
+
+@pytest.mark.fault("D13")
+def test_nine_redirects_are_followed(server: Server, store: Store) -> None:
+    for number in range(9):
+        server.add(f"/{number}", b"", answer(301, Location=f"/{number + 1}"))
+    server.add("/9", BODY)
+    assert store.fetch(entry_for(server.url + "/0")).sha256 == SHA256
+
+
+@pytest.mark.fault("D13")
+def test_a_redirect_from_https_to_http_is_refused(tls_server: Server, server: Server, store: Store) -> None:
+    target = server.add("/net", BODY)
+    with pytest.raises(AddressRefused, match="from https to plain http"):
+        store.fetch(entry_for(tls_server.add("/net", BODY, answer(302, Location=target))))
+    assert server.connections == 0
+
+
+@pytest.mark.fault("D13")
+@pytest.mark.parametrize(
+    "target",
+    ["file:///etc/passwd", "ftp://example.com/x", "http://169.254.169.254/x", "http://10.0.0.1/", "gopher:x"],
+)
+def test_a_redirect_to_what_is_never_opened_is_refused(server: Server, store: Store, target: str) -> None:
+    with pytest.raises(AddressRefused):
+        store.fetch(entry_for(server.add("/net", BODY, answer(302, Location=target))))
+    assert len(server.log) == 1
+
+
+@pytest.mark.fault("D14")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://169.254.169.254/latest/meta-data/",
+        "http://example.com/net",
+        "https://10.0.0.1/net",
+        "https://192.168.1.1/net",
+        "https://[fd00::1]/net",
+        "https://[::ffff:10.0.0.1]/net",
+        "https://0x0a000001/net",
+        "https://2852039166/net",
+        "https://0/net",
+        "https://100.64.0.1/net",
+        "https://user:secret@example.com/net",
+        "https:///net",
+        "https://exa mple.com/net",
+        "https://example.com:99999/net",
+        "ftp://example.com/net",
+    ],
+)
+def test_an_address_that_is_never_opened_is_refused_before_any_connection(
+    store: Store, nowhere: list[object], url: str
+) -> None:
+    with pytest.raises(AddressRefused) as raised:
+        store.fetch(entry_for(url))
+    assert nowhere == []
+    assert "secret" not in str(raised.value)
+    assert raised.value.exit_code == 4
+
+
+@pytest.mark.fault("D14")
+def test_a_name_that_leads_into_a_private_network_is_refused(
+    store: Store, nowhere: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look_up(host: str, port: int, **_: object) -> list[object]:
+        return [(2, 1, 6, "", ("140.82.121.4", port)), (2, 1, 6, "", ("10.1.2.3", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with pytest.raises(AddressRefused, match=r"10\.1\.2\.3, an address on a private network"):
+        store.fetch(entry_for("https://models.example/net"))
+    assert nowhere == []
+    monkeypatch.setenv("ZOO_ALLOW_HOST", "other.example, models.example")
+    with pytest.raises(DownloadFailed, match="no network in this test"):
+        store.fetch(entry_for("https://models.example/net"))
+    assert nowhere, "the user allowed this host"
+
+
+@pytest.mark.fault("D14")
+def test_what_was_checked_is_what_is_connected_to(
+    store: Store, nowhere: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(2, 1, 6, "", ("140.82.121.4", 443))])
+    with pytest.raises(DownloadFailed):
+        store.fetch(entry_for("https://models.example/net"))
+    assert set(nowhere) == {("140.82.121.4", 443)}, "the name is not looked up a second time"
+
+
+@pytest.mark.fault("D21")
+@pytest.mark.parametrize("variable", ["ZOO_OFFLINE", "HF_HUB_OFFLINE"])
+def test_offline_nothing_is_asked_and_what_is_here_works(
+    server: Server, store: Store, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    here = entry_for(server.add("/net", BODY))
+    store.fetch(here)
+    asked = server.connections
+    monkeypatch.setenv(variable, "1")
+    offline = open_store()
+    assert offline.fetch(here).sha256 == SHA256
+    for url in (server.add("/other", BODY[::-1]), "hf://owner/net/x", "gensim://glove"):
+        with pytest.raises(Offline, match="offline mode is on") as raised:
+            offline.fetch(entry_for(url, md5="0" * 32))
+        assert raised.value.exit_code == 4
+    assert [v.state for v in offline.verify([here])] == ["whole"]
+    assert server.connections == asked
+
+
+@pytest.mark.fault("D21")
+def test_offline_a_mirror_list_falls_through_to_what_is_on_this_machine(
+    server: Server, home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "copy").write_bytes(BODY)
+    entry = entry_for(server.add("/net", BODY), (tmp_path / "copy").as_uri())
+    assert Store(home, offline=True).fetch(entry).sha256 == SHA256
+    assert server.connections == 0
+
+
+def test_a_proxy_sees_the_name_and_gets_the_credentials_of_its_url(
+    tls_server: Server, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls_server.add("/net", BODY)
+    heard: list[bytes] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def proxy() -> None:
+        client, _ = listener.accept()
+        heard.append(client.recv(65536))
+        upstream = socket.create_connection(("127.0.0.1", tls_server.port))
+        client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        threading.Thread(target=pump, args=(client, upstream), daemon=True).start()
+        pump(upstream, client)
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    threading.Thread(target=proxy, daemon=True).start()
+    monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret@127.0.0.1:{listener.getsockname()[1]}")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert store.fetch(entry_for("https://models.example/net")).sha256 == SHA256
+    assert heard[0].startswith(b"CONNECT models.example:443 ")
+    assert b"Proxy-Authorization: Basic bWU6c2VjcmV0" in heard[0]
+    listener.close()

@@ -1,0 +1,210 @@
+"""Rows D19, D20, K4 and K5: disks that are full, read-only, or in odd places."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from forks import Forks
+from loopback import BODY, SHA256, Server, entry_for, find_wrong_blobs, leftovers, unproven, without_length
+
+from zoo.store.home import find_homes
+from zoo.store.store import Store, open_store
+
+NOBODY = 65534
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may look into; pytest's own are private."""
+    folder = Path(tempfile.mkdtemp(prefix="zoo-test-"))
+    folder.chmod(0o755)
+    yield folder
+    for path in [folder, *folder.rglob("*")]:
+        if path.is_dir():
+            path.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[tuple[Forks, Path]]:
+    """Processes that see a disk of 3 MB at a path, in a mount namespace of their own."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = f"mount -t tmpfs -o size=3m tmpfs '{disk}' && exec \"$@\""
+    prefix = ("unshare", "-Urm", "sh", "-c", mount, "sh")
+    if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no user namespaces here: a small disk cannot be mounted")
+    with Forks(prefix) as forks:
+        yield forks, disk
+
+
+@pytest.mark.fault("D19")
+def test_too_small_a_disk_is_told_before_anything_is_asked(
+    server: Server, small_disk: tuple[Forks, Path]
+) -> None:
+    forks, disk = small_disk
+    url = server.add("/net", BODY)
+    what, code, message = forks.wait(
+        forks.start(home=str(disk), url=url, facts={"sha256": SHA256, "bytes": 98_000_000})
+    )
+    assert (what, code) == ("DiskFull", 7)
+    assert f"net needs 98 MB, 3.1 MB free in {disk}" in message
+    assert "set ZOO_HOME" in message
+    assert server.connections == 0
+
+
+@pytest.mark.fault("D19")
+def test_a_size_that_only_the_server_knows_is_checked_before_the_body(
+    server: Server, small_disk: tuple[Forks, Path]
+) -> None:
+    forks, disk = small_disk
+    url = server.add("/net", BODY * 20)
+    what, code, message = forks.wait(forks.start(home=str(disk), url=url))
+    assert (what, code) == ("DiskFull", 7)
+    assert "net needs 6.0 MB" in message
+    assert len(server.log) == 1
+
+
+@pytest.mark.fault("D19")
+def test_a_disk_that_fills_up_on_the_way_ends_the_fetch_without_another_try(
+    server: Server, small_disk: tuple[Forks, Path]
+) -> None:
+    forks, disk = small_disk
+    url = server.add("/net", BODY * 20, without_length())
+    what, code, message = forks.wait(forks.start(home=str(disk), url=url))
+    assert (what, code) == ("DiskFull", 7)
+    assert "set ZOO_HOME" in message
+    assert len(server.log) == 1
+
+
+@pytest.mark.fault("D19")
+def test_a_limit_on_file_sizes_is_told_like_a_full_disk(server: Server, store: Store) -> None:
+    with Forks() as forks:
+        url = server.add("/net", BODY)
+        what, code, _ = forks.wait(forks.start(home=str(store.home), url=url, largest=100_000))
+    assert (what, code) == ("DiskFull", 7)
+    assert len(server.log) == 1
+    assert store.fetch(entry_for(url)).path.read_bytes() == BODY
+    assert server.offsets("/net")[-1] == 100_000, "what came is kept"
+
+
+@pytest.mark.fault("D20")
+@as_root
+def test_a_read_only_store_is_read_without_a_try_to_write(server: Server, open_folder: Path) -> None:
+    url = server.add("/net", BODY)
+    home = open_folder / "home"
+    Store(home).fetch(entry_for(url))
+    for folder in [home, *[path for path in home.rglob("*") if path.is_dir()]]:
+        folder.chmod(0o555)
+    before = {path: path.stat().st_mtime_ns for path in home.rglob("*")}
+    with Forks() as forks:
+        assert forks.wait(forks.start(home=str(home), url=url, uid=NOBODY))[:2] == ("fetched", 0)
+        other = server.add("/other", BODY[::-1])
+        what, code, message = forks.wait(
+            forks.start(home=str(home), url=other, uid=NOBODY, facts={"bytes": len(BODY)})
+        )
+    assert (what, code) == ("StorageError", 7)
+    assert str(home) in message
+    assert "ZOO_HOME" in message
+    assert {path: path.stat().st_mtime_ns for path in home.rglob("*")} == before
+
+
+@pytest.mark.fault("D20")
+@as_root
+def test_a_home_that_cannot_be_made_is_named(server: Server, open_folder: Path) -> None:
+    with Forks() as forks:
+        job = {"home": str(open_folder / "home"), "url": server.add("/net", BODY), "uid": NOBODY}
+        what, code, message = forks.wait(forks.start(**job))
+    assert (what, code) == ("StorageError", 7)
+    assert str(open_folder / "home") in message
+
+
+@pytest.mark.fault("K4")
+def test_a_store_on_another_disk_than_the_temporary_folder_works(
+    server: Server, small_disk: tuple[Forks, Path], tmp_path: Path
+) -> None:
+    forks, disk = small_disk
+    before = set(tmp_path.rglob("*")) | set(Path(tempfile.gettempdir()).glob("*"))
+    url = server.add("/net", BODY)
+    assert forks.wait(forks.start(home=str(disk / "home"), url=url))[:2] == ("fetched", 0)
+    assert forks.wait(forks.start(home=str(disk / "home"), url=url, offline=True))[0] == "fetched"
+    made = set(tmp_path.rglob("*")) | set(Path(tempfile.gettempdir()).glob("*"))
+    assert made == before, "nothing is written beside the store"
+
+
+@pytest.mark.fault("K5")
+@pytest.mark.parametrize("name", ["with space", "ünïcödé – 模型", "-dash", "per%cent#?", "new\nline"])
+def test_a_store_in_an_oddly_named_folder_works(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / name))
+    store = open_store()
+    assert store.home == tmp_path / name
+    local = store.fetch(entry_for(server.add("/net", BODY)))
+    copy = tmp_path / name / "copy"
+    shutil.copy(local.path, copy)
+    assert store.fetch(unproven(copy.as_uri())).sha256 == SHA256
+    assert leftovers(store.home) == []
+
+
+@pytest.mark.fault("K5")
+def test_a_store_behind_a_symbolic_link_works(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "link"))
+    assert open_store().fetch(entry_for(server.add("/net", BODY))).sha256 == SHA256
+    assert find_wrong_blobs(tmp_path / "real") == []
+    assert len(list((tmp_path / "real" / "blobs").iterdir())) == 1
+
+
+@pytest.mark.fault("K5")
+def test_home_is_the_cache_folder_of_the_platform_and_zoo_home_goes_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ZOO_HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (default,) = find_homes()
+    assert default.is_relative_to(tmp_path)
+    assert default.name == "zoo"
+    monkeypatch.setenv("ZOO_HOME", "")
+    assert find_homes() == (default,)
+    monkeypatch.setenv("ZOO_HOME", os.pathsep.join(["/lab", "~/mine"]))
+    assert find_homes() == (Path("/lab"), tmp_path / "mine")
+
+
+@pytest.mark.fault("K5")
+def test_without_home_the_user_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "ZOO_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert find_homes()[0].is_relative_to(pwd.getpwuid(os.getuid()).pw_dir)
+
+
+@pytest.mark.fault("K5")
+@as_root
+def test_without_home_and_for_an_unknown_user_the_error_says_what_to_set() -> None:
+    code = (
+        "import os, platformdirs\n"
+        "from zoo.errors import StorageError\n"
+        "from zoo.store.home import find_homes\n"
+        "os.setuid(54321)\n"
+        "try:\n    find_homes()\n"
+        "except StorageError as error:\n    print(error)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "ZOO_HOME")}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "HOME is not set" in result.stdout
+    assert "ZOO_HOME" in result.stdout

@@ -1,0 +1,267 @@
+"""Rows D15-D18, D23 and K3: many processes, killed processes, and locks that hold or do nothing."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from forks import Forks
+from loopback import (
+    BODY,
+    SHA256,
+    Connection,
+    Server,
+    cut,
+    entry_for,
+    find_wrong_blobs,
+    leftovers,
+    serve,
+    slowly,
+    unproven,
+)
+
+from zoo.errors import DownloadFailed, LockTimeout
+from zoo.events import Event, Note
+from zoo.store.partials import claim_partial
+from zoo.store.pruning import find_prunable, prune
+from zoo.store.store import Store
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    with Forks() as running:
+        yield running
+
+
+def wait_until(condition: object, seconds: float = 10.0) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < limit, "it did not happen in time"
+        time.sleep(0.005)
+
+
+@pytest.mark.fault("D15")
+def test_eight_processes_that_fetch_one_model_make_one_request(
+    server: Server, store: Store, forks: Forks
+) -> None:
+    url = server.add("/net", BODY, slowly(0.3))
+    pids = [forks.start(home=str(store.home), url=url) for _ in range(8)]
+    assert [forks.wait(pid)[:2] for pid in pids] == [("fetched", 0)] * 8
+    assert len(server.log) == 1
+
+
+@pytest.mark.fault("D15")
+def test_two_names_of_the_same_bytes_wait_for_one_download(
+    server: Server, store: Store, forks: Forks
+) -> None:
+    urls = [server.add(f"/{name}", BODY, slowly(0.3)) for name in "ab"]
+    pids = [forks.start(home=str(store.home), url=url) for url in urls]
+    assert [forks.wait(pid)[0] for pid in pids] == ["fetched"] * 2
+    assert len(server.log) == 1
+
+
+@pytest.mark.fault("D16")
+def test_killed_at_any_moment_no_wrong_file_is_left_and_the_next_run_completes(
+    server: Server, store: Store, forks: Forks
+) -> None:
+    moments = random.Random(16)
+    for _ in range(50):
+        url = server.add("/net", BODY, slowly(0.06, blocks=20))
+        pids = [forks.start(home=str(store.home), url=url) for _ in range(3)]
+        time.sleep(moments.uniform(0.0, 0.09))
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        for pid in pids:
+            forks.wait(pid)
+        assert find_wrong_blobs(store.home) == []
+        assert len(leftovers(store.home)) <= 1
+        if moments.random() < 0.3:
+            for path in (store.home / "blobs").glob("*"):
+                path.unlink()
+    server.plans["/net"] = []
+    assert store.fetch(entry_for(url)).path.read_bytes() == BODY
+    assert leftovers(store.home) == []
+
+
+@pytest.mark.fault("D17")
+def test_a_stopped_process_is_named_and_when_it_is_killed_the_next_one_enters_at_once(
+    server: Server, store: Store, forks: Forks
+) -> None:
+    url = server.add("/net", BODY, slowly(3.0), serve)
+    pid = forks.start(home=str(store.home), url=url)
+    wait_until(lambda: any(path.stat().st_size for path in leftovers(store.home)))
+    os.kill(pid, signal.SIGSTOP)
+    told: list[Event] = []
+    store.settings = replace(store.settings, lock_patience=1.2)
+    with pytest.raises(LockTimeout, match=f"process {pid}") as raised:
+        store.fetch(entry_for(url), report=told.append)
+    assert "--timeout" in str(raised.value.hint)
+    assert raised.value.exit_code == 7
+    (note,) = [event.message for event in told if isinstance(event, Note)]
+    assert note.startswith(f"net: waiting for process {pid} (since ")
+    os.kill(pid, signal.SIGKILL)
+    forks.wait(pid)
+    started = time.monotonic()
+    assert store.fetch(entry_for(url)).path.read_bytes() == BODY
+    assert time.monotonic() - started < 1.0
+    assert server.offsets("/net")[-1] > 0, "it went on where the killed one ended"
+
+
+@pytest.mark.fault("D18")
+def test_where_the_file_system_has_no_locks_one_of_existing_files_is_used(
+    server: Server, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "flock is not supported here")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    entry = entry_for(server.add("/net", BODY, slowly(0.3)))
+    threads = [threading.Thread(target=store.fetch, args=(entry,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.find(entry) is not None
+    assert len(server.log) == 1
+    assert list((store.home / "locks").glob("*.softlock")) == []
+
+
+@pytest.mark.fault("D18")
+def test_where_locks_do_nothing_there_is_still_no_wrong_file(
+    server: Server, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", lambda descriptor, operation: None)
+
+    def wrong(connection: Connection) -> None:
+        connection.body = connection.body[::-1]
+        slowly(0.3)(connection)
+
+    for round_ in range(3):
+        url = server.add("/net", BODY, cut(0.3), wrong, slowly(0.1), wrong, slowly(0.3), serve)
+        results: list[object] = []
+
+        def fetch(url: str = url, results: list[object] = results) -> None:
+            try:
+                results.append(store.fetch(entry_for(url)))
+            except Exception as error:
+                results.append(error)
+
+        threads = [threading.Thread(target=fetch) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+            time.sleep(0.02)
+        for thread in threads:
+            thread.join()
+        assert find_wrong_blobs(store.home) == []
+        assert [result for result in results if isinstance(result, Exception)] == [], round_
+        store.remove(entry_for(url))
+
+
+@pytest.mark.fault("D18")
+def test_a_partial_file_that_another_process_writes_is_never_taken(tmp_path: Path) -> None:
+    first = claim_partial(tmp_path, "key")
+    first.path.write_bytes(b"half")
+    second = claim_partial(tmp_path, "key")
+    assert second.path != first.path
+    assert second.bytes == 0
+    first.release()
+    assert claim_partial(tmp_path, "key").path.read_bytes() == b"half"
+
+
+@pytest.mark.fault("D23")
+def test_ctrl_c_ends_at_once_keeps_what_came_and_clears_the_line(
+    server: Server, store: Store, tmp_path: Path
+) -> None:
+    url = server.add("/net", BODY, slowly(20.0), serve)
+    registry = tmp_path / "registry.yaml"
+    registry.write_text(
+        "models:\n  net:\n    family: resnet\n    task: image-features\n"
+        f"    architecture: torchvision/resnet18\n    weights: {{url: '{url}', sha256: {SHA256}}}\n"
+        "    license: mit\n    input: {size: 224, resize: 256, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}\n"
+    )
+    command = [sys.executable, "-m", "zoo", "fetch", "net", "--registry", str(registry)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    wait_until(lambda: any(path.stat().st_size for path in leftovers(store.home)), 30)
+    process.send_signal(signal.SIGINT)
+    started = time.monotonic()
+    out, err = process.communicate(timeout=10)
+    assert time.monotonic() - started < 1.0
+    assert process.returncode == 130
+    assert out == ""
+    assert "Traceback" not in err
+    assert "kept" in err
+    assert "zoo fetch net goes on from there." in err
+    (partial,) = leftovers(store.home)
+    assert 0 < partial.stat().st_size < len(BODY)
+    assert store.fetch(entry_for(url)).path.read_bytes() == BODY
+    assert server.offsets("/net")[-1] > 0
+
+
+@pytest.mark.fault("K3")
+def test_prune_does_not_touch_what_a_fetch_is_writing(server: Server, store: Store) -> None:
+    entry = entry_for(server.add("/net", BODY, slowly(0.6)))
+    fetching = threading.Thread(target=store.fetch, args=(entry,))
+    fetching.start()
+    while fetching.is_alive():
+        for path in leftovers(store.home):
+            os.utime(path, (0, 0))
+        prune(store)
+        prune(store, older_than=60.0)
+        time.sleep(0.01)
+    fetching.join()
+    assert store.find(entry) is not None
+    assert len(server.log) == 1
+
+
+@pytest.mark.fault("K3")
+@pytest.mark.parametrize("when", [0, 2**33], ids=["1970", "the future"])
+def test_times_from_another_age_neither_crash_nor_give_negative_ages(
+    server: Server, store: Store, when: int
+) -> None:
+    store.fetch(entry_for(server.add("/net", BODY)))
+    orphan = store.home / "blobs" / hashlib.sha256(b"x").hexdigest()
+    orphan.write_bytes(b"x")
+    partial = store.home / "blobs" / "key.0.free.partial"
+    partial.write_bytes(b"half")
+    for path in (store.home / "blobs").iterdir():
+        os.utime(path, (when, when))
+    found = find_prunable(store, older_than=30 * 86400)
+    assert all(item.idle >= 0 for item in found)
+    assert {item.why for item in found} == ({"partial", "orphan"} if when == 0 else set())
+    assert [item.paths for item in prune(store, older_than=30 * 86400)] == [item.paths for item in found]
+    here = store.find(entry_for(server.url + "/net"))
+    assert here is not None, "it was fetched just now, whatever the time of its file says"
+    assert orphan.exists() == partial.exists() == (when != 0)
+
+
+def test_a_dry_run_names_what_prune_removes_and_removes_nothing(server: Server, store: Store) -> None:
+    entry = unproven(server.add("/net", BODY), bytes=len(BODY))
+    store.fetch(entry)
+    would = prune(store, older_than=0.0, dry_run=True)
+    assert [(item.name, item.why, item.bytes) for item in would] == [("net", "unused", len(BODY))]
+    assert store.find(entry) is not None
+    assert [item.name for item in prune(store, older_than=0.0)] == ["net"]
+    assert store.find(entry) is None
+    assert list(store.blobs) == []
+
+
+def test_old_partial_files_are_pruned_and_young_ones_stay(server: Server, store: Store) -> None:
+    with pytest.raises(DownloadFailed):
+        store.fetch(entry_for(server.add("/net", BODY, cut(0.0001))))
+    assert prune(store) == []
+    (partial,) = leftovers(store.home)
+    os.utime(partial, (time.time() - 90_000,) * 2)
+    assert [item.why for item in prune(store)] == ["partial"]
+    assert leftovers(store.home) == []
