@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
-# Scores of one block stay in the processor's cache, and one product is large enough for its threads.
+# Scores of one block stay in the processor's cache, and one product is large enough for its threads: of one
+# query all 400,000 rows are one block, because on a busy machine every product waits for the slowest thread.
 SCORES_AT_ONCE = 1 << 19
-MOST_ROWS_AT_ONCE = 1 << 16
+CHUNK = 128
 
 
 class Neighbours(NamedTuple):
@@ -48,7 +49,7 @@ def nearest_rows(
     if most == 0:
         return best
     queries = np.ascontiguousarray(queries, dtype=np.float32)
-    step = max(most, min(MOST_ROWS_AT_ONCE, SCORES_AT_ONCE // max(1, len(queries))))
+    step = max(most, SCORES_AT_ONCE // max(1, len(queries)))
     for begin in range(start, stop, step):
         end = min(begin + step, stop)
         scores = cosines(matrix[begin:end], norms[begin:end], queries)
@@ -74,7 +75,11 @@ def cosines(block: NDArray[Any], norms: Floats, queries: Floats) -> Floats:
 def merge_best(best: Neighbours, query: int, scores: Floats, begin: int) -> None:
     """Put the better ones of a block's scores among the best so far."""
     most = best.rows.shape[1]
-    better = np.flatnonzero(scores > best.scores[query, -1])
+    least = best.scores[query, -1]
+    if len(scores) > 2 * CHUNK * most:  # the best of each chunk: of these as many as wanted are good enough
+        whole = scores[: len(scores) // CHUNK * CHUNK].reshape(-1, CHUNK).max(axis=1)
+        least = max(least, np.nextafter(np.partition(whole, -most)[-most], np.float32(-np.inf)))
+    better = np.flatnonzero(scores > least)
     if len(better) > 2 * most:
         edge = np.partition(scores[better], -most)[-most]
         better = better[scores[better] >= edge]
