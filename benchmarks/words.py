@@ -256,6 +256,8 @@ def main() -> None:
             f"{size.words:,} × {size.dimension} ({megabytes:.0f} MB of text, seed 0), {os.cpu_count()} cores "
             f"with load {os.getloadavg()[0]:.1f}, {size.rounds} rounds\n"
         )
+        if os.getloadavg()[0] > (os.cpu_count() or 1):
+            print("Others are using this machine: what uses several threads (ours, mostly) suffers most.\n")
         print("| | ours | gensim | faster | ours, peak | gensim, peak | memory | goal | met |")
         print("|---|---|---|---|---|---|---|---|---|", flush=True)
         for row in rows:
