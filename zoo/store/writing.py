@@ -9,7 +9,7 @@ from types import TracebackType
 
 from zoo.store.hashing import Digests, Hasher, hash_file
 
-WAITING = 8  # blocks that may wait for the hash: bounds the memory of a fetch at 8 MiB
+WAITING = 4  # blocks that may wait for the hash: bounds the memory of a fetch
 
 
 class Writer:

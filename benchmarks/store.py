@@ -1,0 +1,243 @@
+"""How fast, how careful and how small a fetch is: the figures of the README, made anew on this machine.
+
+    python benchmarks/store.py [--size 512] [--folder DIR] [--rounds 3] [--kills 200]
+
+A server of its own process sends a file with sendfile over loopback; each library downloads it in a fresh
+process, imports not counted, the best round taken. "Verified" means that the sha256 was compared: torch.hub
+compares the first 8 digits where a file name has them, huggingface_hub compares the size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+MB = 1e6
+
+
+# --- the server's process
+
+
+def serve_file(path: Path) -> None:
+    """Answer every GET with the file, every HEAD as the Hub does; print the port, then serve for ever."""
+    size, sha256 = path.stat().st_size, hash_of(path)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+    print(listener.getsockname()[1], flush=True)
+    head = (
+        f'HTTP/1.1 200 OK\r\nContent-Length: {size}\r\nETag: "{sha256}"\r\nX-Linked-Etag: "{sha256}"\r\n'
+        f"X-Linked-Size: {size}\r\nX-Repo-Commit: {'c' * 40}\r\nConnection: close\r\n\r\n"
+    ).encode()
+
+    def answer(client: socket.socket) -> None:
+        with client:
+            request = b""
+            while b"\r\n\r\n" not in request:
+                block = client.recv(65536)
+                if not block:
+                    return
+                request += block
+            client.sendall(head)
+            if request.startswith(b"GET"):
+                with path.open("rb") as file:
+                    client.sendfile(file)
+
+    while True:
+        client, _ = listener.accept()
+        threading.Thread(target=answer, args=(client,), daemon=True).start()
+
+
+@contextmanager
+def running_server(path: Path) -> Iterator[str]:
+    process = subprocess.Popen(
+        [sys.executable, __file__, "serve", str(path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+# --- one download, in its own process
+
+
+def download_ours(url: str, folder: Path, sha256: str) -> Callable[[], object]:
+    from loopback import entry_for
+
+    import zoo.store.downloading
+    from zoo.store.store import Store
+
+    _ = zoo.store.downloading
+    entry = entry_for(f"{url}/file", sha256=sha256)
+    return lambda: Store(folder).fetch(entry)
+
+
+def download_hub(url: str, folder: Path, sha256: str) -> Callable[[], object]:
+    """hf_hub_download, then the sha256 that it does not compute."""
+    os.environ.update(
+        HF_ENDPOINT=url, HF_HUB_DISABLE_XET="1", HF_HUB_DISABLE_PROGRESS_BARS="1", HF_HUB_OFFLINE="0"
+    )
+    from huggingface_hub import hf_hub_download
+
+    def run() -> None:
+        path = hf_hub_download("owner/net", "file", cache_dir=folder, endpoint=url)
+        assert hash_of(Path(path)) == sha256
+
+    return run
+
+
+def download_torch(url: str, folder: Path, sha256: str) -> Callable[[], object]:
+    from torch.hub import download_url_to_file
+
+    return lambda: download_url_to_file(
+        f"{url}/file", str(folder / "file"), hash_prefix=sha256, progress=False
+    )
+
+
+LIBRARIES = {
+    "zoo": download_ours,
+    "hf_hub_download + sha256": download_hub,
+    "torch.hub.download_url_to_file": download_torch,
+}
+
+
+def measure_one(name: str, url: str, folder: Path, sha256: str) -> None:
+    """Print seconds, processor seconds and the growth of the peak memory of one download."""
+    run = LIBRARIES[name](url, folder, sha256)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    processor, started = time.process_time(), time.perf_counter()
+    run()
+    seconds, processor = time.perf_counter() - started, time.process_time() - processor
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    print(json.dumps({"seconds": seconds, "processor": processor, "grown": grown}))
+
+
+# --- the table
+
+
+def compare_downloads(folder: Path, megabytes: int, rounds: int) -> list[str]:
+    source = folder / "source"
+    with source.open("wb") as file:
+        for number in range(megabytes):
+            file.write(random.Random(number).randbytes(1 << 20))
+    sha256, size = hash_of(source), source.stat().st_size
+    best: dict[str, dict[str, float]] = {}
+    with running_server(source) as url:
+        for _ in range(rounds):
+            for name in LIBRARIES:
+                target = folder / "target"
+                target.mkdir()
+                command = [sys.executable, __file__, "one", name, url, str(target), sha256]
+                result = json.loads(
+                    subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                )
+                shutil.rmtree(target)
+                if name not in best or result["seconds"] < best[name]["seconds"]:
+                    best[name] = result
+    source.unlink()
+    ours = best["zoo"]["seconds"]
+    lines = [
+        f"| download of {megabytes} MiB | MB/s | processor s | peak memory + | zoo is |",
+        "|---|---|---|---|---|",
+    ]
+    for name, result in best.items():
+        lines.append(
+            f"| {name} | {size / result['seconds'] / MB:.0f} | {result['processor']:.2f} "
+            f"| {result['grown'] / MB:.0f} MB | {result['seconds'] / ours:.1f} × as fast |"
+        )
+    return lines
+
+
+def count_requests(folder: Path, processes: int = 64) -> str:
+    from forks import Forks
+    from loopback import BODY, Server, slowly
+
+    server = Server()
+    url = server.add("/net", BODY, slowly(1.0))
+    with Forks() as forks:
+        started = time.perf_counter()
+        pids = [forks.start(home=str(folder / "many"), url=url) for _ in range(processes)]
+        fetched = sum(forks.wait(pid)[0] == "fetched" for pid in pids)
+        seconds = time.perf_counter() - started
+    return (
+        f"| {processes} processes fetch one model of 1 s at once "
+        f"| {len(server.log)} request, {fetched} successes, {seconds:.1f} s |"
+    )
+
+
+def count_wrong_files(folder: Path, kills: int) -> str:
+    from forks import Forks
+    from loopback import BODY, Server, entry_for, find_wrong_blobs, leftovers, slowly
+
+    from zoo.store.store import Store
+
+    server, home, moments = Server(), folder / "killed", random.Random(4)
+    wrong = unfinished = most = 0
+    with Forks() as forks:
+        for _ in range(kills):
+            url = server.add("/net", BODY, slowly(0.05, blocks=20))
+            pids = [forks.start(home=str(home), url=url) for _ in range(3)]
+            time.sleep(moments.uniform(0.0, 0.08))
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+            for pid in pids:
+                forks.wait(pid)
+            wrong += len(find_wrong_blobs(home))
+            most = max(most, len(leftovers(home)))
+            server.plans["/net"] = []
+            unfinished += forks.wait(forks.start(home=str(home), url=url))[0] != "fetched"
+            Store(home).remove(entry_for(url))
+    return (
+        f"| kill -9 of 3 processes at {kills} moments | {wrong} wrong files, at most {most} partial, "
+        f"{kills - unfinished} of {kills} completed next time |"
+    )
+
+
+def hash_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", type=int, default=512, help="MiB to download")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--folder", type=Path, help="where to write; default: a temporary folder")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder = Path(name)
+        print("\n".join(compare_downloads(folder, options.size, options.rounds)), flush=True)
+        print("\n| under load | |\n|---|---|")
+        print(count_requests(folder), flush=True)
+        print(count_wrong_files(folder, options.kills))
+
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    match sys.argv[1:]:
+        case ["serve", path]:
+            serve_file(Path(path))
+        case ["one", name, url, folder, sha256]:
+            measure_one(name, url, Path(folder), sha256)
+        case _:
+            main()
