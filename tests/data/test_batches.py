@@ -274,3 +274,15 @@ except KeyboardInterrupt:
     assert child.stdout.readline() == "stopped []\n"
     assert time.perf_counter() - start < 2  # about 0.1 s; the rest is for a busy machine
     assert child.wait(timeout=10) == 0
+
+
+def test_preparing_images_starts_no_threads_of_torchs_own_in_the_threads_that_decode(ants) -> None:
+    if torch.get_num_threads() == 1 or not Path("/proc/self/task").is_dir():
+        pytest.skip("needs Linux and more than one thread for torch")
+    transform = partial(_view, settings=ImageInput(size=224, resize=256, mean=(0.5,) * 3, std=(0.5,) * 3))
+    before = len(list(Path("/proc/self/task").iterdir()))
+    with load_batches(ants, transform, 1, workers=3, draws=Draws(0, 0)) as batches:
+        for _ in range(10):
+            next(batches)
+        most = before + 3 + torch.get_num_threads()  # the caller stacks batches with torch's threads
+        assert len(list(Path("/proc/self/task").iterdir())) <= most
