@@ -23,6 +23,7 @@ from zoo.data.preprocessing import preprocess
 from zoo.errors import TrainingStopped, UnreadableFile
 from zoo.events import Event, Note, Progress
 from zoo.features.extraction import FeatureTable, extract_features
+from zoo.features.network import FrozenNetwork
 
 SMALL = ImageInput(size=64, resize=72, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
@@ -415,4 +416,4 @@ def test_a_batch_that_memory_does_not_hold_is_halved_until_it_does(photos: list[
     assert_close(extract_features(model, photos, SMALL).features, plain_features(model, photos, SMALL))
     model.most = 0
     with pytest.raises(TrainingStopped, match="not enough memory"):
-        extract_features(model, photos, SMALL)
+        FrozenNetwork(model, torch.device("cpu"), torch.float32)(torch.zeros(4, 3, 64, 64))

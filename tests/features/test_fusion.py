@@ -56,10 +56,11 @@ def test_a_folded_network_says_the_same(name: str) -> None:
     size = 224 if "vit" in name else 96
     expected = network(images(size))
     folded = copy.deepcopy(network)
-    count = fold_batch_norm(folded, images(size))
+    count, before = fold_batch_norm(folded, images(size))
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     assert (count, len(norms)) == NETWORKS[name]
     assert (folded(images(size)) - expected).abs().max() <= 1e-5 * expected.abs().max()
+    assert torch.equal(before, expected)
     assert torch.equal(network(images(size)), expected)
 
 
@@ -114,7 +115,7 @@ class Parametrised(nn.Sequential):
 def test_what_cannot_be_folded_is_left_alone(kind: type[nn.Module]) -> None:
     network = settle(kind())
     expected = network(images(8))
-    assert fold_batch_norm(network, images(8)) == 0
+    assert fold_batch_norm(network, images(8)).count == 0
     assert torch.equal(network(images(8)), expected)
 
 

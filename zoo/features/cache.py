@@ -1,8 +1,8 @@
 """Features that were computed once: kept by the content of the item, found again whatever the file is called.
 
 `$ZOO_HOME/features/<key>/<digest>.safetensors`; the key is the sha256 of everything that a feature depends on
-besides the item itself. Each file is a shard: some items' content hashes and their features, whose digest must
-be its name every time it is read. Nobody locks: shards are never changed, only added and merged.
+besides the item itself. Each file is a shard: some items' content hashes and their features, whose digest
+must be its name every time it is read. Nobody locks: shards are never changed, only added and merged.
 """
 
 from __future__ import annotations

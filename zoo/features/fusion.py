@@ -10,29 +10,37 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 
-def fold_batch_norm(network: nn.Module, example: Tensor) -> int:
-    """Fold every batch norm of `network`, in place, that can be; the number of those folded.
+class Folding(NamedTuple):
+    """count: batch norms that were folded. before: what the network said of the example until then."""
+
+    count: int
+    before: Tensor
+
+
+def fold_batch_norm(network: nn.Module, example: Tensor) -> Folding:
+    """Fold every batch norm of `network`, in place, that can be.
 
     The network must be in eval mode and its own: a copy of the one that trains. example: (batch, channels,
-    height, width). A convolution whose output somebody else reads as well would change the result: compare it
-    before and after.
+    height, width). Where code outside of any module reads a convolution's output as well, the result is
+    another one: compare what the network says now with what it said before.
     """
-    pairs = watch_pairs(network, example)
+    pairs, before = watch_pairs(network, example)
     for conv_name, norm_name in pairs:
         conv, norm = network.get_submodule(conv_name), network.get_submodule(norm_name)
         fold(cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm))
         replace(network, norm_name, after(norm))
-    return len(pairs)
+    return Folding(len(pairs), before)
 
 
-def watch_pairs(network: nn.Module, example: Tensor) -> list[tuple[str, str]]:
-    """Names of each convolution and of the batch norm that reads its output, both used once per forward."""
+def watch_pairs(network: nn.Module, example: Tensor) -> tuple[list[tuple[str, str]], Tensor]:
+    """Names of each convolution and of the batch norm that reads its output, both used once per forward pass;
+    and the result of that pass."""
     made: dict[int, tuple[str, Tensor]] = {}  # holds the outputs: a freed one's id would be given away again
     read: list[tuple[str, str]] = []
     calls: Counter[str] = Counter()
@@ -60,12 +68,12 @@ def watch_pairs(network: nn.Module, example: Tensor) -> list[tuple[str, str]]:
         if is_plain_conv(module) or is_frozen_norm(module)
     ]
     try:
-        network(example)
+        said: Tensor = network(example)
     finally:
         for hook in hooks:
             hook.remove()
     readers = Counter(conv for conv, _ in read)
-    return [(c, n) for c, n in read if calls[c] == calls[n] == readers[c] == 1]
+    return [(c, n) for c, n in read if calls[c] == calls[n] == readers[c] == 1], said
 
 
 def is_plain_conv(module: nn.Module) -> bool:

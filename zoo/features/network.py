@@ -67,12 +67,11 @@ def freeze_network(
     before it is taken. bf16 is twice as fast or more where the processor has AVX512-BF16 or AMX, else slower.
     """
     cpu = torch.device("cpu")  # where fp32 is fp32: CUDA's convolutions round to TF32
-    plain = FrozenNetwork(feature_extractor(model), cpu, torch.float32)
-    expected = plain(example)
-    folded = FrozenNetwork(feature_extractor(model), cpu, torch.float32)
-    fold_batch_norm(folded.network, example)
-    chosen = folded if is_close(folded(example), expected) else plain
-    network = FrozenNetwork(chosen.network, device, torch.float32)
+    extractor: nn.Module = feature_extractor(model).cpu()
+    expected = fold_batch_norm(extractor, example).before
+    if not is_close(FrozenNetwork(extractor, cpu, torch.float32)(example), expected):
+        extractor = feature_extractor(model)
+    network = FrozenNetwork(extractor, device, torch.float32)
     if precision == "fp32":
         return network
     fast = FrozenNetwork(copy.deepcopy(network.network), device, torch.bfloat16)
