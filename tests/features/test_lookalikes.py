@@ -1,0 +1,45 @@
+"""A photograph that is in train and val, saved anew, is found; different photographs are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from zoo.catalogue.entry import ImageInput
+from zoo.data.batches import load_batches
+from zoo.data.dataset import Item
+from zoo.features.lookalikes import find_resaved
+
+INPUT = ImageInput(size=64, resize=64, mean=(0.5,) * 3, std=(0.5,) * 3)
+
+
+def features_of(items: list[Item]) -> torch.Tensor:
+    """Grey patches: near for the same photograph, whatever its compression."""
+    from functools import partial
+
+    from zoo.data.preprocessing import preprocess
+
+    paths = [item.path for item in items]
+    with load_batches(paths, partial(preprocess, input=INPUT), len(paths)) as batches:
+        images = next(batches).images
+    return torch.nn.functional.adaptive_avg_pool2d(images, 8).flatten(1) + 1
+
+
+@pytest.mark.fault("I10")
+def test_a_photograph_that_was_saved_anew_is_found_in_val(data: Path, tmp_path: Path):
+    photos = sorted((data / "hymenoptera" / "train" / "bees").glob("*.jpg"))[:12]
+    train = [Item(path, 0) for path in photos[:8]]
+    copy = tmp_path / "copy.jpg"
+    with Image.open(photos[3]) as image:
+        image.resize((image.width // 2, image.height // 2)).save(copy, quality=40)
+    val = [Item(path, 0) for path in (*photos[8:], copy)]
+    assert find_resaved(train, features_of(train), val, features_of(val), INPUT) == [(photos[3], copy)]
+
+
+def test_different_photographs_of_one_class_are_no_copies(data: Path):
+    photos = sorted((data / "hymenoptera" / "val" / "ants").glob("*.jpg"))[:20]
+    train, val = [Item(path, 0) for path in photos[:10]], [Item(path, 0) for path in photos[10:]]
+    assert find_resaved(train, features_of(train), val, features_of(val), INPUT) == []

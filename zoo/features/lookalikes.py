@@ -1,0 +1,60 @@
+"""The same photograph in train and val, saved anew: features propose, pixels decide.
+
+Features are there already, so looking costs nothing; only the few pairs that they cannot tell apart are
+decoded a second time. Features alone would take two photographs of one ant for one; pixels alone would mean
+to decode everything twice.
+"""
+
+from __future__ import annotations
+
+import filecmp
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.catalogue.entry import ImageInput
+from zoo.data.batches import load_batches
+from zoo.data.dataset import Item
+from zoo.data.leaks import find_lookalikes, thumbnails
+from zoo.data.preprocessing import preprocess
+
+NEAR = 0.8  # cosine of the features of two files that may be one photograph
+MOST = 256  # pairs that are looked at, the nearest first
+
+
+def find_resaved(
+    train: Sequence[Item],
+    train_features: Tensor,
+    held_out: Sequence[Item],
+    held_out_features: Tensor,
+    input: ImageInput,  # noqa: A002
+) -> list[tuple[Path, Path]]:
+    """(in train, held out) for every held-out file that shows the very photograph of a training file.
+
+    Files of the same bytes are not among them: the scan has told of those. *_features: (items, width), in the
+    order of the items.
+    """
+    if not train or not held_out:
+        return []
+    near = F.normalize(held_out_features, dim=1) @ F.normalize(train_features, dim=1).T
+    cosines, nearest = near.max(dim=1)
+    rows = cosines.argsort(descending=True)[:MOST]
+    pairs = [(int(nearest[row]), int(row)) for row in rows if cosines[row] > NEAR]
+    if not pairs:
+        return []
+    looks: dict[Path, Tensor] = {}
+    paths = list({train[a].path for a, _ in pairs} | {held_out[b].path for _, b in pairs})
+    with load_batches(paths, partial(preprocess, input=input), 32) as batches:
+        for batch in batches:
+            rows_of = thumbnails(batch.images)
+            looks |= {paths[i]: look for i, look in zip(batch.indices.tolist(), rows_of, strict=True)}
+    named = [(train[a].path, held_out[b].path) for a, b in pairs]
+    return [
+        (first, second)
+        for first, second in named
+        if first in looks and second in looks and find_lookalikes(looks[first][None], looks[second][None])
+        if not filecmp.cmp(first, second, shallow=False)
+    ]

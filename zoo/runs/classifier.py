@@ -1,0 +1,147 @@
+"""A network with the names of its classes: a run or a plain zoo model, used in the same way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.catalogue.entry import ImageModel, ModelEntry
+from zoo.data.dataset import Split
+from zoo.errors import UsageError, WeightsMismatch
+from zoo.events import Report, silent
+from zoo.runs.folder import read_adapter
+from zoo.runs.record import RECORD, RunRecord, read_record
+from zoo.store.obtaining import default_store, find_model
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from adapters import Head
+    from zoo.catalogue.registry import Registry
+    from zoo.store.store import Store
+    from zoo.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A network in eval mode and what its outputs mean.
+
+    classes: names in the order of the outputs; empty for a model that gives features only. identity: sha256
+    that tells this network from every other, so that features of it can be kept. split: of the data that a
+    run was trained on.
+    """
+
+    name: str
+    network: nn.Module
+    classes: tuple[str, ...]
+    entry: ImageModel
+    identity: str
+    split: Split | None = None
+
+
+def load_classifier(
+    name: str, *, registry: Registry | None = None, store: Store | None = None, report: Report = silent
+) -> Classifier:
+    """The classifier of a run folder or of a model's name."""
+    if is_run(name):
+        folder = Path(name)
+        return load_run_classifier(folder, read_record(folder), store=store, report=report)
+    from zoo.backbones.labels import class_names
+    from zoo.backbones.loading import load_backbone
+
+    store = store or default_store()
+    entry = find_model(name, registry=registry, store=store)
+    image_model(entry)
+    local = store.fetch(entry, report=report)
+    network = load_backbone(local, store, report=report)
+    model = image_model(local.entry)
+    return Classifier(name, network, tuple(class_names(model)), model, local.sha256)
+
+
+def is_run(name: str | Path) -> bool:
+    """Whether a name means a run folder; a folder that is none is answered by `read_record`."""
+    folder = Path(name)
+    return (folder / RECORD).is_file() or (folder.is_dir() and "://" not in str(name))
+
+
+def load_run_classifier(
+    folder: Path, record: RunRecord, *, store: Store | None = None, report: Report = silent
+) -> Classifier:
+    """The network of a run: the same backbone by its sha256, its head, everything that was trained.
+
+    Raises WeightsMismatch if the backbone's bytes, or the tensors of the adapter, are not those of the run:
+    labels would be silently wrong.
+    """
+    from adapters import freeze
+
+    store = store or default_store()
+    state = read_adapter(folder, record)
+    network = build_start(record.entry, record.weights_sha256, store=store, report=report)
+    freeze(network)
+    attach_recipe_head(network, record.classes, record.recipe)
+    put_adapter(network, state, record, folder)
+    identity = (
+        record.adapter_sha256 if record.tuned or record.weights_sha256 is None else record.weights_sha256
+    )
+    split = Split.from_facts(record.data["split"])
+    return Classifier(str(folder), network.eval(), record.classes, image_model(record.entry), identity, split)
+
+
+def build_start(entry: ModelEntry, sha256: str | None, *, store: Store, report: Report = silent) -> nn.Module:
+    """The network that a run begins with: verified weights, or random ones where sha256 is None."""
+    from zoo.backbones.architectures import build_network
+    from zoo.backbones.loading import load_backbone
+
+    model = image_model(entry)
+    if sha256 is None:
+        return build_network(model)
+    local = store.fetch(model, report=report)
+    if local.sha256 != sha256:
+        raise WeightsMismatch(
+            f"{entry.name}: the run was trained on weights {sha256[:12]}…, these are {local.sha256[:12]}…",
+            hint="The published file has changed: train again, or put the old one into a registry file.",
+        )
+    return load_backbone(local, store, report=report)
+
+
+def attach_recipe_head(network: nn.Module, classes: tuple[str, ...], recipe: Recipe) -> Head:
+    """Attach the head that a recipe asks for; the same for training and for loading."""
+    from adapters import attach_head
+
+    return attach_head(
+        network,
+        len(classes),
+        head=recipe.head,
+        dropout=recipe.dropout,
+        hidden=recipe.hidden or (),
+        activation=recipe.activation or "relu",
+        batch_norm=recipe.batch_norm,
+        standardize=recipe.standardize,
+    )
+
+
+def put_adapter(network: nn.Module, state: dict[str, Any], record: RunRecord, folder: Path) -> None:
+    """Load what was trained into the network; every tensor must find its place, and the head be whole."""
+    from adapters import find_classifier
+
+    own = network.state_dict()
+    head = find_classifier(network)[0]
+    homeless = [name for name, tensor in state.items() if name not in own or own[name].shape != tensor.shape]
+    empty = [name for name in own if name.startswith(f"{head}.") and name not in state]
+    if homeless or empty:
+        raise WeightsMismatch(
+            f"{folder}: the adapter does not fit {record.model['name']}: {', '.join((homeless + empty)[:3])}",
+            hint=f"The run was made with {dict(record.versions)}; `zoo doctor` shows what is installed.",
+        )
+    network.load_state_dict(state, strict=False)  # strict=False: the backbone is not in it
+
+
+def image_model(entry: ModelEntry) -> ImageModel:
+    """The entry, if it takes images. Raises UsageError for word vectors."""
+    if not isinstance(entry, ImageModel):
+        raise UsageError(
+            f"{entry.name} holds word vectors, and these files are images",
+            hint="Models for images: zoo list --task image-classification",
+        )
+    return entry

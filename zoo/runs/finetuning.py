@@ -1,0 +1,106 @@
+"""From a name and a folder to a run: everything that can be refused is refused before torch is imported."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.catalogue.entry import ModelEntry
+from zoo.data.dataset import Dataset
+from zoo.data.scanning import scan_dataset
+from zoo.errors import InvalidRecipe, UsageError
+from zoo.events import Report, silent
+from zoo.runs.classifier import image_model, is_run
+from zoo.runs.folder import refuse_existing
+from zoo.runs.record import RunRecord, RunResult, read_record
+from zoo.store.obtaining import default_store, find_model
+from zoo.training.interruption import never
+from zoo.training.recipe import FIELDS, Recipe, resolve
+
+if TYPE_CHECKING:
+    from zoo.catalogue.registry import Registry
+    from zoo.store.store import Store
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A fine-tuning run that nothing speaks against so far. start: the run that this one goes on from."""
+
+    entry: ModelEntry
+    dataset: Dataset
+    recipe: Recipe
+    out: Path
+    began: float
+    start: Path | None = None
+    start_record: RunRecord | None = None
+
+
+def finetune_model(
+    name: str | Path,
+    data: str | Path,
+    *,
+    out: str | Path,
+    registry: Registry | None = None,
+    store: Store | None = None,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    report: Report = silent,
+    stop_requested: Callable[[], bool] = never,
+    **recipe: Any,
+) -> RunResult:
+    """Train a pretrained model on labelled images, write a run folder, and return what came out.
+
+    name: a model, or the folder of an earlier run to go on from (its recipe is then the default).
+    data: a folder (train/ and val/, or class folders) or a table. recipe: fields of `zoo.Recipe`.
+
+    The recipe is checked first, then the folder, then the model is fetched. Raises InvalidRecipe, RunExists,
+    DatasetError, NetworkError, IntegrityError; TrainingStopped and Interrupted after the best weights so far,
+    if there are any, were written to `out`.
+    """
+    began = time.perf_counter()
+    out, data = Path(out), Path(data)
+    start = Path(name) if is_run(name) else None
+    record = read_record(start) if start is not None else None
+    checked = choose_recipe(record, recipe)
+    refuse_existing(out)
+    store = store or default_store()
+    entry = record.entry if record is not None else find_model(str(name), registry=registry, store=store)
+    image_model(entry)
+    dataset = scan_dataset(
+        data,
+        seed=checked.seed,
+        val_fraction=checked.val_fraction,
+        path_column=path_column,
+        label_column=label_column,
+    )
+    if record is not None and dataset.classes != record.classes:
+        raise UsageError(
+            f"{name} knows {', '.join(record.classes)}; {data} has {', '.join(dataset.classes)}",
+            hint=f"Begin with the model itself: zoo finetune {entry.name} {data} --out {out}",
+        )
+    for note in dataset.notes:
+        report(note)
+    plan = Plan(entry, dataset, checked, out, began, start, record)
+
+    from zoo.runs.trainer import train_run  # from here on torch is needed
+
+    return train_run(plan, store=store, report=report, stop_requested=stop_requested)
+
+
+def choose_recipe(record: RunRecord | None, options: dict[str, Any]) -> Recipe:
+    """The recipe of these options, with every default filled in.
+
+    Going on from a run, its recipe is what the options leave open. Raises InvalidRecipe for another head: the
+    trained one would be lost.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    if record is None:
+        return resolve(Recipe.from_options(**given))
+    earlier = {name: getattr(record.recipe, name) for name in FIELDS}
+    fixed = [name for name, field in FIELDS.items() if field.group == "head" and name != "dropout"]
+    if changed := [n for n in fixed if n in given and FIELDS[n].read(given[n]) != earlier[n]]:
+        raise InvalidRecipe([f"{name} cannot change: the head is trained already" for name in changed])
+    return resolve(Recipe.from_options(**{**earlier, **given}))

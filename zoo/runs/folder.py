@@ -1,0 +1,105 @@
+"""The run folder: written beside and renamed, so that it is whole or not there; never overwritten."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from zoo.errors import HashMismatch, IntegrityError, RunExists
+from zoo.events import EpochEnd
+from zoo.runs.record import ADAPTER, HISTORY, RunRecord
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def refuse_existing(out: Path) -> None:
+    """Raise RunExists, naming the next free folder, if there is anything at `out`."""
+    if os.path.lexists(out):
+        raise RunExists(
+            f"{out} exists already, and a run is never overwritten", hint=f"Try: --out {next_free(out)}"
+        )
+
+
+def next_free(out: Path) -> Path:
+    """`out`, or the first of out-2, out-3, … that does not exist.
+
+    >>> next_free(Path("/no/such/run"))
+    PosixPath('/no/such/run')
+    """
+    number, free = 1, out
+    while os.path.lexists(free):
+        number += 1
+        free = out.with_name(f"{out.name}-{number}")
+    return free
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill: named once everything in it is on the disk, and gone if anything fails."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draft = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
+    draft.mkdir()
+    try:
+        yield draft
+        for path in [*draft.iterdir(), draft]:
+            sync(path)
+        refuse_existing(out)  # two runs of one name at once: os.rename would replace an empty folder
+        draft.rename(out)
+        sync(out.parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_history(history: Iterable[EpochEnd], folder: Path) -> None:
+    """One line of JSON per epoch."""
+    (folder / HISTORY).write_bytes(msgspec.json.Encoder().encode_lines(list(history)))
+
+
+def write_adapter(state: dict[str, Tensor], folder: Path) -> str:
+    """Write what was trained; returns its sha256."""
+    import hashlib
+
+    from safetensors.torch import save
+
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+    (folder / ADAPTER).write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_adapter(folder: Path, record: RunRecord) -> dict[str, Tensor]:
+    """What was trained, every byte verified. Raises IntegrityError."""
+    import hashlib
+
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    path = folder / ADAPTER
+    again = "Restore it from a copy, or train again."
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise IntegrityError(f"{path} is missing", hint=again) from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != record.adapter_sha256:
+        raise HashMismatch(str(path), expected=record.adapter_sha256, got=digest, hint=again)
+    try:
+        return dict(load(content))
+    except SafetensorError as error:
+        raise IntegrityError(f"{path} is damaged: {error}", hint=again) from error

@@ -1,0 +1,116 @@
+"""`run.json`: everything that makes a run readable, repeatable and safe to load, as one frozen value."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from zoo import __version__
+from zoo.catalogue.entry import ModelEntry
+from zoo.catalogue.registry import entry_from, entry_to_mapping
+from zoo.errors import IntegrityError
+from zoo.training.recipe import Recipe
+
+SCHEMA = 1
+RECORD, ADAPTER, HISTORY = "run.json", "adapter.safetensors", "history.jsonl"
+LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors")
+
+
+class RunResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a fine-tuning run came to.
+
+    best_epoch, epochs: counted over all phases, from 1. val_loss: mean cross-entropy per item; val_accuracy
+    in 0..1; both of the weights that were kept. frozen_tensors: parameters and buffers that were to stay as
+    they are; frozen_changed: how many did not (always 0, or something is broken). seconds: of the whole run.
+    """
+
+    run: str
+    classes: tuple[str, ...]
+    best_epoch: int
+    epochs: int
+    stopped_early: bool
+    val_accuracy: float
+    val_loss: float
+    frozen_tensors: int
+    frozen_changed: int
+    trained_parameters: int
+    seconds: float
+
+
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """run.json. weights_sha256: of the published file; None for a run from random weights.
+
+    model: the registry entry. classes: in the order of the outputs. data: where the items came from, their
+    split with its hash, and what was skipped. adapter_sha256: of adapter.safetensors.
+    """
+
+    schema: int = SCHEMA
+    created: str
+    model: Mapping[str, Any]
+    weights_sha256: str | None
+    classes: tuple[str, ...]
+    recipe: Recipe
+    data: Mapping[str, Any]
+    result: RunResult
+    adapter_sha256: str
+    versions: Mapping[str, str]
+
+    @property
+    def entry(self) -> ModelEntry:
+        """The model that the run began with, as it was then."""
+        facts = dict(self.model)
+        return entry_from(facts.pop("name"), facts)
+
+    @property
+    def tuned(self) -> bool:
+        """Whether more than the head was trained."""
+        return self.recipe.unfreeze not in ("none", 0)
+
+
+def model_facts(entry: ModelEntry) -> dict[str, Any]:
+    """The entry as run.json keeps it."""
+    return {"name": entry.name, **entry_to_mapping(entry)}
+
+
+def library_versions() -> dict[str, str]:
+    """The versions that a run's numbers may depend on."""
+    found = {"transfer-zoo": __version__, "python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def read_record(folder: Path) -> RunRecord:
+    """The record of a run folder. Raises IntegrityError if it is none, damaged, or of a later zoo."""
+    path = folder / RECORD
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise IntegrityError(
+            f"{folder} is no run: it has no {RECORD}", hint="See: zoo finetune --help"
+        ) from error
+    try:
+        schema = msgspec.json.decode(content).get("schema")
+        if isinstance(schema, int) and schema > SCHEMA:
+            raise IntegrityError(
+                f"{path}: written by a later zoo (schema {schema}, this one reads {SCHEMA})",
+                hint="Upgrade: pip install -U transfer-zoo",
+            )
+        return msgspec.json.decode(content, type=RunRecord)
+    except (msgspec.DecodeError, AttributeError) as error:
+        raise IntegrityError(
+            f"{path} is damaged: {error}", hint="Restore it from a copy, or train again."
+        ) from error
+
+
+def write_record(record: RunRecord, folder: Path) -> None:
+    """Write run.json, for people too: indented."""
+    (folder / RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
