@@ -24,14 +24,12 @@ def similar(context: Context, model: str, words: tuple[str, ...], top: int) -> N
     """The words nearest to each word, by the cosine of their vectors: exact, all words in one pass."""
     vectors = open_model(context, model)
     found = vectors.most_similar_many([fold(vectors, word) for word in words], topn=top)
-    answers = [
-        {"word": word, "similar": neighbour_rows(pairs)} for word, pairs in zip(words, found, strict=True)
-    ]
+    neighbours = [(word, neighbour_rows(pairs)) for word, pairs in zip(words, found, strict=True)]
 
     def human() -> str:
-        return "\n\n".join(f"{a['word']}\n{table(a['similar'], NEIGHBOURS)}" for a in answers)
+        return "\n\n".join(f"{word}\n{table(rows, NEIGHBOURS)}" for word, rows in neighbours)
 
-    context.sink.answer(answers, human)
+    context.sink.answer([{"word": word, "similar": rows} for word, rows in neighbours], human)
 
 
 @command(

@@ -1,0 +1,210 @@
+"""The main job on real input: train, save, load, predict, evaluate, embed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from zoo.data.scanning import scan_dataset
+from zoo.errors import DatasetError, HashMismatch, IntegrityError, InvalidRecipe, RunExists, UsageError
+from zoo.events import EpochEnd, Note
+from zoo.runs.classifier import load_classifier
+from zoo.runs.prediction import predict_files
+from zoo.runs.run import load_run
+
+PHOTOS = {
+    "bird.bmp": "chickadee",
+    "cat_720p.jpg": "Egyptian cat",
+    "dragonfly.bmp": "dragonfly",
+    "hot_dog.jpg": "hotdog",
+    "missvickie_potato_chips.bmp": "packet",
+    "parrot.jpg": "macaw",
+}
+
+
+def test_the_head_alone_learns_ants_and_bees_and_nothing_frozen_moves(trained):
+    assert trained.val_accuracy >= 0.95
+    assert trained.frozen_tensors > 250
+    assert trained.frozen_changed == 0
+    assert trained.classes == ("ants", "bees")
+    assert trained.trained_parameters == 1280 * 2 + 2
+
+
+def test_every_epoch_is_reported_and_kept(trained, told):
+    epochs = [event for event in told if isinstance(event, EpochEnd)]
+    lines = [json.loads(line) for line in (Path(trained.run) / "history.jsonl").read_text().splitlines()]
+    assert len(epochs) == len(lines) == trained.epochs
+    best = lines[trained.best_epoch - 1]
+    assert best["val_loss"] == pytest.approx(trained.val_loss)
+    assert best["val_loss"] == min(line["val_loss"] for line in lines)
+
+
+def test_the_run_folder_is_plain_and_small_and_says_everything(trained, data: Path):
+    folder = Path(trained.run)
+    assert {path.name for path in folder.iterdir()} == {"run.json", "adapter.safetensors", "history.jsonl"}
+    assert (folder / "adapter.safetensors").stat().st_size < 50_000
+    record = json.loads((folder / "run.json").read_text())
+    assert record["schema"] == 1
+    assert record["weights_sha256"].startswith("adb27a5a4bfd70c6")
+    assert record["model"]["input"]["mean"] == [0.5, 0.5, 0.5]
+    assert record["recipe"]["optimizer"] == "adam"
+    assert record["recipe"]["lr"] is not None
+    assert record["data"]["split"]["hash"] == scan_dataset(data / "hymenoptera").split.hash
+    assert (
+        record["adapter_sha256"] == hashlib.sha256((folder / "adapter.safetensors").read_bytes()).hexdigest()
+    )
+
+
+def test_a_loaded_run_predicts_what_it_was_measured_at(trained, store, data: Path):
+    run = load_run(trained.run, store=store)
+    found = run.evaluate(data / "hymenoptera")
+    assert found.accuracy == pytest.approx(trained.val_accuracy)
+    assert found.items == 153
+    assert found.accuracy_low < found.accuracy < found.accuracy_high
+    assert sum(map(sum, found.confusion)) == 153
+    bees = run.predict(sorted((data / "hymenoptera" / "val" / "bees").iterdir()))
+    assert sum(p.label == "bees" for p in bees) == found.confusion[1][1]
+    assert all(p.top[0].probability >= p.top[1].probability for p in bees)
+
+
+def test_the_plain_model_names_six_photographs(registry, store, data: Path):
+    classifier = load_classifier("mobilenet_v2_demo", registry=registry, store=store)
+    found = {p.path.name: p.label for p in predict_files(classifier, [data / "photos"])}
+    assert found == PHOTOS
+
+
+def test_embeddings_are_what_the_head_sees(trained, store, data: Path):
+    run = load_run(trained.run, store=store)
+    files = sorted((data / "photos").iterdir())
+    found = run.embed(files)
+    assert found.features.shape == (6, 1280)
+    head = run.classifier.network.classifier[1]
+    with torch.inference_mode():
+        probabilities = torch.softmax(head(torch.from_numpy(found.features)), 1)
+    expected = {p.path: p.probability for p in run.predict(files)}
+    np.testing.assert_allclose(probabilities.amax(1), [expected[path] for path in found.paths], atol=1e-3)
+
+
+def test_the_same_seed_gives_the_same_bytes(finetune, tmp_path: Path):
+    for name in ("a", "b"):
+        finetune(out=tmp_path / name, epochs=3, patience=0)
+    a, b = ((tmp_path / name / "adapter.safetensors").read_bytes() for name in ("a", "b"))
+    assert a == b
+    finetune(out=tmp_path / "c", epochs=3, patience=0, seed=1)
+    assert (tmp_path / "c" / "adapter.safetensors").read_bytes() != a
+
+
+def test_deeper_stages_are_tuned_after_the_head_and_the_rest_stays(
+    finetune, store, data: Path, tmp_path: Path
+):
+    few = tmp_path / "few"
+    for part, count in (("train", 8), ("val", 6)):
+        for name in ("ants", "bees"):
+            (few / part / name).mkdir(parents=True)
+            for photo in sorted((data / "hymenoptera" / part / name).glob("*.jpg"))[:count]:
+                (few / part / name / photo.name).symlink_to(photo)
+    result = finetune(folder=few, unfreeze=2, epochs=3, tune_epochs=1, tune_lr=1e-3, monitor="accuracy")
+    assert result.frozen_changed == 0
+    assert result.trained_parameters > 100_000
+    run = load_run(result.run, store=store)
+    state = load_file(Path(result.run) / "adapter.safetensors")
+    assert any(name.startswith("features.18.") for name in state)
+    assert not any(name.startswith("features.0.") for name in state)
+    assert run.evaluate(few).accuracy == pytest.approx(result.val_accuracy)
+
+
+def test_a_run_goes_on_from_a_run(trained, finetune):
+    further = finetune(trained.run, epochs=5)
+    assert further.val_loss <= trained.val_loss * 1.05
+    assert further.epochs == 5
+
+
+def test_an_existing_folder_is_refused_with_the_next_free_name(finetune, tmp_path: Path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("mine")
+    with pytest.raises(RunExists) as refused:
+        finetune()
+    assert "run-2" in str(refused.value.hint)
+    assert (tmp_path / "run" / "mine.txt").read_text() == "mine"
+
+
+def test_everything_wrong_with_a_recipe_is_said_at_once_before_anything_is_read(finetune, tmp_path: Path):
+    with pytest.raises(InvalidRecipe) as refused:
+        finetune(folder=tmp_path / "no such folder", optimizer="adan", dropout=1.5, epochs=-1)
+    assert len(refused.value.problems) == 3
+
+
+def test_a_bad_folder_is_refused_before_torch_is_imported(data: Path, tmp_path: Path):
+    import subprocess
+    import sys
+
+    (tmp_path / "photos" / "ants").mkdir(parents=True)
+    code = (
+        "import sys, zoo\n"
+        "from zoo.errors import DatasetError\n"
+        f"try: zoo.finetune_model('resnet18', {str(tmp_path / 'photos')!r}, out='run')\n"
+        "except DatasetError: print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60
+    )
+    assert done.stdout.strip() == "False", done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_run_is_not_loaded(trained, store, tmp_path: Path):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(trained.run, copy)
+    content = bytearray((copy / "adapter.safetensors").read_bytes())
+    content[-1] ^= 1
+    (copy / "adapter.safetensors").write_bytes(content)
+    with pytest.raises(HashMismatch, match=r"expected .* got"):
+        load_run(copy, store=store).predict([])
+    (copy / "run.json").write_text("{")
+    with pytest.raises(IntegrityError, match=r"run\.json is damaged"):
+        load_run(copy, store=store)
+    (copy / "run.json").write_text('{"schema": 99}')
+    with pytest.raises(IntegrityError, match="later zoo"):
+        load_run(copy, store=store)
+
+
+def test_unreadable_files_are_named_and_the_rest_is_predicted(trained, store, data: Path, tmp_path: Path):
+    (tmp_path / "broken.jpg").write_bytes(b"<html>not here</html>")
+    notes: list[object] = []
+    run = load_run(trained.run, store=store, report=notes.append)
+    found = run.predict([tmp_path / "broken.jpg", data / "photos" / "parrot.jpg"])
+    assert [p.path.name for p in found] == ["parrot.jpg"]
+    assert any(isinstance(note, Note) and "broken.jpg" in note.message for note in notes)
+    with pytest.raises(DatasetError):
+        run.predict([tmp_path / "broken.jpg"])
+
+
+def test_word_vectors_are_no_model_for_photographs(finetune):
+    with pytest.raises(UsageError, match="word vectors"):
+        finetune("glove_demo")
+
+
+def test_embeddings_are_written_for_numpy_and_for_tables(trained, store, data: Path, tmp_path: Path):
+    import polars
+
+    from zoo.runs.embedding import write_embeddings
+
+    found = load_run(trained.run, store=store).embed([data / "photos"])
+    write_embeddings(found, tmp_path / "f.npz")
+    write_embeddings(found, tmp_path / "f.parquet")
+    with np.load(tmp_path / "f.npz", allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["features"], found.features)
+        assert arrays["paths"].tolist() == [str(path) for path in found.paths]
+    frame = polars.read_parquet(tmp_path / "f.parquet")
+    np.testing.assert_array_equal(np.stack(frame["features"].to_list()), found.features)
+    with pytest.raises(UsageError, match=r"\.npz or \.parquet|no such format"):
+        write_embeddings(found, tmp_path / "f.xlsx")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f.npz", "f.parquet"]

@@ -1,0 +1,115 @@
+"""The verb `doctor`: what is installed, what it would run on, and what stands in the way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from importlib.metadata import packages_distributions
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from zoo.cli.command import Context, command
+from zoo.cli.sink import megabytes
+
+OURS = ("zoo", "adapters")
+
+
+@command("zoo doctor")
+def doctor(context: Context) -> int:
+    """Versions, device, store, and what is wrong with them. Exit code 1 when something is."""
+    from zoo.runs.record import library_versions
+
+    problems = [*shadowed_packages(), *store_problems(context)]
+    facts: dict[str, Any] = {
+        "versions": library_versions(),
+        "python": sys.executable,
+        "device": describe_device(),
+        "store": {"home": str(context.store.home), "free_bytes": free_bytes(context.store.home)},
+        "models": {"curated": len(context.registry.curated()), "all": len(context.registry.everything())},
+        "settings": {name: value for name, value in sorted(os.environ.items()) if is_setting(name)},
+        "problems": problems,
+    }
+
+    def human() -> str:
+        lines = [f"{name:<14} {version}" for name, version in facts["versions"].items()]
+        lines.append(f"{'device':<14} {facts['device']}")
+        lines.append(
+            f"{'store':<14} {facts['store']['home']}, {megabytes(facts['store']['free_bytes'])} free"
+        )
+        lines.append(
+            f"{'models':<14} {facts['models']['curated']} curated, {facts['models']['all']:,} in all"
+        )
+        lines += [f"{name:<14} {value}" for name, value in facts["settings"].items()]
+        lines += [f"problem: {problem}" for problem in problems] or ["No problem found."]
+        return "\n".join(lines)
+
+    context.sink.answer(facts, human)
+    return 1 if problems else 0
+
+
+def shadowed_packages() -> list[str]:
+    """Packages of ours whose import would find somebody else's: `adapters` is another project's name too."""
+    found = []
+    home = Path(__file__).parents[2].resolve()
+    for name in OURS:
+        spec = find_spec(name)
+        places = [] if spec is None else [Path(p).resolve() for p in spec.submodule_search_locations or ()]
+        if places != [home / name]:
+            where = places[0] if places else "nowhere"
+            found.append(
+                f"`import {name}` finds {where}, not ours: uninstall that package, or use a fresh environment"
+            )
+    owners = set(packages_distributions().get("adapters", ())) - {"transfer-zoo"}
+    if owners:
+        found.append(
+            f"the package {', '.join(owners)} also installs `adapters`: pip uninstall {' '.join(owners)}"
+        )
+    return found
+
+
+def store_problems(context: Context) -> list[str]:
+    """What keeps the store from taking a new model."""
+    home = nearest_existing(context.store.home)
+    if not os.access(home, os.W_OK):
+        return [f"{home} cannot be written: set ZOO_HOME to a folder of your own"]
+    free = free_bytes(home)
+    return (
+        [f"only {megabytes(free)} free in {home}: set ZOO_HOME to a larger disk"] if free < 2 * 10**8 else []
+    )
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space of the disk that the folder is, or would be, on."""
+    return shutil.disk_usage(nearest_existing(folder)).free
+
+
+def nearest_existing(folder: Path) -> Path:
+    """The folder, or the first above it that exists."""
+    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
+
+
+def describe_device() -> str:
+    """What training would run on."""
+    import torch
+
+    from zoo.training.device import pick_device
+
+    device = pick_device("auto")
+    if device.type == "cuda":
+        return f"cuda: {torch.cuda.get_device_name(device)}, {torch.cuda.device_count()} in all"
+    return f"{device.type}, {torch.get_num_threads()} threads"
+
+
+def is_setting(name: str) -> bool:
+    """Whether an environment variable changes what zoo does, and is safe to print (tokens are not)."""
+    return name.startswith("ZOO_") or name in (
+        "HF_ENDPOINT",
+        "HF_HUB_OFFLINE",
+        "CUDA_VISIBLE_DEVICES",
+        "NO_COLOR",
+    )
+
+
+COMMANDS = {"doctor": doctor}

@@ -1,0 +1,95 @@
+"""The verb `finetune`. Its options are the fields of a Recipe, read from their table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from zoo.cli.command import Context, ModelName, command
+from zoo.errors import Interrupted
+from zoo.training.interruption import StopSignal
+from zoo.training.recipe import FIELDS, Field
+
+
+def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """One option for every field of a Recipe. Values are checked by the recipe, all problems at once."""
+    for field in reversed(FIELDS.values()):
+        function = recipe_option(field)(function)
+    return function
+
+
+def recipe_option(field: Field) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option of one field; what is not typed stays None, so that the recipe's own default holds."""
+    if field.kind is bool:
+        names = f"{field.option}/{field.option.replace('--', '--no-', 1)}" if field.default else field.option
+        return click.option(names, field.name, is_flag=True, default=None, help=field.doc)
+    shown = "" if field.default is None else f"  [default: {field.default}]"
+    metavar = "|".join((*(("N",) if field.kind is int else ()), *field.choices)) or None
+    if metavar is None:
+        metavar = {int: "N", float: "X", tuple: "N,N,…"}.get(field.kind)
+    return click.option(field.option, field.name, metavar=metavar, help=field.doc + shown)
+
+
+@command(
+    "zoo finetune resnet50 photos/ --out run\nzoo finetune resnet50 photos/ --unfreeze 1 --out run-deeper"
+)
+@click.argument("model", type=ModelName())
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Folder of the run; never overwritten."
+)
+@click.option("--path-column", help="Column of a table that names the files.")
+@click.option("--label-column", help="Column of a table that names the classes.")
+@recipe_options
+def finetune(
+    context: Context,
+    model: str,
+    data: Path,
+    out: Path,
+    path_column: str | None,
+    label_column: str | None,
+    **recipe: Any,
+) -> None:
+    """Train a pretrained model on your own folder.
+
+    MODEL is a name of `zoo list`, or the folder of a run to go on from. DATA is a folder with train/ and
+    val/, a folder with a folder per class, or a CSV/TSV with a path and a label column.
+    """
+    from zoo.runs.finetuning import finetune_model
+
+    with StopSignal() as stop:
+        try:
+            result = finetune_model(
+                model,
+                data,
+                out=out,
+                registry=context.registry,
+                store=context.store,
+                path_column=path_column,
+                label_column=label_column,
+                report=context.report,
+                stop_requested=stop,
+                **recipe,
+            )
+        except Interrupted as interrupted:
+            interrupted.exit_code = stop.exit_code
+            raise
+
+    def human() -> str:
+        why = ", stopped early" if result.stopped_early else ""
+        return (
+            f"val accuracy {result.val_accuracy:.4f}, loss {result.val_loss:.4f} "
+            f"(epoch {result.best_epoch} of {result.epochs}{why}), {result.seconds:.1f} s\n"
+            f"{result.trained_parameters:,} parameters trained; "
+            f"{result.frozen_changed} of {result.frozen_tensors} frozen tensors changed\n"
+            f"Next: zoo predict {result.run} FILES…"
+        )
+
+    context.sink.answer(msgspec.to_builtins(result), human)
+
+
+COMMANDS = {"finetune": finetune}
