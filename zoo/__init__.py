@@ -4,8 +4,8 @@
 
     zoo.list_models("resnet*")                         # what there is
     model = zoo.load_model("resnet18")                 # an nn.Module in eval mode, every byte verified
-    run = zoo.finetune_model("resnet18", "photos/", out="run/")
-    zoo.load_run("run/").predict(["photo.jpg"])
+    zoo.finetune_model("resnet18", "photos/", out="run")
+    zoo.load_run("run").predict(["photo.jpg"])
 
 Importing `zoo` imports no torch: names are resolved at first use.
 """
@@ -13,11 +13,28 @@ Importing `zoo` imports no torch: names are resolved at first use.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo.backbones.models import load_model as load_model
+    from zoo.catalogue.search import list_models as list_models
+    from zoo.errors import ZooError as ZooError
+    from zoo.runs.finetuning import finetune_model as finetune_model
+    from zoo.runs.run import load_run as load_run
+    from zoo.store.obtaining import fetch_model as fetch_model
+    from zoo.training.recipe import Recipe as Recipe
 
 __version__ = "0.1.0"
 
-PUBLIC: dict[str, str] = {}  # name -> the module that defines it; filled in as rooms are built
+PUBLIC = {
+    "Recipe": "zoo.training.recipe",
+    "ZooError": "zoo.errors",
+    "fetch_model": "zoo.store.obtaining",
+    "finetune_model": "zoo.runs.finetuning",
+    "list_models": "zoo.catalogue.search",
+    "load_model": "zoo.backbones.models",
+    "load_run": "zoo.runs.run",
+}
 
 __all__ = ["__version__", *PUBLIC]
 

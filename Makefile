@@ -1,0 +1,32 @@
+# Everything from nothing: each target makes .venv and installs into it what it needs.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+WORKERS ?= 2
+
+.PHONY: demo test lint wheel clean
+.DELETE_ON_ERROR:
+
+$(VENV)/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/installed          ## the main job, on digits, without network
+	$(BIN)/zoo demo
+
+test: $(VENV)/installed          ## every test; make test WORKERS=1 runs them one after the other
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(TESTS)
+
+lint: $(VENV)/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+wheel: $(VENV)/installed         ## wheel and sdist in dist/
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+
+clean:
+	rm -rf $(VENV) .venv-wheel dist .pytest_cache .mypy_cache .ruff_cache
