@@ -1,0 +1,34 @@
+"""The main job on a GPU: skipped, with the reason, where there is none."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from zoo.runs.run import load_run
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; there is none here"),
+]
+
+
+def test_the_head_learns_on_the_gpu_what_it_learns_on_the_cpu(finetune, trained):
+    result = finetune(device="cuda")
+    assert result.frozen_changed == 0
+    assert result.val_accuracy >= 0.95
+    assert result.val_accuracy == pytest.approx(trained.val_accuracy, abs=0.02)
+
+
+def test_deeper_stages_train_in_bf16_and_the_run_predicts_on_the_cpu(finetune, store, data):
+    result = finetune(device="cuda", precision="bf16", unfreeze=2, epochs=10, tune_epochs=2)
+    assert result.frozen_changed == 0
+    found = load_run(result.run, store=store).evaluate(data / "hymenoptera", device="cpu")
+    assert found.accuracy == pytest.approx(result.val_accuracy, abs=0.02)
+
+
+def test_two_runs_repeat_bit_for_bit_when_asked_to(finetune, tmp_path):
+    for name in ("a", "b"):
+        finetune(out=tmp_path / name, device="cuda", deterministic=True, unfreeze=1, epochs=3, tune_epochs=1)
+    a, b = ((tmp_path / name / "adapter.safetensors").read_bytes() for name in ("a", "b"))
+    assert a == b
