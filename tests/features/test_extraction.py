@@ -16,14 +16,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from adapters.classifiers import find_classifier
+from adapters import attach_head, find_classifier, freeze
 from zoo.catalogue.entry import ImageInput
 from zoo.data.images import read_image
 from zoo.data.preprocessing import preprocess
 from zoo.errors import TrainingStopped, UnreadableFile
 from zoo.events import Event, Note, Progress
 from zoo.features.extraction import FeatureTable, extract_features
-from zoo.features.network import FrozenNetwork
+from zoo.features.network import FrozenNetwork, fingerprint_network
 
 SMALL = ImageInput(size=64, resize=72, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
@@ -209,6 +209,21 @@ def test_a_new_head_keeps_the_features(network: nn.Module, photos: list[Path], h
     other = copy.deepcopy(network)
     other.fc = nn.Linear(512, 2)
     assert extract_features(other.train(), photos[:2], SMALL, store_home=home).from_cache == 2
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_auxiliary_heads_are_no_part_of_what_features_depend_on(name: str) -> None:
+    """A new head takes them away or changes them; the features of the backbone stay the same."""
+    from torchvision import models
+
+    torch.manual_seed(0)
+    model = models.get_model(name, weights=None, init_weights=False)
+    before = fingerprint_network(model)
+    freeze(model)
+    attach_head(model, 3)
+    assert fingerprint_network(model) == before
+    model.transform_input = True
+    assert fingerprint_network(model) != before
 
 
 def test_another_input_has_features_of_its_own(network: nn.Module, photos: list[Path], home: Path) -> None:

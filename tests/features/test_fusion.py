@@ -115,7 +115,7 @@ class Parametrised(nn.Sequential):
 def test_what_cannot_be_folded_is_left_alone(kind: type[nn.Module]) -> None:
     network = settle(kind())
     expected = network(images(8))
-    assert fold_batch_norm(network, images(8)).count == 0
+    assert fold_batch_norm(network, images(8)).folded == 0
     assert torch.equal(network(images(8)), expected)
 
 

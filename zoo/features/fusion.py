@@ -17,9 +17,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 
 class Folding(NamedTuple):
-    """count: batch norms that were folded. before: what the network said of the example until then."""
+    """folded: how many batch norms. before: what the network said of the example until then."""
 
-    count: int
+    folded: int
     before: Tensor
 
 

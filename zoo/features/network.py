@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
-from adapters.classifiers import feature_extractor
+from adapters import feature_extractor
+from zoo.backbones.architectures import AUXILIARY
+from zoo.backbones.loading import is_idle
 from zoo.errors import TrainingStopped
 from zoo.events import Note, Report, silent
 from zoo.features.fusion import fold_batch_norm
@@ -20,7 +22,8 @@ Precision = Literal["fp32", "bf16"]
 TOLERANCE = (
     1e-4  # of the largest feature: folding batch norm may change a feature by that much, measured 4e-7
 )
-NO_MATTER = ("training", "num_classes")  # settings that change no feature of a network in eval mode
+NO_MATTER = ("training", "num_classes", "aux_logits", "drop_rate")  # settings that change no feature in eval
+IDLE = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)  # in eval mode
 COSINE = 0.99  # of bf16 features to fp32 ones, at least; else fp32 is used
 
 
@@ -110,9 +113,11 @@ def fingerprint_network(model: nn.Module) -> str:
     The classifier is no part of it. Costs a read of the weights (1.6 GB/s), and tells a tuned network from
     the published one.
     """
-    network = feature_extractor(model)
+    network = feature_extractor(model).network
     total = hashlib.sha256()
     for name, module in network.named_modules():
+        if isinstance(module, IDLE) or f"{name}.".startswith(AUXILIARY):
+            continue
         settings = sorted(
             (key, value)
             for key, value in vars(module).items()
@@ -120,7 +125,7 @@ def fingerprint_network(model: nn.Module) -> str:
         )
         total.update(f"{name} {type(module).__module__}.{type(module).__qualname__} {settings}\n".encode())
     for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
-        if not name.endswith("num_batches_tracked"):
+        if not (is_idle(name) or name.startswith(AUXILIARY)):
             total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
