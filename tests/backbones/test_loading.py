@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from adapters.classifiers import find_classifier
+from adapters import find_classifier
 from zoo.backbones.labels import class_names
 from zoo.backbones.loading import draft_network, load_backbone
 from zoo.catalogue.entry import ImageInput, ImageModel, Weights

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
-from adapters.classifiers import find_classifier
+from adapters import find_classifier
 from zoo.backbones.labels import count_classes
 from zoo.catalogue.entry import ImageInput, ImageModel
 from zoo.errors import UnknownName, UsageError

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from adapters.classifiers import find_classifier
+from adapters import find_classifier
 from zoo.backbones.architectures import (
     ARCHITECTURES,
     AUXILIARY,
