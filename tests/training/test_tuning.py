@@ -82,9 +82,10 @@ def test_bf16_and_channels_last_leave_plain_weights_that_can_be_saved(
 ) -> None:
     channels_last = copy.deepcopy(network).to(memory_format=torch.channels_last)
     recipe = Recipe(epochs=0, unfreeze=1, tune_epochs=1, precision="bf16")
-    _, result = tune(channels_last, data, recipe)
+    model, result = tune(channels_last, data, recipe)
     assert {t.dtype for name, t in result.best_state.items() if "num_batches" not in name} == {torch.float32}
     save_file(result.best_state, tmp_path / "adapter.safetensors")  # refuses what is not contiguous
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
 
 
 @pytest.mark.fault("I11")
