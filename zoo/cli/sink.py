@@ -44,11 +44,9 @@ class Sink:
         """Print the command's result: JSON of `value`, or what `human` makes of it; nothing when quiet."""
         self.close()
         if self.mode is Mode.JSON:
-            click.echo(json.dumps(value, ensure_ascii=False, indent=1, default=str, allow_nan=False))
+            click.echo(printable(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False)))
         elif self.mode is Mode.HUMAN and human is not None:
-            text = human()
-            if text:
-                click.echo(text)
+            click.echo(printable(human()))
 
     def report(self, event: Event) -> None:
         """Draw one event of a long task on stderr."""
@@ -66,11 +64,11 @@ class Sink:
         self.close()
         if self.mode is Mode.JSON:
             document = {"code": error.exit_code, "message": error.message, "hint": error.hint}
-            click.echo(json.dumps({"error": document}, ensure_ascii=False), err=True)
+            click.echo(printable(json.dumps({"error": document}, ensure_ascii=False)), err=True)
             return
-        click.echo(f"{paint('error:', 'red')} {error.message}", err=True)
+        click.echo(f"{paint('error:', 'red')} {printable(error.message)}", err=True)
         if error.hint:
-            click.echo(error.hint, err=True)
+            click.echo(printable(error.hint), err=True)
 
     def close(self) -> None:
         """Wipe the progress bars off the terminal."""
@@ -79,8 +77,7 @@ class Sink:
             self._bars, self._tasks = None, {}
 
     def _say(self, prefix: str, note: Note) -> None:
-        text = prefix + note.message + (f"\n  {note.hint}" if note.hint else "")
-        self._line(text)
+        self._line(printable(prefix + note.message + (f"\n  {note.hint}" if note.hint else "")))
 
     def _say_epoch(self, end: EpochEnd) -> None:
         star = " *" if end.best else ""
@@ -108,6 +105,11 @@ class Sink:
             self._bars.remove_task(self._tasks.pop(progress.task))
             if not self._tasks:
                 self.close()
+
+
+def printable(text: str) -> str:
+    """The text with what is no character (a file name that is not UTF-8) replaced, so that it can be printed."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def start_bars() -> Bars:

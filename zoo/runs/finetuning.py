@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.catalogue.entry import ModelEntry
 from zoo.data.dataset import Dataset
+from zoo.data.leaks import settle_copies
 from zoo.data.scanning import scan_dataset
 from zoo.errors import InvalidRecipe, UsageError
 from zoo.events import Report, silent
@@ -69,12 +70,14 @@ def finetune_model(
     store = store or default_store()
     entry = record.entry if record is not None else find_model(str(name), registry=registry, store=store)
     image_model(entry)
-    dataset = scan_dataset(
-        data,
-        seed=checked.seed,
-        val_fraction=checked.val_fraction,
-        path_column=path_column,
-        label_column=label_column,
+    dataset = settle_copies(
+        scan_dataset(
+            data,
+            seed=checked.seed,
+            val_fraction=checked.val_fraction,
+            path_column=path_column,
+            label_column=label_column,
+        )
     )
     if record is not None and dataset.classes != record.classes:
         raise UsageError(

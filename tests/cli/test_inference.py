@@ -1,0 +1,71 @@
+"""predict, evaluate and embed as a program reads them, whatever the files are called."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from zoo.cli.sink import printable
+
+
+@pytest.fixture(scope="module")
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def call(zoo, home: Path, shared_home: Path, data: Path, monkeypatch: pytest.MonkeyPatch):
+    """`call("predict", …)` with the real MobileNetV2, fetched once for all tests of this file."""
+    monkeypatch.setenv("ZOO_HOME", str(shared_home))
+    return lambda *arguments: zoo(*arguments, "--registry", data / "registry.yaml")
+
+
+def test_predict_json_is_the_promised_list(call, data: Path):
+    said = call("predict", "mobilenet_v2_demo", data / "photos", "--json", "--top", "2")
+    rows = said.json
+    assert len(rows) == 6
+    assert all(row.keys() == {"path", "label", "probability", "top"} for row in rows)
+    assert all(len(row["top"]) == 2 and row["top"][0]["label"] == row["label"] for row in rows)
+    assert {Path(row["path"]).name: row["label"] for row in rows}["parrot.jpg"] == "macaw"
+
+
+@pytest.mark.fault("I9")
+def test_strange_file_names_keep_the_json_valid(call, data: Path, tmp_path: Path):
+    names = [os.fsencode("Ünï cødé.jpg"), b"new\nline.jpg", b"-leading.jpg", b"not-utf8-\xff.jpg"]
+    for name in names:
+        shutil.copy(data / "photos" / "parrot.jpg", os.fsencode(tmp_path) + b"/" + name)
+    rows = call("predict", "mobilenet_v2_demo", tmp_path, "--json").json
+    assert [row["label"] for row in rows] == ["macaw"] * 4
+    assert json.dumps(rows).isascii()
+    assert call("predict", "mobilenet_v2_demo", tmp_path).out.count("macaw") == 4
+
+
+def test_a_missing_file_is_named_with_close_ones(call, data: Path):
+    said = call("predict", "mobilenet_v2_demo", data / "photos" / "parrot.jpeg")
+    assert said.code == 5
+    assert "parrot.jpg" in said.err
+
+
+def test_a_folder_that_is_no_run_is_said_to_be_none(call, tmp_path: Path):
+    said = call("predict", tmp_path, "x.jpg")
+    assert said.code == 3
+    assert "is no run" in said.err
+
+
+def test_embed_refuses_a_strange_format_before_anything_is_computed(call, tmp_path: Path):
+    said = call("embed", "mobilenet_v2_demo", tmp_path, "-o", tmp_path / "f.xlsx")
+    assert said.code == 2
+    assert ".npz or .parquet" in said.err
+
+
+def test_quiet_says_nothing(call, data: Path):
+    said = call("predict", "mobilenet_v2_demo", data / "photos" / "parrot.jpg", "--quiet")
+    assert (said.out, said.err) == ("", "")
+
+
+def test_what_is_no_character_can_be_printed():
+    assert printable(os.fsdecode(b"a\xffb")) == "a\ufffdb"

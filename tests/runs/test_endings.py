@@ -1,0 +1,106 @@
+"""However a run ends, what was good is kept, and the user is told how to go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from zoo.errors import TrainingStopped
+from zoo.runs.run import load_run
+
+
+@pytest.mark.fault("T3")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_after_the_step_and_keeps_the_best_epoch(trained, store, data, tmp_path, number, code):
+    out = tmp_path / "run"
+    endless = ["--epochs", "1000000", "--patience", "0", "--registry", data / "registry.yaml"]
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "zoo",
+            "finetune",
+            "mobilenet_v2_demo",
+            data / "hymenoptera",
+            "--out",
+            out,
+            *endless,
+        ],
+        env=os.environ | {"ZOO_HOME": str(store.home)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stderr:
+        if line.startswith("head  ") and " 3/" in line:
+            break
+    process.send_signal(number)
+    rest = [line for line in process.stderr if not line.startswith("head")]
+    assert process.wait(timeout=30) == code
+    assert len(rest) <= 3, rest
+    assert f"zoo finetune {out}" in rest[-1]
+    assert "run-2" in rest[-1]
+    run = load_run(out, store=store)
+    assert run.record.result.best_epoch >= 1
+    assert run.predict([data / "photos" / "parrot.jpg"])[0].label in ("ants", "bees")
+
+
+@pytest.mark.fault("T1")
+def test_a_loss_that_is_no_number_stops_at_once_and_keeps_the_good_epochs(
+    finetune, store, monkeypatch, tmp_path
+):
+    """The rate explodes in epoch 4: a real overflow, not a raised error."""
+    from zoo.training.schedules import SCHEDULES
+
+    def explode(moment):
+        return 1e38 if len(moment.losses) >= 3 else 1.0
+
+    monkeypatch.setitem(SCHEDULES, "constant", explode)
+    with pytest.raises(TrainingStopped) as stopped:
+        finetune(epochs=20)
+    assert stopped.value.exit_code == 6
+    assert "nan" in stopped.value.message or "inf" in stopped.value.message
+    assert str(tmp_path / "run") in stopped.value.hint
+    run = load_run(tmp_path / "run", store=store)
+    assert run.record.result.best_epoch <= 4
+    assert all(tensor.isfinite().all() for tensor in run.classifier.network.state_dict().values())
+
+
+@pytest.mark.fault("T12")
+def test_two_runs_of_one_name_at_once_leave_one_whole_run(trained, tmp_path: Path):
+    from zoo.errors import RunExists
+    from zoo.runs.folder import new_folder
+
+    out = tmp_path / "run"
+    late = new_folder(out)
+    (late.__enter__() / "run.json").write_text("late")
+    with new_folder(out) as folder:
+        (folder / "run.json").write_text("first")
+    with pytest.raises(RunExists):
+        late.__exit__(None, None, None)
+    assert (out / "run.json").read_text() == "first"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.fault("T10")
+def test_the_frozen_backbone_is_the_published_one_bit_for_bit(trained, store, registry):
+    from zoo.runs.classifier import load_classifier
+
+    published = load_classifier("mobilenet_v2_demo", registry=registry, store=store).network.state_dict()
+    mine = load_run(trained.run, store=store).classifier.network.state_dict()
+    shared = [name for name in published if name in mine and published[name].shape == mine[name].shape]
+    assert len(shared) >= 312
+    assert all(torch.equal(published[name], mine[name]) for name in shared)
+
+
+def test_stopping_before_the_first_epoch_leaves_nothing_behind(finetune, tmp_path: Path):
+    from zoo.errors import Interrupted
+
+    with pytest.raises(Interrupted, match="nothing to keep"):
+        finetune(stop_requested=lambda: True)
+    assert not (tmp_path / "run").exists()
