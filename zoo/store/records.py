@@ -7,7 +7,6 @@ down here, and everything that comes later from the same source must match it.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,14 +51,25 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         kept = {} if self.stamp is None else {self.sha256: self.stamp}
         return kept | {d.sha256: d.stamp for d in self.derived.values()}
 
+    def agrees_with(self, weights: Weights) -> bool:
+        """Whether what was fetched is proven to be what the registry states now."""
+        return not self.is_contradicted_by(weights) and (
+            weights.md5 in (None, self.weights.md5) or weights.sha256 is not None
+        )
+
+    def is_contradicted_by(self, weights: Weights) -> bool:
+        """Whether the registry now states other bytes than those that were fetched."""
+        return (
+            (weights.sha256 or self.sha256).lower() != self.sha256
+            or not self.sha256.startswith((weights.sha256_prefix or "").lower())
+            or (None not in (weights.md5, self.weights.md5) and weights.md5 != self.weights.md5)
+            or (weights.bytes or self.bytes) != self.bytes
+        )
+
 
 def source_key(weights: Weights) -> str:
-    """The identity of a source: its first URL and what the registry states about its bytes.
-
-    A registry that states another hash is another source: it is not held to what the old one gave.
-    """
-    facts = [weights.urls[0], weights.sha256, weights.sha256_prefix, weights.md5]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    """The identity of a source: its first URL."""
+    return hashlib.sha256(weights.urls[0].encode()).hexdigest()
 
 
 class Records:

@@ -14,58 +14,29 @@ rename → record. A wrong byte never gets the right name, whatever fails in bet
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 from msgspec.structs import replace
 
 from zoo.catalogue.entry import ModelEntry
-from zoo.errors import (
-    AddressRefused,
-    HashMismatch,
-    IntegrityError,
-    NetworkError,
-    Offline,
-    ZooError,
-)
-from zoo.events import Note, Report, silent
+from zoo.errors import AddressRefused, HashMismatch
+from zoo.events import Report, silent
 from zoo.store.blobs import Blobs, is_whole, remove_file, stamp_of
-from zoo.store.copying import copy_file
 from zoo.store.disk import disk_errors
-from zoo.store.hashing import Digests, hash_file
+from zoo.store.fetching import Fetch, check_offline, lock_key
+from zoo.store.hashing import hash_file
 from zoo.store.home import find_homes, is_offline
 from zoo.store.hub_entries import forget_hub_entry
 from zoo.store.local import LocalModel
 from zoo.store.locks import hold
-from zoo.store.mirrors import mirror_rules, with_mirrors
-from zoo.store.partials import Partial, claim_partial, find_partials, validator_of
-from zoo.store.proof import Proof, proof_of
+from zoo.store.partials import claim_partial, find_partials, validator_of
+from zoo.store.pins import Pin
 from zoo.store.records import Derived, Record, Records, source_key
 from zoo.store.settings import Settings
-from zoo.store.sources.remote import Remote, Wanted
 from zoo.store.sources.schemes import find_scheme
 from zoo.store.verification import Verdict, check_store
-
-T = TypeVar("T")
-T_contra = TypeVar("T_contra", contravariant=True)
-
-
-class Bring(Protocol[T_contra]):
-    """What fills a partial file from a source and proves the bytes: `copy_file` or `download`."""
-
-    def __call__(
-        self,
-        source: T_contra,
-        partial: Partial,
-        proof: Proof,
-        /,
-        *,
-        what: str,
-        settings: Settings,
-        report: Report,
-    ) -> Digests: ...
 
 
 class Store:
@@ -99,25 +70,62 @@ class Store:
         key = source_key(entry.weights)
         for blobs, records in self._places:
             record = records.read(key)
-            if record is not None and agrees(proof_of(entry.weights), record):
+            if record is not None and record.agrees_with(entry.weights):
                 path = find_file(blobs, record)
                 if path is not None:
                     return LocalModel(entry, path, record.sha256)
         return None
 
-    def fetch(self, entry: ModelEntry, *, report: Report = silent) -> LocalModel:
+    def fetch(self, entry: ModelEntry, *, pin: Pin | None = None, report: Report = silent) -> LocalModel:
         """The model, fetched if it is not here.
 
+        pin: what a lock file says (see pins.find_pin): anything else is refused.
         Raises Offline, AddressRefused, DownloadFailed (what came is kept, the next fetch goes on from there),
         HashMismatch or SizeMismatch (nothing is kept), DiskFull, StorageError or LockTimeout.
         """
         self._check_origin(entry)
         found = self.find(entry)
         if found is None:
-            self._check_offline(entry)
+            check_offline(self, entry)
             with disk_errors(self.home, f"fetch {entry.name}"), self._lock(entry, report):
-                found = self.find(entry) or self._bring(entry, report)
+                found = self.find(entry) or Fetch(self, entry, pin, report).run()
+        if pin is not None and found.sha256 != pin.sha256:
+            raise HashMismatch(
+                f"{entry.name}: the store holds another file than the lock file names",
+                expected=pin.sha256,
+                got=found.sha256,
+                hint=f"zoo rm {entry.name}, then fetch it again.",
+            )
         return found
+
+    def pin(self, entry: ModelEntry, *, report: Report = silent) -> Pin:
+        """What a lock file should say of a model; it is fetched if that is not known yet."""
+        record = self.record_of(self.fetch(entry, report=report))
+        return Pin(
+            url=entry.weights.urls[0],
+            sha256=record.sha256,
+            bytes=record.bytes,
+            license=entry.license,
+            revision=record.revision,
+        )
+
+    def record_of(self, local: LocalModel) -> Record:
+        """What is written down about a model that is here, in the folder that has its file."""
+        for blobs, records in self._places:
+            record = records.read(source_key(local.entry.weights))
+            if record is not None and local.path.parent == blobs.folder:
+                return record
+        return bare_record(local)
+
+    def blob_path(self, sha256: str) -> Path:
+        """The file of a hash, in the first folder that has it."""
+        paths = [blobs.path(sha256) for blobs, _ in self._places]
+        return next((path for path in paths if path.is_file()), paths[-1])
+
+    @property
+    def registries(self) -> tuple[Path, ...]:
+        """The registry files that came with bundles, so that their names resolve here."""
+        return tuple(sorted((self.home / "registries").glob("*.yaml")))
 
     def remove(self, entry: ModelEntry, *, patience: float | None = None) -> int:
         """Forget a model: its files, partial files and what locks its hash. Returns the bytes freed.
@@ -224,118 +232,16 @@ class Store:
                     hint="Copy the entry into a registry file of your own if you mean it.",
                 )
 
-    def _check_offline(self, entry: ModelEntry) -> None:
-        if self.offline and not any(find_scheme(url).local for url in entry.weights.urls):
-            raise Offline(
-                f"{entry.name} is not in the store {self.home}, and offline mode is on",
-                hint=f"Online, zoo fetch {entry.name} brings it (unset ZOO_OFFLINE and HF_HUB_OFFLINE).",
-            )
-
-    def _bring(self, entry: ModelEntry, report: Report) -> LocalModel:
-        """Get the bytes from the first URL that has them. Called with the lock held."""
-        key = source_key(entry.weights)
-        known = self.records.read(key)
-        proof = proof_of(entry.weights)
-        if known is not None:
-            if known.stamp is not None and stamp_of(self.blobs.path(known.sha256)) is not None:
-                report(
-                    Note(f"{entry.name}: the stored file is damaged and is fetched again", level="warning")
-                )
-            proof = proof.strengthen(known.sha256, known.bytes, origin="what was first fetched")
-        if proof.sha256 is not None and is_whole(self.blobs.path(proof.sha256), proof.sha256, None):
-            size = self.blobs.path(proof.sha256).stat().st_size
-            return self._keep(entry, entry.weights.urls[0], Digests(size, proof.sha256), known)
-        return first_that_works(
-            lambda url: self._bring_from(url, entry, proof, known, report), entry.weights.urls, report
-        )
-
-    def _bring_from(
-        self, url: str, entry: ModelEntry, proof: Proof, known: Record | None, report: Report
-    ) -> LocalModel:
-        """Get the bytes from one URL, verified, and give them their name."""
-        scheme = find_scheme(url)
-        if self.offline and not scheme.local:
-            raise Offline(f"{url} is not asked: offline mode is on")
-        source = scheme.resolve(Wanted(url, entry, None if known is None else known.revision))
-        if isinstance(source, Path):
-            return self._keep(entry, url, self._take_in(copy_file, source, entry, proof, report), known)
-        from zoo.store.downloading import download
-
-        def fetch(remote: Remote) -> LocalModel:
-            digests = self._take_in(download, remote, entry, proof, report)
-            return self._keep(entry, remote.urls[0], digests, known, remote.revision)
-
-        return first_that_works(fetch, with_mirrors(source, mirror_rules()), report)
-
-    def _take_in(
-        self, bring: Bring[T], source: T, entry: ModelEntry, proof: Proof, report: Report
-    ) -> Digests:
-        """Let `bring` fill a partial file and give it its name. Wrong bytes are deleted, right ones kept."""
-        partial = claim_partial(self.blobs.folder, lock_key(entry))
-        try:
-            digests = bring(source, partial, proof, what=entry.name, settings=self.settings, report=report)
-            self.blobs.publish(partial.path, digests.sha256)
-        except IntegrityError:
-            remove_file(partial.path)
-            raise
-        finally:
-            partial.release()
-        return digests
-
-    def _keep(
-        self, entry: ModelEntry, url: str, digests: Digests, known: Record | None, revision: str | None = None
-    ) -> LocalModel:
-        """Write down what is now in the blobs."""
-        path = self.blobs.path(digests.sha256)
-        record = Record(
-            name=entry.name,
-            weights=entry.weights,
-            url=url,
-            sha256=digests.sha256,
-            bytes=digests.bytes,
-            license=entry.license,
-            revision=revision,
-            fetched=time.time(),
-            stamp=stamp_of(path),
-            derived={} if known is None else known.derived,
-        )
-        self.records.write(source_key(entry.weights), record)
-        return LocalModel(entry, path, digests.sha256)
-
     def _drop_unneeded(self, candidates: Iterable[str]) -> int:
         """Delete those blobs that no record needs; returns bytes freed."""
         needed = {sha256 for _, record in self.records for sha256 in record.blobs}
         return sum(self.blobs.remove(sha256) for sha256 in set(candidates) - needed)
 
 
-def first_that_works(act: Callable[[T], LocalModel], places: Sequence[T], report: Report) -> LocalModel:
-    """What `act` gives for the first place where it works. Raises what went wrong at the first one."""
-    failures: list[ZooError] = []
-    for place in places:
-        try:
-            return act(place)
-        except (NetworkError, IntegrityError) as error:
-            failures.append(error)
-            if len(failures) < len(places):
-                report(Note(f"{error.message}: trying the next place", level="warning"))
-    raise failures[0]
-
-
 def open_store(*, offline: bool | None = None) -> Store:
     """The store that the environment names: $ZOO_HOME; offline with $ZOO_OFFLINE or $HF_HUB_OFFLINE."""
     *shared, home = find_homes()
     return Store(home, offline=is_offline() if offline is None else offline, shared=tuple(shared))
-
-
-def lock_key(entry: ModelEntry) -> str:
-    """What one process at a time fetches: the bytes where they are known, else the source."""
-    sha256 = proof_of(entry.weights).sha256
-    return source_key(entry.weights) if sha256 is None else sha256
-
-
-def agrees(proof: Proof, record: Record) -> bool:
-    """Whether what was fetched is what the registry states."""
-    return proof.sha256 in (None, record.sha256) and record.sha256.startswith(proof.sha256_prefix or "")
 
 
 def find_file(blobs: Blobs, record: Record) -> Path | None:

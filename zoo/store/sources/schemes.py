@@ -3,7 +3,6 @@ through the entry point group `zoo.sources`, whose values are `Scheme` objects."
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from urllib.parse import urlsplit
 
 from zoo.errors import AddressRefused
@@ -26,6 +25,8 @@ def find_scheme(url: str) -> Scheme:
     name = urlsplit(url).scheme.lower()
     if name in SCHEMES:
         return SCHEMES[name]
+    from importlib.metadata import entry_points
+
     for point in entry_points(group=GROUP, name=name):
         scheme: Scheme = point.load()
         return scheme

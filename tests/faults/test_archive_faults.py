@@ -1,0 +1,295 @@
+"""Row S3: bundles of strangers. Refused before anything is written, or unpacked as they were packed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from loopback import BODY, SHA256, Server, entry_for, unproven
+
+from zoo.errors import HashMismatch, IntegrityError, RunExists, UnsafeFile, UsageError, ZooError
+from zoo.events import Event, Note
+from zoo.store.bundles import bundle, unbundle
+from zoo.store.store import Store
+from zoo.store.tar_file import read_members
+
+Add = Callable[[tarfile.TarFile], None]
+
+
+def member(name: str, body: bytes = b"x", **facts: object) -> Add:
+    def add(archive: tarfile.TarFile) -> None:
+        info = tarfile.TarInfo(name)
+        info.size = len(body)
+        for field, value in facts.items():
+            setattr(info, field, value)
+        archive.addfile(info, io.BytesIO(body))
+
+    return add
+
+
+def write_tar(path: Path, *members: Add, format: int = tarfile.USTAR_FORMAT) -> Path:  # noqa: A002
+    with tarfile.open(path, "w", format=format) as archive:
+        for add in members:
+            add(archive)
+    return path
+
+
+def everything_in(folder: Path) -> set[Path]:
+    return set(folder.rglob("*"))
+
+
+@pytest.fixture
+def made(server: Server, store: Store, tmp_path: Path) -> Path:
+    """A bundle of one model and one run."""
+    run = tmp_path / "run-1"
+    (run / "deep").mkdir(parents=True)
+    (run / "run.json").write_text('{"schema": 1}')
+    (run / "deep" / "adapter.safetensors").write_bytes(b"the head of the run")
+    entry = unproven(server.add("/net", BODY), sha256_prefix=SHA256[:8])
+    return bundle(store, [entry], tmp_path / "models.tar", runs=[run])
+
+
+def test_what_was_bundled_is_there_on_a_machine_without_network(
+    made: Path, server: Server, tmp_path: Path
+) -> None:
+    away = Store(tmp_path / "away", offline=True)
+    asked = server.connections
+    out = unbundle(away, made, runs_to=tmp_path / "runs")
+    assert out.models == ("net",)
+    entry = unproven(server.url + "/net", sha256_prefix=SHA256[:8])
+    assert away.fetch(entry).path.read_bytes() == BODY
+    assert [verdict.state for verdict in away.verify()] == ["whole"]
+    (run,) = out.runs
+    assert run == tmp_path / "runs" / "run-1"
+    assert (run / "deep" / "adapter.safetensors").read_bytes() == b"the head of the run"
+    assert server.connections == asked
+    (registry,) = away.registries
+    assert json.loads(registry.read_text())["models"]["net"]["license"] == "mit"
+
+
+def test_a_bundle_is_a_plain_tar_file_that_other_tools_check(made: Path, tmp_path: Path) -> None:
+    with tarfile.open(made, "r:") as archive:
+        archive.extractall(tmp_path / "out", filter="data")
+    for line in (tmp_path / "out" / "SHA256SUMS").read_text().splitlines():
+        sha256, name = line.split("  ")
+        assert hashlib.sha256((tmp_path / "out" / name).read_bytes()).hexdigest() == sha256
+    assert (tmp_path / "out" / "LICENSES").read_text() == "net: mit\n"
+
+
+def test_a_derived_file_travels_instead_of_its_source(server: Server, store: Store, tmp_path: Path) -> None:
+    entry = entry_for(server.add("/net", BODY))
+    local = store.fetch(entry)
+    store.derive(local, "safetensors", lambda path: path.write_bytes(b"derived") and None, keep_source=False)
+    away, told = Store(tmp_path / "away", offline=True), list[Event]()
+    archive = bundle(store, [entry], tmp_path / "models.tar")
+    unbundle(away, archive, runs_to=tmp_path, report=told.append)
+    found = away.fetch(entry)
+    assert (found.sha256, found.path.read_bytes()) == (SHA256, b"derived")
+    assert any(isinstance(event, Note) and "converted before bundling" in event.message for event in told)
+
+
+def test_bundling_twice_or_over_something_is_refused(made: Path, store: Store, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is there already"):
+        bundle(store, [], made)
+    away = Store(tmp_path / "away", offline=True)
+    unbundle(away, made, runs_to=tmp_path / "runs")
+    with pytest.raises(RunExists):
+        unbundle(away, made, runs_to=tmp_path / "runs")
+    assert unbundle(away, made, runs_to=tmp_path / "others").models == ("net",)
+
+
+def test_a_damaged_model_is_not_bundled(server: Server, store: Store, tmp_path: Path) -> None:
+    entry = unproven(server.add("/net", BODY), bytes=len(BODY))
+    path = store.fetch(entry).path
+    before = path.stat()
+    path.write_bytes(BODY[::-1])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(IntegrityError, match="is damaged"):
+        bundle(store, [entry], tmp_path / "models.tar")
+    assert not (tmp_path / "models.tar").exists()
+    path.write_bytes(BODY)
+
+
+@pytest.mark.fault("S3")
+@pytest.mark.parametrize(
+    "members",
+    [
+        [member("../evil")],
+        [member("runs/../../evil")],
+        [member("/etc/evil")],
+        [member("C:\\evil")],
+        [member("runs/a\\..\\b")],
+        [member("runs/con")],
+        [member("runs/a.")],
+        [member("runs/x\x01y")],
+        [member("runs//x")],
+        [member("link", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd")],
+        [member("link", b"", type=tarfile.SYMTYPE, linkname="/tmp"), member("link/evil")],
+        [member("a"), member("hard", b"", type=tarfile.LNKTYPE, linkname="a")],
+        [member("device", b"", type=tarfile.CHRTYPE, devmajor=1, devminor=5)],
+        [member("block", b"", type=tarfile.BLKTYPE)],
+        [member("pipe", b"", type=tarfile.FIFOTYPE)],
+        [member("sparse", type=tarfile.GNUTYPE_SPARSE)],
+        [member("contiguous", type=tarfile.CONTTYPE)],
+        [member("runs/a/Run.json"), member("runs/a/run.json")],
+        [member("runs/a/\u00e9"), member("runs/a/e\u0301")],
+        [member("a"), member("a")],
+        [member("a" * 90 + "/" + "b" * 99)],
+    ],
+    ids=lambda members: "",
+)
+def test_a_tar_file_with_anything_odd_in_it_is_refused_before_anything_is_written(
+    made: Path, store: Store, tmp_path: Path, members: list[Add]
+) -> None:
+    evil = write_tar(tmp_path / "evil.tar", *members)
+    with tarfile.open(made) as good, tarfile.open(evil, "a", format=tarfile.USTAR_FORMAT) as archive:
+        for info in good.getmembers():
+            archive.addfile(info, good.extractfile(info))
+    before = everything_in(tmp_path)
+    with pytest.raises(UnsafeFile) as raised:
+        unbundle(store, evil, runs_to=tmp_path / "runs")
+    assert raised.value.exit_code == 3
+    assert everything_in(tmp_path) == before
+
+
+@pytest.mark.fault("S3")
+@pytest.mark.parametrize("format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT], ids=["pax", "gnu"])
+def test_extension_headers_are_refused(store: Store, tmp_path: Path, format: int) -> None:  # noqa: A002
+    path = write_tar(tmp_path / "x.tar", member("runs/" + "long/" * 60 + "name"), format=format)
+    with pytest.raises((UnsafeFile, IntegrityError)):
+        read_members(path)
+
+
+@pytest.mark.fault("S3")
+def test_a_million_members_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.store.tar_file.MOST_MEMBERS", 1000)
+    path = write_tar(tmp_path / "x.tar", *(member(f"runs/a/{n}", b"") for n in range(1001)))
+    with pytest.raises(UnsafeFile, match="more than 1,000 members"):
+        read_members(path)
+
+
+@pytest.mark.fault("S3")
+def test_a_member_that_claims_more_than_the_file_has_is_refused(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "x.tar", member("a", bytes(2000)))
+    data = bytearray(path.read_bytes())
+    info = tarfile.TarInfo("a")
+    info.size = 8**11 - 1
+    data[:512] = info.tobuf(tarfile.USTAR_FORMAT)
+    path.write_bytes(data)
+    with pytest.raises(IntegrityError, match="cut short"):
+        read_members(path)
+
+
+@pytest.mark.fault("S3")
+def test_a_compressed_archive_is_refused(made: Path, store: Store, tmp_path: Path) -> None:
+    import gzip
+
+    path = tmp_path / "bomb.tar.gz"
+    path.write_bytes(gzip.compress(bytes(50_000_000)))
+    with pytest.raises(IntegrityError, match="no tar file"):
+        unbundle(store, path, runs_to=tmp_path / "runs")
+
+
+@pytest.mark.fault("S3")
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.9])
+def test_a_cut_bundle_is_refused(made: Path, tmp_path: Path, keep: float) -> None:
+    data = made.read_bytes()
+    made.write_bytes(data[: int(len(data) * keep)])
+    away = Store(tmp_path / "away")
+    with pytest.raises(IntegrityError):
+        unbundle(away, made, runs_to=tmp_path / "runs")
+    assert not away.home.exists()
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.fault("S3")
+@pytest.mark.parametrize("where", ["blob", "run"])
+def test_a_flipped_byte_in_a_bundle_is_noticed(made: Path, tmp_path: Path, where: str) -> None:
+    data = made.read_bytes()
+    needle = BODY[:100] if where == "blob" else b"the head of the run"
+    made.write_bytes(data.replace(needle, bytes([needle[0] ^ 1]) + needle[1:]))
+    away = Store(tmp_path / "away")
+    with pytest.raises(HashMismatch):
+        unbundle(away, made, runs_to=tmp_path / "runs")
+    assert list((tmp_path / "runs").glob("*")) == []
+    assert [path.name for path in (tmp_path / "away" / "blobs").glob("*")] == (
+        [SHA256] if where == "run" else []
+    )
+    assert away.find(unproven("x")) is None
+
+
+def rewrite(path: Path, change: Callable[[dict[str, object]], None]) -> None:
+    """The same bundle with another list of contents."""
+    with tarfile.open(path) as archive:
+        members = [(info.name, archive.extractfile(info).read()) for info in archive.getmembers()]  # type: ignore[union-attr]
+    manifest = json.loads(members[0][1])
+    change(manifest)
+    path.unlink()
+    write_tar(
+        path, member(members[0][0], json.dumps(manifest).encode()), *(member(n, b) for n, b in members[1:])
+    )
+
+
+def lie_about_name(manifest: dict[str, object]) -> None:
+    manifest["files"] = {"registries/evil.yaml": "0" * 64}
+
+
+def lie_about_files(manifest: dict[str, object]) -> None:
+    manifest["files"] = {}
+
+
+def lie_about_key(manifest: dict[str, object]) -> None:
+    (record,) = manifest["records"].values()  # type: ignore[attr-defined]
+    manifest["records"] = {"../../evil": record}
+
+
+def lie_about_hash(manifest: dict[str, object]) -> None:
+    (record,) = manifest["records"].values()  # type: ignore[attr-defined]
+    record["sha256"] = "../" * 10
+
+
+def lie_about_entry(manifest: dict[str, object]) -> None:
+    manifest["entries"]["net"]["architecture"] = "../evil"  # type: ignore[index]
+
+
+@pytest.mark.fault("S3")
+@pytest.mark.parametrize(
+    "lie", [lie_about_name, lie_about_files, lie_about_key, lie_about_hash, lie_about_entry]
+)
+def test_a_list_of_contents_that_lies_is_refused_before_anything_is_written(
+    made: Path, tmp_path: Path, lie: Callable[[dict[str, object]], None]
+) -> None:
+    rewrite(made, lie)
+    away = Store(tmp_path / "away")
+    before = everything_in(tmp_path)
+    with pytest.raises(ZooError) as raised:
+        unbundle(away, made, runs_to=tmp_path / "runs")
+    assert raised.value.exit_code == 3
+    assert everything_in(tmp_path) == before
+
+
+def test_a_bundle_does_not_replace_what_a_source_gave_here(
+    made: Path, server: Server, tmp_path: Path
+) -> None:
+    here = Store(tmp_path / "here")
+    server.files["/net"] = BODY[::-1]
+    entry = unproven(server.url + "/net", bytes=len(BODY))
+    kept = here.fetch(entry)
+    with pytest.raises(HashMismatch, match="knows another file from the same source"):
+        unbundle(here, made, runs_to=tmp_path / "runs")
+    assert here.find(entry) == kept
+
+
+def test_a_proven_entry_of_a_bundle_is_held_against_the_registry(
+    made: Path, server: Server, tmp_path: Path
+) -> None:
+    away = Store(tmp_path / "away", offline=True)
+    unbundle(away, made, runs_to=tmp_path / "runs")
+    assert away.find(entry_for(server.url + "/net", sha256=SHA256)) is not None
+    assert away.find(entry_for(server.url + "/net", sha256="0" * 64)) is None

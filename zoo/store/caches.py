@@ -1,0 +1,101 @@
+"""What is on the disk: the store's models and leftovers, and what other libraries keep beside it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.store.adoption import gensim_cache, hub_cache, torch_cache
+from zoo.store.partials import find_partials
+from zoo.store.pruning import last_use, size_of
+
+if TYPE_CHECKING:
+    from zoo.store.store import Store
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model of the store. kinds: "published" or what was derived. idle: seconds since it was last read."""
+
+    name: str
+    license: str
+    sha256: str
+    bytes: int
+    kinds: tuple[str, ...]
+    idle: float
+
+
+@dataclass(frozen=True)
+class ForeignFile:
+    """A file in another library's cache: shown, adopted by a fetch when its hash is right, never deleted."""
+
+    library: str
+    path: Path
+    bytes: int
+
+
+@dataclass(frozen=True)
+class CacheReport:
+    """The whole of it. free: bytes left on the disk of `home`. orphans: blobs that no model needs.
+
+    shared_bytes: what several names share, counted once in `bytes`. features: what zoo/features keeps.
+    """
+
+    home: Path
+    models: tuple[StoredModel, ...]
+    bytes: int
+    free: int
+    orphans: tuple[Path, ...]
+    orphan_bytes: int
+    partials: tuple[Path, ...]
+    partial_bytes: int
+    feature_bytes: int
+    foreign: tuple[ForeignFile, ...]
+
+
+def report_cache(store: Store) -> CacheReport:
+    """What the store holds and what lies around it. Reads only."""
+    now = time.time()
+    models, needed = [], set()
+    for _, record in store.records:
+        paths = tuple(store.blobs.path(sha256) for sha256 in record.blobs)
+        needed |= set(record.blobs)
+        kinds = (("published",) if record.stamp is not None else ()) + tuple(record.derived)
+        idle = max(now - last_use(record, paths), 0.0)
+        models.append(StoredModel(record.name, record.license, record.sha256, size_of(paths), kinds, idle))
+    orphans = tuple(store.blobs.path(sha256) for sha256 in store.blobs if sha256 not in needed)
+    partials = tuple(partial.path for partial in find_partials(store.blobs.folder))
+    return CacheReport(
+        home=store.home,
+        models=tuple(sorted(models, key=lambda model: -model.bytes)),
+        bytes=size_of(tuple(store.blobs.path(sha256) for sha256 in needed)),
+        free=shutil.disk_usage(nearest_folder(store.home)).free,
+        orphans=orphans,
+        orphan_bytes=size_of(orphans),
+        partials=partials,
+        partial_bytes=size_of(partials),
+        feature_bytes=size_of(tuple((store.home / "features").rglob("*"))),
+        foreign=tuple(find_foreign()),
+    )
+
+
+def find_foreign() -> Iterator[ForeignFile]:
+    """The model files that torch.hub, huggingface_hub and gensim keep."""
+    places = (
+        ("torch.hub", torch_cache(), "*"),
+        ("huggingface_hub", hub_cache(), "models--*/blobs/*"),
+        ("gensim", gensim_cache(), "*/*.gz"),
+    )
+    for library, folder, pattern in places:
+        for path in sorted(folder.glob(pattern)) if folder.is_dir() else []:
+            if path.is_file():
+                yield ForeignFile(library, path, path.stat().st_size)
+
+
+def nearest_folder(path: Path) -> Path:
+    """The folder itself, or the first above it that exists."""
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())
