@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -64,6 +65,18 @@ class Blobs:
     def __iter__(self) -> Iterator[str]:
         """The sha256 of every blob."""
         return (path.name for path in sorted(self.folder.glob("?" * 64)) if "." not in path.name)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a small file so that a reader sees all of it or the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.write_bytes(content)
+        flush(temporary)
+        temporary.replace(path)
+    finally:
+        remove_file(temporary)
 
 
 def remove_file(path: Path) -> int:

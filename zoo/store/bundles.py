@@ -39,7 +39,7 @@ from zoo.errors import (
     UsageError,
 )
 from zoo.events import Note, Progress, Report, silent
-from zoo.store.blobs import flush, remove_file, stamp_of
+from zoo.store.blobs import flush, remove_file, stamp_of, write_whole
 from zoo.store.disk import check_room, disk_errors
 from zoo.store.hashing import Hasher, hash_file
 from zoo.store.locks import hold
@@ -146,14 +146,9 @@ def collect(
                 name = f"runs/{run.resolve().name}/{path.relative_to(run).as_posix()}"
                 members[name], sums[name] = path, hash_file(path).sha256
     manifest = Manifest(
-        entries={entry.name: portable(entry) for entry in entries}, records=records, files=sums
+        entries={entry.name: entry_to_mapping(entry) for entry in entries}, records=records, files=sums
     )
     return manifest, members
-
-
-def portable(entry: ModelEntry) -> dict[str, Any]:
-    """An entry as another machine may read it."""
-    return entry_to_mapping(entry)
 
 
 def add_text(archive: tarfile.TarFile, name: str, content: str) -> None:
@@ -334,14 +329,11 @@ def keep_entries(store: Store, entries: Mapping[str, ModelEntry], archive: Path)
     """A registry file in the store, so that names of other registries resolve here too."""
     if not entries:
         return
-    folder = store.home / "registries"
-    folder.mkdir(parents=True, exist_ok=True)
-    mappings = {name: {k: v for k, v in portable(e).items() if k != "name"} for name, e in entries.items()}
-    target = folder / f"{hash_file(archive).sha256[:16]}.yaml"  # JSON is YAML
-    temporary = target.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_bytes(msgspec.json.format(msgspec.json.encode({"models": mappings}), indent=2))
-    flush(temporary)
-    temporary.replace(target)
+    mappings = {
+        name: {k: v for k, v in entry_to_mapping(e).items() if k != "name"} for name, e in entries.items()
+    }
+    target = store.home / "registries" / f"{hash_file(archive).sha256[:16]}.yaml"  # JSON is YAML
+    write_whole(target, msgspec.json.format(msgspec.json.encode({"models": mappings}), indent=2))
 
 
 def umask() -> int:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 from zoo.catalogue.entry import ImageModel
 from zoo.errors import InvalidRegistry
-from zoo.store.blobs import flush, remove_file
+from zoo.store.blobs import remove_file, write_whole
 
 
 def entry_file(home: Path, repo_url: str) -> Path:
@@ -32,12 +31,8 @@ def keep_hub_entry(home: Path, entry: ImageModel) -> None:
     """Write an entry down: whole or not at all."""
     from zoo.catalogue.validation import entry_to_mapping
 
-    path = entry_file(home, entry.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(entry_to_mapping(entry), indent=2), "utf-8")
-    flush(temporary)
-    temporary.replace(path)
+    content = json.dumps(entry_to_mapping(entry), indent=2)
+    write_whole(entry_file(home, entry.name), content.encode())
 
 
 def forget_hub_entry(home: Path, repo_url: str) -> None:

@@ -7,14 +7,13 @@ down here, and everything that comes later from the same source must match it.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from zoo.catalogue.entry import Weights
-from zoo.store.blobs import Stamp, flush, remove_file
+from zoo.store.blobs import Stamp, remove_file, write_whole
 
 
 class Derived(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,11 +86,7 @@ class Records:
 
     def write(self, key: str, record: Record) -> None:
         """Keep a record: whole or not at all."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / f"{key}.{os.getpid()}.tmp"
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2))
-        flush(temporary)
-        temporary.replace(self.path(key))
+        write_whole(self.path(key), msgspec.json.format(msgspec.json.encode(record), indent=2))
 
     def remove(self, key: str) -> int:
         return remove_file(self.path(key))
