@@ -204,6 +204,19 @@ def test_a_damaged_derived_file_is_made_again(store: Store, source: Path) -> Non
     assert again.read_bytes() == b"derived"
 
 
+def test_a_damaged_derived_file_without_its_source_is_healed_by_a_fetch(store: Store, source: Path) -> None:
+    entry = entry_for(source.as_uri())
+    local = store.fetch(entry)
+    made = store.derive(local, "x", lambda path: path.write_bytes(b"derived") and None, keep_source=False)
+    made.write_bytes(b"dErived")
+    assert store.find(entry) is None
+    healed = store.fetch(entry)
+    assert healed == local
+    assert store.derived(healed, "x") is None
+    again = store.derive(healed, "x", lambda path: path.write_bytes(b"derived") and None)
+    assert again.read_bytes() == b"derived"
+
+
 def test_a_file_changed_with_its_old_times_put_back_does_not_pass_the_proof(
     store: Store, source: Path
 ) -> None:

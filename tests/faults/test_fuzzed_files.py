@@ -1,0 +1,123 @@
+"""Rows S3 and S6 by chance: whatever bytes a file holds, the answer is one of our errors, soon."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from zoo.errors import IntegrityError, InvalidRegistry, ZooError
+from zoo.store.pins import read_lock_file
+from zoo.store.records import read_record
+from zoo.store.tar_file import read_members
+from zoo.store.weights_file import read_state_dict
+
+quick = settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=12,
+)
+OFFSETS = st.lists(st.integers(-1, 2**64), max_size=3)
+TENSOR = st.fixed_dictionaries(
+    {},
+    optional={
+        "dtype": st.sampled_from(["F32", "F16", "BF16", "I64", "U8", "F8_E4M3", "F99", ""]),
+        "shape": st.lists(st.integers(-1, 2**62), max_size=4),
+        "data_offsets": OFFSETS,
+    },
+)
+
+
+def tar_of(members: list[tuple[str, bytes]]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, body in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(body)
+            archive.addfile(info, io.BytesIO(body))
+    return buffer.getvalue()
+
+
+GOOD_TAR = tar_of([("runs/a/run.json", b"{}"), ("blobs/" + "0" * 64, b"x" * 600)])
+
+
+@pytest.mark.fault("S6")
+@quick
+@given(
+    header=st.dictionaries(st.text(max_size=8), TENSOR | JSON, max_size=4),
+    body=st.binary(max_size=64),
+    shift=st.integers(-9, 9),
+)
+def test_any_safetensors_header_gives_tensors_or_one_of_our_errors(
+    tmp_path: Path, header: dict[str, object], body: bytes, shift: int
+) -> None:
+    text = json.dumps(header).encode()
+    (tmp_path / "x").write_bytes(struct.pack("<Q", max(len(text) + shift, 0)) + text + body)
+    try:
+        found = read_state_dict(tmp_path / "x")
+    except IntegrityError:
+        return
+    assert found
+
+
+@pytest.mark.fault("S3")
+@quick
+@given(
+    changes=st.lists(st.tuples(st.integers(0, len(GOOD_TAR) - 1), st.integers(0, 255)), max_size=6),
+    keep=st.integers(0, len(GOOD_TAR)),
+)
+def test_any_tar_file_gives_safe_members_or_one_of_our_errors(
+    tmp_path: Path, changes: list[tuple[int, int]], keep: int
+) -> None:
+    data = bytearray(GOOD_TAR)
+    for where, value in changes:
+        data[where] = value
+    path = tmp_path / "x.tar"
+    path.write_bytes(data[:keep])
+    try:
+        members = read_members(path)
+    except IntegrityError:
+        return
+    for member in members:
+        assert not Path(member.name).is_absolute()
+        assert ".." not in Path(member.name).parts
+        assert member.begin + member.bytes <= path.stat().st_size
+
+
+@pytest.mark.fault("S3")
+@quick
+@given(name=st.text(max_size=90).filter(lambda name: "\0" not in name and name.strip()))
+def test_no_name_of_a_member_leaves_the_folder(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "x.tar"
+    try:
+        path.write_bytes(tar_of([(name, b"x")]))
+    except (ValueError, UnicodeError):
+        return  # not even tarfile writes it
+    try:
+        (member,) = read_members(path)
+    except IntegrityError:
+        return
+    inside = tmp_path / "inside"
+    assert (inside / member.name).resolve().is_relative_to(inside.resolve())
+
+
+@quick
+@given(content=st.binary(max_size=80) | JSON.map(lambda value: json.dumps(value).encode()))
+def test_any_lock_file_and_any_record_is_read_or_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(content)
+    with pytest.raises((InvalidRegistry, ZooError)):
+        read_lock_file(path)
+    assert read_record(path) is None
