@@ -17,9 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from adapters import Head, count_parameters, freeze, frozen_fingerprint, parameter_groups, unfreeze
+from zoo.catalogue.entry import ImageInput
 from zoo.data.batches import BadFile, OnBad, check_bad_files
-from zoo.data.dataset import Dataset, Item
+from zoo.data.dataset import PARTS, Dataset, Item
 from zoo.data.leaks import describe_leak
+from zoo.data.names import safe_text
 from zoo.errors import Interrupted, TrainingStopped
 from zoo.events import EpochEnd, Note, Report, silent
 from zoo.features.extraction import extract_features
@@ -35,9 +37,61 @@ from zoo.training.interruption import never
 from zoo.training.loop import FitResult, fit
 from zoo.training.losses import balanced_weights
 from zoo.training.machine import Machine
+from zoo.training.recipe import Recipe
 from zoo.training.seeds import seed_everything
 from zoo.training.stopping import Score
 from zoo.training.strategies import Phase, phases
+
+VAL_BATCH = (
+    4096  # feature vectors: a few MB; nothing is learned from them, so that large batches are only faster
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A plan, and what it is carried out with."""
+
+    plan: Plan
+    store: Store
+    device: torch.device
+    report: Report
+    stop_requested: Callable[[], bool]
+
+    @property
+    def recipe(self) -> Recipe:
+        """Everything that decides the run."""
+        return self.plan.recipe
+
+    @property
+    def input(self) -> ImageInput:
+        """What the weights want to see."""
+        return image_model(self.plan.entry).input
+
+
+@dataclass(frozen=True)
+class Start:
+    """What training begins with: the network, all of it frozen but its new head.
+
+    sha256: of the published weights; None for random ones. identity: what features are kept under. earlier:
+    names of the tensors that an earlier run has trained. frozen: sha256 of every frozen tensor.
+    """
+
+    network: nn.Module
+    head: Head
+    sha256: str | None
+    identity: str
+    earlier: frozenset[str]
+    frozen: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The dataset without what cannot be read, and what the backbone says about the rest."""
+
+    dataset: Dataset
+    train: FeatureBatches
+    val: FeatureBatches
+    bad: tuple[BadFile, ...]
 
 
 @dataclass
@@ -67,89 +121,88 @@ def train_run(
     """Carry out a plan and write its run folder; see `finetune_model` for what it raises."""
     recipe = plan.recipe
     seed_everything(recipe.seed, deterministic=recipe.deterministic)
-    device = pick_device(recipe.device)
-    network, head, sha256, identity, earlier = prepare(plan, store, report)
-    before = frozen_fingerprint(network)
-    dataset, train, val, bad = features_of_dataset(plan, network, identity, device, store, report)
-    if recipe.standardize and not (earlier or recipe.from_scratch):  # random features say nothing
-        head.fit_standardize(train.features)
+    job = Job(plan, store, pick_device(recipe.device), report, stop_requested)
+    start = prepare(job)
+    seen = look(job, start)
+    if recipe.standardize and not (start.earlier or recipe.from_scratch):  # random features say nothing
+        start.head.fit_standardize(seen.train.features)
 
     fitted = Fitted([])
     try:
         for phase in phases(recipe):
-            fitted.after(
-                train_head(head, train, val, dataset, plan, phase, device, report, stop_requested)
-                if phase.name == "head"
-                else tune(network, dataset, plan, phase, fitted.best, device, report, stop_requested)
-            )
+            if phase.name == "head":
+                fitted.after(train_head(job, phase, start.head, seen))
+            else:
+                fitted.after(tune(job, phase, start.network, seen.dataset, fitted.best))
             if fitted.interrupted:
                 break
     except TrainingStopped as fault:
-        fitted.after(fault.result)
+        if fault.result is not None:
+            fitted.after(fault.result)
         fitted.fault = fault
 
-    network.to("cpu").eval()
+    start.network.to("cpu").eval()
     if fitted.best is None:
         raise fitted.fault or Interrupted(
             "stopped before the first epoch was finished: there is nothing to keep",
             hint="The features are kept: the same command goes on from there.",
         )
-    return save(plan, network, dataset, bad, sha256, before, earlier, fitted, report)
+    result = save(job, start, seen, fitted)
+    if fitted.fault is not None:
+        fitted.fault.hint = f"{fitted.fault.hint or ''} Epoch {fitted.best_epoch} is in {plan.out}.".strip()
+        raise fitted.fault
+    if fitted.interrupted:
+        raise Interrupted(
+            f"stopped in epoch {len(fitted.history) + 1}; epoch {fitted.best_epoch} was best: {plan.out}",
+            hint=f"Go on from it: zoo finetune {plan.out} {seen.dataset.root} --out {next_free(plan.out)}",
+        )
+    return result
 
 
-def prepare(
-    plan: Plan, store: Store, report: Report
-) -> tuple[nn.Module, Head, str | None, str, frozenset[str]]:
-    """The network, everything frozen but its new head, and that head.
-
-    Returns with them the sha256 of the published weights, what features are kept under, and the names of the
-    tensors that an earlier run has trained.
-    """
-    entry, recipe, record = plan.entry, plan.recipe, plan.start_record
+def prepare(job: Job) -> Start:
+    """The network of the plan, everything frozen, with its new head or with that of the earlier run."""
+    plan, recipe, record = job.plan, job.recipe, job.plan.start_record
     sha256 = record.weights_sha256 if record else None
     if record is None and not recipe.from_scratch:
-        sha256 = store.fetch(entry, report=report).sha256
-    network = build_start(entry, sha256, store=store, report=report)
+        sha256 = job.store.fetch(plan.entry, report=job.report).sha256
+    network = build_start(plan.entry, sha256, store=job.store, report=job.report)
     freeze(network)
     head = attach_recipe_head(network, plan.dataset.classes, recipe)
     identity = sha256 or f"random {recipe.seed}"
-    if record is None or plan.start is None:
-        return network, head, sha256, identity, frozenset()
-    state = read_adapter(plan.start, record)
-    put_adapter(network, state, record, plan.start)
-    return network, head, sha256, record.adapter_sha256 if record.tuned else identity, frozenset(state)
+    earlier: frozenset[str] = frozenset()
+    if record is not None and plan.start is not None:
+        state = read_adapter(plan.start, record)
+        put_adapter(network, state, record, plan.start)
+        earlier = frozenset(state)
+        identity = record.adapter_sha256 if record.tuned else identity
+    return Start(network, head, sha256, identity, earlier, frozen_fingerprint(network))
 
 
-def features_of_dataset(
-    plan: Plan, network: nn.Module, identity: str, device: torch.device, store: Store, report: Report
-) -> tuple[Dataset, FeatureBatches, FeatureBatches, list[BadFile]]:
-    """The dataset without what cannot be read, and its features: one pass over train and val, ever."""
-    recipe, dataset = plan.recipe, plan.dataset
+def look(job: Job, start: Start) -> Seen:
+    """Read every image of train and val once, compute or find its features, tell of bad files and leaks."""
+    dataset, on_bad = job.plan.dataset, cast(OnBad, job.recipe.on_bad)
     items = dataset.train + dataset.val
-    on_bad = cast(OnBad, recipe.on_bad)
     table = extract_features(
-        network,
+        start.network,
         items,
-        image_model(plan.entry).input,
-        backbone_sha256=identity,
-        store_home=store.home,
-        device=device,
-        workers=recipe.workers,
+        job.input,
+        backbone_sha256=start.identity,
+        store_home=job.store.home,
+        device=job.device,
+        workers=job.recipe.workers,
         on_bad=on_bad,
-        report=report,
+        report=job.report,
     )
     features = {items[row].path: vector for row, vector in zip(table.kept, table.features, strict=True)}
     readable = check_bad_files(dataset, table.bad, on_bad)
     for note in readable.notes[len(dataset.notes) :]:
-        report(note)
-    train = batches_of(readable.train, features, recipe.batch_size, device, seed=recipe.seed)
-    val = batches_of(readable.val, features, recipe.batch_size, device)
-    resaved = find_resaved(
-        readable.train, train.features.cpu(), readable.val, val.features.cpu(), image_model(plan.entry).input
-    )
+        job.report(note)
+    train = batches_of(readable.train, features, job.recipe.batch_size, job.device, seed=job.recipe.seed)
+    val = batches_of(readable.val, features, VAL_BATCH, job.device)
+    resaved = find_resaved(readable.train, train.features, readable.val, val.features, job.input)
     if resaved:
-        report(describe_leak(resaved, "val", len(readable.val)))
-    return readable, train, val, list(table.bad)
+        job.report(describe_leak(resaved, "val", len(readable.val)))
+    return Seen(readable, train, val, table.bad)
 
 
 def batches_of(
@@ -165,57 +218,38 @@ def batches_of(
     return FeatureBatches(rows, labels, batch_size, seed=seed)
 
 
-def train_head(
-    head: nn.Module,
-    train: FeatureBatches,
-    val: FeatureBatches,
-    dataset: Dataset,
-    plan: Plan,
-    phase: Phase,
-    device: torch.device,
-    report: Report,
-    stop_requested: Callable[[], bool],
-) -> FitResult:
+def train_head(job: Job, phase: Phase, head: Head, seen: Seen) -> FitResult:
     """Train the head alone, on features that are all in memory."""
     return fit(
         head,
-        train,
-        val,
-        recipe=plan.recipe,
+        seen.train,
+        seen.val,
+        recipe=job.recipe,
         phase=phase,
-        machine=Machine(device, precision_for(device, phase.precision)),
-        class_weights=weights_of_classes(plan, dataset),
-        classes=dataset.classes,
-        report=report,
-        stop_requested=stop_requested,
+        machine=Machine(job.device, phase.precision),
+        class_weights=class_weights(job, seen.dataset),
+        classes=seen.dataset.classes,
+        report=job.report,
+        stop_requested=job.stop_requested,
     )
 
 
-def tune(
-    network: nn.Module,
-    dataset: Dataset,
-    plan: Plan,
-    phase: Phase,
-    start: Score | None,
-    device: torch.device,
-    report: Report,
-    stop_requested: Callable[[], bool],
-) -> FitResult:
+def tune(job: Job, phase: Phase, network: nn.Module, dataset: Dataset, best: Score | None) -> FitResult:
     """Train the last stages together with the head, on the photographs; deeper stages at smaller rates.
 
     Pretrained batch norms keep their statistics: batches of a few dozen images measure them badly, and the
     head was fitted to features that were normalised with them.
     """
-    recipe = plan.recipe
+    recipe = job.recipe
     stages = None if phase.unfreeze == "all" else phase.unfreeze
     unfreeze(network, stages, freeze_norm=not recipe.from_scratch)
     images = partial(
         ImageBatches,
-        input=image_model(plan.entry).input,
+        input=job.input,
         batch_size=recipe.batch_size,
         workers=recipe.workers,
         on_bad=recipe.on_bad,
-        report=report,
+        report=job.report,
     )
     return fit(
         network,
@@ -223,44 +257,39 @@ def tune(
         images(dataset.val),
         recipe=recipe,
         phase=phase,
-        machine=Machine(device, precision_for(device, phase.precision)),
+        machine=Machine(job.device, precision_for(job.device, phase.precision)),
         groups=parameter_groups(network, phase.lr, decay=phase.lr_decay, weight_decay=phase.weight_decay),
-        class_weights=weights_of_classes(plan, dataset),
+        class_weights=class_weights(job, dataset),
         classes=dataset.classes,
-        start=start,
-        report=report,
-        stop_requested=stop_requested,
+        start=best,
+        report=job.report,
+        stop_requested=job.stop_requested,
     )
 
 
-def weights_of_classes(plan: Plan, dataset: Dataset) -> Tensor | None:
+def class_weights(job: Job, dataset: Dataset) -> Tensor | None:
     """What each class weighs in the loss, if they are to be balanced."""
-    return (
-        balanced_weights([item.label for item in dataset.train], len(dataset.classes))
-        if plan.recipe.balance
-        else None
-    )
+    labels = [item.label for item in dataset.train]
+    return balanced_weights(labels, len(dataset.classes)) if job.recipe.balance else None
 
 
-def save(
-    plan: Plan,
-    network: nn.Module,
-    dataset: Dataset,
-    bad: list[BadFile],
-    sha256: str | None,
-    before: Mapping[str, str],
-    earlier: frozenset[str],
-    fitted: Fitted,
-    report: Report,
-) -> RunResult:
-    """Prove that what was frozen is unchanged, write the run folder, and say how training ended."""
+def save(job: Job, start: Start, seen: Seen, fitted: Fitted) -> RunResult:
+    """Compare what was frozen with what it was, and write the run folder."""
     assert fitted.best is not None
+    plan, network = job.plan, start.network
     after = frozen_fingerprint(network)
-    state = {name: t for name, t in network.state_dict().items() if name not in after or name in earlier}
-    changed = [name for name, digest in after.items() if before.get(name, digest) != digest]
+    changed = [name for name, digest in after.items() if start.frozen.get(name, digest) != digest]
+    if changed:  # never seen; a library that writes into frozen tensors must not pass silently
+        names = ", ".join(changed[:3])
+        job.report(Note(f"{len(changed)} frozen tensors changed: {names}", level="warning"))
+    state = {
+        name: tensor
+        for name, tensor in network.state_dict().items()
+        if name not in after or name in start.earlier
+    }
     result = RunResult(
         run=str(plan.out),
-        classes=dataset.classes,
+        classes=seen.dataset.classes,
         best_epoch=fitted.best_epoch,
         epochs=len(fitted.history),
         stopped_early=fitted.stopped_early,
@@ -276,34 +305,25 @@ def save(
         record = RunRecord(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             model=model_facts(plan.entry),
-            weights_sha256=sha256,
-            classes=dataset.classes,
-            recipe=plan.recipe,
-            data=data_facts(dataset, bad),
+            weights_sha256=start.sha256,
+            classes=seen.dataset.classes,
+            recipe=job.recipe,
+            data=data_facts(seen),
             result=result,
             adapter_sha256=write_adapter(state, folder),
             versions=library_versions(),
         )
         write_record(record, folder)
-    if changed:  # never seen; a library that writes into frozen tensors must not pass silently
-        report(Note(f"{len(changed)} frozen tensors changed: {', '.join(changed[:3])}", level="warning"))
-    if fitted.fault is not None:
-        fitted.fault.hint = f"{fitted.fault.hint or ''} Epoch {fitted.best_epoch} is in {plan.out}.".strip()
-        raise fitted.fault
-    if fitted.interrupted:
-        raise Interrupted(
-            f"stopped in epoch {len(fitted.history) + 1}; epoch {fitted.best_epoch} was best: {plan.out}",
-            hint=f"Go on from it: zoo finetune {plan.out} {dataset.root} --out {next_free(plan.out)}",
-        )
     return result
 
 
-def data_facts(dataset: Dataset, bad: list[BadFile]) -> dict[str, Any]:
+def data_facts(seen: Seen) -> dict[str, Any]:
     """Where the items came from, for run.json."""
+    dataset = seen.dataset
     return {
-        "root": str(dataset.root),
+        "root": safe_text(dataset.root),
         "fingerprint": dataset.fingerprint,
-        "items": {part: len(getattr(dataset, part)) for part in ("train", "val", "test")},
-        "skipped": [{"path": str(file.path), "reason": file.reason} for file in bad],
+        "items": {part: len(getattr(dataset, part)) for part in PARTS},
+        "skipped": [{"path": safe_text(file.path), "reason": file.reason} for file in seen.bad],
         "split": dataset.split.facts(),
     }
