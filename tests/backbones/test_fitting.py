@@ -189,6 +189,16 @@ def test_the_wrappers_of_parallel_and_compiled_training_are_taken_off(wrapper: s
     assert events[-1] == Note("net: all 122 tensors loaded")
 
 
+def test_files_from_before_batch_norm_counted_its_batches_are_whole() -> None:
+    """torchvision's first files, VGG with batch norm among them, have no num_batches_tracked."""
+    state = {key: tensor for key, tensor in small_state().items() if "num_batches" not in key}
+    events: list[Event] = []
+    network = fit_weights(entry_of("torchvision/resnet18"), state, report=events.append)
+    assert events == [Note("net: all 102 tensors loaded")]
+    assert not any(tensor.is_meta for tensor in network.state_dict().values())
+    assert network.bn1.num_batches_tracked == 0
+
+
 @pytest.mark.fault("S8")
 def test_weights_without_one_matching_name_are_refused_with_examples() -> None:
     state = {f"encoder.{key}": tensor for key, tensor in small_state().items()}

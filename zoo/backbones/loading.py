@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from adapters import find_classifier
+from adapters import NoClassifier, find_classifier
 from zoo.backbones.architectures import (
     ARCHITECTURES,
     AUXILIARY,
@@ -57,13 +57,16 @@ def fit_weights(entry: ImageModel, weights: Mapping[str, Tensor], *, report: Rep
     network = draft_network(entry, weights)
     fit = compare(network, weights, classifier=entry.classes is not None)
     if fit.gaps:
-        weights = to_float32(translate(entry, network, weights))
-        fit = compare(network, weights, classifier=entry.classes is not None)
+        renamed = to_float32(translate(entry, network, weights))
+        refit = compare(network, renamed, classifier=entry.classes is not None)
+        if refit.share > fit.share or fit.headless:
+            weights, fit = renamed, refit
     if fit.headless or fit.share < ENOUGH:
         raise mismatch(entry, fit)
-    if fit.gaps or not is_all_weights(network):
+    whole = not fit.gaps and is_all_weights(network)
+    if not whole:
         network = build_network(entry, weights=weights)
-    network.load_state_dict({key: weights[key] for key in fit.loaded}, strict=False, assign=True)
+    network.load_state_dict({key: weights[key] for key in fit.loaded}, strict=False, assign=whole)
     network.zoo_entry = entry  # type: ignore[assignment]
     report(tell(entry, fit))
     return network.eval()
@@ -90,7 +93,7 @@ class Fit:
 def compare(network: nn.Module, weights: Mapping[str, Tensor], *, classifier: bool) -> Fit:
     """How the weights fit. classifier: the network has one; it is no part of the backbone's share."""
     state = network.state_dict()
-    head = f"{find_classifier(network)[0]}." if classifier else None
+    head = classifier_prefix(network) if classifier else None
     loaded = [key for key, tensor in weights.items() if key in state and tensor.shape == state[key].shape]
     fits = set(loaded)
     extra = extra_keys(network)
@@ -109,6 +112,14 @@ def compare(network: nn.Module, weights: Mapping[str, Tensor], *, classifier: bo
             part(count_elements(weights, loaded), count_elements(weights, [*loaded, *unexpected])),
         ),
     )
+
+
+def classifier_prefix(network: nn.Module) -> str | None:
+    """How the keys of the classifier begin; None where nothing tells it from the rest of the network."""
+    try:
+        return f"{find_classifier(network)[0]}."
+    except NoClassifier:
+        return None
 
 
 def to_float32(weights: Mapping[str, Tensor]) -> StateDict:
@@ -140,13 +151,7 @@ def translate(entry: ImageModel, network: nn.Module, weights: StateDict) -> Mapp
     convert = find_architecture(entry)[0].convert
     try:
         return weights if convert is None else convert(network, weights)
-    except (
-        KeyError,
-        IndexError,
-        AttributeError,
-        ValueError,
-        RuntimeError,
-    ):  # not what its filter was made for
+    except (LookupError, AttributeError, ValueError, RuntimeError):  # not what its filter was made for
         return weights
 
 
