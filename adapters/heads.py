@@ -1,0 +1,332 @@
+"""Heads: what turns the features of a backbone, (batch, features), into logits, (batch, classes).
+
+A new kind of head is one function and one row of HEADS. All are plain modules that work without a backbone:
+
+>>> import torch
+>>> head = build_head("mlp", 512, ["ant", "bee"], hidden=(64,), activation="elu", seed=0)
+>>> head(torch.zeros(8, 512)).shape
+torch.Size([8, 2])
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import TypeVar
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from adapters.errors import InvalidHead, UnknownName
+
+OUTPUT_STD = 0.01  # of the last layer's weights: the first loss is then ln(classes), whatever the features
+HIDDEN = (256,)
+COSINE_SCALE = 10.0
+
+
+@dataclass(frozen=True)
+class Activation:
+    """gain: standard deviation of a layer's weights before it, times the root of the layer's width."""
+
+    module: Callable[[], nn.Module]
+    gain: float
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": Activation(nn.ReLU, sqrt(2)),  # He et al. 2015, arXiv:1502.01852
+    "elu": Activation(nn.ELU, sqrt(2)),  # Clevert et al. 2016, arXiv:1511.07289, use He's too
+    "tanh": Activation(nn.Tanh, 5 / 3),  # torch.nn.init.calculate_gain
+    "logistic": Activation(nn.Sigmoid, 1.0),
+}
+
+
+@dataclass(frozen=True)
+class HeadPlan:
+    """What decides the layers of a head. dropout: share of every linear layer's inputs that is dropped."""
+
+    in_features: int
+    classes: int
+    dropout: float = 0.0
+    hidden: tuple[int, ...] = ()
+    activation: str = "relu"
+    batch_norm: bool = False
+
+
+class Standardize(nn.Module):
+    """Features of mean 0 and standard deviation 1, as measured once on the training features.
+
+    Both are buffers, `mean` and `std`, (features,), so they travel with the state dict. Until `fit` the
+    module changes nothing.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("std", torch.ones(features))
+
+    @torch.no_grad()
+    def fit(self, features: Tensor) -> Standardize:
+        """Measure mean and standard deviation of features (items, features). Returns itself.
+
+        A feature that is the same for every item is only shifted: what would be divided by is rounding
+        noise. Raises InvalidHead for no items, another width, or values that are no numbers.
+        """
+        if features.ndim != 2 or not len(features) or features.shape[1] != len(self.mean):
+            raise InvalidHead(
+                f"cannot standardise with features of shape {tuple(features.shape)}",
+                hint=f"They must be (items, {len(self.mean)}), with at least one item.",
+            )
+        exact = features.double() if features.device.type != "mps" else features.float()  # mps has no float64
+        std, mean = torch.std_mean(exact, dim=0, correction=0)
+        if not (mean.isfinite().all() and std.isfinite().all()):
+            raise InvalidHead("cannot standardise: some features are no numbers (NaN or infinite)")
+        constant = std <= 1e-6 * mean.abs()  # also 0 <= 0
+        self.mean.copy_(mean)
+        self.std.copy_(std.masked_fill(constant, 1.0))
+        return self
+
+    def forward(self, features: Tensor) -> Tensor:
+        return (features - self.mean) / self.std
+
+    def extra_repr(self) -> str:
+        return str(len(self.mean))
+
+
+class CosineLinear(nn.Module):
+    """The cosine of the features with one learned direction per class, times a learned scale.
+
+    The length of a feature vector has no say, which suits few examples per class: Gidaris and Komodakis
+    2018, "Dynamic Few-Shot Visual Learning without Forgetting", arXiv:1804.09501, equation 3, scale from
+    10; compared by Chen et al. 2019, arXiv:1904.04232 (Baseline++).
+    """
+
+    def __init__(self, in_features: int, classes: int, generator: Generator | None = None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(classes, in_features))
+        self.scale = nn.Parameter(torch.tensor(COSINE_SCALE))
+        nn.init.normal_(
+            self.weight, std=1 / sqrt(in_features), generator=generator
+        )  # any direction, length 1
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.scale * F.linear(F.normalize(features, dim=-1), F.normalize(self.weight, dim=-1))
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.weight.shape[1]}, classes={self.weight.shape[0]}"
+
+
+def linear_layers(plan: HeadPlan, generator: Generator | None) -> nn.Sequential:
+    """Dropout and one linear layer: logistic regression on the features."""
+    output = linear(plan.in_features, plan.classes, OUTPUT_STD, generator)
+    return named(dropout=nn.Dropout(plan.dropout), output=output)
+
+
+def mlp_layers(plan: HeadPlan, generator: Generator | None) -> nn.Sequential:
+    """Hidden layers (linear, batch norm if wished, activation), then a linear one; dropout before each."""
+    activation = look_up(ACTIVATIONS, "activation", plan.activation)
+    layers: dict[str, nn.Module] = {}
+    width = plan.in_features
+    for number, wider in enumerate(plan.hidden or HIDDEN, start=1):
+        layers[f"dropout{number}"] = nn.Dropout(plan.dropout)
+        # a bias before batch norm would be subtracted again
+        std = activation.gain / sqrt(width)
+        layers[f"hidden{number}"] = linear(width, wider, std, generator, bias=not plan.batch_norm)
+        if plan.batch_norm:
+            layers[f"norm{number}"] = nn.BatchNorm1d(wider)
+        layers[f"activation{number}"] = activation.module()
+        width = wider
+    layers["dropout"] = nn.Dropout(plan.dropout)
+    layers["output"] = linear(width, plan.classes, OUTPUT_STD, generator)
+    return named(**layers)
+
+
+def cosine_layers(plan: HeadPlan, generator: Generator | None) -> nn.Sequential:
+    """Dropout and the scaled cosine with one direction per class."""
+    output = CosineLinear(plan.in_features, plan.classes, generator)
+    return named(dropout=nn.Dropout(plan.dropout), output=output)
+
+
+HEADS: dict[str, Callable[[HeadPlan, Generator | None], nn.Sequential]] = {
+    "linear": linear_layers,
+    "mlp": mlp_layers,
+    "cosine": cosine_layers,
+}
+
+
+class Head(nn.Module):
+    """A classifier for the features of a backbone: (batch, features) in, logits (batch, classes) out.
+
+    kind: its row of HEADS. in_features: width of a feature vector. classes: their number; class_names: their
+    names, if they were given. maps: the backbone gives (batch, features, height, width), as for a classifier
+    that was a 1 × 1 convolution; the head then averages over the places first.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        plan: HeadPlan,
+        *,
+        class_names: tuple[str, ...] | None = None,
+        standardize: bool = False,
+        maps: bool = False,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.kind = kind
+        self.in_features = plan.in_features
+        self.classes = plan.classes
+        self.class_names = class_names
+        self.maps = maps
+        self.standardize = Standardize(plan.in_features) if standardize else nn.Identity()
+        self.layers = look_up(HEADS, "head", kind)(plan, generator)
+
+    @property
+    def out_features(self) -> int:
+        """The number of classes, under the name that nn.Linear has for it."""
+        return self.classes
+
+    def fit_standardize(self, features: Tensor) -> None:
+        """Fit the head's standardisation to the training features (items, features).
+
+        Raises InvalidHead if the head was built without one.
+        """
+        if not isinstance(self.standardize, Standardize):
+            raise InvalidHead("this head does not standardise", hint="Build it with standardize=True.")
+        self.standardize.fit(features)
+
+    def forward(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.layers(self.standardize(to_vectors(features, self.maps)))
+        return logits
+
+    def extra_repr(self) -> str:
+        return f"{self.kind}, in_features={self.in_features}, classes={self.classes}"
+
+
+class SecondHead(nn.Module):
+    """A second place in the network where the same Head is asked; it owns nothing, so it adds no tensor.
+
+    For networks with a distillation token (DeiT, LeViT): in eval they average what their two classifiers
+    say.
+    """
+
+    def __init__(self, head: Head) -> None:
+        super().__init__()
+        self.first = (head,)  # in a tuple: as an attribute it would be registered, and saved twice
+
+    def forward(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.first[0](features)
+        return logits
+
+
+def build_head(
+    kind: str,
+    in_features: int,
+    classes: int | Sequence[str],
+    *,
+    dropout: float = 0.2,
+    hidden: Sequence[int] = (),
+    activation: str = "relu",
+    batch_norm: bool = False,
+    standardize: bool = False,
+    maps: bool = False,
+    seed: int | None = None,
+    generator: Generator | None = None,
+) -> Head:
+    """A new head with random weights, float32 on the CPU.
+
+    kind: a row of HEADS. classes: their number or their names. dropout: share of the inputs of every linear
+    layer that is dropped in training. hidden: widths of the hidden layers of an mlp, () for one of 256.
+    activation: a row of ACTIVATIONS, after each hidden layer. batch_norm: after each hidden layer.
+    standardize: see `Standardize`; call `fit_standardize` before training. maps: see `Head`.
+
+    Weights: hidden layers normal with the deviation that keeps the size of what passes through (He et al.
+    2015 for relu and elu, Glorot and Bengio 2010 for tanh and logistic); the last layer normal with 0.01,
+    its bias 0. seed or generator (on the CPU) make them repeat; torch's global generator is only drawn from
+    without either.
+
+    Raises UnknownName for a kind or an activation that is in no table, InvalidHead for impossible numbers.
+    """
+    number, names = count_classes(classes)
+    plan = HeadPlan(in_features, number, dropout, tuple(hidden), activation, batch_norm)
+    check_plan(kind, plan)
+    generator = pick_generator(seed, generator)
+    return Head(kind, plan, class_names=names, standardize=standardize, maps=maps, generator=generator)
+
+
+def pick_generator(seed: int | None, generator: Generator | None) -> Generator | None:
+    """The generator that was given, or a new one with the seed; None for torch's global one."""
+    if seed is None:
+        return generator
+    if generator is not None:
+        raise InvalidHead("seed and generator were both given", hint="Give one of them.")
+    return Generator().manual_seed(seed)
+
+
+def count_classes(classes: int | Sequence[str]) -> tuple[int, tuple[str, ...] | None]:
+    """The number of classes, and their names where they were given. Raises InvalidHead."""
+    if isinstance(classes, bool | str):
+        raise InvalidHead(f"{classes!r} is no number of classes and no list of their names")
+    if isinstance(classes, int):
+        number, names = classes, None
+    else:
+        names = tuple(classes)
+        number = len(names)
+        twice = sorted({name for name in names if names.count(name) > 1}, key=str)
+        if twice:
+            raise InvalidHead(f"class names must differ; twice: {', '.join(map(str, twice))}")
+    if number < 1:
+        raise InvalidHead(f"a head for {number} classes", hint="It needs at least one.")
+    return number, names
+
+
+def check_plan(kind: str, plan: HeadPlan) -> None:
+    """Raise UnknownName or InvalidHead for a plan that cannot be built, or with a part that does nothing."""
+    look_up(HEADS, "head", kind)
+    look_up(ACTIVATIONS, "activation", plan.activation)
+    if plan.in_features < 1:
+        raise InvalidHead(f"a head for {plan.in_features} features", hint="It needs at least one.")
+    if not 0 <= plan.dropout < 1:
+        raise InvalidHead(f"dropout {plan.dropout}", hint="It is a share, at least 0 and below 1.")
+    if any(width < 1 for width in plan.hidden):
+        raise InvalidHead(f"hidden widths {plan.hidden}", hint="Each must be at least 1.")
+    if kind != "mlp" and (plan.hidden or plan.batch_norm):
+        raise InvalidHead(
+            f"head {kind!r} has no hidden layers", hint='hidden and batch_norm belong to head="mlp".'
+        )
+
+
+def to_vectors(features: Tensor, maps: bool) -> Tensor:
+    """Vectors (batch, features); of maps (batch, features, height, width) the mean over the places."""
+    return features.flatten(2).mean(2) if maps and features.ndim > 2 else features
+
+
+def linear(
+    width: int, wider: int, std: float, generator: Generator | None, *, bias: bool = True
+) -> nn.Linear:
+    """A linear layer with normal weights and bias 0; nothing is drawn from torch's global generator."""
+    layer = nn.Linear(width, wider, bias=bias, device="meta").to_empty(device="cpu")
+    nn.init.normal_(layer.weight, std=std, generator=generator)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def named(**layers: nn.Module) -> nn.Sequential:
+    """The layers in a row, each under its name."""
+    return nn.Sequential(OrderedDict(layers))
+
+
+Row = TypeVar("Row")
+
+
+def look_up(table: dict[str, Row], kind: str, name: str) -> Row:
+    """The row of a table. Raises UnknownName, which lists the known ones."""
+    if name not in table:
+        raise UnknownName(kind, name, table)
+    return table[name]
