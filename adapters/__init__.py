@@ -1,7 +1,15 @@
 """What you do to a network: freeze it rightly, give it a new head. Pure torch, any `nn.Module`, in place."""
 
+from adapters.classifiers import (
+    FeatureExtractor,
+    feature_extractor,
+    feature_width,
+    features_of,
+    find_classifier,
+)
 from adapters.errors import AdapterError, FrozenChanged, InvalidHead, NoClassifier, UnknownName
 from adapters.heads import ACTIVATIONS, HEADS, CosineLinear, Head, Standardize, build_head
+from adapters.staging import Stage, stages
 from adapters.texts import ENCODERS, InvalidText, TextClassifier, TextEncoder, WordEmbedding, pad_ids
 
 __all__ = [
@@ -10,16 +18,23 @@ __all__ = [
     "HEADS",
     "AdapterError",
     "CosineLinear",
+    "FeatureExtractor",
     "FrozenChanged",
     "Head",
     "InvalidHead",
     "InvalidText",
     "NoClassifier",
+    "Stage",
     "Standardize",
     "TextClassifier",
     "TextEncoder",
     "UnknownName",
     "WordEmbedding",
     "build_head",
+    "feature_extractor",
+    "feature_width",
+    "features_of",
+    "find_classifier",
     "pad_ids",
+    "stages",
 ]

@@ -1,0 +1,86 @@
+"""The module tree: who owns what, one module put in the place of another, a copy that shares the weights."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+
+from torch import Tensor, nn
+
+
+def join_name(prefix: str, name: str) -> str:
+    """The dotted name of something inside the module called `prefix`; "" is that module, or the root.
+
+    >>> join_name("layer4", "0"), join_name("", "fc"), join_name("fc", "")
+    ('layer4.0', 'fc', 'fc')
+    """
+    return f"{prefix}.{name}" if prefix and name else prefix or name
+
+
+def is_inside(name: str, part: str) -> bool:
+    """Whether a dotted name is `part` or lies inside it; everything lies inside the root, "".
+
+    >>> is_inside("layer1.0.conv1", "layer1"), is_inside("layer10.0", "layer1")
+    (True, False)
+    """
+    return part in ("", name) or name.startswith(f"{part}.")
+
+
+def owner_of(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """The module that a parameter or buffer belongs to, and the tensor's own name in it."""
+    parent, _, leaf = name.rpartition(".")
+    return model.get_submodule(parent), leaf
+
+
+def is_parameter_free(module: nn.Module) -> bool:
+    """Whether the module holds no parameter and no buffer at all."""
+    return next(module.parameters(), None) is None and next(module.buffers(), None) is None
+
+
+def unwrap(model: nn.Module) -> tuple[str, nn.Module]:
+    """The name and the module of the network inside wrappers (DataParallel, torch.compile, one's own)."""
+    name = ""
+    while not hasattr(model, "get_classifier") and not isinstance(model, nn.Sequential):
+        children = list(model.named_children())
+        own = next(model.parameters(recurse=False), None)
+        if len(children) != 1 or own is not None or not list(children[0][1].children()):
+            break
+        name, model = join_name(name, children[0][0]), children[0][1]
+    return name, model
+
+
+def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put `new` wherever `old` is registered in the tree; a module may be registered under several names."""
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):  # named_children() shows a shared child only once
+            if child is old:
+                setattr(parent, name, new)
+
+
+def loose_tensors(module: nn.Module) -> Iterator[Tensor]:
+    """Tensors among a module's attributes that are no parameters or buffers: what it computed and kept.
+
+    deepcopy refuses them if they have a gradient (LeViT's and EfficientFormer's attention biases).
+    """
+    for name, value in vars(module).items():
+        if name in ("_parameters", "_buffers"):
+            continue
+        inside = value.values() if isinstance(value, dict) else [value]
+        yield from (one for one in inside if isinstance(one, Tensor))
+
+
+def copy_structure(model: nn.Module, convert: Callable[[Tensor], Tensor]) -> nn.Module:
+    """A copy of the modules whose every parameter and buffer is `convert` of the original's.
+
+    Costs no memory where `convert` shares it: the modules of a ResNet-50 take 17 ms to copy, its weights
+    nothing.
+    """
+    memo: dict[int, object] = {}
+    for module in model.modules():
+        memo |= {id(tensor): convert(tensor.detach()) for tensor in loose_tensors(module)}
+    for parameter in model.parameters():
+        memo[id(parameter)] = nn.Parameter(convert(parameter.detach()), requires_grad=False)
+    for buffer in model.buffers():
+        memo[id(buffer)] = convert(buffer.detach())
+    twin: nn.Module = copy.deepcopy(model, memo)
+    return twin
