@@ -1,5 +1,6 @@
 """What you do to a network: freeze it rightly, give it a new head. Pure torch, any `nn.Module`, in place."""
 
+from adapters.attaching import attach_head
 from adapters.classifiers import (
     FeatureExtractor,
     feature_extractor,
@@ -8,6 +9,7 @@ from adapters.classifiers import (
     find_classifier,
 )
 from adapters.errors import AdapterError, FrozenChanged, InvalidHead, NoClassifier, UnknownName
+from adapters.freezing import freeze, unfreeze
 from adapters.heads import ACTIVATIONS, HEADS, CosineLinear, Head, Standardize, build_head
 from adapters.staging import Stage, stages
 from adapters.texts import ENCODERS, InvalidText, TextClassifier, TextEncoder, WordEmbedding, pad_ids
@@ -30,11 +32,14 @@ __all__ = [
     "TextEncoder",
     "UnknownName",
     "WordEmbedding",
+    "attach_head",
     "build_head",
     "feature_extractor",
     "feature_width",
     "features_of",
     "find_classifier",
+    "freeze",
     "pad_ids",
     "stages",
+    "unfreeze",
 ]
