@@ -9,6 +9,13 @@ from adapters.classifiers import (
     find_classifier,
 )
 from adapters.errors import AdapterError, FrozenChanged, InvalidHead, NoClassifier, UnknownName
+from adapters.fingerprints import (
+    FrozenCheck,
+    assert_frozen_unchanged,
+    compare_frozen,
+    frozen_fingerprint,
+    frozen_guard,
+)
 from adapters.freezing import freeze, unfreeze
 from adapters.heads import ACTIVATIONS, HEADS, CosineLinear, Head, Standardize, build_head
 from adapters.staging import Stage, stages
@@ -22,6 +29,7 @@ __all__ = [
     "CosineLinear",
     "FeatureExtractor",
     "FrozenChanged",
+    "FrozenCheck",
     "Head",
     "InvalidHead",
     "InvalidText",
@@ -32,13 +40,17 @@ __all__ = [
     "TextEncoder",
     "UnknownName",
     "WordEmbedding",
+    "assert_frozen_unchanged",
     "attach_head",
     "build_head",
+    "compare_frozen",
     "feature_extractor",
     "feature_width",
     "features_of",
     "find_classifier",
     "freeze",
+    "frozen_fingerprint",
+    "frozen_guard",
     "pad_ids",
     "stages",
     "unfreeze",
