@@ -17,6 +17,7 @@ from adapters.fingerprints import (
     frozen_guard,
 )
 from adapters.freezing import freeze, unfreeze
+from adapters.grouping import Counts, count_parameters, parameter_groups
 from adapters.heads import ACTIVATIONS, HEADS, CosineLinear, Head, Standardize, build_head
 from adapters.staging import Stage, stages
 from adapters.texts import ENCODERS, InvalidText, TextClassifier, TextEncoder, WordEmbedding, pad_ids
@@ -27,6 +28,7 @@ __all__ = [
     "HEADS",
     "AdapterError",
     "CosineLinear",
+    "Counts",
     "FeatureExtractor",
     "FrozenChanged",
     "FrozenCheck",
@@ -44,6 +46,7 @@ __all__ = [
     "attach_head",
     "build_head",
     "compare_frozen",
+    "count_parameters",
     "feature_extractor",
     "feature_width",
     "features_of",
@@ -52,6 +55,7 @@ __all__ = [
     "frozen_fingerprint",
     "frozen_guard",
     "pad_ids",
+    "parameter_groups",
     "stages",
     "unfreeze",
 ]
