@@ -1,0 +1,47 @@
+"""The package as somebody meets it who takes nothing else: its example, its names, what it imports."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import adapters
+
+MODULES = sorted(path.stem for path in Path(adapters.__file__).parent.glob("*.py") if path.stem != "__init__")
+
+
+@pytest.mark.parametrize("name", ["adapters", *(f"adapters.{module}" for module in MODULES)])
+def test_the_examples_are_true(name: str) -> None:
+    results = doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert results.failed == 0
+    assert results.attempted > 10 or name != "adapters"
+
+
+def test_every_public_name_is_there_and_documented() -> None:
+    assert len(set(adapters.__all__)) == len(adapters.__all__)
+    for name in adapters.__all__:
+        value = getattr(adapters, name)
+        assert isinstance(value, dict) or value.__doc__, name
+        assert not hasattr(value, "__path__"), f"{name} is a module"
+
+
+def test_every_error_is_a_value_error_with_a_message() -> None:
+    errors = [
+        value for value in vars(adapters).values() if isinstance(value, type) and issubclass(value, Exception)
+    ]
+    assert len(errors) >= 5
+    assert all(issubclass(error, ValueError) for error in errors)
+
+
+def test_importing_adapters_needs_torch_and_nothing_else_of_ours_or_theirs() -> None:
+    code = (
+        "import sys, adapters\n"
+        "wrong = {'zoo', 'timm', 'torchvision', 'sklearn', 'msgspec', 'safetensors'} & set(sys.modules)\n"
+        "assert not wrong, wrong"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
