@@ -56,7 +56,7 @@ def join_parts(
                 url, part, Proof(), what=label, token=remote.token, settings=settings, report=report
             ).run()
         partial.path.write_bytes(b"")
-        with Writer(partial.path, md5=proof.md5 is not None) as writer:
+        with Writer(partial.path, what=what, md5=proof.md5 is not None) as writer:
             for part in parts:
                 with part.path.open("rb") as file:
                     while block := file.read(BLOCK):

@@ -17,7 +17,7 @@ from zoo.errors import DownloadFailed, Interrupted, SizeMismatch
 from zoo.events import Note, Progress, Report
 from zoo.store.addresses import parse_address
 from zoo.store.client import Answer, TooManyRedirects, open_url
-from zoo.store.disk import check_room, disk_errors, size_text
+from zoo.store.disk import check_room, size_text
 from zoo.store.hashing import Digests
 from zoo.store.pace import Pace, TooSlow
 from zoo.store.partials import UNKNOWN, Partial
@@ -112,7 +112,7 @@ class Transfer:
     @contextmanager
     def _writer(self) -> Iterator[Writer]:
         try:
-            with Writer(self.partial.path, md5=self.proof.md5 is not None) as writer:
+            with Writer(self.partial.path, what=self.what, md5=self.proof.md5 is not None) as writer:
                 yield writer
         except KeyboardInterrupt:
             raise Interrupted(
@@ -242,8 +242,7 @@ class Transfer:
         while block := answer.read(MOST):
             if writer.bytes + len(block) > most:
                 raise SizeMismatch(self.where, expected=most, got=writer.bytes + len(block))
-            with disk_errors(self.partial.folder, self.what):
-                writer.write(block)
+            writer.write(block)
             self.effort.received += len(block)
             self._tell(writer)
             pace.check(len(block))
