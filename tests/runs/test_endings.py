@@ -15,11 +15,6 @@ from zoo.errors import TrainingStopped
 from zoo.runs.run import load_run
 
 
-def heed_signals() -> None:
-    """A shell gives jobs in the background SIGINT ignored, and the tests may be one of those."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @pytest.mark.fault("T3")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_after_the_step_and_keeps_the_best_epoch(trained, store, data, tmp_path, number, code):
@@ -40,7 +35,6 @@ def test_a_signal_ends_after_the_step_and_keeps_the_best_epoch(trained, store, d
         env=os.environ | {"ZOO_HOME": str(store.home)},
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=heed_signals,
     )
     for line in process.stderr:
         if line.startswith("head  ") and " 3/" in line:

@@ -102,6 +102,8 @@ def answer(error: BaseException, sink: Sink) -> int:
         case click.Abort() | KeyboardInterrupt():
             sink.fail(Interrupted("interrupted", hint="What was finished is kept; the same command goes on."))
             return Interrupted.exit_code
+        case SystemExit() if isinstance(error.__context__, BrokenPipeError):
+            return 0  # click has seen the closed pipe first
         case SystemExit():
             return error.code if isinstance(error.code, int) else 1
         case BrokenPipeError():

@@ -108,7 +108,7 @@ class Sink:
 
 
 def printable(text: str) -> str:
-    """The text with what is no character (a file name that is not UTF-8) replaced, so that it can be printed."""
+    """The text that can be printed: what is no character (a file name that is not UTF-8) is replaced."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
