@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from zoo.catalogue.entry import Weights
 from zoo.errors import HashMismatch, SizeMismatch
 from zoo.store.hashing import Digests
+
+Origin = Literal["the registry", "what was first fetched", "the lock file", "the Hub", "the server"]
+REMEDIES: dict[Origin, str] = {
+    "the registry": "if they are wrong, correct them in a file of your own: --registry FILE.",
+    "what was first fetched": "zoo rm forgets them, if the new ones are meant.",
+    "the lock file": "zoo lock writes the new ones down, if they are meant.",
+    "the Hub": "try again, or another network.",
+    "the server": "try again, or another network.",
+}
 
 
 @dataclass(frozen=True)
@@ -17,14 +27,14 @@ class Proof:
     sha256: str | None = None
     sha256_prefix: str | None = None
     md5: str | None = None
-    origin: str = "the registry"
+    origin: Origin = "the registry"
 
     @property
     def has_hash(self) -> bool:
         """Whether wrong bytes would be noticed whatever their number."""
         return (self.sha256 or self.sha256_prefix or self.md5) is not None
 
-    def strengthen(self, sha256: str | None, size: int | None, *, origin: str) -> Proof:
+    def strengthen(self, sha256: str | None, size: int | None, *, origin: Origin) -> Proof:
         """The proof with what somebody else states filled in where it has nothing yet."""
         stronger = self
         if self.sha256 is None and sha256 is not None:
@@ -35,7 +45,7 @@ class Proof:
 
     def find_fault(self, got: Digests, what: str) -> HashMismatch | SizeMismatch | None:
         """The error that says how `got` differs from this proof; None when every byte is right."""
-        hint = f"The bytes come from elsewhere than {self.origin} says, or were changed on the way."
+        hint = f"Nothing was kept. The expected ones are those of {self.origin}: {REMEDIES[self.origin]}"
         if self.sha256 is not None and got.sha256 != self.sha256:
             return HashMismatch(what, expected=self.sha256, got=got.sha256, hint=hint)
         if self.sha256_prefix is not None and not got.sha256.startswith(self.sha256_prefix):

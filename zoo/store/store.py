@@ -4,6 +4,8 @@
       blobs/SHA256          every byte verified before the file got this name; nothing else is ever read
       blobs/KEY.….partial   a download that is not whole; the next fetch goes on from there
       records/KEY.json      what a source first gave: the lock for every later fetch
+      hub/KEY.json          what the Hub first said about a repository
+      registries/*.yaml     entries that came with bundles
       locks/KEY.lock        one process at a time
       features/             belongs to zoo/features
 
@@ -238,10 +240,11 @@ class Store:
         return sum(self.blobs.remove(sha256) for sha256 in set(candidates) - needed)
 
 
-def open_store(*, offline: bool | None = None) -> Store:
+def open_store(*, offline: bool | None = None, settings: Settings | None = None) -> Store:
     """The store that the environment names: $ZOO_HOME; offline with $ZOO_OFFLINE or $HF_HUB_OFFLINE."""
     *shared, home = find_homes()
-    return Store(home, offline=is_offline() if offline is None else offline, shared=tuple(shared))
+    offline = is_offline() if offline is None else offline
+    return Store(home, offline=offline, shared=tuple(shared), settings=settings)
 
 
 def find_file(blobs: Blobs, record: Record) -> Path | None:

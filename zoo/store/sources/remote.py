@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from zoo.catalogue.entry import ModelEntry
 
@@ -31,7 +32,7 @@ class Remote:
     sha256: str | None = None
     token: str | None = field(default=None, repr=False)
     revision: str | None = None
-    origin: str = "the server"
+    origin: Literal["the Hub", "the server"] = "the server"
 
 
 @dataclass(frozen=True)
