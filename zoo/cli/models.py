@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,7 @@ from zoo.cli.sink import megabytes, table
 
 if TYPE_CHECKING:
     from zoo.catalogue.entry import ModelEntry
+    from zoo.store.pins import Pin
 
 TASKS = ("image-classification", "image-features", "word-vectors")
 LIST_COLUMNS = {
@@ -130,19 +132,31 @@ def fact_lines(facts: dict[str, Any], indent: str = "") -> list[str]:
 
 @command("zoo fetch resnet18 mobilenet_v3_large")
 @click.argument("names", nargs=-1, required=True, type=ModelName())
-def fetch(context: Context, names: tuple[str, ...]) -> None:
+@click.option(
+    "--locked", type=click.Path(path_type=Path), metavar="FILE", help="Take only what this lock file pins."
+)
+def fetch(context: Context, names: tuple[str, ...], locked: Path | None) -> None:
     """Download models and verify every byte.
 
     What is in the store already is not downloaded again; what was cut off goes on where it stopped.
     """
     entries = [find_entry(context, name) for name in names]  # a typo in the last name costs no download
+    pins = [None] * len(entries) if locked is None else pins_of(entries, locked)
     rows = []
-    for entry in entries:
-        local = context.store.fetch(entry, report=context.report)
+    for entry, pin in zip(entries, pins, strict=True):
+        local = context.store.fetch(entry, pin=pin, report=context.report)
         rows.append({"name": entry.name, "path": str(local.path), "sha256": local.sha256})
     context.sink.answer(
         rows, lambda: "\n".join(f"{row['name']}  {row['path']}  sha256 {row['sha256'][:16]}…" for row in rows)
     )
+
+
+def pins_of(entries: list[ModelEntry], path: Path) -> list[Pin]:
+    """What a lock file says of each entry. Raises if it says nothing, or if the registry says otherwise."""
+    from zoo.store.pins import find_pin, read_lock_file
+
+    pins = read_lock_file(path)
+    return [find_pin(entry, pins) for entry in entries]
 
 
 @command("zoo rm resnet18")

@@ -1,7 +1,7 @@
 """Which addresses may be opened: a line in a registry must not reach into somebody's private network.
 
 https to public hosts, plain http to this machine alone (mirrors, tests), anything else only for a host that
-$ZOO_ALLOW_HOST names (`--allow-host`). What was checked is what is connected to: the name is not asked twice.
+$ZOO_ALLOW_HOST names. What was checked is what is connected to: the name is not asked twice.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def check_address(address: Address, *, resolve: bool = True) -> tuple[str, ...]:
     if address.scheme == "http" and not here and not allowed:
         raise AddressRefused(
             f"{address} is refused: plain http, which anybody on the way can change",
-            hint=f"Use https://, or allow this host: ZOO_ALLOW_HOST={address.host} (--allow-host).",
+            hint=f"Use https://, or allow this host: ZOO_ALLOW_HOST={address.host}.",
         )
     if literal is None and not resolve:
         return ()
@@ -92,7 +92,7 @@ def check_address(address: Address, *, resolve: bool = True) -> tuple[str, ...]:
             if not is_public(ip):
                 raise AddressRefused(
                     f"{address} is refused: {address.host} is {ip}, an address on a private network",
-                    hint=f"If you mean it: ZOO_ALLOW_HOST={address.host} (--allow-host).",
+                    hint=f"If you mean it: ZOO_ALLOW_HOST={address.host}.",
                 )
     return found
 

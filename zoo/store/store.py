@@ -85,9 +85,9 @@ class Store:
         Raises Offline, AddressRefused, DownloadFailed (what came is kept, the next fetch goes on from there),
         HashMismatch or SizeMismatch (nothing is kept), DiskFull, StorageError or LockTimeout.
         """
-        self._check_origin(entry)
         found = self.find(entry)
         if found is None:
+            self._check_origin(entry)
             check_offline(self, entry)
             with disk_errors(self.home, f"fetch {entry.name}"), self._lock(entry, report):
                 found = self.find(entry) or Fetch(self, entry, pin, report).run()

@@ -1,0 +1,139 @@
+"""The verbs about the store itself: path, cache, prune, lock, bundle, unbundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from zoo.cli.command import Context, ModelName, command
+from zoo.cli.models import find_entry
+from zoo.cli.sink import megabytes, table
+
+DAY = 86_400  # seconds
+PRUNE_COLUMNS = {"name": "NAME", "why": "WHY", "size": "SIZE", "days": "DAYS IDLE"}
+
+
+@command("zoo path resnet18")
+@click.argument("name", type=ModelName())
+def path(context: Context, name: str) -> None:
+    """Print where a model's file is, fetched if it is not here: for scripts."""
+    local = context.store.fetch(find_entry(context, name), report=context.report)
+    context.sink.answer({"name": name, "path": str(local.path)}, lambda: str(local.path))
+
+
+@command("zoo cache")
+def cache(context: Context) -> None:
+    """Show what the store holds, and what lies in other libraries' caches (never touched)."""
+    from zoo.store.caches import report_cache
+
+    found = report_cache(context.store)
+    rows = [{"name": m.name, "size": megabytes(m.bytes), "bytes": m.bytes} for m in found.models]
+    facts = {
+        "home": str(found.home),
+        "models": [{"name": m.name, "bytes": m.bytes} for m in found.models],
+        "bytes": found.bytes,
+        "free_bytes": found.free,
+        "orphan_bytes": found.orphan_bytes,
+        "partial_bytes": found.partial_bytes,
+        "feature_bytes": found.feature_bytes,
+        "foreign": [str(file.path) for file in found.foreign],
+    }
+
+    def human() -> str:
+        listing = table(rows, {"name": "NAME", "size": "SIZE"}) + "\n\n" if rows else ""
+        return (
+            f"{listing}{found.home}: {megabytes(found.bytes)} of models, "
+            f"{megabytes(found.feature_bytes)} of features, {megabytes(found.partial_bytes)} of partial "
+            f"downloads, {megabytes(found.orphan_bytes)} that no model needs; {megabytes(found.free)} free\n"
+            f"{len(found.foreign)} files in the caches of other libraries"
+        )
+
+    context.sink.answer(facts, human)
+
+
+@command("zoo prune --older-than 90 --dry-run")
+@click.option(
+    "--older-than", type=click.FloatRange(0), metavar="DAYS", help="Also models not used for so long."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+def prune(context: Context, older_than: float | None, dry_run: bool) -> None:
+    """Delete what no model needs: orphans, old partial downloads, and unused models if asked to."""
+    from zoo.store.pruning import prune as prune_store
+
+    seconds = None if older_than is None else older_than * DAY
+    gone = prune_store(context.store, older_than=seconds, dry_run=dry_run)
+    rows = [
+        {
+            "name": p.name,
+            "why": p.why,
+            "bytes": p.bytes,
+            "size": megabytes(p.bytes),
+            "days": round(p.idle / DAY, 1),
+        }
+        for p in gone
+    ]
+    verb = "would go" if dry_run else "gone"
+
+    def human() -> str:
+        if not rows:
+            return "Nothing to prune."
+        return f"{table(rows, PRUNE_COLUMNS)}\n\n{megabytes(sum(p.bytes for p in gone))} {verb}"
+
+    context.sink.answer(rows, human)
+
+
+@command("zoo lock resnet18 mobilenet_v2 > zoo.lock")
+@click.argument("names", nargs=-1, required=True, type=ModelName())
+def lock(context: Context, names: tuple[str, ...]) -> None:
+    """Print a lock file: what each name means, down to the sha256, for: zoo fetch --locked zoo.lock"""
+    import json
+
+    from zoo.store.pins import write_lock_file
+
+    entries = [find_entry(context, name) for name in names]
+    text = write_lock_file({e.name: context.store.pin(e, report=context.report) for e in entries})
+    context.sink.answer(json.loads(text), lambda: text.rstrip("\n"))
+
+
+@command("zoo bundle resnet18 run -o models.tar")
+@click.argument("names", nargs=-1, required=True, metavar="NAME|RUN…", type=ModelName())
+@click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="The tar file to write.")
+def bundle(context: Context, names: tuple[str, ...], out: Path) -> None:
+    """Pack models and runs into one file for a machine without network."""
+    from zoo.runs.classifier import is_run
+    from zoo.runs.record import read_record
+    from zoo.store.bundles import bundle as write_bundle
+
+    runs = [Path(name) for name in names if is_run(name)]
+    wanted = [read_record(run).entry for run in runs]
+    wanted += [find_entry(context, name) for name in names if not is_run(name)]
+    entries = list({entry.name: entry for entry in wanted}.values())
+    write_bundle(context.store, entries, out, runs=runs, report=context.report)
+    facts = {"out": str(out), "models": [entry.name for entry in entries], "runs": [str(run) for run in runs]}
+    size = megabytes(out.stat().st_size)
+    context.sink.answer(facts, lambda: f"{out}: {len(entries)} models, {len(runs)} runs, {size}")
+
+
+@command("zoo unbundle models.tar --runs-to runs")
+@click.argument("archive", type=click.Path(path_type=Path))
+@click.option(
+    "--runs-to", type=click.Path(path_type=Path), default=Path(), help="Folder for its runs.  [default: .]"
+)
+def unbundle(context: Context, archive: Path, runs_to: Path) -> None:
+    """Take the models and runs of a bundle; refused as a whole if anything in it is odd."""
+    from zoo.store.bundles import unbundle as read_bundle
+
+    found = read_bundle(context.store, archive, runs_to=runs_to, report=context.report)
+    facts = {"models": list(found.models), "runs": [str(run) for run in found.runs]}
+    context.sink.answer(facts, lambda: "\n".join([*found.models, *map(str, found.runs)]))
+
+
+COMMANDS = {
+    "path": path,
+    "cache": cache,
+    "prune": prune,
+    "lock": lock,
+    "bundle": bundle,
+    "unbundle": unbundle,
+}
