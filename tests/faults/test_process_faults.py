@@ -107,7 +107,7 @@ def test_a_stopped_process_is_named_and_when_it_is_killed_the_next_one_enters_at
     store.settings = replace(store.settings, lock_patience=1.2)
     with pytest.raises(LockTimeout, match=f"process {pid}") as raised:
         store.fetch(entry_for(url), report=told.append)
-    assert "--timeout" in str(raised.value.hint)
+    assert "try again" in str(raised.value.hint)
     assert raised.value.exit_code == 7
     (note,) = [event.message for event in told if isinstance(event, Note)]
     assert note.startswith(f"net: waiting for process {pid} (since ")

@@ -108,12 +108,10 @@ def answer(error: BaseException, sink: Sink) -> int:
         case click.Abort() | KeyboardInterrupt():
             sink.fail(Interrupted("interrupted", hint="What was finished is kept; the same command goes on."))
             return Interrupted.exit_code
-        case SystemExit() if isinstance(error.__context__, BrokenPipeError):
-            return 0  # click has seen the closed pipe first
         case SystemExit():
             return error.code if isinstance(error.code, int) else 1
         case BrokenPipeError():
-            return 0  # `zoo list | head -1`: the reader has what it wanted
+            return 0  # the rest of the answer, flushed at the end
         case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             sink.fail(DiskFull(str(error), hint="Free some space, or set ZOO_HOME to a larger disk."))
             return DiskFull.exit_code

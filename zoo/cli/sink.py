@@ -44,9 +44,9 @@ class Sink:
         """Print the command's result: JSON of `value`, or what `human` makes of it; nothing when quiet."""
         self.close()
         if self.mode is Mode.JSON:
-            click.echo(printable(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False)))
+            tell(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False))
         elif self.mode is Mode.HUMAN and human is not None:
-            click.echo(printable(human()))
+            tell(human())
 
     def report(self, event: Event) -> None:
         """Draw one event of a long task on stderr."""
@@ -105,6 +105,14 @@ class Sink:
             self._bars.remove_task(self._tasks.pop(progress.task))
             if not self._tasks:
                 self.close()
+
+
+def tell(text: str) -> None:
+    """Print to stdout; a reader that has gone (`zoo list | head -1`) has what it wanted: exit code 0."""
+    try:
+        click.echo(printable(text))
+    except BrokenPipeError:
+        raise click.exceptions.Exit(0) from None
 
 
 def printable(text: str) -> str:
