@@ -236,12 +236,15 @@ def test_ctrl_c_stops_all_of_them_and_keeps_what_came(server: Server, store: Sto
     def press() -> None:
         while len([path for path in leftovers(store.home) if path.stat().st_size]) < 3:
             time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-        pressed.append(time.monotonic())
+        while not over.wait(2.0 if pressed else 0.0):  # a first one that meets a finaliser is lost in CPython
+            pressed.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGINT)
 
     pressed: list[float] = []
+    over = threading.Event()
     threading.Thread(target=press, daemon=True).start()
     with pytest.raises(Interrupted, match="0 of 3 models are here"):
         fetch_models(store, entries)
-    assert time.monotonic() - pressed[0] < 1.0
+    over.set()
+    assert time.monotonic() - pressed[-1] < 1.0
     assert len(leftovers(store.home)) == 3
