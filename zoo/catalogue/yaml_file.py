@@ -30,6 +30,7 @@ from zoo.catalogue.problems import Problem, Step, dotted, quote, shorten
 
 MOST_BYTES = 8 * 2**20  # about 12,000 entries
 MOST_DEPTH = 12
+TOO_DEEP = f"nested deeper than {MOST_DEPTH} levels"
 
 Value: TypeAlias = "str | bool | int | float | Section | list[Value] | None"
 LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # libyaml: 11 ms for 110 entries; pure Python: 120 ms
@@ -98,7 +99,8 @@ def parse_yaml(text: str) -> tuple[Section, list[Problem]]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         said = ", ".join(part for part in (error.context, error.problem) if part)
-        raise NotPlain(Problem(line, "", f"not YAML: {said}")) from error
+        what = TOO_DEEP if "nesting depth" in said else f"not YAML: {said}"  # libyaml 0.2.6 has a limit too
+        raise NotPlain(Problem(line, "", what)) from error
     except yaml.YAMLError as error:  # a character that YAML forbids; `position` counts bytes or characters
         position = getattr(error, "position", 0)
         line = text.encode("utf-8", "surrogatepass").count(b"\n", 0, position) + 1
@@ -176,8 +178,7 @@ class Builder:
         if event.anchor is not None or event.tag is not None:
             raise NotPlain(refusal(event, self.field()))
         if len(self.nodes) > MOST_DEPTH:
-            what = f"nested deeper than {MOST_DEPTH} levels"
-            raise NotPlain(Problem(line_number(event), self.field(), what))
+            raise NotPlain(Problem(line_number(event), self.field(), TOO_DEEP))
         if self.steps[-1] is None:
             raise NotPlain(Problem(line_number(event), self.field(), "a key must be text"))
         is_mapping = isinstance(event, MappingStartEvent)
