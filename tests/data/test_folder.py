@@ -212,7 +212,7 @@ def test_links_loops_pipes_and_devices_end_in_every_file_once(plant, tmp_path: P
     ]
     assert dataset.classes == ("cat", "dog")
     notes = said(dataset)
-    assert re.search(r"2 links \(.*\) to an image that is listed already", notes)
+    assert re.search(r"2 links \(.*\) to a file that is listed already", notes)
     assert re.search(r"2 links \(.*\) to nowhere", notes)
     assert re.search(r"\d links \(.*\) back into the data not followed", notes)
     assert re.search(r"3 entries \(.*a pipe, socket or device", notes)

@@ -82,7 +82,7 @@ def test_copies_alone_in_a_class_are_split_all_the_same_and_warned_about(tmp_pat
 @pytest.mark.fault("I10")
 def test_copies_in_two_classes_are_warned_about(tmp_path: Path) -> None:
     root = put(tmp_path, train__a__1=b"x", train__b__2=b"x", train__b__3=b"y", val__a__1=b"z")
-    assert "1 image lie in several classes (" in warnings_of(settle_copies(scan_dataset(root)))
+    assert "1 image lies in several classes (" in warnings_of(settle_copies(scan_dataset(root)))
 
 
 def test_a_dataset_without_copies_is_left_as_it_is(data: Path) -> None:

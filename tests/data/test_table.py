@@ -84,7 +84,7 @@ def test_labels_stay_text_and_are_ordered_as_people_count(plant) -> None:
 
 def test_the_columns_can_be_named(four) -> None:
     (four / "t.csv").write_text("id,where,what,label\n" + "".join(f"x,{n},{c},no\n" for n, c in FOUR.items()))
-    dataset = scan_dataset(four / "t.csv", path_column="where", label_column="what", val_fraction=0.5)
+    dataset = scan_dataset(four / "t.csv", item_column="where", label_column="what", val_fraction=0.5)
     assert labels(dataset) == FOUR
     with pytest.raises(UnknownName, match="no column 'wat'") as error:
         scan_dataset(four / "t.csv", label_column="wat")

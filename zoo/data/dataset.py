@@ -1,4 +1,4 @@
-"""Labelled images: which files, which classes, which split, and what the user should know about them."""
+"""Labelled images or texts: which files, classes and split, and what the user should know about them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,28 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from zoo.data.kinds import IMAGES, Kind
 from zoo.data.names import safe_text
 from zoo.events import Note
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
 Origin = Literal["folders", "table", "made"]
+Layout = Literal["files", "lines", "table"]
+"""How texts lie: a file each, a line each, a row each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image file and its class, as an index into the dataset's classes."""
+    """One image file, or one text, and its class, as an index into the dataset's classes.
+
+    path: of the file; of a text that is not alone in its file with its place behind it: reviews.csv:17. text:
+    None for an image.
+    """
 
     path: Path
     label: int
+    text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,9 +76,10 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Everything a run needs to know about its images; no file was opened for it yet.
+    """Everything a run needs to know about its items; no image was opened for it yet, texts are read.
 
     classes: in natural order (1, 2, 10), from the training part alone. notes: what the scan passed over.
+    layout: how texts lie in their files.
     """
 
     root: Path
@@ -80,6 +89,8 @@ class Dataset:
     test: tuple[Item, ...]
     notes: tuple[Note, ...]
     split: Split
+    kind: Kind = IMAGES
+    layout: Layout | None = None
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -96,7 +107,7 @@ class Dataset:
         return _sha256([list(self.classes), *parts])
 
     def counts(self, part: Part) -> tuple[int, ...]:
-        """Images per class in one part."""
+        """Items per class in one part."""
         found = Counter(item.label for item in getattr(self, part))
         return tuple(found[label] for label in range(len(self.classes)))
 
@@ -118,7 +129,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Labelled images to measure a model on. part: which part of a split folder they are; None for all."""
+    """Labelled items to measure a model on. part: which part of a split folder they are; None for all."""
 
     root: Path
     classes: tuple[str, ...]

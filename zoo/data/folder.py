@@ -1,6 +1,6 @@
-"""Class folders, with or without split folders above them: every image once, nothing hidden, no link twice.
+"""Class folders, with or without split folders above them: every file once, nothing hidden, no link twice.
 
-One pass of os.scandir; no image is opened. Links are followed after everything real was listed, so that a
+One pass of os.scandir; no file is opened. Links are followed after everything real was listed, so that a
 link never decides the class of a file that lies in a class folder of its own.
 """
 
@@ -12,20 +12,15 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from zoo.data.dataset import PARTS, Part
+from zoo.data.kinds import IMAGES, Kind
 from zoo.data.names import natural_key, one_line, safe_text, same_form, twin_key
 from zoo.errors import DatasetError
 from zoo.events import Note
-
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp"}
-    | {".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif"}
-)
-"""Endings of the files that are looked at; what a file is, its content decides when it is decoded."""
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 
@@ -51,11 +46,6 @@ SPLIT_NAMES: dict[str, Part] = {
     "testing": "test",
 }
 
-LAYOUTS = (
-    "Expected train/CLASS/*.jpg and val/CLASS/*.jpg in the folder, or CLASS/*.jpg, "
-    "or instead of a folder a CSV or TSV table with the columns path and label."
-)
-
 FileId = tuple[int, int]  # device and inode
 ClassFiles = dict[str, list[str]]
 
@@ -63,20 +53,24 @@ ClassFiles = dict[str, list[str]]
 @dataclass(frozen=True)
 class Found:
     """Labelled files before any decision: sorted paths per class, per part; the only part is None where the
-    data are not split. Every class is a key; `empty` says what lies in those without an image."""
+    data are not split. Every class is a key; `empty` says what lies in those without a file. texts: of files
+    that were read already, by the name that stands for their path; by_line: files with an item per line."""
 
     root: Path
     parts: dict[Part | None, ClassFiles]
     notes: tuple[Note, ...]
     empty: dict[str, str] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+    by_line: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What one folder holds: names of its folders and images, in natural order; other files by ending."""
+    """What one folder holds: names of its folders and of files of the kind that is looked for, in natural
+    order; other files by ending."""
 
     folders: tuple[str, ...]
-    images: tuple[str, ...]
+    files: tuple[str, ...]
     others: Counter[str]
 
 
@@ -85,8 +79,9 @@ Step = tuple[Part | None, Path, Listing]  # one folder of class folders, and the
 
 @dataclass
 class Tally:
-    """What a scan met and passed over."""
+    """What a scan met and passed over, on its search for files of one kind."""
 
+    kind: Kind = IMAGES
     files: set[FileId] = field(default_factory=set)
     folders: set[FileId] = field(default_factory=set)
     others: Counter[str] = field(default_factory=Counter)
@@ -109,7 +104,7 @@ class Tally:
             )
         if self.repeated:
             yield Note(
-                f"{_named(self.repeated, 'link')} to an image that is listed already: used once",
+                f"{_named(self.repeated, 'link')} to a file that is listed already: used once",
                 level="warning",
             )
         if self.dangling:
@@ -124,12 +119,12 @@ class Tally:
             yield Note(f"{_count(self.hidden, 'hidden or system file')} or folders passed over")
 
 
-def find_in_folder(root: Path) -> Found:
-    """Every labelled image below `root`, by part and class.
+def find_in_folder(root: Path, kind: Kind = IMAGES) -> Found:
+    """Every labelled file of a kind below `root`, by part and class.
 
     Raises DatasetError where there are no class folders, saying what there is instead.
     """
-    tally = Tally()
+    tally = Tally(kind)
     enter_with_parents(root, tally)
     top = list_folder(root, tally)
     split = split_folders(root, top)
@@ -138,28 +133,36 @@ def find_in_folder(root: Path) -> Found:
     if split is None:
         plan.append((None, root, top))
     else:
-        notes.extend(_beside_the_split(root, top, split))
+        notes.extend(_beside_the_split(root, top, split, kind))
     for part, folder in (split or {}).items():
         if not enter(folder, tally):
             raise DatasetError(
                 f"{one_line(folder)} is a link to another part of the same data",
-                hint="Training and validation need different images.",
+                hint=f"Training and validation need different {kind.noun}s.",
             )
         plan.append((part, folder, list_folder(folder, tally)))
     for step in list(plan):
         part_or_all, folder, listing = step
         if listing.folders:
-            notes.extend(_beside_the_classes(folder, listing))
-        elif part_or_all == "test" and listing.images:
+            notes.extend(_beside_the_classes(folder, listing, kind))
+        elif listing.files and kind.file_per_class:
+            _refuse_split_files(folder, listing)
+        elif part_or_all == "test" and listing.files:
             plan.remove(step)
-            found = _count(len(listing.images), "image")
+            found = kind.count(len(listing.files))
             notes.append(Note(f"{found} in {one_line(folder)} passed over: no class folders"))
         else:
-            raise _no_classes(folder, listing)
+            raise _no_classes(folder, listing, kind)
     if split is None and any(SPLIT_NAMES.get(name.lower()) == "train" for name in top.folders):
         notes.append(Note("the folder 'train' is taken for a class: no val or test is beside it"))
     parts, empty = _walk_classes(plan, tally)
-    return Found(root, parts, (*notes, *tally.notes()), empty)
+    by_line = frozenset(
+        os.path.join(folder, name)
+        for _, folder, listing in plan
+        if not listing.folders
+        for name in listing.files
+    )
+    return Found(root, parts, (*notes, *tally.notes()), empty, by_line=by_line)
 
 
 def split_folders(root: Path, listing: Listing) -> dict[Part, Path] | None:
@@ -189,21 +192,16 @@ def split_folders(root: Path, listing: Listing) -> dict[Part, Path] | None:
 def list_folder(folder: Path, tally: Tally) -> Listing:
     """What lies directly in `folder`; links to folders count as folders. `tally` gets what is passed over."""
     folders: list[str] = []
-    images: list[str] = []
+    files: list[str] = []
     others: Counter[str] = Counter()
     for entry in visible_entries(folder, tally):
         if entry.is_dir():
             folders.append(entry.name)
-        elif is_image_name(entry.name):
-            images.append(entry.name)
+        elif tally.kind.matches(entry.name):
+            files.append(entry.name)
         else:
             others[_ending(entry.name)] += 1
-    return Listing(tuple(sorted(folders, key=natural_key)), tuple(sorted(images, key=natural_key)), others)
-
-
-def is_image_name(name: str) -> bool:
-    """Whether the ending says that it may be an image."""
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+    return Listing(tuple(sorted(folders, key=natural_key)), tuple(sorted(files, key=natural_key)), others)
 
 
 def is_junk(name: str) -> bool:
@@ -212,7 +210,7 @@ def is_junk(name: str) -> bool:
 
 
 def describe_others(others: Counter[str], most: int = 4) -> str:
-    """Counts of files that are no images, by ending.
+    """Counts of files that are not looked for, by ending.
 
     >>> describe_others(Counter({".txt": 2, "": 1}))
     '2 .txt files, 1 without an ending'
@@ -245,6 +243,9 @@ def _walk_classes(plan: Sequence[Step], tally: Tally) -> tuple[dict[Part | None,
                 entered.append((class_name(name), classes.setdefault(class_name(name), []), path))
             else:
                 tally.looping.append(path)
+        if not listing.folders:
+            for name in listing.files:
+                classes[class_name(os.path.splitext(name)[0])] = [os.path.join(folder, name)]
     links: list[list[str]] = []
     for _, files, path in entered:
         links.append([])
@@ -256,7 +257,7 @@ def _walk_classes(plan: Sequence[Step], tally: Tally) -> tuple[dict[Part | None,
 
 
 def _walk(top: str, tally: Tally, links: list[str]) -> Iterator[str]:
-    """Paths of the images in and below a folder that was entered already; links are only noted."""
+    """Paths of the files in and below a folder that was entered already; links are only noted."""
     folders = [top]
     while folders:
         folder = folders.pop()
@@ -267,7 +268,7 @@ def _walk(top: str, tally: Tally, links: list[str]) -> Iterator[str]:
                 if enter(entry.path, tally):
                     folders.append(entry.path)
                 continue
-            if not is_image_name(entry.name):
+            if not tally.kind.matches(entry.name):
                 tally.others[_ending(entry.name)] += 1
                 continue
             names.append(entry.name)
@@ -283,7 +284,7 @@ def _walk(top: str, tally: Tally, links: list[str]) -> Iterator[str]:
 
 
 def _follow(links: list[str], tally: Tally) -> Iterator[str]:
-    """Paths of the images that links lead to, each file and folder once."""
+    """Paths of the files that links lead to, each file and folder once."""
     for link in links:  # grows while folders behind links are walked
         try:
             target = os.stat(link)
@@ -299,7 +300,7 @@ def _follow(links: list[str], tally: Tally) -> Iterator[str]:
                 yield from _walk(link, tally, links)
         elif not stat.S_ISREG(target.st_mode):
             tally.special.append(link)
-        elif not is_image_name(link):
+        elif not tally.kind.matches(link):
             tally.others[_ending(link)] += 1
         elif identity in tally.files:
             tally.repeated.append(link)
@@ -347,42 +348,52 @@ def class_name(folder: str) -> str:
     return safe_text(same_form(folder.strip()))
 
 
-def _beside_the_split(root: Path, top: Listing, split: dict[Part, Path]) -> Iterator[Note]:
-    """Notes on folders and images that lie beside train and val."""
+def _beside_the_split(root: Path, top: Listing, split: dict[Part, Path], kind: Kind) -> Iterator[Note]:
+    """Notes on folders and files that lie beside train and val."""
     names = {folder.name for folder in split.values()}
     if extra := [name for name in top.folders if name not in names]:
         yield Note(f"{_named(extra, 'folder')} beside {', '.join(sorted(names))} passed over")
-    if top.images:
-        yield Note(f"{_count(len(top.images), 'image')} directly in {one_line(root)} passed over")
+    if top.files:
+        yield Note(f"{kind.count(len(top.files))} directly in {one_line(root)} passed over")
 
 
-def _beside_the_classes(folder: Path, listing: Listing) -> Iterator[Note]:
-    """A warning about images beside class folders: they have no class."""
-    if listing.images:
+def _beside_the_classes(folder: Path, listing: Listing, kind: Kind) -> Iterator[Note]:
+    """A warning about files beside class folders: they have no class."""
+    if listing.files:
         yield Note(
-            f"{_count(len(listing.images), 'image')} directly in {one_line(folder)} passed over: "
-            "the folder of an image is its class",
+            f"{kind.count(len(listing.files))} directly in {one_line(folder)} passed over: "
+            f"the folder of {kind.article} {kind.noun} is its class",
             hint="Move them into class folders to use them.",
             level="warning",
         )
 
 
-def _no_classes(folder: Path, listing: Listing) -> DatasetError:
+def _refuse_split_files(folder: Path, listing: Listing) -> None:
+    """Raise DatasetError for files that are named as parts: without class folders, a file is a class."""
+    named = [name for name in listing.files if os.path.splitext(name)[0].lower() in SPLIT_NAMES]
+    if named:
+        raise DatasetError(
+            f"{one_line(folder)} holds {' and '.join(named)}: a file is a class, these are named as parts",
+            hint=f"Make a folder {os.path.splitext(named[0])[0]} with a file or a folder per class in it.",
+        )
+
+
+def _no_classes(folder: Path, listing: Listing, kind: Kind) -> DatasetError:
     """The error for a folder that should hold class folders and does not."""
-    if listing.images:
-        found = f"holds {_count(len(listing.images), 'image')} but no class folders"
+    if listing.files:
+        found = f"holds {kind.count(len(listing.files))} but no class folders"
     elif listing.others:
         found = f"holds no class folders, only {describe_others(listing.others)}"
     else:
         found = "is empty"
-    hint = LAYOUTS
+    hint = kind.layouts
     if any(ending in TABLE_SUFFIXES for ending in listing.others):
-        hint = f"If a table there names the images and their labels, give the table itself. {hint}"
+        hint = f"If a table there holds the {kind.noun}s and their labels, give the table itself. {hint}"
     return DatasetError(f"{one_line(folder)} {found}", hint=hint)
 
 
 def _contents(folder: str) -> str:
-    """What a folder holds instead of images, for a message."""
+    """What a folder holds instead of what is looked for, for a message."""
     others = Counter(
         _ending(name) for _, _, names in os.walk(folder) for name in names if not is_junk(name)
     )  # fmt: skip

@@ -1,6 +1,7 @@
-"""Images that are in two parts at once: a model that has seen the validation images looks better than it is.
+"""Items that are in two parts at once: a model that has seen the validation items looks better than it is.
 
-Copies are found by their bytes, before anything is decoded. Copies that were saved again, smaller or with
+Equal texts are copies, whatever their capitals and spaces. Images are found by their bytes, before anything
+is decoded. Copies that were saved again, smaller or with
 more compression, are found by how they look: 16 x 16 grey values of the very tensors that go through the
 model, so that it costs no decoding of its own.
 """
@@ -15,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.data.dataset import Dataset, Item
+from zoo.data.kinds import IMAGES, Kind
 from zoo.data.names import one_line
-from zoo.data.splits import split_off
+from zoo.data.splits import content_name, split_off
 from zoo.events import Note
 
 if TYPE_CHECKING:
@@ -38,17 +40,18 @@ def settle_copies(dataset: Dataset) -> Dataset:
     Where zoo drew the validation part it is drawn again so that copies stay together. Where the user made the
     split it stays, and the leak is counted in a warning. So are copies that lie in several classes.
     """
-    items = dataset.items
-    groups = [[items[i] for i in group] for group in find_copies([item.path for item in items])]
+    items, kind = dataset.items, dataset.kind
+    same = find_copies([item.path for item in items]) if kind is IMAGES else find_equal_texts(items)
+    groups = [[items[i] for i in group] for group in same]
     if not groups:
         return dataset
-    notes = list(_conflicts(groups))
+    notes = list(_conflicts(groups, kind))
     if dataset.split.origin == "made" and _leaks(dataset.train, dataset.val, groups):
         dataset = _draw_again(dataset, groups)
-        notes.append(Note("copies of one image are kept on one side of the drawn split"))
+        notes.append(Note(f"copies of one {kind.noun} are kept on one side of the drawn split"))
     for part, held_out in (("val", dataset.val), ("test", dataset.test)):
         if pairs := _leaks(dataset.train, held_out, groups):
-            notes.append(describe_leak(pairs, part, len(held_out), "are copies of"))
+            notes.append(describe_leak(pairs, part, len(held_out), "are copies of", kind))
     return dataset.with_notes(*notes)
 
 
@@ -88,6 +91,14 @@ def find_copies(paths: Sequence[Path]) -> list[list[int]]:
     return list(groups)
 
 
+def find_equal_texts(items: Sequence[Item]) -> list[list[int]]:
+    """Groups of positions whose texts are the same but for capitals and spaces."""
+    groups: dict[Path, list[int]] = {}
+    for position, item in enumerate(items):
+        groups.setdefault(content_name(item.text or ""), []).append(position)
+    return [group for group in groups.values() if len(group) > 1]
+
+
 def thumbnails(images: torch.Tensor) -> torch.Tensor:
     """What images look like, as unit vectors (batch, 256) on the CPU, for `find_lookalikes`.
 
@@ -116,19 +127,23 @@ def find_lookalikes(train: torch.Tensor, held_out: torch.Tensor) -> list[tuple[i
 
 
 def describe_leak(
-    pairs: Sequence[tuple[Path, Path]], part: str, total: int, how: str = "look just like"
+    pairs: Sequence[tuple[Path, Path]],
+    part: str,
+    total: int,
+    how: str = "look just like",
+    kind: Kind = IMAGES,
 ) -> Note:
-    """A warning that images of a part are in train too. pairs: (in train, in the part); total: of a part."""
+    """A warning that items of a part are in train too. pairs: (in train, in the part); total: of a part."""
     seen, held_out = pairs[0]
     return Note(
-        f"{len(pairs):,} of the {total:,} images in {part} {how} training images "
+        f"{len(pairs):,} of the {total:,} {kind.noun}s in {part} {how} training {kind.noun}s "
         f"({one_line(held_out)} and {one_line(seen)}): results on {part} will look better than they are",
-        hint="Keep each photograph in one part only.",
+        hint=f"Keep each {kind.noun} in one part only.",
         level="warning",
     )
 
 
-def _conflicts(groups: Iterable[Sequence[Item]]) -> Iterable[Note]:
+def _conflicts(groups: Iterable[Sequence[Item]], kind: Kind) -> Iterable[Note]:
     """A warning about copies that lie in different classes: one of the labels is wrong."""
     torn = [group for group in groups if len({item.label for item in group}) > 1]
     if torn:
@@ -136,7 +151,7 @@ def _conflicts(groups: Iterable[Sequence[Item]]) -> Iterable[Note]:
         second = next(item for item in torn[0] if item.label != first.label)
         both = f"{one_line(first.path)} and {one_line(second.path)}"
         yield Note(
-            f"{_images(len(torn))} lie in several classes ({both})",
+            f"{kind.count(len(torn))} {'lies' if len(torn) == 1 else 'lie'} in several classes ({both})",
             hint="Remove the copies from the wrong class.",
             level="warning",
         )
@@ -173,7 +188,3 @@ def _digest(path: Path) -> bytes:
         while data := file.read(1 << 20):
             digest.update(data)
     return digest.digest()
-
-
-def _images(count: int) -> str:
-    return f"{count:,} image{'s' * (count != 1)}"

@@ -4,12 +4,15 @@ photos/train/CLASS/…  photos/val/CLASS/…  [photos/test/CLASS/…]     the sp
 photos/train/CLASS/…  photos/test/CLASS/…                           val is drawn from train, test stays
 photos/CLASS/…                                                      val is drawn, stratified, seeded
 photos.csv with path, label [, split]                               paths relative to the table
+
+Texts lie in the same ways, and in some more: see zoo/data/texts.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from zoo.data.dataset import (
@@ -17,6 +20,7 @@ from zoo.data.dataset import (
     Dataset,
     EvaluationSet,
     Item,
+    Layout,
     Origin,
     Part,
     Split,
@@ -24,7 +28,7 @@ from zoo.data.dataset import (
     relative_name,
 )
 from zoo.data.folder import (
-    LAYOUTS,
+    TABLE_SUFFIXES,
     ClassFiles,
     Found,
     Tally,
@@ -32,13 +36,13 @@ from zoo.data.folder import (
     enter,
     enter_with_parents,
     find_in_folder,
-    is_image_name,
     is_junk,
     visible_entries,
 )
+from zoo.data.kinds import IMAGES, TEXTS, Kind
 from zoo.data.names import natural_key, one_line, twin_key
-from zoo.data.splits import split_off
-from zoo.data.table import READERS, find_in_table
+from zoo.data.splits import content_name, split_off
+from zoo.data.table import READERS, find_in_table, find_texts_in_table
 from zoo.errors import DatasetError, StorageError, UsageError, close_names, join_names
 from zoo.events import Note
 
@@ -47,125 +51,166 @@ ARCHIVE_SUFFIXES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z
 
 def scan_dataset(
     path: Path,
+    kind: Kind = IMAGES,
     *,
     seed: int = 0,
     val_fraction: float = 0.2,
-    path_column: str | None = None,
+    item_column: str | None = None,
     label_column: str | None = None,
     classes: Sequence[str] | None = None,
 ) -> Dataset:
-    """Every image below a folder, or in a table, with its class and its part.
+    """Every image or text below a folder, or in a table, with its class and its part.
 
     Classes are those of the training part in natural order (1, 2, 10), or `classes` in that order; other
     parts are matched by name. Where there is no validation part, `val_fraction` of every class is drawn for
-    it. Raises DatasetError with what was found and what is expected.
+    it; texts that are equal stay together. item_column: of a table, with the paths or the texts.
+    Raises DatasetError with what was found and what is expected.
     """
     if not 0 < val_fraction < 1:
         raise UsageError(f"val_fraction must lie between 0 and 1, not {val_fraction}")
     path = Path(path)
-    found = find_images(path, path_column=path_column, label_column=label_column)
+    found, layout = FINDERS[kind.noun](path, item_column, label_column)
     source = "train" if "train" in found.parts else None
     if source not in found.parts:
         names = " and ".join(part for part in PARTS if part in found.parts)
-        raise DatasetError(f"{one_line(path)} has {names} but no train", hint=LAYOUTS)
+        raise DatasetError(f"{one_line(path)} has {names} but no train", hint=kind.layouts)
     order = class_order(found.parts[source], classes, path)
-    items: dict[Part, list[Item]] = {"train": label_files(found.parts[source], order, path)}
-    _check_training_classes(path, found, found.parts[source], order)
+    items: dict[Part, list[Item]] = {"train": label_files(found, source, order, path)}
+    _check_training_classes(path, found, found.parts[source], order, kind)
     notes = list(found.notes)
     for part in ("val", "test"):
         if part in found.parts:
-            items[part] = label_files(found.parts[part], order, path, part=part)
-            notes.extend(_missing_classes(found.parts[part], order, part))
+            items[part] = label_files(found, part, order, path)
+            notes.extend(_missing_classes(found.parts[part], order, part, kind))
     made = "val" not in items
     if made:
-        _check_enough_to_split(path, items["train"], order)
+        _check_enough_to_split(path, items["train"], order, kind)
         items["train"], items["val"] = split_off(
-            items["train"], root=found.root, fraction=val_fraction, seed=seed
+            items["train"],
+            root=found.root,
+            fraction=val_fraction,
+            seed=seed,
+            copies={item.path: content_name(item.text) for item in items["train"] if item.text is not None},
         )
         drawn = f"{val_fraction:.0%} of every class, seed {seed}"
-        notes.append(Note(f"{len(items['val']):,} images ({drawn}) kept for validation"))
+        notes.append(Note(f"{kind.count(len(items['val']))} ({drawn}) kept for validation"))
     elif not items["val"]:
         raise DatasetError(
-            f"the validation part of {one_line(path)} has no images",
+            f"the validation part of {one_line(path)} has no {kind.noun}s",
             hint="Put some in, or remove it: then a part of train is kept for validation.",
         )
     origin: Origin = "made" if made else "folders" if path.is_dir() else "table"
     empty = Split(origin, (), (), seed=seed if made else None, val_fraction=val_fraction if made else None)
-    blank = Dataset(found.root, order, (), (), (), tuple(notes), empty)
+    blank = Dataset(found.root, order, (), (), (), tuple(notes), empty, kind, layout)
     return blank.with_parts(train=items["train"], val=items["val"], test=items.get("test", ()))
 
 
 def scan_evaluation(
     path: Path,
     classes: Sequence[str],
+    kind: Kind = IMAGES,
     *,
     split: Split | None = None,
-    path_column: str | None = None,
+    item_column: str | None = None,
     label_column: str | None = None,
 ) -> EvaluationSet:
-    """Labelled images to measure a model with `classes` on, matched by name.
+    """Labelled items to measure a model with `classes` on, matched by name.
 
     Of split data the test part is taken, else val, else all. Class folders and tables without a split are
     taken whole, except for what `split` (of the run) names as trained on, if they are the very data that it
     was drawn from. Raises DatasetError for a class that the model does not know.
     """
     path = Path(path)
-    found = find_images(path, path_column=path_column, label_column=label_column)
+    found, _ = FINDERS[kind.noun](path, item_column, label_column)
     part: Part | None = next((p for p in ("test", "val") if p in found.parts), None)
-    chosen = found.parts[part] if part else next(iter(found.parts.values()))
+    source = part or next(iter(found.parts))
     order = tuple(map(class_name, classes))
-    items = label_files(chosen, order, path, part=part)
-    notes = [*found.notes, *_missing_classes(chosen, order, part or "data")]
+    items = label_files(found, source, order, path)
+    notes = [*found.notes, *_missing_classes(found.parts[source], order, part or "data", kind)]
     if part:
         notes.append(Note(f"measured on the {part} part"))
     elif split is not None and split.names <= set(part_names(items, found.root)):
         seen = frozenset(split.train)
         items = [item for item in items if relative_name(item.path, found.root) not in seen]
-        notes.append(Note(f"{len(seen):,} images that the run was trained on are left out"))
+        notes.append(Note(f"{kind.count(len(seen))} that the run was trained on are left out"))
     if not items:
-        raise DatasetError(f"no images to measure on in {one_line(path)}", hint=LAYOUTS)
+        raise DatasetError(f"no {kind.noun}s to measure on in {one_line(path)}", hint=kind.layouts)
     return EvaluationSet(found.root, tuple(classes), tuple(items), part, tuple(notes))
 
 
 def list_images(paths: Sequence[Path]) -> list[Path]:
-    """Image files in the order given; a folder stands for every image in and below it, in natural order.
+    """Image files: see `list_files`."""
+    return list_files(paths, IMAGES)
+
+
+def list_files(paths: Sequence[Path], kind: Kind) -> list[Path]:
+    """Files in the order given; a folder stands for every file of the kind in and below it, in natural order.
 
     A file that is named is taken whatever its ending. Raises DatasetError for a path that is not there, with
-    close names, and for a folder without images.
+    close names, and for a folder without such files.
     """
-    images: list[Path] = []
+    files: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            below = list(_images_below(path))
+            below = list(_files_below(path, kind))
             if not below:
-                raise DatasetError(f"no image in {one_line(path)}")
-            images.extend(below)
+                raise DatasetError(f"no {kind.noun} in {one_line(path)}")
+            files.extend(below)
         elif path.exists():
-            images.append(path)
+            files.append(path)
         else:
             raise _not_there(path)
-    return images
+    return files
 
 
-def find_images(path: Path, *, path_column: str | None = None, label_column: str | None = None) -> Found:
-    """What a folder or a table holds, by part and class, before any decision."""
-    try:
+def find_images(path: Path, path_column: str | None, label_column: str | None) -> tuple[Found, None]:
+    """The images that a folder or a table holds, by part and class, before any decision."""
+    with permission_to_read(path):
         if path.is_dir():
-            return find_in_folder(path)
+            return find_in_folder(path), None
         if path.is_file() and path.suffix.lower() in READERS:
-            return find_in_table(path, path_column=path_column, label_column=label_column)
+            return find_in_table(path, path_column=path_column, label_column=label_column), None
+    raise no_dataset(path, IMAGES)
+
+
+def find_texts(path: Path, text_column: str | None, label_column: str | None) -> tuple[Found, Layout]:
+    """The texts that a folder or a table holds, by part and class, and how they lie there."""
+    from zoo.data.texts import find_texts_in_folder
+
+    columns = {"text_column": text_column, "label_column": label_column}
+    with permission_to_read(path):
+        if path.is_dir():
+            return find_texts_in_folder(path, **columns)
+        if path.is_file() and path.suffix.lower() in TABLE_SUFFIXES:
+            return find_texts_in_table(path, **columns), "table"
+    raise no_dataset(path, TEXTS)
+
+
+Finder = Callable[[Path, str | None, str | None], tuple[Found, Layout | None]]
+FINDERS: dict[str, Finder] = {IMAGES.noun: find_images, TEXTS.noun: find_texts}
+
+
+@contextmanager
+def permission_to_read(path: Path) -> Iterator[None]:
+    """Say in words what may not be read."""
+    try:
+        yield
     except PermissionError as error:
         name = one_line(error.filename or path)
         raise StorageError(
             f"no permission to read {name}", hint="Give yourself the right to read it: chmod -R u+rX."
         ) from error
+
+
+def no_dataset(path: Path, kind: Kind) -> DatasetError:
+    """The error for a path that is neither a folder nor a table."""
     if not os.path.lexists(path):
-        raise _not_there(path)
+        return _not_there(path)
     unpack = "Unpack it, and give the folder. " if path.suffix.lower() in ARCHIVE_SUFFIXES else ""
-    kind = "an image" if is_image_name(path.name) else "a file"
-    raise DatasetError(
-        f"{one_line(path)} is {kind}, not a folder of images or a table of them",
-        hint=unpack + LAYOUTS,
+    what = f"{kind.article} {kind.noun}" if kind is IMAGES and kind.matches(path.name) else "a file"
+    return DatasetError(
+        f"{one_line(path)} is {what}, not a folder of {kind.noun}s or a table of them",
+        hint=unpack + kind.layouts,
     )
 
 
@@ -181,13 +226,11 @@ def class_order(files: ClassFiles, classes: Sequence[str] | None, path: Path) ->
     return order
 
 
-def label_files(
-    files: ClassFiles, classes: Sequence[str], path: Path, *, part: str | None = None
-) -> list[Item]:
-    """Items with the index of their class in `classes`, matched by name, in the order of the classes.
-
-    Raises DatasetError for images of a class that is not among them.
+def label_files(found: Found, part: Part | None, classes: Sequence[str], path: Path) -> list[Item]:
+    """The items of a part with the index of their class in `classes`, matched by name, in the order of the
+    classes. Raises DatasetError for items of a class that is not among them.
     """
+    files = found.parts[part]
     labels = {name: label for label, name in enumerate(classes)}
     for name in files:
         if name not in labels and files[name]:
@@ -199,17 +242,23 @@ def label_files(
                 if close
                 else f"There are: {_quote(classes)}.",
             )
-    return [Item(Path(file), labels[name]) for name in classes for file in files.get(name, ())]
+    return [
+        Item(Path(file), labels[name], found.texts.get(file))
+        for name in classes
+        for file in files.get(name, ())
+    ]
 
 
-def _check_training_classes(path: Path, found: Found, files: ClassFiles, classes: Sequence[str]) -> None:
-    """Raise DatasetError for one class alone, and for classes without an image."""
+def _check_training_classes(
+    path: Path, found: Found, files: ClassFiles, classes: Sequence[str], kind: Kind
+) -> None:
+    """Raise DatasetError for one class alone, and for classes without an item."""
     if empty := [name for name in classes if not files[name]]:
         inside = found.empty.get(empty[0], "nothing")
         raise DatasetError(
-            f"no image to train on in {'class' if len(empty) == 1 else 'the classes'} {_quote(empty)}: "
+            f"no {kind.noun} to train on in {'class' if len(empty) == 1 else 'the classes'} {_quote(empty)}: "
             f"{one_line(empty[0])} holds {inside}",
-            hint="Put images in, or remove the folder.",
+            hint=f"Put {kind.noun}s in, or remove it.",
         )
     if len(classes) == 1:
         inner = found.root / classes[0]
@@ -218,41 +267,41 @@ def _check_training_classes(path: Path, found: Found, files: ClassFiles, classes
         )  # fmt: skip
         raise DatasetError(
             f"{one_line(path)} has one class only, {one_line(classes[0])}: there is nothing to tell apart",
-            hint=f"Did you mean {one_line(inner)}?" if deeper else LAYOUTS,
+            hint=f"Did you mean {one_line(inner)}?" if deeper else kind.layouts,
         )
 
 
-def _check_enough_to_split(path: Path, items: Sequence[Item], classes: Sequence[str]) -> None:
+def _check_enough_to_split(path: Path, items: Sequence[Item], classes: Sequence[str], kind: Kind) -> None:
     """Raise DatasetError for classes of which nothing can be kept for validation."""
     counts = [0] * len(classes)
     for item in items:
         counts[item.label] += 1
     if single := [name for name, count in zip(classes, counts, strict=True) if count < 2]:
         raise DatasetError(
-            f"{_quote(single)} of {one_line(path)} {'has' if len(single) == 1 else 'have'} one image only: "
-            "at least two are needed, one to train on and one to check with",
-            hint="Add images, or make a val folder yourself.",
+            f"{_quote(single)} of {one_line(path)} {'has' if len(single) == 1 else 'have'} one {kind.noun} "
+            "only: at least two are needed, one to train on and one to check with",
+            hint=f"Add {kind.noun}s, or make a val part yourself.",
         )
 
 
-def _missing_classes(files: ClassFiles, classes: Sequence[str], part: str) -> Iterator[Note]:
-    """A note on classes without an image in this part; their labels keep their numbers."""
+def _missing_classes(files: ClassFiles, classes: Sequence[str], part: str, kind: Kind) -> Iterator[Note]:
+    """A note on classes without an item in this part; their labels keep their numbers."""
     if missing := [name for name in classes if not files.get(name)]:
         yield Note(
-            f"no image of {_quote(missing)} in {part}: nothing will be known about "
+            f"no {kind.noun} of {_quote(missing)} in {part}: nothing will be known about "
             f"{'it' if len(missing) == 1 else 'them'}",
             level="warning",
         )
 
 
-def _images_below(folder: Path) -> Iterator[Path]:
-    """Every visible image in and below a folder, naturally sorted: files, then folders, each entered once."""
-    tally = Tally()
+def _files_below(folder: Path, kind: Kind) -> Iterator[Path]:
+    """Every visible file of a kind in and below a folder, naturally sorted; each folder is entered once."""
+    tally = Tally(kind)
     enter_with_parents(folder, tally)
     pending = [folder]
     while pending:
         entries = sorted(visible_entries(pending.pop(), tally), key=lambda entry: natural_key(entry.name))
-        yield from (Path(e.path) for e in entries if not e.is_dir() and is_image_name(e.name))
+        yield from (Path(e.path) for e in entries if not e.is_dir() and kind.matches(e.name))
         pending.extend(Path(e.path) for e in reversed(entries) if e.is_dir() and enter(e.path, tally))
 
 

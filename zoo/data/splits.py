@@ -1,4 +1,4 @@
-"""A validation part drawn from the training images: stratified, seeded, and stable when files come or go."""
+"""A validation part drawn from the training items: stratified, seeded, and stable when files come or go."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def split_off(
 ) -> tuple[list[Item], list[Item]]:
     """Two lists, the rest and the drawn part, each in the order of `items`.
 
-    Of every class `fraction` is drawn, rounded, at least one image and never the last one. Files are drawn by
+    Of every class `fraction` is drawn, rounded, at least one item and never the last one. Files are drawn by
     the hash of seed and relative name, not by a shuffle: a file that is added or removed later leaves nearly
     all others in the part that they were in, and no library version can change the draw. copies: from a file
     to the one that it is drawn together with.
@@ -38,6 +38,15 @@ def split_off(
     return rest, [item for position, item in enumerate(items) if position in drawn]
 
 
+def content_name(text: str) -> Path:
+    """A name that equal texts share; capitals and spaces do not count.
+
+    >>> content_name("Good  film") == content_name("good film")
+    True
+    """
+    return Path(blake2b(" ".join(text.split()).casefold().encode("utf-8", "replace")).hexdigest())
+
+
 def whole_groups(keys: Sequence[bytes], count: int) -> int:
     """The number nearest to `count`, from it upwards, at which sorted keys can be cut without parting equal
     ones; downwards where nothing would be left; `count` itself where all are equal.
@@ -52,7 +61,7 @@ def whole_groups(keys: Sequence[bytes], count: int) -> int:
 
 
 def share(count: int, fraction: float) -> int:
-    """How many of `count` images are drawn.
+    """How many of `count` items are drawn.
 
     >>> [share(n, 0.2) for n in (1, 2, 4, 10, 13)]
     [0, 1, 1, 2, 3]

@@ -1,4 +1,4 @@
-"""A table of image paths and labels: CSV or TSV as spreadsheets, annotators and competitions write it.
+"""A table of labelled items, as spreadsheets, annotators and competitions write it: image paths, or texts.
 
 Every cell is read as text: a label 01 stays 01. Paths are relative to the table.
 """
@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.data.dataset import Part
-from zoo.data.folder import IMAGE_SUFFIXES, SPLIT_NAMES, ClassFiles, Found, class_name, is_image_name, is_junk
+from zoo.data.encodings import decode
+from zoo.data.folder import SPLIT_NAMES, ClassFiles, Found, class_name, is_junk
+from zoo.data.kinds import IMAGES, TEXTS, Kind
 from zoo.data.names import one_line
 from zoo.errors import DatasetError, UnknownName
 from zoo.events import Note
@@ -25,9 +27,13 @@ PATH_COLUMNS = (
     *("path", "image", "image_path", "img_path", "img", "file", "filename", "file_name", "filepath"),
     *("file_path", "image_name", "image_file", "image_id", "id", "name"),
 )
+TEXT_COLUMNS = (
+    *("text", "sentence", "review", "content", "body", "message", "comment", "document", "tweet", "post"),
+    *("question", "utterance", "headline", "description", "title", "name"),
+)
 LABEL_COLUMNS = (
     *("label", "class", "category", "target", "labels", "classes", "class_name", "label_name"),
-    *("species", "breed", "y"),
+    *("species", "breed", "sentiment", "polarity", "intent", "topic", "rating", "stars", "y"),
 )
 SPLIT_COLUMNS = ("split", "subset", "partition", "set")
 """Names that columns usually have, the surest first; capitals do not matter."""
@@ -49,9 +55,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column is what."""
+    """Which column is what. item: the path of an image, or the text itself."""
 
-    path: str
+    item: str
     label: str
     split: str | None
 
@@ -62,23 +68,52 @@ def find_in_table(table: Path, *, path_column: str | None = None, label_column: 
     Raises DatasetError where the table cannot be read, the columns cannot be told, an image has two labels,
     or not one of the files exists; UnknownName for a column that is not there.
     """
-    frame, notes = _read(table)
-    columns = choose_columns(frame, table, path_column, label_column)
-    rows = [
-        Row(str(name or "").strip(), class_name(str(label or "")), part)
-        for name, label, part in zip(
-            frame[columns.path], frame[columns.label], _parts(frame, columns.split, table), strict=True
-        )
-    ]
-    whole = [row for row in rows if row.name and row.label]
-    if not whole:
-        raise DatasetError(f"{one_line(table)} has no row with a path and a label")
-    if len(whole) < len(rows):
-        lacking = f"{len(rows) - len(whole):,} rows of {one_line(table)} lack a path or a label: passed over"
-        notes.append(Note(lacking, level="warning"))
+    frame, notes = read_table(table)
+    columns = choose_columns(frame, table, PATHS, path_column, label_column)
+    rows, lacking = _rows(frame, columns, table, PATHS)
+    whole = [row for _, row in rows]
     locate, located = _locator(table, [row.name for row in whole])
     parts, seen = _file_rows(whole, locate, table)
-    return Found(table.parent, parts, (*notes, *located, *seen))
+    return Found(table.parent, parts, (*notes, *lacking, *located, *seen))
+
+
+def find_texts_in_table(
+    table: Path, *, text_column: str | None = None, label_column: str | None = None
+) -> Found:
+    """Every labelled text of a table, by part and class; named as TABLE:ROW, rows counted from 1.
+
+    Raises as `find_in_table`.
+    """
+    frame, notes = read_table(table, TEXTS)
+    columns = choose_columns(frame, table, SENTENCES, text_column, label_column)
+    rows, lacking = _rows(frame, columns, table, SENTENCES)
+    parts: dict[Part | None, ClassFiles] = {}
+    texts: dict[str, str] = {}
+    for number, row in rows:
+        name = f"{table}:{number}"
+        texts[name] = row.name
+        parts.setdefault(row.part, {}).setdefault(row.label, []).append(name)
+    return Found(table.parent, parts, (*notes, *lacking), texts=texts)
+
+
+def _rows(
+    frame: polars.DataFrame, columns: Columns, table: Path, items: Items
+) -> tuple[list[tuple[int, Row]], list[Note]]:
+    """Every row with an item and a label, with its number from 1; a note on the others."""
+    cells = zip(frame[columns.item], frame[columns.label], _parts(frame, columns.split, table), strict=True)
+    rows = [
+        (number, Row(str(item or "").strip(), class_name(str(label or "")), part))
+        for number, (item, label, part) in enumerate(cells, 1)
+    ]
+    whole = [(number, row) for number, row in rows if row.name and row.label]
+    if not whole:
+        raise DatasetError(f"{one_line(table)} has no row with a {items.noun} and a label")
+    if len(whole) == len(rows):
+        return whole, []
+    lacking = (
+        f"{len(rows) - len(whole):,} rows of {one_line(table)} lack a {items.noun} or a label: passed over"
+    )
+    return whole, [Note(lacking, level="warning")]
 
 
 def _file_rows(
@@ -127,28 +162,43 @@ def _file_rows(
 
 
 def choose_columns(
-    frame: polars.DataFrame, table: Path, path_column: str | None, label_column: str | None
+    frame: polars.DataFrame, table: Path, items: Items, item_column: str | None, label_column: str | None
 ) -> Columns:
     """The columns by the names given, else by usual names, else by what is in them.
 
     Raises UnknownName for a given name that is not there, DatasetError where a column cannot be told.
     """
-    for given in (path_column, label_column):
+    for given in (item_column, label_column):
         if given is not None and given not in frame.columns:
             raise UnknownName("column", given, frame.columns)
-    path = path_column or _usual(frame.columns, PATH_COLUMNS) or _column_of_images(frame)
-    others = [name for name in frame.columns if name != path]
+    free = [name for name in frame.columns if name != label_column]
+    item = item_column or _usual(free, items.columns) or items.recognise(frame.select(free))
+    others = [name for name in frame.columns if name != item]
     split = _usual([name for name in others if name != label_column], SPLIT_COLUMNS)
     rest = [name for name in others if name != split]
-    label = label_column or _usual(rest, LABEL_COLUMNS) or (rest[0] if path and len(rest) == 1 else None)
-    if path is None or label is None:
-        wanted = "path" if path is None else "label"
+    label = label_column or _usual(rest, LABEL_COLUMNS) or (rest[0] if item and len(rest) == 1 else None)
+    if item is None or label is None:
+        wanted = items.noun if item is None else "label"
         raise DatasetError(
             f"cannot tell which column of {one_line(table)} is the {wanted}: "
             f"it has {', '.join(one_line(c) for c in frame.columns)}",
             hint=f"Say it: --{wanted}-column NAME.",
         )
-    return Columns(path, label, split)
+    return Columns(item, label, split)
+
+
+def choose_text_column(frame: polars.DataFrame, table: Path, text_column: str | None = None) -> str:
+    """The column of texts in a table that needs no labels. Raises as `choose_columns`."""
+    if text_column is not None and text_column not in frame.columns:
+        raise UnknownName("column", text_column, frame.columns)
+    found = text_column or _usual(frame.columns, TEXT_COLUMNS) or _column_of_texts(frame)
+    if found is None:
+        raise DatasetError(
+            f"cannot tell which column of {one_line(table)} is the text: "
+            f"it has {', '.join(one_line(c) for c in frame.columns)}",
+            hint="Say it: --text-column NAME.",
+        )
+    return found
 
 
 def _usual(columns: Sequence[str], names: Sequence[str]) -> str | None:
@@ -161,9 +211,34 @@ def _column_of_images(frame: polars.DataFrame) -> str | None:
     """The first column in which more than half of the first rows end like an image."""
     top = frame.head(100)
     for column in map(str, top.columns):
-        if sum(is_image_name(str(cell or "")) for cell in top[column]) * 2 > top.height:
+        if sum(IMAGES.matches(str(cell or "")) for cell in top[column]) * 2 > top.height:
             return column
     return None
+
+
+def _column_of_texts(frame: polars.DataFrame) -> str | None:
+    """The column with the longest cells in the first rows, if they are of more than two words."""
+    top = frame.head(100)
+    words = {
+        str(column): sum(len(str(cell or "").split()) for cell in top[column]) / max(1, top.height)
+        for column in top.columns
+    }
+    longest = max(words, key=words.__getitem__, default=None)
+    return longest if longest is not None and words[longest] > 2 else None
+
+
+@dataclass(frozen=True)
+class Items:
+    """What a table holds besides labels. noun: what a cell is. columns: usual names. recognise: the column by
+    what is in it."""
+
+    noun: str
+    columns: tuple[str, ...]
+    recognise: Callable[[polars.DataFrame], str | None]
+
+
+PATHS = Items("path", PATH_COLUMNS, _column_of_images)
+SENTENCES = Items("text", TEXT_COLUMNS, _column_of_texts)
 
 
 def _parts(frame: polars.DataFrame, column: str | None, table: Path) -> Iterator[Part | None]:
@@ -199,79 +274,87 @@ def _locator(table: Path, names: Sequence[str]) -> tuple[Callable[[str], Path], 
     if hits(("", "")) == len(sample):
         return place, []
     beside = sorted(e.name for e in table.parent.iterdir() if e.is_dir() and not is_junk(e.name))[:20]
-    endings = [""] if any(map(is_image_name, sample)) else ["", *sorted(IMAGE_SUFFIXES)]
+    endings = [""] if any(map(IMAGES.matches, sample)) else ["", *sorted(IMAGES.suffixes)]
     folder, ending = max(((f, e) for e in endings for f in ("", *beside)), key=hits)
     clever = [f"in {one_line(folder)}/"] * bool(folder) + [f"with the ending {ending}"] * bool(ending)
     notes = [Note(f"the files of {one_line(table)} were found {' and '.join(clever)}")] if clever else []
     return lambda name: place(name, folder, ending), notes
 
 
-def _read(table: Path) -> tuple[polars.DataFrame, list[Note]]:
-    """The table with every cell as text."""
+def read_table(table: Path, kind: Kind = IMAGES) -> tuple[polars.DataFrame, list[Note]]:
+    """The table with every cell as text. Raises DatasetError where it cannot be read."""
     import polars as pl
 
     try:
-        frame, notes = READERS[table.suffix.lower()](table)
+        frame, notes = READERS[table.suffix.lower()](table, kind)
         frame = frame.with_columns(pl.all().cast(pl.String))
     except pl.exceptions.PolarsError as error:
         reason = str(error).strip().partition("\n")[0]
         raise DatasetError(f"cannot read {one_line(table)}: {reason}") from error
     if frame.height == 0:
-        raise DatasetError(
-            f"{one_line(table)} has no rows",
-            hint="Expected a header with path and label, then a row per image.",
-        )
+        raise DatasetError(f"{one_line(table)} has no rows", hint=kind.layouts)
     return frame, notes
 
 
-def _read_csv(table: Path) -> tuple[polars.DataFrame, list[Note]]:
+def _read_csv(table: Path, kind: Kind) -> tuple[polars.DataFrame, list[Note]]:
     """A CSV or TSV with any usual delimiter, encoding and quoting, with or without a header."""
     import polars as pl
 
-    text, notes = _decode(table)
+    decoded = decode(table.read_bytes())
+    if decoded is None:
+        raise DatasetError(f"{one_line(table)} is no text", hint=kind.layouts)
+    text = decoded.text
+    notes = []
+    if decoded.guessed:
+        notes.append(Note(f"{one_line(table)} is not UTF-8: read as Windows-1252", level="warning"))
     lines = text.split("\n", 1)
     if not text.strip():
         raise DatasetError(f"{one_line(table)} is empty")
     delimiter = max(DELIMITERS, key=lines[0].count)
-    header = next(csv.reader([lines[0].rstrip("\r")], delimiter=delimiter))
-    has_header = not any(is_image_name(cell) for cell in header)
+    header = next(csv.reader([lines[0]], delimiter=delimiter))
+    has_header = not (any(map(IMAGES.matches, header)) if kind is IMAGES else any(map(_is_sentence, header)))
     if not has_header:
-        notes.append(Note(f"{one_line(table)} has no header: its first line is taken for an image"))
+        notes.append(
+            Note(f"{one_line(table)} has no header: its first line is taken for {kind.article} {kind.noun}")
+        )
+    quoted = kind is IMAGES or not _has_bare_quotes(text, delimiter)
     frame = pl.read_csv(
         BytesIO(text.encode("utf-8", "surrogatepass")),
         separator=delimiter,
         has_header=has_header,
         infer_schema=False,
         encoding="utf8-lossy",
+        quote_char='"' if quoted else None,
     )
     return frame, notes
 
 
-def _decode(table: Path) -> tuple[str, list[Note]]:
-    """The text of a file by its byte order mark, else as UTF-8, else as Windows-1252 with a note."""
-    data = table.read_bytes()
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16", "replace"), []
-    try:
-        return data.decode("utf-8-sig"), []
-    except UnicodeDecodeError:
-        note = Note(f"{one_line(table)} is not UTF-8: read as Windows-1252", level="warning")
-        return data.decode("cp1252", "replace"), [note]
+def _is_sentence(cell: str) -> bool:
+    """Whether a cell of the first line is a text rather than the name of a column."""
+    return len(cell.split()) > 4
 
 
-def _read_parquet(table: Path) -> tuple[polars.DataFrame, list[Note]]:
+def _has_bare_quotes(text: str, delimiter: str) -> bool:
+    """Whether quotes are plain characters: tabs part the cells, and none is in quotes as a whole."""
+    if delimiter != "\t" or '"' not in text:
+        return False
+    cells = [cell for line in text.split("\n", 1000)[:1000] for cell in line.split("\t")]
+    return not any(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells)
+
+
+def _read_parquet(table: Path, _kind: Kind) -> tuple[polars.DataFrame, list[Note]]:
     import polars as pl
 
     return pl.read_parquet(table), []
 
 
-def _read_jsonl(table: Path) -> tuple[polars.DataFrame, list[Note]]:
+def _read_jsonl(table: Path, _kind: Kind) -> tuple[polars.DataFrame, list[Note]]:
     import polars as pl
 
     return pl.read_ndjson(table), []
 
 
-READERS: dict[str, Callable[[Path], tuple[polars.DataFrame, list[Note]]]] = {
+READERS: dict[str, Callable[[Path, Kind], tuple[polars.DataFrame, list[Note]]]] = {
     ".csv": _read_csv,
     ".tsv": _read_csv,
     ".txt": _read_csv,

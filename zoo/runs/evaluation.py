@@ -66,7 +66,7 @@ def evaluate_classifier(
         data,
         classifier.classes,
         split=classifier.split,
-        path_column=path_column,
+        item_column=path_column,
         label_column=label_column,
     )
     for note in dataset.notes:

@@ -75,7 +75,7 @@ def finetune_model(
             data,
             seed=checked.seed,
             val_fraction=checked.val_fraction,
-            path_column=path_column,
+            item_column=path_column,
             label_column=label_column,
         )
     )

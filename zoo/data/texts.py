@@ -1,0 +1,170 @@
+"""Texts as people have them: a file each, a line each, a row of a table each. All are read at once.
+
+reviews/train/CLASS/*.txt  reviews/val/CLASS/*.txt       a file is a text
+reviews/CLASS.txt                                        a line is a text
+reviews.csv with text, label [, split]                   also TSV, JSONL, Parquet
+reviews/train.csv  reviews/test.csv                      the same, a table per part
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from zoo.data.dataset import Layout, Part
+from zoo.data.encodings import decode
+from zoo.data.folder import SPLIT_NAMES, TABLE_SUFFIXES, ClassFiles, Found, find_in_folder, is_junk
+from zoo.data.kinds import TEXTS
+from zoo.data.names import one_line
+from zoo.data.table import choose_text_column, find_texts_in_table, read_table
+from zoo.errors import DatasetError
+from zoo.events import Note
+
+MOST_BYTES = 1 << 30  # of one file: what is larger is no file of texts
+
+
+@dataclass(frozen=True)
+class Text:
+    """One text and where it is from: reviews.txt:17 is a line, reviews.csv:17 a row, review.txt a file."""
+
+    place: Path
+    text: str
+
+
+@dataclass
+class Reader:
+    """Reads files and counts what the user should know about them."""
+
+    guessed: list[Path] = field(default_factory=list)
+    empty: int = 0
+
+    def read(self, path: Path) -> str:
+        """The characters of a file. Raises DatasetError for what is no text."""
+        if path.stat().st_size > MOST_BYTES:
+            raise DatasetError(
+                f"{one_line(path)} is larger than {MOST_BYTES >> 30} GiB", hint="Split it into several files."
+            )
+        decoded = decode(path.read_bytes())
+        if decoded is None:
+            raise DatasetError(
+                f"{one_line(path)} is no text: it holds bytes that no text has", hint=TEXTS.layouts
+            )
+        if decoded.guessed:
+            self.guessed.append(path)
+        return decoded.text
+
+    def lines(self, path: Path) -> Iterator[Text]:
+        """A text per line that is not empty, named FILE:LINE, lines counted from 1."""
+        for number, line in enumerate(self.read(path).split("\n"), 1):
+            if text := line.strip():
+                yield Text(Path(f"{path}:{number}"), text)
+
+    def whole(self, path: Path) -> Iterator[Text]:
+        """The file as one text, if there is anything in it."""
+        if text := self.read(path).strip():
+            yield Text(path, text)
+        else:
+            self.empty += 1
+
+    def notes(self) -> Iterator[Note]:
+        """What the user should know of it."""
+        if self.guessed:
+            more = f" and {len(self.guessed) - 1:,} more" if len(self.guessed) > 1 else ""
+            yield Note(
+                f"{one_line(self.guessed[0])}{more}: not UTF-8, read as Windows-1252",
+                hint="If letters look wrong, save it as UTF-8.",
+                level="warning",
+            )
+        if self.empty:
+            yield Note(f"{TEXTS.count(self.empty)} passed over: empty", level="warning")
+
+
+def find_texts_in_folder(
+    root: Path, *, text_column: str | None = None, label_column: str | None = None
+) -> tuple[Found, Layout]:
+    """Every labelled text below a folder, by part and class, and how they lie there.
+
+    Raises DatasetError where neither classes nor tables of parts are there, saying what there is instead.
+    """
+    if tables := part_tables(root):
+        return join_tables(root, tables, text_column, label_column), "table"
+    found = find_in_folder(root, TEXTS)
+    reader = Reader()
+    parts: dict[Part | None, ClassFiles] = {}
+    texts: dict[str, str] = {}
+    for part, classes in found.parts.items():
+        for name, files in classes.items():
+            read = [t for f in files for t in (reader.lines if f in found.by_line else reader.whole)(Path(f))]
+            texts |= {str(one.place): one.text for one in read}
+            parts.setdefault(part, {})[name] = [str(one.place) for one in read]
+    notes = (*found.notes, *reader.notes())
+    return replace(found, parts=parts, notes=notes, texts=texts), "lines" if found.by_line else "files"
+
+
+def part_tables(root: Path) -> dict[Part, Path]:
+    """The tables of a folder that are named as parts: train.csv, test.csv. Empty without one for train.
+
+    Raises DatasetError for two of one part.
+    """
+    tables: dict[Part, Path] = {}
+    for path in sorted(root.iterdir()):
+        part = SPLIT_NAMES.get(path.stem.lower())
+        if part is None or path.suffix.lower() not in TABLE_SUFFIXES or is_junk(path.name):
+            continue
+        if part in tables:
+            raise DatasetError(
+                f"{one_line(root)} has two tables for the {part} part: {tables[part].name} and {path.name}",
+                hint="Keep one of them.",
+            )
+        tables[part] = path
+    return tables if "train" in tables else {}
+
+
+def join_tables(
+    root: Path, tables: dict[Part, Path], text_column: str | None, label_column: str | None
+) -> Found:
+    """One finding of several tables, each a part. Raises DatasetError for a table with a split of its own."""
+    parts: dict[Part | None, ClassFiles] = {}
+    texts: dict[str, str] = {}
+    notes: list[Note] = []
+    for part, table in tables.items():
+        found = find_texts_in_table(table, text_column=text_column, label_column=label_column)
+        if set(found.parts) != {None}:
+            raise DatasetError(
+                f"{one_line(table)} is the {part} part, and its column of splits says otherwise",
+                hint="Remove that column, or give one table with all parts.",
+            )
+        parts[part] = found.parts[None]
+        texts |= found.texts
+        notes += found.notes
+    return Found(root, parts, tuple(notes), texts=texts)
+
+
+def list_texts(
+    paths: Sequence[Path], *, whole_files: bool = False, text_column: str | None = None
+) -> tuple[list[Text], list[Note]]:
+    """The texts in files, in the order given, and what the user should know about them.
+
+    A table has one per row; any other file one per line, or is one with `whole_files`; a folder stands for
+    every such file in and below it. Raises DatasetError for a path that is not there, and where there is no
+    text in all of them.
+    """
+    from zoo.data.scanning import list_files
+
+    reader = Reader()
+    texts: list[Text] = []
+    notes: list[Note] = []
+    for path in list_files(paths, TEXTS):
+        if path.suffix.lower() in TABLE_SUFFIXES:
+            frame, told = read_table(path, TEXTS)
+            notes += told
+            column = frame[choose_text_column(frame, path, text_column)]
+            cells = [str(cell or "").strip() for cell in column]
+            texts += [Text(Path(f"{path}:{number}"), cell) for number, cell in enumerate(cells, 1) if cell]
+            reader.empty += cells.count("")
+        else:
+            texts += (reader.whole if whole_files else reader.lines)(path)
+    if not texts:
+        raise DatasetError(f"no text in {', '.join(map(one_line, paths))}", hint="Expected a text per line.")
+    return texts, [*notes, *reader.notes()]
