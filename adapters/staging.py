@@ -98,10 +98,12 @@ def stages(model: nn.Module) -> list[Stage]:
     ['0', '2']
 
     The last stage holds the classifier, where there is one. An order that differs from the order in which
-    the modules were registered cannot be seen.
+    the modules were registered cannot be seen; a network with an `own_stages()` says itself what they are.
     """
     if isinstance(model, Head):
         return [Stage("head", ("",), classifier=True)]
+    if told := told_stages(model):
+        return told
     try:
         classifiers = find_classifiers(model)
     except NoClassifier:
@@ -119,6 +121,17 @@ def stages(model: nn.Module) -> list[Stage]:
     if classifiers:
         found.append(Stage(classifier_part(model, classifiers), parts_of(last), classifier=True))
     return found
+
+
+def told_stages(model: nn.Module) -> list[Stage]:
+    """What a network with `own_stages` says: `(name, parts)` each, the last one with the classifier."""
+    prefix, inner = unwrap(model)
+    ask = getattr(inner, "own_stages", None)
+    rows = list(ask()) if callable(ask) else []
+    return [
+        Stage(name, tuple(join_name(prefix, part) for part in parts), classifier=number == len(rows))
+        for number, (name, parts) in enumerate(rows, 1)
+    ]
 
 
 def find_stage(found: Sequence[Stage], stage: str | int) -> int:

@@ -119,12 +119,29 @@ class TextEncoder(nn.Module):
 
 
 class TextClassifier(nn.Module):
-    """A text encoder with a linear `classifier` after it, which `attach_head` finds and replaces."""
+    """A text encoder with a linear `classifier` after it, which `attach_head` finds and replaces.
+
+    Its stages, from the input: `known` words, `new` words, `encoder`, `classifier`. So `unfreeze(model, 1)`
+    lets the encoder learn, 2 new words with it, 3 the published vectors too.
+    """
 
     def __init__(self, encoder: TextEncoder, classes: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.classifier = nn.Linear(encoder.features, classes)
+
+    def own_stages(self) -> list[tuple[str, tuple[str, ...]]]:
+        """(name, modules and buffers) of each stage; see `adapters.stages`."""
+        return [
+            ("known", ("encoder.embedding.known",)),
+            ("new", ("encoder.embedding.new",)),
+            ("encoder", ("encoder.encoder", "encoder.weights")),
+            ("classifier", ("classifier",)),
+        ]
+
+    def no_weight_decay(self) -> set[str]:
+        """Weights that are not pulled towards 0: Adam would move every word that a batch does not hold."""
+        return {"encoder.embedding.known.weight", "encoder.embedding.new.weight"}
 
     def forward(self, ids: Tensor) -> Tensor:
         """(batch, length) ids -> (batch, classes)."""

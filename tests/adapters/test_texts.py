@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from adapters import attach_head, freeze, parameter_groups, stages, unfreeze
 from adapters.texts import ENCODERS, InvalidText, TextClassifier, TextEncoder, WordEmbedding, pad_ids
 
 KNOWN, NEW, DIMENSION = 40, 6, 10
@@ -169,3 +170,36 @@ def test_ids_are_padded_and_cut() -> None:
     assert pad_ids([[], []]).tolist() == [[0], [0]]
     with pytest.raises(InvalidText, match="see pad_ids"):
         build("mean")(torch.tensor([1, 2]))
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_every_encoder_has_the_same_stages_from_words_to_classifier(encoder: str) -> None:
+    model = TextClassifier(build(encoder), classes=2)
+    freeze(model)
+    attach_head(model, 3)
+    assert [stage.name for stage in stages(model)] == ["known", "new", "encoder", "classifier"]
+    assert [sum(stage.holds(name) for stage in stages(model)) for name in model.state_dict()] == [
+        1 for _ in model.state_dict()
+    ]
+    unfreeze(model, 2)
+    learns = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert "encoder.embedding.known.weight" not in learns
+    assert "encoder.embedding.new.weight" in learns
+    unfreeze(model, 3)
+    assert model.encoder.embedding.known.weight.requires_grad
+
+
+def test_words_are_not_pulled_towards_zero() -> None:
+    model = TextClassifier(build("cnn"), classes=2)
+    unfreeze(model)
+    decays = {
+        id(p): group["weight_decay"]
+        for group in parameter_groups(model, 1e-3, weight_decay=0.1)
+        for p in group["params"]
+    }
+    assert (
+        decays[id(model.encoder.embedding.known.weight)]
+        == decays[id(model.encoder.embedding.new.weight)]
+        == 0
+    )
+    assert decays[id(model.classifier.weight)] == 0.1

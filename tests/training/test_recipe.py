@@ -14,9 +14,23 @@ import adapters
 from zoo.data import preprocessing
 from zoo.errors import InvalidRecipe
 from zoo.training.optimizers import OPTIMIZERS
-from zoo.training.recipe import ACTIVATIONS, AUGMENTATIONS, FIELDS, HEADS, Field, Recipe, check, resolve
+from zoo.training.recipe import (
+    ACTIVATIONS,
+    AUGMENTATIONS,
+    ENCODERS,
+    FIELDS,
+    HEADS,
+    LEARNED_ENCODERS,
+    UNKNOWN,
+    Field,
+    Recipe,
+    check,
+    resolve,
+    suit,
+)
 from zoo.training.schedules import SCHEDULES
 from zoo.training.strategies import phases
+from zoo.words.unknown import POLICIES
 
 LIMITED = [field for field in FIELDS.values() if field.kind in (int, float)]
 
@@ -40,7 +54,7 @@ def test_a_field_that_nobody_declared_is_refused_in_json() -> None:
 def test_every_field_explains_itself_and_allows_its_default(field: Field) -> None:
     assert field.doc.endswith(".")
     assert field.doc[0].isupper()
-    assert field.group in ("head", "training", "deeper", "stopping", "data", "machine")
+    assert field.group in ("head", "training", "deeper", "texts", "stopping", "data", "machine")
     assert field.default is None or list(field.problems(field.default)) == []
     assert field.optional == (not list(field.problems(None)))
 
@@ -140,7 +154,39 @@ def test_a_resolved_recipe_is_whole_and_sound(
     deeper = {name for name in FIELDS if name.startswith("tune_")} | {"lr_decay", "augment"}
     without = deeper if unfreeze in ("none", 0) else set()
     momentum = {"momentum"} if optimizer.startswith("adam") else set()
-    assert open_fields == {"clip_norm", "workers"} | only_with_mlp | without | momentum
+    texts = {name for name, field in FIELDS.items() if field.group == "texts"}
+    assert open_fields == {"clip_norm", "workers"} | only_with_mlp | without | momentum | texts
+
+
+@pytest.mark.parametrize(("encoder", "unfreeze"), itertools.product(ENCODERS, ["none", 1, "all"]))
+def test_a_recipe_for_texts_is_whole_and_sound(encoder: str, unfreeze: Any) -> None:
+    recipe = resolve(suit(Recipe(encoder=encoder, unfreeze=unfreeze), texts=True))
+    assert recipe.problems() == []
+    assert resolve(suit(recipe, texts=True)) == recipe
+    texts = {name for name, f in FIELDS.items() if f.group == "texts" and getattr(recipe, name) is None}
+    learns = unfreeze != "none" or encoder in LEARNED_ENCODERS
+    assert texts == ({"encoder_width"} - ({"encoder_width"} if encoder in LEARNED_ENCODERS else set())) | (
+        set() if learns else {"new_words"}
+    )
+    assert recipe.dropout == (0.5 if learns else 0.2)
+    assert [phase.name for phase in phases(recipe)] == (
+        ["tune"] if encoder in LEARNED_ENCODERS else ["head", "tune"] if learns else ["head"]
+    )
+
+
+def test_wishes_for_texts_and_for_images_are_kept_apart() -> None:
+    with pytest.raises(InvalidRecipe) as caught:
+        suit(Recipe(encoder="cnn", max_words=7), texts=False)
+    assert caught.value.problems == tuple(
+        f"{name} is for texts, and this model takes images" for name in ("encoder", "max_words")
+    )
+    with pytest.raises(InvalidRecipe, match="augment is for images, and this model takes texts"):
+        suit(Recipe(augment="strong", unfreeze="all"), texts=True)
+
+
+def test_several_policies_for_unknown_words_are_tried_in_order_and_a_typo_is_named() -> None:
+    assert Recipe(unknown="fold+ngrams").problems() == []
+    assert len(Recipe(unknown="fold+ngram").problems()) == 1
 
 
 def test_what_was_wished_is_not_overwritten() -> None:
@@ -162,6 +208,8 @@ def test_a_frozen_backbone_has_one_phase_and_an_unfrozen_one_two() -> None:
 def test_the_names_of_heads_and_activations_are_those_that_adapters_build() -> None:
     assert set(HEADS) == set(adapters.HEADS)
     assert set(ACTIVATIONS) == set(adapters.ACTIVATIONS)
+    assert set(ENCODERS) == set(adapters.ENCODERS)
+    assert set(UNKNOWN) == set(POLICIES)
 
 
 def test_augmentations_are_those_of_the_data_room() -> None:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.catalogue.entry import ImageModel, ModelEntry
-from zoo.data.dataset import Split
+from zoo.catalogue.entry import ImageInput, ImageModel, ModelEntry
+from zoo.data.dataset import Layout, Split
 from zoo.errors import UsageError, WeightsMismatch
 from zoo.events import Report, silent
-from zoo.runs.folder import read_adapter
+from zoo.runs.folder import read_adapter, read_words
 from zoo.runs.record import RECORD, RunRecord, read_record
 from zoo.store.obtaining import default_store, find_model
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-    from adapters import Head
+    from adapters import Head, TextClassifier
     from zoo.catalogue.registry import Registry
     from zoo.store.store import Store
     from zoo.training.recipe import Recipe
+    from zoo.words.selection import TextReader
 
 
 @dataclass(frozen=True)
@@ -28,16 +30,23 @@ class Classifier:
     """A network in eval mode and what its outputs mean.
 
     classes: names in the order of the outputs; empty for a model that gives features only. identity: sha256
-    that tells this network from every other, so that features of it can be kept. split: of the data that a
-    run was trained on.
+    that tells this network from every other, so that features of it can be kept. split, layout: of the data
+    that a run was trained on. reader: how texts become the network's input; None for images.
     """
 
     name: str
     network: nn.Module
     classes: tuple[str, ...]
-    entry: ImageModel
+    entry: ModelEntry
     identity: str
     split: Split | None = None
+    layout: Layout | None = None
+    reader: TextReader | None = None
+
+    @property
+    def input(self) -> ImageInput:
+        """How a photograph becomes the network's input. Raises UsageError for a run on texts."""
+        return image_model(self.entry).input
 
 
 def load_classifier(
@@ -75,17 +84,29 @@ def load_run_classifier(
     """
     from adapters import freeze
 
-    store = store or default_store()
     state = read_adapter(folder, record)
-    network = build_start(record.entry, record.weights_sha256, store=store, report=report)
+    reader = None if record.text is None else read_words(folder, record.text)
+    if reader is None:
+        store = store or default_store()
+        network = build_start(record.entry, record.weights_sha256, store=store, report=report)
+    else:
+        network = build_text_network(state, record.recipe, len(record.classes))
     freeze(network)
     attach_recipe_head(network, record.classes, record.recipe)
     put_adapter(network, state, record, folder)
     identity = (
         record.adapter_sha256 if record.tuned or record.weights_sha256 is None else record.weights_sha256
     )
-    split = Split.from_facts(record.data["split"])
-    return Classifier(str(folder), network.eval(), record.classes, image_model(record.entry), identity, split)
+    return Classifier(
+        str(folder),
+        network.eval(),
+        record.classes,
+        record.entry,
+        identity,
+        Split.from_facts(record.data["split"]),
+        record.data.get("layout"),
+        reader,
+    )
 
 
 def build_start(entry: ModelEntry, sha256: str | None, *, store: Store, report: Report = silent) -> nn.Module:
@@ -105,6 +126,32 @@ def build_start(entry: ModelEntry, sha256: str | None, *, store: Store, report: 
     return load_backbone(local, store, report=report)
 
 
+def build_text_network(state: Mapping[str, Tensor], recipe: Recipe, classes: int) -> TextClassifier:
+    """The network of a run on texts, as large as its tensors say; their values come by `put_adapter`.
+
+    Raises WeightsMismatch where the tensors of the words are missing.
+    """
+    import torch
+
+    from adapters import TextClassifier, TextEncoder
+    from adapters.texts import WEIGHTED
+
+    try:
+        known, new = (state[f"encoder.embedding.{part}.weight"] for part in ("known", "new"))
+    except KeyError as error:
+        raise WeightsMismatch(f"the run has no {error.args[0]}", hint="Train again.") from error
+    name = recipe.encoder or "mean"
+    encoder = TextEncoder(
+        known[1:],
+        encoder=name,
+        new_words=new[1:],
+        weights=torch.ones(len(known) + len(new) - 2) if name in WEIGHTED else None,
+        component=torch.zeros(known.shape[1]) if name == "sif" else None,
+        hidden=recipe.encoder_width or 1,
+    )
+    return TextClassifier(encoder, classes)
+
+
 def attach_recipe_head(network: nn.Module, classes: tuple[str, ...], recipe: Recipe) -> Head:
     """Attach the head that a recipe asks for; the same for training and for loading."""
     from adapters import attach_head
@@ -113,7 +160,7 @@ def attach_recipe_head(network: nn.Module, classes: tuple[str, ...], recipe: Rec
         network,
         len(classes),
         head=recipe.head,
-        dropout=recipe.dropout,
+        dropout=recipe.dropout or 0.0,
         hidden=recipe.hidden or (),
         activation=recipe.activation or "relu",
         batch_norm=recipe.batch_norm,

@@ -1,29 +1,40 @@
-"""Files become vectors: what the head of a network sees of each of them."""
+"""Files and texts become vectors: what the head of a network sees of each of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zoo.errors import UsageError
-from zoo.events import Report, silent
+from zoo.events import Note, Report, silent
 
 if TYPE_CHECKING:
     from zoo.data.batches import OnBad
+    from zoo.data.texts import Text
     from zoo.runs.classifier import Classifier
     from zoo.store.store import Store
+    from zoo.words.vectors import WordVectors
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """paths: of the readable files, in the order given. features: (files, width) float32."""
+    """paths: of the readable files, or places of the texts, in the order given. features: (items, width)
+    float32. words, known: (items,) of texts, how many words each has, and how many of them are known; where
+    that is 0 the features mean nothing."""
 
     paths: tuple[Path, ...]
     features: np.ndarray
+    words: np.ndarray | None = None
+    known: np.ndarray | None = None
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """What is said of texts beside their features; nothing of images."""
+        return {} if self.words is None or self.known is None else {"words": self.words, "known": self.known}
 
 
 def embed_files(
@@ -46,7 +57,7 @@ def embed_files(
     table = extract_features(
         classifier.network,
         files,
-        classifier.entry.input,
+        classifier.input,
         backbone_sha256=classifier.identity,
         store_home=store.home,
         batch_size=batch_size,
@@ -58,22 +69,72 @@ def embed_files(
     return Embeddings(tuple(files[row] for row in table.kept), table.features.numpy())
 
 
+def embed_texts(
+    classifier: Classifier,
+    texts: Sequence[Text],
+    *,
+    batch_size: int = 256,
+    device: str = "auto",
+    report: Report = silent,
+) -> Embeddings:
+    """What the head of a run sees of every text. Texts without a known word are counted in a Note."""
+    import torch
+
+    from adapters import feature_extractor
+    from zoo.runs.prediction import tell_unknown, text_reader
+    from zoo.training.batches import TextBatches
+    from zoo.training.device import pick_device
+    from zoo.training.machine import Machine
+
+    reader = text_reader(classifier)
+    read = [reader(text.text) for text in texts]
+    machine = Machine(pick_device(device))
+    extractor = feature_extractor(classifier.network).to(machine.device)
+    batches = TextBatches([one.ids for one in read], [0] * len(read), batch_size)
+    with torch.inference_mode():
+        found = [extractor(machine.place(batch.inputs)).float().cpu() for batch in batches.epoch(0)]
+    tell_unknown(read, report)
+    return Embeddings(
+        tuple(text.place for text in texts),
+        torch.cat(found).numpy(),
+        np.array([one.words for one in read]),
+        np.array([one.known for one in read]),
+    )
+
+
+def embed_by_vectors(
+    vectors: WordVectors,
+    texts: Sequence[Text],
+    *,
+    pooling: str = "mean",
+    policy: str = "skip",
+    report: Report = silent,
+) -> Embeddings:
+    """The weighted mean of the vectors of each text's words: see zoo.words.texts. Needs no torch."""
+    from zoo.words.texts import embed_texts as pool
+
+    found = pool(vectors, [text.text for text in texts], pooling=pooling, policy=policy, report=report)
+    report(Note(str(found), level="warning" if found.without_vector.any() else "info"))
+    return Embeddings(tuple(text.place for text in texts), found.matrix, found.tokens, found.used)
+
+
 def write_npz(embeddings: Embeddings, out: Path) -> None:
-    """numpy's own format: arrays `paths` and `features`; read with numpy.load, no pickle."""
+    """numpy's own format: arrays `paths`, `features`, for texts `words` and `known`; no pickle."""
+    paths = np.array([str(path) for path in embeddings.paths])
+    arrays: dict[str, Any] = {"paths": paths, "features": embeddings.features, **embeddings.columns}
     with out.open("wb") as file:
-        np.savez(file, paths=np.array([str(path) for path in embeddings.paths]), features=embeddings.features)
+        np.savez(file, **arrays)
 
 
 def write_parquet(embeddings: Embeddings, out: Path) -> None:
-    """Columns `path` and `features` (a list of float32 per row)."""
+    """Columns `path`, `features` (a list of float32 per row), for texts `words` and `known`."""
     import polars
 
     features = polars.Series(
         "features", embeddings.features, dtype=polars.Array(polars.Float32, embeddings.features.shape[1])
     )
-    polars.DataFrame({"path": [str(path) for path in embeddings.paths], "features": features}).write_parquet(
-        out
-    )
+    paths = [str(path) for path in embeddings.paths]
+    polars.DataFrame({"path": paths, "features": features, **embeddings.columns}).write_parquet(out)
 
 
 WRITERS: dict[str, Callable[[Embeddings, Path], None]] = {".npz": write_npz, ".parquet": write_parquet}

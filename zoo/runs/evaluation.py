@@ -51,6 +51,7 @@ def evaluate_classifier(
     device: str = "auto",
     on_bad: OnBad = "skip",
     path_column: str | None = None,
+    text_column: str | None = None,
     label_column: str | None = None,
     report: Report = silent,
 ) -> Evaluation:
@@ -59,28 +60,42 @@ def evaluate_classifier(
     Of the very folder that a run was trained on, only what it did not train on is taken.
     Raises DatasetError for a class that the classifier does not know.
     """
+    from zoo.data.kinds import IMAGES, TEXTS
     from zoo.data.scanning import scan_evaluation
-    from zoo.runs.prediction import iterate_logits, tell_bad
+    from zoo.runs.finetuning import choose_column
+    from zoo.runs.prediction import iterate_logits, iterate_text_logits, tell_bad, tell_unknown
 
     dataset = scan_evaluation(
         data,
         classifier.classes,
+        IMAGES if classifier.reader is None else TEXTS,
         split=classifier.split,
-        item_column=path_column,
+        item_column=choose_column(classifier.entry, path_column, text_column),
         label_column=label_column,
     )
     for note in dataset.notes:
         report(note)
-    files = [item.path for item in dataset.items]
     bad: list[Any] = []
+    if classifier.reader is None:
+        found = iterate_logits(
+            classifier,
+            [item.path for item in dataset.items],
+            bad,
+            batch_size=batch_size,
+            device=device,
+            on_bad=on_bad,
+            report=report,
+        )
+    else:
+        read = [classifier.reader(item.text or "") for item in dataset.items]
+        tell_unknown(read, report)
+        found = iterate_text_logits(classifier, read, batch_size=batch_size, device=device)
     truth: list[int] = []
     ranked: list[list[int]] = []
-    for rows, logits in iterate_logits(
-        classifier, files, bad, batch_size=batch_size, device=device, on_bad=on_bad, report=report
-    ):
+    for rows, logits in found:
         truth += [dataset.items[row].label for row in rows]
         ranked += logits.topk(min(5, logits.shape[1])).indices.tolist()
-    tell_bad(bad, len(files), report)
+    tell_bad(bad, len(dataset.items), report)
     return score(truth, ranked, classifier.classes, skipped=len(bad))
 
 

@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.catalogue.entry import ModelEntry
+from zoo.catalogue.entry import ModelEntry, WordModel
 from zoo.data.dataset import Dataset
+from zoo.data.kinds import IMAGES, TEXTS
 from zoo.data.leaks import settle_copies
 from zoo.data.scanning import scan_dataset
 from zoo.errors import InvalidRecipe, UsageError
 from zoo.events import Report, silent
-from zoo.runs.classifier import image_model, is_run
+from zoo.runs.classifier import is_run
 from zoo.runs.folder import refuse_existing
 from zoo.runs.record import RunRecord, RunResult, read_record
 from zoo.store.obtaining import default_store, find_model
 from zoo.training.interruption import never
-from zoo.training.recipe import FIELDS, Recipe, resolve
+from zoo.training.recipe import FIELDS, Recipe, resolve, suit
 
 if TYPE_CHECKING:
     from zoo.catalogue.registry import Registry
@@ -47,15 +48,17 @@ def finetune_model(
     registry: Registry | None = None,
     store: Store | None = None,
     path_column: str | None = None,
+    text_column: str | None = None,
     label_column: str | None = None,
     report: Report = silent,
     stop_requested: Callable[[], bool] = never,
     **recipe: Any,
 ) -> RunResult:
-    """Train a pretrained model on labelled images, write a run folder, and return what came out.
+    """Train a pretrained model on labelled images or texts, write a run folder, and return what came out.
 
-    name: a model, or the folder of an earlier run to go on from (its recipe is then the default).
-    data: a folder (train/ and val/, or class folders) or a table. recipe: fields of `zoo.Recipe`.
+    name: a model, or the folder of an earlier run to go on from (its recipe is then the default). Word
+    vectors take texts, every other model takes images. data: a folder or a table, see zoo/data/scanning and
+    zoo/data/texts. recipe: fields of `zoo.Recipe`.
 
     The recipe is checked first, then the folder, then the model is fetched. Raises InvalidRecipe, RunExists,
     DatasetError, NetworkError, IntegrityError; TrainingStopped and Interrupted after the best weights so far,
@@ -65,17 +68,19 @@ def finetune_model(
     out, data = Path(out), Path(data)
     start = Path(name) if is_run(name) else None
     record = read_record(start) if start is not None else None
-    checked = choose_recipe(record, recipe)
+    wished = choose_recipe(record, recipe)
     refuse_existing(out)
     store = store or default_store()
     entry = record.entry if record is not None else find_model(str(name), registry=registry, store=store)
-    image_model(entry)
+    texts = isinstance(entry, WordModel)
+    checked = resolve(suit(wished, texts=texts))
     dataset = settle_copies(
         scan_dataset(
             data,
+            TEXTS if texts else IMAGES,
             seed=checked.seed,
             val_fraction=checked.val_fraction,
-            item_column=path_column,
+            item_column=choose_column(entry, path_column, text_column),
             label_column=label_column,
         )
     )
@@ -93,17 +98,27 @@ def finetune_model(
     return train_run(plan, store=store, report=report, stop_requested=stop_requested)
 
 
-def choose_recipe(record: RunRecord | None, options: dict[str, Any]) -> Recipe:
-    """The recipe of these options, with every default filled in.
+def choose_column(entry: ModelEntry, path_column: str | None, text_column: str | None) -> str | None:
+    """The column of the items that was named. Raises UsageError for the one that the model does not take."""
+    wanted, other = (text_column, path_column) if isinstance(entry, WordModel) else (path_column, text_column)
+    if other is not None:
+        right, kind = ("text", "texts") if isinstance(entry, WordModel) else ("path", "images")
+        raise UsageError(f"{entry.name} takes {kind}", hint=f"Name their column: --{right}-column {other}")
+    return wanted
 
-    Going on from a run, its recipe is what the options leave open. Raises InvalidRecipe for another head: the
-    trained one would be lost.
+
+def choose_recipe(record: RunRecord | None, options: dict[str, Any]) -> Recipe:
+    """The checked recipe of these options.
+
+    Going on from a run, its recipe is what the options leave open. Raises InvalidRecipe for another head, or
+    another way to read texts: what was trained would be lost.
     """
     given = {key: value for key, value in options.items() if value is not None}
     if record is None:
-        return resolve(Recipe.from_options(**given))
+        return Recipe.from_options(**given)
     earlier = {name: getattr(record.recipe, name) for name in FIELDS}
-    fixed = [name for name, field in FIELDS.items() if field.group == "head" and name != "dropout"]
+    free = ("dropout", "baseline")
+    fixed = [name for name, f in FIELDS.items() if f.group in ("head", "texts") and name not in free]
     if changed := [n for n in fixed if n in given and FIELDS[n].read(given[n]) != earlier[n]]:
-        raise InvalidRecipe([f"{name} cannot change: the head is trained already" for name in changed])
-    return resolve(Recipe.from_options(**{**earlier, **given}))
+        raise InvalidRecipe([f"{name} cannot change: the run is trained already" for name in changed])
+    return Recipe.from_options(**{**earlier, **given})

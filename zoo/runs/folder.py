@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -14,10 +15,14 @@ import msgspec
 
 from zoo.errors import HashMismatch, IntegrityError, RunExists
 from zoo.events import EpochEnd
-from zoo.runs.record import ADAPTER, HISTORY, RunRecord
+from zoo.runs.record import ADAPTER, HISTORY, WORDS, RunRecord, TextRecord
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from zoo.words.selection import TextReader
+
+AGAIN = "Restore it from a copy, or train again."
 
 
 def refuse_existing(out: Path) -> None:
@@ -74,8 +79,6 @@ def write_history(history: Iterable[EpochEnd], folder: Path) -> None:
 
 def write_adapter(state: dict[str, Tensor], folder: Path) -> str:
     """Write what was trained; returns its sha256."""
-    import hashlib
-
     from safetensors.torch import save
 
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
@@ -83,23 +86,53 @@ def write_adapter(state: dict[str, Tensor], folder: Path) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def write_words(reader: TextReader, folder: Path) -> TextRecord:
+    """Write the words that a run knows, and return how it reads texts."""
+    content = "".join(f"{word}\n" for word in reader.selection.words).encode()
+    (folder / WORDS).write_bytes(content)
+    return TextRecord(
+        words_sha256=hashlib.sha256(content).hexdigest(),
+        known=reader.selection.known,
+        policy=reader.policy,
+        longest=reader.longest,
+        tokenizer=reader.tokenizer.settings,
+    )
+
+
+def read_words(folder: Path, text: TextRecord) -> TextReader:
+    """How the run reads texts, every byte of its words verified. Raises IntegrityError."""
+    from zoo.words.selection import TextReader, WordSelection
+    from zoo.words.tokens import WordTokenizer
+
+    words = read_verified(folder / WORDS, text.words_sha256).decode().split("\n")[:-1]
+    return TextReader(
+        WordTokenizer.from_settings(text.tokenizer),
+        WordSelection(tuple(words), text.known),
+        text.policy,
+        text.longest,
+    )
+
+
+def read_verified(path: Path, sha256: str) -> bytes:
+    """The bytes of a file of a run. Raises IntegrityError if they are not those that were written."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise IntegrityError(f"{path} is missing", hint=AGAIN) from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != sha256:
+        raise HashMismatch(str(path), expected=sha256, got=digest, hint=AGAIN)
+    return content
+
+
 def read_adapter(folder: Path, record: RunRecord) -> dict[str, Tensor]:
     """What was trained, every byte verified. Raises IntegrityError."""
-    import hashlib
-
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     path = folder / ADAPTER
-    again = "Restore it from a copy, or train again."
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise IntegrityError(f"{path} is missing", hint=again) from error
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != record.adapter_sha256:
-        raise HashMismatch(str(path), expected=record.adapter_sha256, got=digest, hint=again)
+    content = read_verified(path, record.adapter_sha256)
     try:
         return dict(load(content))
     except SafetensorError as error:
-        raise IntegrityError(f"{path} is damaged: {error}", hint=again) from error
+        raise IntegrityError(f"{path} is damaged: {error}", hint=AGAIN) from error

@@ -1,4 +1,4 @@
-"""Which class a file belongs to, and how sure the network is."""
+"""Which class a file or a text belongs to, and how sure the network is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from zoo.data.batches import BadFile, OnBad
+    from zoo.data.texts import Text
     from zoo.runs.classifier import Classifier
+    from zoo.words.selection import ReadText, TextReader
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,16 @@ class Prediction:
     top: tuple[Guess, ...]
 
 
+@dataclass(frozen=True)
+class TextPrediction(Prediction):
+    """The most probable class of a text. path: where it is from. words, known: how many it has, and how many
+    of them the run knows or reads as another; where that is none, the label means nothing."""
+
+    text: str
+    words: int
+    known: int
+
+
 def predict_files(
     classifier: Classifier,
     paths: Sequence[Path],
@@ -50,27 +62,105 @@ def predict_files(
     An unreadable file is named in a Note and left out. Raises DatasetError if none can be read, or on the
     first unreadable one with on_bad="stop".
     """
-    import torch
-
     from zoo.data.scanning import list_images
 
-    if not classifier.classes:
-        raise UsageError(
-            f"{classifier.name} gives features and has no classes",
-            hint=f"Train it on your own: zoo finetune {classifier.name} DATA --out run",
-        )
+    check_classes(classifier)
     files = list_images([Path(path) for path in paths])
     bad: list[BadFile] = []
     predictions = []
     for rows, logits in iterate_logits(
         classifier, files, bad, batch_size=batch_size, device=device, on_bad=on_bad, report=report
     ):
-        values, columns = torch.softmax(logits, 1).topk(min(top, logits.shape[1]))
-        for row, value, column in zip(rows, values.tolist(), columns.tolist(), strict=True):
-            guesses = tuple(Guess(classifier.classes[c], v) for v, c in zip(value, column, strict=True))
+        for row, guesses in zip(rows, guess(logits, classifier.classes, top), strict=True):
             predictions.append(Prediction(files[row], guesses[0].label, guesses[0].probability, guesses))
     tell_bad(bad, len(files), report)
     return predictions
+
+
+def predict_texts(
+    classifier: Classifier,
+    texts: Sequence[Text],
+    *,
+    top: int = 5,
+    batch_size: int = 256,
+    device: str = "auto",
+    report: Report = silent,
+) -> list[TextPrediction]:
+    """One TextPrediction per text, in the order given. Texts without a known word are counted in a Note."""
+    reader = text_reader(classifier)
+    read = [reader(text.text) for text in texts]
+    predictions = []
+    for rows, logits in iterate_text_logits(classifier, read, batch_size=batch_size, device=device):
+        for row, guesses in zip(rows, guess(logits, classifier.classes, top), strict=True):
+            best = guesses[0]
+            text, words = texts[row], read[row]
+            predictions.append(
+                TextPrediction(
+                    text.place, best.label, best.probability, guesses, text.text, words.words, words.known
+                )
+            )
+    tell_unknown(read, report)
+    return predictions
+
+
+def check_classes(classifier: Classifier) -> None:
+    """Raise UsageError for a model that has no classes to predict."""
+    if not classifier.classes:
+        raise UsageError(
+            f"{classifier.name} gives features and has no classes",
+            hint=f"Train it on your own: zoo finetune {classifier.name} DATA --out run",
+        )
+
+
+def text_reader(classifier: Classifier) -> TextReader:
+    """How the classifier reads texts. Raises UsageError for one that takes images."""
+    if classifier.reader is None:
+        raise UsageError(
+            f"{classifier.name} takes images, and these are texts",
+            hint="Models for texts: zoo list --task word-vectors",
+        )
+    return classifier.reader
+
+
+def guess(logits: Tensor, classes: Sequence[str], top: int) -> list[tuple[Guess, ...]]:
+    """The most probable classes of each item, best first. logits: (items, classes)."""
+    import torch
+
+    values, columns = torch.softmax(logits, 1).topk(min(top, logits.shape[1]))
+    return [
+        tuple(Guess(classes[c], v) for v, c in zip(value, column, strict=True))
+        for value, column in zip(values.tolist(), columns.tolist(), strict=True)
+    ]
+
+
+def iterate_text_logits(
+    classifier: Classifier, read: Sequence[ReadText], *, batch_size: int, device: str
+) -> Iterator[tuple[list[int], Tensor]]:
+    """(positions in `read`, logits (positions, classes) on the CPU), batch by batch."""
+    import torch
+
+    from zoo.training.batches import TextBatches
+    from zoo.training.device import pick_device
+    from zoo.training.machine import Machine
+
+    machine = Machine(pick_device(device))
+    network = classifier.network.to(machine.device).eval()
+    batches = TextBatches([text.ids for text in read], list(range(len(read))), batch_size)
+    with torch.inference_mode():
+        for batch in batches.epoch(0):
+            yield batch.targets.tolist(), network(machine.place(batch.inputs)).float().cpu()
+
+
+def tell_unknown(read: Sequence[ReadText], report: Report) -> None:
+    """Warn of texts without a known word: nothing is known about them."""
+    empty = sum(text.is_empty for text in read)
+    if empty:
+        report(
+            Note(
+                f"{empty:,} of {len(read):,} texts have no known word: what is said about them means nothing",
+                level="warning",
+            )
+        )
 
 
 def iterate_logits(
@@ -97,7 +187,7 @@ def iterate_logits(
 
     place = pick_device(device)
     network = classifier.network.to(place).eval()
-    transform = partial(preprocess, input=classifier.entry.input)
+    transform = partial(preprocess, input=classifier.input)
     with (
         torch.inference_mode(),
         load_batches(files, transform, batch_size, on_bad=on_bad, report=report) as batches,

@@ -18,7 +18,15 @@ from zoo.training.recipe import Recipe
 
 SCHEMA = 1
 RECORD, ADAPTER, HISTORY = "run.json", "adapter.safetensors", "history.jsonl"
-LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors")
+WORDS = "words.txt"
+LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "tokenizers", "scikit-learn")
+
+
+class Baseline(msgspec.Struct, frozen=True, kw_only=True):
+    """What a simple method comes to on the same split. val_accuracy in 0..1."""
+
+    name: str
+    val_accuracy: float
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +35,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     best_epoch, epochs: counted over all phases, from 1. val_loss: mean cross-entropy per item; val_accuracy
     in 0..1; both of the weights that were kept. frozen_tensors: parameters and buffers that were to stay as
     they are; frozen_changed: how many did not (always 0, or something is broken). seconds: of the whole run.
+    baseline: of a run on texts.
     """
 
     run: str
@@ -40,13 +49,27 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     frozen_changed: int
     trained_parameters: int
     seconds: float
+    baseline: Baseline | None = None
+
+
+class TextRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run reads texts. words_sha256: of words.txt, a word per line in the order of their ids, from 1.
+
+    known: how many of them have published vectors; those after them are new. tokenizer: its settings.
+    """
+
+    words_sha256: str
+    known: int
+    policy: str
+    longest: int | None
+    tokenizer: Mapping[str, Any]
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """run.json. weights_sha256: of the published file; None for a run from random weights.
 
     model: the registry entry. classes: in the order of the outputs. data: where the items came from, their
-    split with its hash, and what was skipped. adapter_sha256: of adapter.safetensors.
+    split with its hash, and what was skipped. text: how they are read. adapter_sha256: of the adapter file.
     """
 
     schema: int = SCHEMA
@@ -59,6 +82,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     result: RunResult
     adapter_sha256: str
     versions: Mapping[str, str]
+    text: TextRecord | None = None
 
     @property
     def entry(self) -> ModelEntry:

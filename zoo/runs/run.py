@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.data.texts import Text, list_texts
 from zoo.events import Report, silent
 from zoo.runs.classifier import Classifier, load_run_classifier
-from zoo.runs.embedding import Embeddings, embed_files
+from zoo.runs.embedding import Embeddings, embed_files, embed_texts
 from zoo.runs.evaluation import Evaluation, evaluate_classifier
-from zoo.runs.prediction import Prediction, predict_files
+from zoo.runs.prediction import Prediction, predict_files, predict_texts
 from zoo.runs.record import RunRecord, read_record
 from zoo.store.obtaining import default_store
 
@@ -42,18 +43,39 @@ class Run:
         """The network with its head. Raises WeightsMismatch if the backbone is not the run's own."""
         return load_run_classifier(self.path, self.record, store=self.store, report=self.report)
 
-    def predict(self, files: Iterable[str | Path], **options: Any) -> list[Prediction]:
-        """One Prediction per readable file, in the order given. Options: see `predict_files`."""
-        return predict_files(self.classifier, [Path(f) for f in files], report=self.report, **options)
+    def predict(self, items: Iterable[str | Path], **options: Any) -> Sequence[Prediction]:
+        """One Prediction per readable image, or one TextPrediction per text, in the order given.
+
+        items: of a run on images, files and folders; of a run on texts, texts themselves, and Path objects of
+        files with a text per line. Options: see `predict_files` and `predict_texts`.
+        """
+        if self.classifier.reader is None:
+            return predict_files(self.classifier, [Path(f) for f in items], report=self.report, **options)
+        return predict_texts(self.classifier, self.texts(items), report=self.report, **options)
 
     def evaluate(self, data: str | Path, **options: Any) -> Evaluation:
         """How good the run is on labelled data. Options: see `evaluate_classifier`."""
         return evaluate_classifier(self.classifier, Path(data), report=self.report, **options)
 
-    def embed(self, files: Iterable[str | Path], **options: Any) -> Embeddings:
-        """What the head sees of every readable file."""
-        paths = [Path(f) for f in files]
+    def embed(self, items: Iterable[str | Path], **options: Any) -> Embeddings:
+        """What the head sees of every readable image, or of every text. items: as for `predict`."""
+        if self.classifier.reader is not None:
+            return embed_texts(self.classifier, self.texts(items), report=self.report, **options)
+        paths = [Path(f) for f in items]
         return embed_files(self.classifier, paths, store=self.store, report=self.report, **options)
+
+    def texts(self, items: Iterable[str | Path]) -> list[Text]:
+        """Texts as they are, and those in files; a file is one text if the run was trained on such."""
+        found: list[Text] = []
+        for number, item in enumerate(items, 1):
+            if isinstance(item, Path):
+                texts, notes = list_texts([item], whole_files=self.classifier.layout == "files")
+                found += texts
+                for note in notes:
+                    self.report(note)
+            else:
+                found.append(Text(Path(f"text:{number}"), item))
+        return found
 
 
 def load_run(path: str | Path, *, store: Store | None = None, report: Report = silent) -> Run:

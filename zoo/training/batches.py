@@ -1,4 +1,4 @@
-"""Where the loop gets its items from: cached features, or photographs decoded on the way."""
+"""Where the loop gets its items from: cached features, texts as ids, or photographs decoded on the way."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias, cast
 import torch
 from torch import Tensor
 
+from adapters import pad_ids
 from zoo.catalogue.entry import ImageInput
 from zoo.data.batches import BadFile, OnBad, load_batches
 from zoo.data.batches import Batch as Pictures
@@ -90,6 +91,41 @@ class FeatureBatches:
         rows = epoch_order(len(self.labels), self.seed, number).to(self.features.device)
         for part in torch.split(rows, self.sizes):
             yield Batch(self.features.index_select(0, part), self.labels.index_select(0, part), len(part))
+
+
+class TextBatches:
+    """Batches of texts as ids of their words, padded with 0 to the longest of each batch.
+
+    ids: of each text's words, from 1. labels: a class number per text. seed: shuffle every pass; None keeps
+    the order.
+    """
+
+    def __init__(
+        self,
+        ids: Sequence[Sequence[int]],
+        labels: Sequence[int],
+        batch_size: int,
+        *,
+        seed: int | None = None,
+    ) -> None:
+        self.ids = ids
+        self.labels = torch.tensor(labels, dtype=torch.long)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.sizes = cut(len(ids), batch_size)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @property
+    def smallest(self) -> int:
+        """The fewest texts of a batch."""
+        return min(self.sizes, default=0)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of pass `number`; inputs (batch, length) int64."""
+        for rows in torch.split(epoch_order(len(self.ids), self.seed, number), self.sizes):
+            yield Batch(pad_ids([self.ids[row] for row in rows.tolist()]), self.labels[rows], len(rows))
 
 
 class ImageBatches:

@@ -25,6 +25,9 @@ ACTIVATIONS = ("relu", "elu", "tanh", "logistic")
 AUGMENTATIONS = ("none", "light", "strong")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+ENCODERS = ("mean", "tfidf", "sif", "attention", "cnn", "gru", "lstm")
+LEARNED_ENCODERS = frozenset(("attention", "cnn", "gru", "lstm"))  # they know nothing before they are trained
+UNKNOWN = ("skip", "fold", "hyphen", "ngrams", "mean")
 
 
 def knob(
@@ -61,8 +64,14 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         str | None, knob("head", "What follows a hidden layer (relu).", choices=ACTIVATIONS)
     ] = None
     dropout: Annotated[
-        float, knob("head", "Share of the head's inputs that are dropped in training.", low=0, below=1)
-    ] = 0.2
+        float | None,
+        knob(
+            "head",
+            "Share of the head's inputs that are dropped in training (0.2; 0.5 where words learn).",
+            low=0,
+            below=1,
+        ),
+    ] = None
     batch_norm: Annotated[
         bool, knob("head", "Normalise each hidden layer of an mlp head over the batch.")
     ] = False
@@ -132,6 +141,37 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = None
     augment: Annotated[
         str | None, knob("deeper", "Random variation of the images then (light).", choices=AUGMENTATIONS)
+    ] = None
+
+    encoder: Annotated[
+        str | None, knob("texts", "How the words of a text become one vector (mean).", choices=ENCODERS)
+    ] = None
+    encoder_width: Annotated[
+        int | None,
+        knob("texts", "Width inside a trained encoder: filters, or units per direction (100).", low=1),
+    ] = None
+    new_words: Annotated[
+        int | None,
+        knob(
+            "texts",
+            "Times that an unknown word must come in train to get a vector of its own, where words learn "
+            "(2); 0: never.",
+            low=0,
+        ),
+    ] = None
+    unknown: Annotated[
+        str | None,
+        knob(
+            "texts",
+            "What to do with other unknown words; several in the order to try: fold+hyphen+ngrams "
+            "(fold+hyphen).",
+            choices=UNKNOWN,
+            pattern=r"(skip|fold|hyphen|ngrams|mean)(\+(skip|fold|hyphen|ngrams|mean))+",
+        ),
+    ] = None
+    max_words: Annotated[int | None, knob("texts", "Words of a text that are read (1,000).", low=1)] = None
+    baseline: Annotated[
+        bool | None, knob("texts", "Show TF-IDF with logistic regression on the same split beside it (yes).")
     ] = None
 
     patience: Annotated[
@@ -345,6 +385,9 @@ def contradictions(recipe: Recipe) -> Iterator[tuple[tuple[str, ...], str]]:
             yield ("epochs", "unfreeze"), "epochs 0 and unfreeze none would train nothing"
     if r.from_scratch and r.unfreeze != "all":
         yield ("from_scratch", "unfreeze"), "from_scratch begins with random weights: set unfreeze all"
+    if r.encoder_width is not None and r.encoder not in LEARNED_ENCODERS:
+        able = ", ".join(name for name in ENCODERS if name in LEARNED_ENCODERS)
+        yield ("encoder_width", "encoder"), f"encoder_width belongs to a trained encoder: {able}"
     if r.precision == "fp16" and r.device == "cpu":
         yield ("precision", "device"), "precision fp16 needs a GPU; on the CPU use bf16 or fp32"
 
@@ -354,6 +397,41 @@ def check(recipe: Recipe, more: list[str] | None = None) -> None:
     problems = [*(more or []), *recipe.problems()]
     if problems:
         raise InvalidRecipe(problems)
+
+
+def suit(recipe: Recipe, *, texts: bool) -> Recipe:
+    """The recipe for a model of texts or of images, with what is particular to texts filled in.
+
+    A trained encoder learns in any case, and new words with it; the published vectors stay frozen unless
+    `unfreeze` says otherwise. Raises InvalidRecipe for wishes that belong to the other kind.
+
+    >>> suit(Recipe(encoder="cnn"), texts=True).unfreeze
+    2
+    """
+    if not texts:
+        alien = [
+            name for name, f in FIELDS.items() if f.group == "texts" and getattr(recipe, name) is not None
+        ]
+        check(recipe, [f"{name} is for texts, and this model takes images" for name in alien])
+        return recipe
+    alien = [name for name in ("augment", "workers") if getattr(recipe, name) not in (None, "none")]
+    check(recipe, [f"{name} is for images, and this model takes texts" for name in alien])
+    filled: dict[str, Any] = {
+        "encoder": "mean",
+        "unknown": "fold+hyphen",
+        "max_words": 1000,
+        "baseline": True,
+    }
+    encoder = recipe.encoder or "mean"
+    if encoder in LEARNED_ENCODERS:
+        filled |= {"encoder_width": 100}
+    if recipe.unfreeze in ("none", 0) and encoder in LEARNED_ENCODERS:
+        recipe = msgspec.structs.replace(recipe, unfreeze=2)
+    row = OPTIMIZERS[recipe.optimizer]
+    if not frozen_throughout(recipe):
+        filled |= {"new_words": 2, "augment": "none", "tune_lr": 3 * row.head_lr, "lr_decay": 1.0}
+        filled |= {"dropout": 0.5}  # as Kim 2014: words have far more numbers to fit with than a head
+    return fill(recipe, filled)
 
 
 def resolve(recipe: Recipe) -> Recipe:
@@ -367,6 +445,7 @@ def resolve(recipe: Recipe) -> Recipe:
     """
     row = OPTIMIZERS[recipe.optimizer]
     filled: dict[str, Any] = {
+        "dropout": 0.2,
         "lr": row.head_lr,
         "momentum": row.momentum,
         "warmup": 0.3 if recipe.schedule == "one-cycle" else 0.0,
@@ -379,13 +458,18 @@ def resolve(recipe: Recipe) -> Recipe:
     if recipe.from_scratch:  # there is nothing to be careful of, and more to learn
         filled |= {"tune_epochs": 50, "tune_lr": row.head_lr, "lr_decay": 1.0}
         filled |= {"tune_patience": recipe.patience}
-    missing = {name: value for name, value in filled.items() if getattr(recipe, name) is None}
+    return fill(recipe, filled)
+
+
+def fill(recipe: Recipe, values: dict[str, Any]) -> Recipe:
+    """The recipe with those values in the place of None."""
+    missing = {name: value for name, value in values.items() if getattr(recipe, name) is None}
     return msgspec.structs.replace(recipe, **missing)
 
 
 def frozen_throughout(recipe: Recipe) -> bool:
-    """Whether no layer of the backbone is ever trained."""
-    return recipe.unfreeze in ("none", 0)
+    """Whether no layer of the backbone is ever trained; an encoder that knows nothing yet always is."""
+    return recipe.unfreeze in ("none", 0) and recipe.encoder not in LEARNED_ENCODERS
 
 
 def one_line(error: UnknownName) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from zoo.training.recipe import Recipe, frozen_throughout, resolve
+from zoo.training.recipe import LEARNED_ENCODERS, Recipe, frozen_throughout, resolve
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One stretch of training. name: "head" on cached features, "tune" on the photographs.
+    """One stretch of training. name: "head" on cached features, "tune" on the items.
 
     epochs: at most. lr: of the head; a stage d steps below it gets lr · lr_decay^d. unfreeze, augment: as in
     the recipe. precision: a head is a few thousand weights, so it always trains in fp32; the number format
@@ -34,7 +34,8 @@ def phases(recipe: Recipe) -> tuple[Phase, ...]:
     """The phases of a recipe, in order: first the head alone, then, if so wished, deeper stages with it.
 
     A new head starts from noise; training it first keeps that noise out of the pretrained layers (Kumar et
-    al. 2022, arXiv:2202.10054). From scratch there is nothing to protect: everything trains at once.
+    al. 2022, arXiv:2202.10054). From scratch, and below an encoder that is new itself, there is nothing to
+    protect: everything trains at once.
 
     >>> [phase.name for phase in phases(Recipe(unfreeze=1))]
     ['head', 'tune']
@@ -54,7 +55,8 @@ def phases(recipe: Recipe) -> tuple[Phase, ...]:
         augment=given(r.augment),
         precision=r.precision,
     )
-    return (head, tune) if r.epochs and not r.from_scratch else (tune,)
+    fresh = r.from_scratch or r.encoder in LEARNED_ENCODERS
+    return (head, tune) if r.epochs and not fresh else (tune,)
 
 
 def given(value: T | None) -> T:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -103,11 +103,12 @@ def skip(_vectors: WordVectors, _word: str) -> Substitute | None:
 
 def fold(vectors: WordVectors, word: str) -> Substitute | None:
     """The first form of the word that is there, in the order of `folded_forms`."""
-    for form in folded_forms(word):
-        row = vectors.vocabulary.find(form)
-        if row >= 0:
-            return Substitute(vectors.rows([row])[0], (form,))
-    return None
+    return mean_of(vectors, folded(word, vectors))
+
+
+def folded(word: str, known: Container[str]) -> tuple[str, ...]:
+    """The first form of a word that is known."""
+    return next(((form,) for form in folded_forms(word) if form in known), ())
 
 
 def folded_forms(word: str) -> Iterator[str]:
@@ -129,13 +130,20 @@ def folded_forms(word: str) -> Iterator[str]:
 
 def hyphen(vectors: WordVectors, word: str) -> Substitute | None:
     """The mean of the parts between hyphens, slashes and underscores that are there, in any case."""
+    return mean_of(vectors, parted(word, vectors))
+
+
+def parted(word: str, known: Container[str]) -> tuple[str, ...]:
+    """The parts of a word that are known, in any case; none of a word without parts."""
     parts = [part for part in re.split(r"[-‐‑–/_]+", word) if part]
     if len(parts) < 2:
-        return None
-    known = [
-        p for part in parts if (p := next((f for f in (part, *folded_forms(part)) if f in vectors), None))
-    ]
-    return Substitute(vectors[known].mean(axis=0), tuple(known)) if known else None
+        return ()
+    return tuple(form for part in parts for form in ((part,) if part in known else folded(part, known)))
+
+
+def mean_of(vectors: WordVectors, words: tuple[str, ...]) -> Substitute | None:
+    """The mean of some words, if there are any."""
+    return Substitute(vectors[list(words)].mean(axis=0), words) if words else None
 
 
 def ngrams(vectors: WordVectors, word: str) -> Substitute | None:
@@ -163,6 +171,9 @@ def mean(vectors: WordVectors, _word: str) -> Substitute | None:
         MEANS[vectors] = (total / len(vectors)).astype(np.float32)
     return Substitute(MEANS[vectors], ())
 
+
+STAND_INS: dict[str, Callable[[str, Container[str]], tuple[str, ...]]] = {"fold": folded, "hyphen": parted}
+"""Policies that put known words in the place of an unknown one: they need no vectors, only the vocabulary."""
 
 POLICIES: dict[str, Policy] = {"skip": skip, "fold": fold, "hyphen": hyphen, "ngrams": ngrams, "mean": mean}
 

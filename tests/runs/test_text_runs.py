@@ -1,0 +1,191 @@
+"""The main job on texts: real reviews, real GloVe words, the run folder, and what it says of itself."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from zoo.data.texts import Text
+from zoo.errors import HashMismatch, InvalidRecipe, UsageError
+from zoo.events import Event, Note
+from zoo.runs.prediction import predict_texts
+from zoo.runs.record import RunResult
+from zoo.runs.run import load_run
+from zoo.store.store import Store
+from zoo.training.recipe import ENCODERS
+
+WORDS = "glove_demo"
+
+
+@pytest.fixture(scope="module")
+def said() -> list[Event]:
+    """What the shared run reported."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def frozen(data: Path, registry, store: Store, said, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    """A head on the mean of frozen vectors, everything else by default; 90 % to train, 10 % to validate."""
+    from zoo.runs.finetuning import finetune_model
+
+    out = tmp_path_factory.mktemp("runs") / "frozen"
+    settings = {"registry": registry, "store": store, "report": said.append}
+    return finetune_model(WORDS, data / "reviews", out=out, val_fraction=0.1, **settings)
+
+
+@pytest.fixture
+def few(data: Path, tmp_path: Path) -> Path:
+    """200 reviews of each class, a text per line."""
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for name in ("negative", "positive"):
+        lines = (data / "reviews" / f"{name}.txt").read_text("utf-8").split("\n")[:200]
+        (folder / f"{name}.txt").write_text("\n".join(lines), "utf-8")
+    return folder
+
+
+@pytest.fixture
+def train(finetune, few: Path) -> Callable[..., RunResult]:
+    """`train(encoder="cnn")`: a short run on the few reviews."""
+    return lambda **options: finetune(WORDS, few, **{"epochs": 2, "baseline": False, **options})
+
+
+def test_frozen_vectors_tell_reviews_apart_and_nothing_frozen_moves(frozen: RunResult) -> None:
+    assert frozen.val_accuracy >= 0.60
+    assert frozen.classes == ("negative", "positive")
+    assert frozen.frozen_changed == 0
+    assert frozen.trained_parameters == 50 * 2 + 2
+
+
+def test_the_baseline_stands_beside_every_result(frozen: RunResult) -> None:
+    assert frozen.baseline is not None
+    assert "TF-IDF" in frozen.baseline.name
+    assert 0.74 <= frozen.baseline.val_accuracy <= 0.82
+
+
+@pytest.mark.slow
+def test_tuned_vectors_with_new_words_are_much_better(finetune, data: Path, store: Store) -> None:
+    tuned = finetune(WORDS, data / "reviews", val_fraction=0.1, unfreeze="all")
+    assert tuned.val_accuracy >= 0.74
+    record = load_run(tuned.run, store=store).record
+    assert record.text is not None
+    words = (Path(tuned.run) / "words.txt").read_text("utf-8").splitlines()
+    assert len(words) > record.text.known + 2000
+
+
+def test_what_is_known_of_the_words_is_counted(frozen: RunResult, said: list[Event]) -> None:
+    [note] = [e for e in said if isinstance(e, Note) and " words: " in e.message]
+    assert "known (" in note.message
+    assert "hyphen (" in note.message
+    assert "skipped (" in note.message
+
+
+def test_the_run_keeps_only_its_words_and_needs_no_vectors(frozen: RunResult, tmp_path: Path) -> None:
+    folder = Path(frozen.run)
+    assert {p.name for p in folder.iterdir()} == {
+        "run.json",
+        "adapter.safetensors",
+        "history.jsonl",
+        "words.txt",
+    }
+    record = json.loads((folder / "run.json").read_text())
+    assert record["weights_sha256"].startswith("2d8fa35506bd7464")
+    assert record["text"]["tokenizer"]["name"] == "treebank"
+    assert record["data"]["layout"] == "lines"
+    run = load_run(folder, store=Store(tmp_path / "empty", offline=True))
+    good, bad = run.predict(
+        ["the best film of the year , about family and love", "too bad : there is nothing here"]
+    )
+    assert (good.label, bad.label) == ("positive", "negative")
+    assert list((tmp_path / "empty").glob("**/*")) == []
+
+
+def test_a_loaded_run_is_measured_at_what_it_was_trained_to(
+    frozen: RunResult, store: Store, data: Path
+) -> None:
+    found = load_run(frozen.run, store=store).evaluate(data / "reviews")
+    assert found.items == 1066
+    assert found.accuracy == pytest.approx(frozen.val_accuracy)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("unfreeze", ["none", "all"])
+def test_every_encoder_trains_and_comes_back_as_it_was(
+    encoder: str, unfreeze: str, train, few, store
+) -> None:
+    result = train(
+        encoder=encoder,
+        unfreeze=unfreeze,
+        tune_epochs=1 if encoder in ("cnn", "gru", "lstm", "attention") or unfreeze == "all" else None,
+    )
+    assert result.frozen_changed == 0
+    run = load_run(result.run, store=store)
+    assert run.evaluate(few).accuracy == pytest.approx(result.val_accuracy)
+    (alone,) = run.predict(["a film that is good"])
+    together = run.predict(["a film that is good", "bad " * 40, "it is what it is"])
+    assert together[0].probability == pytest.approx(alone.probability, abs=1e-5)
+    assert run.classifier.network.training is False
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"unfreeze": "all", "tune_epochs": 1}, {"encoder": "gru", "tune_epochs": 1}], ids=str
+)
+def test_the_same_seed_gives_the_same_bytes(train, tmp_path: Path, options) -> None:
+    for name in ("a", "b"):
+        train(out=tmp_path / name, **options)
+    a, b = ((tmp_path / name / "adapter.safetensors").read_bytes() for name in "ab")
+    assert a == b
+
+
+def test_published_vectors_stay_while_new_words_and_a_new_encoder_learn(train, store: Store) -> None:
+    result = train(encoder="attention", tune_epochs=2, new_words=1)
+    assert result.frozen_changed == 0
+    state = load_run(result.run, store=store).classifier.network.state_dict()
+    record = load_run(result.run, store=store).record
+    from zoo.runs.folder import read_adapter
+
+    kept = read_adapter(Path(result.run), record)
+    assert torch.equal(kept["encoder.embedding.known.weight"], state["encoder.embedding.known.weight"])
+    assert record.recipe.unfreeze == 2
+
+
+def test_a_text_without_a_known_word_is_flagged(frozen: RunResult, store: Store) -> None:
+    notes: list[Event] = []
+    run = load_run(frozen.run, store=store, report=notes.append)
+    known, unknown = run.predict(["a good film", "qwxzy blorp"])
+    assert (known.words, known.known) == (3, 3)
+    assert (unknown.words, unknown.known) == (2, 0)
+    assert any(isinstance(n, Note) and "1 of 2 texts have no known word" in n.message for n in notes)
+
+
+def test_a_run_goes_on_from_a_run_with_its_words(train, finetune, few: Path, tmp_path: Path) -> None:
+    first = train(unfreeze="all", tune_epochs=1)
+    further = finetune(first.run, few, out=tmp_path / "further", tune_epochs=2)
+    assert (Path(first.run) / "words.txt").read_bytes() == (Path(further.run) / "words.txt").read_bytes()
+    with pytest.raises(InvalidRecipe, match="encoder cannot change"):
+        finetune(first.run, few, out=tmp_path / "other", encoder="cnn")
+
+
+def test_damaged_words_are_not_read(frozen: RunResult, store: Store, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(frozen.run, copy)
+    (copy / "words.txt").write_text("the\nof\n")
+    with pytest.raises(HashMismatch, match=r"words\.txt"):
+        load_run(copy, store=store).predict(["a film"])
+
+
+def test_images_and_texts_are_told_apart(
+    finetune, few: Path, trained: RunResult, store: Store, data: Path
+) -> None:
+    with pytest.raises(InvalidRecipe, match="encoder is for texts"):
+        finetune(folder=data / "hymenoptera", encoder="cnn")
+    with pytest.raises(UsageError, match="takes texts"):
+        finetune(WORDS, few, path_column="file")
+    images = load_run(trained.run, store=store).classifier
+    with pytest.raises(UsageError, match="takes images, and these are texts"):
+        predict_texts(images, [Text(Path("x.txt:1"), "a film")])
