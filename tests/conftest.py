@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from loopback import Server
 
 settings.register_profile("repeatable", derandomize=True)  # a red test is red for everybody
 settings.load_profile("repeatable")
@@ -25,6 +30,16 @@ def data() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"no real data at {DATA}: set ZOO_TEST_DATA")
     return DATA
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server on this machine, with fault modes."""
+    from loopback import Server
+
+    running = Server()
+    yield running
+    running.close()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@
     │   ├── InvalidRegistry               a registry file breaks the schema: file, line, field
     │   ├── InvalidRecipe                 every problem of a recipe at once
     │   ├── MissingExtra                  an optional dependency is not installed
+    │   ├── LicenseRefused                a policy does not name the licence of a model
     │   └── RunExists                     a run folder is never overwritten
     ├── IntegrityError                3   a file is not what it should be, or is not safe to open
     │   ├── HashMismatch
@@ -123,6 +124,10 @@ class MissingExtra(UsageError):
             f"this needs the package {package}, which is not installed",
             hint=f"Install it: pip install 'transfer-zoo[{extra}]'",
         )
+
+
+class LicenseRefused(UsageError):
+    """A model whose licence is not among those that may be used; nothing of it was downloaded."""
 
 
 class RunExists(UsageError):

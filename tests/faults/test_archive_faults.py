@@ -79,7 +79,7 @@ def test_a_bundle_is_a_plain_tar_file_that_other_tools_check(made: Path, tmp_pat
     for line in (tmp_path / "out" / "SHA256SUMS").read_text().splitlines():
         sha256, name = line.split("  ")
         assert hashlib.sha256((tmp_path / "out" / name).read_bytes()).hexdigest() == sha256
-    assert (tmp_path / "out" / "LICENSES").read_text() == "net: mit\n"
+    assert (tmp_path / "out" / "LICENSES").read_text() == "net: mit\nruns/run-1: unknown\n"
 
 
 def test_a_derived_file_travels_instead_of_its_source(server: Server, store: Store, tmp_path: Path) -> None:

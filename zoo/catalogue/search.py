@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from zoo.catalogue.entry import ENTRY_TYPES, ImageModel, ModelEntry
+from zoo.catalogue.licenses import KNOWN
 from zoo.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
@@ -53,9 +54,10 @@ def select(
 
     pattern: a part of the name, or a glob (`resnet*`), for the whole name or what follows its `timm/`.
     max_bytes: of the download; a model whose size nobody knows does not fit. license: one or several; globs.
-    Upper and lower case are the same. Raises UnknownName for a family, task or order that there is not.
+    Upper and lower case are the same. Raises UnknownName for a family, task, licence or order that there is
+    not.
     """
-    chosen = list(entries)
+    chosen = entries = list(entries)
     if sort not in SORTS:
         raise UnknownName("order", sort, SORTS)
     if task is not None and task not in ENTRY_TYPES:
@@ -73,6 +75,10 @@ def select(
         chosen = [entry for entry in chosen if entry.bytes is not None and entry.bytes <= max_bytes]
     if license:
         allowed = [license.lower()] if isinstance(license, str) else [one.lower() for one in license]
+        known = {*KNOWN, *(entry.license.lower() for entry in entries)}
+        for one in allowed:
+            if one not in known and not set(one) & set("*?["):
+                raise UnknownName("licence", one, sorted(known))
         chosen = [e for e in chosen if any(fnmatchcase(e.license.lower(), one) for one in allowed)]
     return sorted(chosen, key=SORTS[sort])
 

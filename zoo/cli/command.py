@@ -100,6 +100,27 @@ def command(example: str, **settings: Any) -> Callable[[Callable[..., Any]], Com
     return decorate
 
 
+def license_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the option `--license`: its store then gives out no model under another licence."""
+
+    @click.option(
+        "--license",
+        "licenses",
+        multiple=True,
+        metavar="NAME,…",
+        help="Refuse models under any other licence.  [env: ZOO_LICENSE_POLICY]",
+    )
+    @wraps(function)
+    def guarded(context: Context, *, licenses: tuple[str, ...], **arguments: Any) -> Any:
+        if licenses:
+            from zoo.catalogue.licenses import parse_policy
+
+            context.store.policy = parse_policy(licenses, "--license")
+        return function(context, **arguments)
+
+    return guarded
+
+
 class ModelName(click.ParamType[str]):
     """The name of a model; the shell completes it."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from zoo.cli.command import Context, command
 from zoo.cli.sink import megabytes
+from zoo.errors import UsageError
 
 OURS = ("zoo", "adapters")
 
@@ -21,7 +22,7 @@ def doctor(context: Context) -> int:
     """Versions, device, store, and what is wrong with them. Exit code 1 when something is."""
     from zoo.runs.record import library_versions
 
-    problems = [*shadowed_packages(), *store_problems(context)]
+    problems = [*shadowed_packages(), *store_problems(context), *policy_problems(context)]
     facts: dict[str, Any] = {
         "versions": library_versions(),
         "python": sys.executable,
@@ -78,6 +79,15 @@ def store_problems(context: Context) -> list[str]:
     return (
         [f"only {megabytes(free)} free in {home}: set ZOO_HOME to a larger disk"] if free < 2 * 10**8 else []
     )
+
+
+def policy_problems(context: Context) -> list[str]:
+    """What is wrong with $ZOO_LICENSE_POLICY: nothing can be fetched until it is put right."""
+    try:
+        _ = context.store.policies
+    except UsageError as error:
+        return [f"ZOO_LICENSE_POLICY: {' '.join(str(error).split())}"]
+    return []
 
 
 def free_bytes(folder: Path) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli.command import Choice, Context, ModelName, command
+from zoo.cli.command import Choice, Context, ModelName, command, license_option
 from zoo.cli.sink import megabytes, table
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ LIST_COLUMNS = {
     "size": "SIZE",
     "top1": "TOP-1 %",
     "license": "LICENCE",
+    "allowed": "ALLOWED",
     "downloaded": "HERE",
 }
 VERIFY_COLUMNS = {"name": "NAME", "state": "STATE", "detail": "", "path": "FILE"}
@@ -34,7 +35,7 @@ def sort_names() -> list[str]:
     return list(SORTS)
 
 
-def summary(entry: ModelEntry, downloaded: bool) -> dict[str, Any]:
+def summary(entry: ModelEntry, *, allowed: bool, downloaded: bool) -> dict[str, Any]:
     """One row of `zoo list`: the names that `--json` promises."""
     return {
         "name": entry.name,
@@ -43,6 +44,7 @@ def summary(entry: ModelEntry, downloaded: bool) -> dict[str, Any]:
         "license": entry.license,
         "parameters": entry.parameters,
         "bytes": entry.bytes,
+        "allowed": allowed,
         "downloaded": downloaded,
         "top1": getattr(entry, "top1", None),
     }
@@ -53,7 +55,7 @@ def summary(entry: ModelEntry, downloaded: bool) -> dict[str, Any]:
 @click.option("--family", help="Only this family: resnet, inception, mobilenet, vgg, glove, …")
 @click.option("--task", type=Choice("task", lambda: TASKS), help="Only models for this task.")
 @click.option("--max-size", metavar="SIZE", help="Only downloads up to this size: 50MB, 1GB.")
-@click.option("--license", "licenses", multiple=True, help="Only under this licence; repeatable.")
+@click.option("--license", "licenses", multiple=True, metavar="NAME,…", help="Only under these licences.")
 @click.option("--downloaded", is_flag=True, help="Only those that are in the store already.")
 @click.option("--sort", type=Choice("order", sort_names), default="name", show_default=True)
 @click.option("--all", "everything", is_flag=True, help="Also every pretrained tag of timm and torchvision.")
@@ -80,10 +82,18 @@ def list_models(
         family=family,
         task=task,
         max_bytes=None if max_size is None else parse_size(max_size),
-        license=licenses or None,
+        license=[name.strip() for text in licenses for name in text.split(",")] or None,
         sort=sort,
     )
-    rows = [summary(entry, context.store.find(entry) is not None) for entry in entries]
+    policies = context.store.policies
+    rows = [
+        summary(
+            entry,
+            allowed=all(policy.allows(entry.license) for policy in policies),
+            downloaded=context.store.find(entry) is not None,
+        )
+        for entry in entries
+    ]
     if downloaded:
         rows = [row for row in rows if row["downloaded"]]
 
@@ -91,22 +101,49 @@ def list_models(
         if not rows:
             return "No model fits. Fewer conditions, or: zoo list --all"
         shown = [{**row, "size": megabytes(row["bytes"])} for row in rows]
-        return table(shown, LIST_COLUMNS)
+        return table(shown, {key: head for key, head in LIST_COLUMNS.items() if policies or key != "allowed"})
 
     context.sink.answer(rows, human)
 
 
-@command("zoo show resnet50")
-@click.argument("name", type=ModelName())
+@command("zoo show resnet50\nzoo show run")
+@click.argument("name", metavar="MODEL|RUN", type=ModelName())
 def show(context: Context, name: str) -> None:
-    """Show every fact about one model."""
+    """Show every fact about one model, or what a run is made of."""
     from zoo.catalogue.registry import entry_to_mapping
 
+    if (Path(name) / "run.json").is_file():
+        facts = run_facts(Path(name))
+        context.sink.answer(facts, lambda: "\n".join(fact_lines(facts)))
+        return
     entry = find_entry(context, name)
     local = context.store.find(entry)
     facts = entry_to_mapping(entry)
+    for policy in context.store.policies:
+        facts[f"allowed by {policy.source}"] = policy.allows(entry.license)
     facts |= {"downloaded": local is not None, "path": None if local is None else str(local.path)}
     context.sink.answer(facts, lambda: "\n".join(fact_lines(facts)))
+
+
+def run_facts(folder: Path) -> dict[str, Any]:
+    """What a run was made of: model, data, their licences, and what came out."""
+    from msgspec import to_builtins
+
+    from zoo.runs.record import read_record
+
+    record = read_record(folder)
+    return {
+        "run": str(folder),
+        "created": record.created,
+        "model": record.model["name"],
+        "model license": record.model["license"],
+        "weights sha256": record.weights_sha256,
+        "data": record.data["root"],
+        "data license": record.data_license or "unknown",
+        "classes": list(record.classes),
+        "result": to_builtins(record.result),
+        "versions": dict(record.versions),
+    }
 
 
 def fact_lines(facts: dict[str, Any], indent: str = "") -> list[str]:
@@ -135,6 +172,7 @@ def fact_lines(facts: dict[str, Any], indent: str = "") -> list[str]:
 @click.option(
     "--locked", type=click.Path(path_type=Path), metavar="FILE", help="Take only what this lock file pins."
 )
+@license_option
 def fetch(context: Context, names: tuple[str, ...], locked: Path | None) -> None:
     """Download models and verify every byte.
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import msgspec
 
-from zoo.cli.command import Context, ModelName, command
+from zoo.cli.command import Context, ModelName, command, license_option
 from zoo.errors import Interrupted
 from zoo.training.interruption import StopSignal
 from zoo.training.recipe import FIELDS, Field
@@ -44,6 +44,8 @@ def recipe_option(field: Field) -> Callable[[Callable[..., Any]], Callable[..., 
 )
 @click.option("--path-column", help="Column of a table that names the files.")
 @click.option("--label-column", help="Column of a table that names the classes.")
+@click.option("--data-license", metavar="NAME", help="Licence of your data, for run.json: an SPDX name.")
+@license_option
 @recipe_options
 def finetune(
     context: Context,
@@ -52,6 +54,7 @@ def finetune(
     out: Path,
     path_column: str | None,
     label_column: str | None,
+    data_license: str | None,
     **recipe: Any,
 ) -> None:
     """Train a pretrained model on your own folder.
@@ -71,6 +74,7 @@ def finetune(
                 store=context.store,
                 path_column=path_column,
                 label_column=label_column,
+                data_license=data_license,
                 report=context.report,
                 stop_requested=stop,
                 **recipe,

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.catalogue.entry import ModelEntry, WordModel
+from zoo.catalogue.licenses import join_licenses
 from zoo.data.dataset import Dataset
 from zoo.data.kinds import IMAGES, TEXTS
 from zoo.data.leaks import settle_copies
 from zoo.data.scanning import scan_dataset
 from zoo.errors import InvalidRecipe, UsageError
-from zoo.events import Report, silent
+from zoo.events import Note, Report, silent
 from zoo.runs.classifier import is_run
 from zoo.runs.folder import refuse_existing
 from zoo.runs.record import RunRecord, RunResult, read_record
@@ -25,6 +26,13 @@ from zoo.training.recipe import FIELDS, Recipe, resolve, suit
 if TYPE_CHECKING:
     from zoo.catalogue.registry import Registry
     from zoo.store.store import Store
+
+
+UNNAMED_LICENSE = Note(
+    "nobody said what licence the training data are under: run.json calls it unknown",
+    hint="Name it: --data-license NAME, an SPDX name or LicenseRef-… for your own.",
+    level="warning",
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,7 @@ class Plan:
     began: float
     start: Path | None = None
     start_record: RunRecord | None = None
+    data_license: str | None = None
 
 
 def finetune_model(
@@ -50,6 +59,7 @@ def finetune_model(
     path_column: str | None = None,
     text_column: str | None = None,
     label_column: str | None = None,
+    data_license: str | None = None,
     report: Report = silent,
     stop_requested: Callable[[], bool] = never,
     **recipe: Any,
@@ -58,7 +68,7 @@ def finetune_model(
 
     name: a model, or the folder of an earlier run to go on from (its recipe is then the default). Word
     vectors take texts, every other model takes images. data: a folder or a table, see zoo/data/scanning and
-    zoo/data/texts. recipe: fields of `zoo.Recipe`.
+    zoo/data/texts. data_license: of the data, for run.json. recipe: fields of `zoo.Recipe`.
 
     The recipe is checked first, then the folder, then the model is fetched. Raises InvalidRecipe, RunExists,
     DatasetError, NetworkError, IntegrityError; TrainingStopped and Interrupted after the best weights so far,
@@ -68,12 +78,15 @@ def finetune_model(
     out, data = Path(out), Path(data)
     start = Path(name) if is_run(name) else None
     record = read_record(start) if start is not None else None
+    data_license = join_licenses(None if record is None else record.data_license, data_license)
     wished = choose_recipe(record, recipe)
     refuse_existing(out)
     store = store or default_store()
     entry = record.entry if record is not None else find_model(str(name), registry=registry, store=store)
     texts = isinstance(entry, WordModel)
     checked = resolve(suit(wished, texts=texts))
+    if not checked.from_scratch:
+        store.check_license(entry)
     dataset = settle_copies(
         scan_dataset(
             data,
@@ -91,7 +104,9 @@ def finetune_model(
         )
     for note in dataset.notes:
         report(note)
-    plan = Plan(entry, dataset, checked, out, began, start, record)
+    if data_license is None and store.policies:
+        report(UNNAMED_LICENSE)
+    plan = Plan(entry, dataset, checked, out, began, start, record, data_license)
 
     from zoo.runs.trainer import train_run  # from here on torch is needed
 

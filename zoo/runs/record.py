@@ -69,7 +69,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """run.json. weights_sha256: of the published file; None for a run from random weights.
 
     model: the registry entry. classes: in the order of the outputs. data: where the items came from, their
-    split with its hash, and what was skipped. text: how they are read. adapter_sha256: of the adapter file.
+    split with its hash, and what was skipped. text: how they are read. data_license: of the training data, as
+    the user named it; None where nobody did. adapter_sha256: of adapter.safetensors.
     """
 
     schema: int = SCHEMA
@@ -83,6 +84,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     adapter_sha256: str
     versions: Mapping[str, str]
     text: TextRecord | None = None
+    data_license: str | None = None
 
     @property
     def entry(self) -> ModelEntry:

@@ -175,6 +175,7 @@ def save(job: Job, start: Start, seen: Seen, fitted: Fitted) -> RunResult:
             text=None if start.reader is None else write_words(start.reader, folder),
             adapter_sha256=write_adapter(state, folder),
             versions=library_versions(),
+            data_license=plan.data_license,
         )
         write_record(record, folder)
     return result

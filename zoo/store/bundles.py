@@ -2,7 +2,7 @@
 
     zoo-bundle.json     entries, records and the sha256 of every file: what `unbundle` believes, and checks
     SHA256SUMS          the same for people: sha256sum -c SHA256SUMS
-    LICENSES            name and licence of each model
+    LICENSES            name and licence of each model; of each run, those of its model and of its data
     blobs/SHA256        the models' files
     runs/NAME/…         run folders, whole
 
@@ -65,6 +65,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = 1
 
 
+class RunLicenses(msgspec.Struct, frozen=True):
+    """What run.json says of licences."""
+
+    model: dict[str, Any]
+    data_license: str | None = None
+
+
 @dataclass(frozen=True)
 class Unbundled:
     """What came out. models: names that are in the store now. runs: their folders."""
@@ -101,6 +108,7 @@ def bundle(
                 )
                 add_text(archive, SUMS, "".join(f"{s}  {name}\n" for name, s in manifest.files.items()))
                 licences = {record.name: record.license for record in manifest.records.values()}
+                licences |= {f"runs/{run.resolve().name}": run_licences(run) for run in runs}
                 add_text(
                     archive, LICENSES, "".join(f"{name}: {licence}\n" for name, licence in licences.items())
                 )
@@ -149,6 +157,15 @@ def collect(
         entries={entry.name: entry_to_mapping(entry) for entry in entries}, records=records, files=sums
     )
     return manifest, members
+
+
+def run_licences(run: Path) -> str:
+    """The licences of a run's model and of the data that it was trained on."""
+    try:
+        said = msgspec.json.decode((run / "run.json").read_bytes(), type=RunLicenses)
+    except (OSError, msgspec.MsgspecError):
+        return "unknown"
+    return f"model {said.model.get('license', 'unknown')}, training data {said.data_license or 'unknown'}"
 
 
 def add_text(archive: tarfile.TarFile, name: str, content: str) -> None:

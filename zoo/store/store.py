@@ -23,6 +23,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from zoo.catalogue.entry import ModelEntry
+from zoo.catalogue.licenses import LicensePolicy, environment_policy
 from zoo.errors import AddressRefused, HashMismatch
 from zoo.events import Report, silent
 from zoo.store.blobs import Blobs, is_whole, remove_file, stamp_of
@@ -45,7 +46,8 @@ class Store:
     """The verified files of one home folder, and of shared ones that are only read.
 
     home: made when something is first written. shared: looked through first, never written. offline: no
-    connection is made; what is not here cannot be had.
+    connection is made; what is not here cannot be had. policy: the licences that `fetch` gives out;
+    $ZOO_LICENSE_POLICY holds as well, whoever made the store.
     """
 
     def __init__(
@@ -55,9 +57,11 @@ class Store:
         offline: bool = False,
         shared: tuple[Path, ...] = (),
         settings: Settings | None = None,
+        policy: LicensePolicy | None = None,
     ) -> None:
         self.home = home
         self.offline = offline
+        self.policy = policy
         self.settings = Settings() if settings is None else settings
         self.blobs = Blobs(home / "blobs")
         self.records = Records(home / "records")
@@ -82,9 +86,11 @@ class Store:
         """The model, fetched if it is not here.
 
         pin: what a lock file says (see pins.find_pin): anything else is refused.
-        Raises Offline, AddressRefused, DownloadFailed (what came is kept, the next fetch goes on from there),
-        HashMismatch or SizeMismatch (nothing is kept), DiskFull, StorageError or LockTimeout.
+        Raises LicenseRefused, also for a model that is here; Offline, AddressRefused, DownloadFailed (what
+        came is kept, the next fetch goes on from there), HashMismatch or SizeMismatch (nothing is kept),
+        DiskFull, StorageError or LockTimeout.
         """
+        self.check_license(entry)
         found = self.find(entry)
         if found is None:
             self._check_origin(entry)
@@ -99,6 +105,16 @@ class Store:
                 hint=f"zoo rm {entry.name}, then fetch it again.",
             )
         return found
+
+    @property
+    def policies(self) -> tuple[LicensePolicy, ...]:
+        """Every licence policy that holds: a model must keep all of them."""
+        return tuple(p for p in (environment_policy(), self.policy) if p is not None)
+
+    def check_license(self, entry: ModelEntry) -> None:
+        """Raise LicenseRefused unless the model may be used."""
+        for policy in self.policies:
+            policy.check(entry)
 
     def pin(self, entry: ModelEntry, *, report: Report = silent) -> Pin:
         """What a lock file should say of a model; it is fetched if that is not known yet."""

@@ -1,0 +1,64 @@
+"""--license and $ZOO_LICENSE_POLICY, as they are typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("home")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["fetch", "mobilenet_v2_demo"],
+        ["finetune", "mobilenet_v2_demo", ".", "--out", "no-such-run"],
+    ],
+    ids=["fetch", "finetune"],
+)
+def test_a_licence_that_is_not_listed_is_refused_with_what_to_type(zoo, data: Path, home: Path, command):
+    said = zoo(*command, "--license", "mit,bsd-3-clause", "--registry", data / "registry.yaml")
+    assert said.code == 2
+    assert "mobilenet_v2_demo is under apache-2.0; --license allows mit or bsd-3-clause" in said.err
+    assert "--license mit,bsd-3-clause,apache-2.0" in said.err
+    assert not list(home.glob("blobs/*"))
+
+
+def test_a_listed_licence_is_fetched(zoo, data: Path):
+    said = zoo(
+        "fetch",
+        "mobilenet_v2_demo",
+        "--license",
+        "Apache-2.0",
+        "--license",
+        "mit",
+        "--registry",
+        data / "registry.yaml",
+    )
+    assert said.code == 0
+
+
+@pytest.mark.parametrize(
+    "command", [["list", "--license", "apachee-2.0"], ["fetch", "resnet18", "--license", "apachee-2.0"]]
+)
+def test_a_slip_in_a_licence_is_answered_with_what_was_meant(zoo, command):
+    said = zoo(*command)
+    assert said.code == 2
+    assert "Did you mean apache-2.0?" in said.err
+
+
+def test_listing_and_showing_say_what_the_policy_allows(zoo, monkeypatch: pytest.MonkeyPatch):
+    assert "ALLOWED" not in zoo("list", "resnet18").out
+    monkeypatch.setenv("ZOO_LICENSE_POLICY", "apache-2.0")
+    rows = {row["name"]: row["allowed"] for row in zoo("list", "resnet18*", "--json").json}
+    assert (rows["resnet18"], rows["resnet18_a1"]) == (False, True)
+    assert "ALLOWED" in zoo("list", "resnet18").out
+    assert zoo("show", "resnet18", "--json").json["allowed by ZOO_LICENSE_POLICY"] is False
+
+
+def test_doctor_finds_a_slip_in_the_policy(zoo, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ZOO_LICENSE_POLICY", "apachee-2.0")
+    said = zoo("doctor", "--json")
+    assert said.code == 1
+    assert any("Did you mean apache-2.0?" in problem for problem in said.json["problems"])

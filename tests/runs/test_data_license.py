@@ -1,0 +1,77 @@
+"""The licences of the backbone and of the training data travel with a run, and into a bundle."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from zoo.cli.models import run_facts
+from zoo.errors import UnknownName
+from zoo.events import Event, Note
+from zoo.runs.record import read_record, write_record
+from zoo.store.bundles import bundle
+
+
+@pytest.fixture(scope="module")
+def licensed(trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shared run, as it would be with the licence of its data named."""
+    folder = tmp_path_factory.mktemp("licensed") / "run"
+    folder.mkdir()
+    for path in Path(trained.run).iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    write_record(msgspec.structs.replace(read_record(folder), data_license="cc-by-4.0"), folder)
+    return folder
+
+
+def test_a_run_goes_on_under_the_licences_of_both_data_sets(licensed, finetune):
+    result = finetune(licensed, epochs=1, data_license="CC0-1.0")
+    record = read_record(Path(result.run))
+    assert record.data_license == "cc-by-4.0 and cc0-1.0"
+    assert record.model["license"] == "apache-2.0"
+
+
+def test_a_run_of_an_earlier_zoo_still_loads(trained):
+    facts = json.loads((Path(trained.run) / "run.json").read_text())
+    del facts["data_license"]
+    assert (
+        msgspec.json.decode(json.dumps(facts), type=type(read_record(Path(trained.run)))).data_license is None
+    )
+
+
+def test_a_licence_that_is_none_is_refused_before_anything_is_read(finetune, tmp_path: Path):
+    with pytest.raises(UnknownName, match="no licence 'cc-by-4'"):
+        finetune(folder=tmp_path / "no-such-folder", data_license="cc-by-4")
+
+
+def test_under_a_policy_data_of_an_unknown_licence_are_never_silently_fine(
+    finetune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def warnings(**options: object) -> int:
+        told: list[Event] = []
+        finetune(epochs=1, report=told.append, **options)
+        return sum(isinstance(event, Note) and "training data" in event.message for event in told)
+
+    assert warnings(out=tmp_path / "free") == 0
+    monkeypatch.setenv("ZOO_LICENSE_POLICY", "apache-2.0")
+    assert warnings(out=tmp_path / "silent") == 1
+    assert warnings(out=tmp_path / "named", data_license="LicenseRef-our-photographs") == 0
+
+
+def test_showing_a_run_prints_both_licences(licensed, trained):
+    facts = run_facts(licensed)
+    assert (facts["model license"], facts["data license"]) == ("apache-2.0", "cc-by-4.0")
+    assert facts["result"]["val_accuracy"] == trained.val_accuracy
+    assert run_facts(Path(trained.run))["data license"] == "unknown"
+
+
+def test_a_bundle_names_the_licences_of_its_runs(licensed, store, tmp_path: Path):
+    target = bundle(store, [read_record(licensed).entry], tmp_path / "models.tar", runs=[licensed])
+    with tarfile.open(target) as archive:
+        member = archive.extractfile("LICENSES")
+        assert member is not None
+        lines = member.read().decode().splitlines()
+    assert lines == ["mobilenet_v2_demo: apache-2.0", "runs/run: model apache-2.0, training data cc-by-4.0"]

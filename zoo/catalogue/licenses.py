@@ -1,0 +1,136 @@
+"""Which licences a model may have: a policy of the environment or of one command, and how it is written.
+
+    ZOO_LICENSE_POLICY=apache-2.0,mit,bsd-3-clause
+
+A policy is an allow-list: names separated by commas or spaces, each an SPDX identifier, one of the names that
+the Hub and timm use beside them, or `LicenseRef-…` for one of your own (SPDX's form for that). Upper and
+lower case are the same. There are no patterns: `cc-by*` would let `cc-by-nc-4.0` in. A model under `A or B`
+needs one of them, under `A and B` both. `unknown` is never allowed unless it is listed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from zoo.catalogue.entry import ModelEntry
+from zoo.errors import LicenseRefused, UnknownName, UsageError, join_names
+
+VARIABLE = "ZOO_LICENSE_POLICY"
+UNKNOWN = "unknown"
+OWN = "licenseref-"
+
+# SPDX identifiers of what models and data are published under, https://spdx.org/licenses/
+SPDX = """
+0bsd afl-3.0 agpl-3.0 agpl-3.0-only agpl-3.0-or-later apache-2.0 artistic-2.0 blueoak-1.0.0 bsd-2-clause
+bsd-3-clause bsd-3-clause-clear bsl-1.0 c-uda-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-nc-2.0
+cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0
+cc-by-nd-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0 cdla-permissive-2.0 cdla-sharing-1.0
+cecill-2.1 ecl-2.0 epl-1.0 epl-2.0 eupl-1.1 eupl-1.2 gfdl-1.3 gpl-2.0 gpl-2.0-only gpl-2.0-or-later gpl-3.0
+gpl-3.0-only gpl-3.0-or-later isc lgpl-2.1 lgpl-2.1-only lgpl-2.1-or-later lgpl-3.0 lgpl-3.0-only
+lgpl-3.0-or-later lppl-1.3c mit mit-0 mpl-2.0 ms-pl ncsa odbl-1.0 odc-by-1.0 ofl-1.1 osl-3.0 pddl-1.0
+postgresql python-2.0 unlicense upl-1.0 wtfpl zlib
+"""
+# What the Hub and timm say where SPDX has no name.
+OTHERS = """
+apple-amlr apple-ascl bigcode-openrail-m bigscience-bloom-rail-1.0 bigscience-openrail-m bsd c-uda cc
+cdla-permissive creativeml-openrail-m cvnets-license deepfloyd-if-license dinov3-license etalab-2.0
+fair-noncommercial-research-license fastvit-license gemma gfdl gpl h-research intel-research lgpl llama2
+llama3 llama3.1 llama3.2 llama3.3 llama4 mobileone-license nvidia-open-model-license odbl odc-by open-mdw
+openrail openrail++ other pddl qwen-community-1.0 seer-license unknown
+"""
+KNOWN = tuple(sorted({*SPDX.split(), *OTHERS.split()}))
+SAME = {
+    "pddl": "pddl-1.0",
+    "odbl": "odbl-1.0",
+    "odc-by": "odc-by-1.0",
+    "c-uda": "c-uda-1.0",
+}  # only one version
+
+
+@dataclass(frozen=True)
+class LicensePolicy:
+    """The licences that may be used. source: who says so: the environment variable, or an option."""
+
+    names: tuple[str, ...]
+    source: str
+
+    def allows(self, license: str) -> bool:  # noqa: A002, the word of the registry
+        """Whether something under this licence may be used.
+
+        >>> policy = LicensePolicy(("mit", "apache-2.0"), "--license")
+        >>> [policy.allows(name) for name in ("MIT", "unknown", "mit or gpl-3.0", "mit and gpl-3.0")]
+        [True, False, True, False]
+        """
+        listed = {canonical(name) for name in self.names}
+        choices = re.split(r"\s+or\s+", license.lower())
+        return any(all(canonical(part) in listed for part in re.split(r"\s+and\s+", one)) for one in choices)
+
+    def check(self, entry: ModelEntry) -> None:
+        """Raise LicenseRefused, with what to type, unless the model may be used."""
+        if self.allows(entry.license):
+            return
+        under = (
+            "says nowhere what licence it is under (unknown)"
+            if entry.license.lower() == UNKNOWN
+            else f"is under {entry.license}"
+        )
+        listed, more = ",".join(self.names), ",".join([*self.names, entry.license.lower()])
+        wider = f"{VARIABLE}={more}" if self.source == VARIABLE else f"--license {more}"
+        raise LicenseRefused(
+            f"{entry.name} {under}; {self.source} allows {join_names(self.names)}",
+            hint=f"Models that fit: zoo list --license {listed}. If you may use this one: {wider}",
+        )
+
+
+def parse_policy(texts: str | Iterable[str], source: str) -> LicensePolicy:
+    """The policy that somebody wrote. Raises UnknownName for a name that is no licence, UsageError for none.
+
+    >>> parse_policy("Apache-2.0, MIT", "ZOO_LICENSE_POLICY").names
+    ('apache-2.0', 'mit')
+    """
+    whole = texts if isinstance(texts, str) else ",".join(texts)
+    names = tuple(dict.fromkeys(check_license_name(name) for name in re.split(r"[,\s]+", whole) if name))
+    if not names:
+        raise UsageError(f"{source} names no licence", hint="Like this: apache-2.0,mit,bsd-3-clause")
+    return LicensePolicy(names, source)
+
+
+def environment_policy() -> LicensePolicy | None:
+    """The policy of $ZOO_LICENSE_POLICY; None where it is not set or empty."""
+    written = os.environ.get(VARIABLE, "")
+    return parse_policy(written, VARIABLE) if written.strip() else None
+
+
+def check_license_name(name: str) -> str:
+    """The name in small letters. Raises UnknownName, which says what may have been meant.
+
+    >>> check_license_name("LicenseRef-Our-Lab")
+    'licenseref-our-lab'
+    """
+    lowered = name.lower()
+    if lowered in KNOWN or (lowered.startswith(OWN) and len(lowered) > len(OWN)):
+        return lowered
+    raise UnknownName("licence", name, KNOWN, see="https://spdx.org/licenses/, or LicenseRef-… for your own")
+
+
+def join_licenses(earlier: str | None, later: str | None) -> str | None:
+    """The licence of what was made of both, as SPDX writes it; None where nobody named one.
+
+    Raises UnknownName unless `later` is the name of a licence.
+
+    >>> join_licenses("cc-by-4.0", "MIT"), join_licenses("mit", "mit"), join_licenses("mit", None)
+    ('cc-by-4.0 and mit', 'mit', 'mit')
+    """
+    if later is None:
+        return earlier
+    later = check_license_name(later)
+    parts = [] if earlier is None else earlier.split(" and ")
+    return " and ".join(dict.fromkeys([*parts, later]))
+
+
+def canonical(name: str) -> str:
+    """The name that stands for all of its spellings."""
+    return SAME.get(name.lower(), name.lower())
