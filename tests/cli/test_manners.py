@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from zoo.cli.main import VERBS
+from zoo.cli.registries import registry
 
 HEAVY = (
     "torch",
@@ -56,12 +57,22 @@ def test_light_verbs_and_every_help_import_nothing_heavy(home: Path, arguments: 
     assert done.stderr.strip() == ""
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(
+    "verb", [*(v for v in VERBS if v != "registry"), *(f"registry {name}" for name in registry.commands)]
+)
 def test_every_help_shows_an_example_and_the_common_options(zoo, verb: str):
-    said = zoo(verb, "--help")
+    said = zoo(*verb.split(), "--help")
     assert said.code == 0
     assert f"Example:\n  zoo {verb}" in said.out
     assert all(option in said.out for option in ("--json", "--quiet", "--offline", "--registry"))
+
+
+@pytest.mark.parametrize("arguments", [[], ["registry"]], ids=["zoo", "zoo registry"])
+def test_a_group_without_a_command_shows_its_help(zoo, arguments: list[str]):
+    said = zoo(*arguments)
+    assert said.code == 2
+    assert said.err.startswith("Usage: zoo")
+    assert "error:" not in said.err
 
 
 @pytest.mark.fault("U3")
@@ -69,6 +80,7 @@ def test_every_help_shows_an_example_and_the_common_options(zoo, verb: str):
     ("arguments", "kind", "meant"),
     [
         (["lst"], "command", "list"),
+        (["registry", "lnt"], "command", "lint"),
         (["list", "--famly", "vgg"], "option", "--family"),
         (["list", "--sort", "tpo1"], "order", "top1"),
         (["show", "mobilenet_v3_larg"], "model", "mobilenet_v3_large"),

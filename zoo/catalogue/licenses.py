@@ -116,6 +116,16 @@ def check_license_name(name: str) -> str:
     raise UnknownName("licence", name, KNOWN, see="https://spdx.org/licenses/, or LicenseRef-… for your own")
 
 
+def unlisted_names(license: str) -> list[str]:  # noqa: A002
+    """The parts of what a registry calls a licence that no policy can have.
+
+    >>> unlisted_names("MIT or Apache 2")
+    ['apache 2']
+    """
+    names = re.split(r"\s+(?:or|and)\s+", license.lower())
+    return [name for name in names if name not in KNOWN and not name.startswith(OWN)]
+
+
 def join_licenses(earlier: str | None, later: str | None) -> str | None:
     """The licence of what was made of both, as SPDX writes it; None where nobody named one.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,15 +24,39 @@ def read_entries(path: Path) -> dict[str, ModelEntry]:
     Relative URLs become absolute file:// ones, so that an entry means the same wherever it is used.
     Raises InvalidRegistry with every problem that was found, each as FILE:LINE: FIELD: what.
     """
+    found = examine_file(path)
+    if found.problems:
+        raise invalid(path, found.problems)
+    return {name: at_home(entry, path) for name, entry in found.entries.items()}
+
+
+class Examined(NamedTuple):
+    """A registry file as it is written. entries: those that can be read. problems: empty for a good file."""
+
+    document: Section
+    entries: dict[str, ModelEntry]
+    problems: list[Problem]
+
+
+def examine_file(path: Path) -> Examined:
+    """What a registry file says, and everything that is wrong with it. Raises InvalidRegistry for no file."""
     try:
         if not path.is_file():  # a pipe would wait for ever
             found = "is no file" if path.exists() else "does not exist"
             raise InvalidRegistry(f"{path}: the registry {found}", hint="See: --registry FILE, $ZOO_REGISTRY")
-        document, problems = parse_yaml(read_text(path))
+        return examine_text(read_text(path))
     except NotPlain as error:
-        raise invalid(path, [error.problem]) from error
+        return Examined(Section(1), {}, [error.problem])
     except OSError as error:
         raise InvalidRegistry(f"{path}: the registry cannot be read: {error.strerror}") from error
+
+
+def examine_text(text: str) -> Examined:
+    """What the text of a registry says, and everything that is wrong with it."""
+    try:
+        document, problems = parse_yaml(text)
+    except NotPlain as error:
+        return Examined(Section(1), {}, [error.problem])
     models, more = models_of(document)
     problems += more
     entries: dict[str, ModelEntry] = {}
@@ -39,10 +64,8 @@ def read_entries(path: Path) -> dict[str, ModelEntry]:
         entry, findings = check_entry(name, mapping)
         problems += [locate(document, name, finding) for finding in findings]
         if entry is not None:
-            entries[name] = at_home(entry, path)
-    if problems:
-        raise invalid(path, problems)
-    return entries
+            entries[name] = entry
+    return Examined(document, entries, problems)
 
 
 def models_of(document: Section) -> tuple[Section, list[Problem]]:

@@ -85,6 +85,15 @@ class Command(click.Command):
                 formatter.write(f"{' ' * formatter.current_indent}{line}\n")
 
 
+class Group(click.Group):
+    """Commands below one name; an unknown one gets "did you mean", none at all the help."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args[0] not in self.list_commands(ctx) and not args[0].startswith("-"):
+            raise UnknownName("command", args[0], self.list_commands(ctx), see=f"{ctx.command_path} --help")
+        return super().resolve_command(ctx, args)
+
+
 def command(example: str, **settings: Any) -> Callable[[Callable[..., Any]], Command]:
     """Decorate a function `f(context, …)` as a command with the common options.
 

@@ -12,13 +12,14 @@ import sys
 import traceback
 from importlib import import_module
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
 from zoo import __version__
+from zoo.cli.command import Group
 from zoo.cli.sink import Mode, Sink
-from zoo.errors import DiskFull, Interrupted, StorageError, UnknownName, UsageError, ZooError
+from zoo.errors import DiskFull, Interrupted, StorageError, UsageError, ZooError
 
 # verb -> (module of zoo.cli, what it does); the order is that of --help
 VERBS = {
@@ -33,6 +34,7 @@ VERBS = {
     "lock": ("keeping", "Pin models down to the sha256."),
     "bundle": ("keeping", "Pack models and runs for a machine without network."),
     "unbundle": ("keeping", "Take the models and runs of a bundle."),
+    "registry": ("registries", "Check, extend and compare registry files."),
     "finetune": ("training", "Train a pretrained model on your own folder."),
     "predict": ("inference", "Label files with a run or a model."),
     "evaluate": ("inference", "Measure a run on labelled data."),
@@ -45,8 +47,8 @@ VERBS = {
 }
 
 
-class Verbs(click.Group):
-    """The verbs, each imported when it is typed; an unknown one gets "did you mean"."""
+class Verbs(Group):
+    """The verbs, each imported when it is typed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -57,11 +59,6 @@ class Verbs(click.Group):
         module = import_module(f"zoo.cli.{VERBS[name][0]}")
         found: click.Command = module.COMMANDS[name]
         return found
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args[0] not in VERBS and not args[0].startswith("-"):
-            raise UnknownName("command", args[0], VERBS, see="zoo --help")
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -102,6 +99,9 @@ def answer(error: BaseException, sink: Sink) -> int:
             return error.exit_code
         case click.exceptions.Exit():
             return error.exit_code
+        case click.exceptions.NoArgsIsHelpError():
+            click.echo(error.format_message(), err=True)
+            return UsageError.exit_code
         case click.UsageError():
             sink.fail(usage_error(error))
             return UsageError.exit_code

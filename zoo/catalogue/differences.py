@@ -1,0 +1,62 @@
+"""What changed between two registries, entry by entry and field by field: what a reviewer looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from zoo.catalogue.entry import ModelEntry
+from zoo.catalogue.validation import entry_to_mapping
+
+HASHES = ("weights.sha256", "weights.sha256_prefix", "weights.md5")
+
+
+class Change(NamedTuple):
+    """One field of an entry. before, after: plain values; None where nothing was stated."""
+
+    field: str
+    before: Any
+    after: Any
+
+    @property
+    def is_about_bytes(self) -> bool:
+        """Whether what proved the bytes before is gone or another: the same name now means another file."""
+        return self.field in HASHES and self.before is not None
+
+
+class Differences(NamedTuple):
+    """What one registry has otherwise than another. changed: the fields of each entry that both have."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: dict[str, list[Change]]
+
+
+def compare_registries(before: Mapping[str, ModelEntry], after: Mapping[str, ModelEntry]) -> Differences:
+    """The differences, in the order of the files."""
+    both = {name: compare_entries(entry, after[name]) for name, entry in before.items() if name in after}
+    return Differences(
+        added=tuple(name for name in after if name not in before),
+        removed=tuple(name for name in before if name not in after),
+        changed={name: changes for name, changes in both.items() if changes},
+    )
+
+
+def compare_entries(before: ModelEntry, after: ModelEntry) -> list[Change]:
+    """The fields in which two entries differ; those that prove the bytes first."""
+    old, new = flatten(entry_to_mapping(before)), flatten(entry_to_mapping(after))
+    fields = [field for field in dict.fromkeys([*old, *new]) if old.get(field) != new.get(field)]
+    fields.sort(key=lambda field: field not in HASHES)
+    return [Change(field, old.get(field), new.get(field)) for field in fields]
+
+
+def flatten(facts: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Nested facts under dotted names.
+
+    >>> flatten({"license": "mit", "input": {"size": 224}})
+    {'license': 'mit', 'input.size': 224}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in facts.items():
+        flat |= flatten(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
+    return flat

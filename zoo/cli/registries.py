@@ -1,0 +1,79 @@
+"""The verbs about registry files, below `zoo registry`: lint, add, diff, schema."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo.cli.command import Context, Group, command
+from zoo.errors import Offline
+
+if TYPE_CHECKING:
+    from zoo.catalogue.linting import Lint
+    from zoo.catalogue.problems import Problem
+
+FILE = click.Path(path_type=Path)
+
+
+@click.group(cls=Group, epilog="Start with: zoo registry lint FILE")
+def registry() -> None:
+    """Check, extend and compare registry files: what `--registry` and `$ZOO_REGISTRY` name."""
+
+
+@command("zoo registry lint registry.yaml --online", short_help="Say what is wrong with registry files.")
+@click.argument("files", nargs=-1, required=True, metavar="FILE…", type=FILE)
+@click.option("--online", is_flag=True, help="Ask every URL for its file, too: one byte of it.")
+def lint(context: Context, files: tuple[Path, ...], online: bool) -> int:
+    """Say everything that is wrong with registry files, and what is worth a second look.
+
+    Files that they name on this machine are hashed. Exit code 2 when there is a problem; remarks are none.
+    """
+    from zoo.catalogue.linting import lint_files
+    from zoo.store.probing import check_places
+
+    if online and context.store.offline:
+        raise Offline("--online asks the network, and offline mode is on", hint="Leave one of them out.")
+    check = partial(check_places, settings=context.store.settings, online=online)
+    found = lint_files(files, check=check)
+    rows = [row for one in found for row in lint_rows(one)]
+    facts = {
+        "files": [{"file": str(one.path), "models": one.models} for one in found],
+        "problems": [row for row in rows if row["kind"] == "problem"],
+        "remarks": [row for row in rows if row["kind"] == "remark"],
+    }
+
+    def human() -> str:
+        lines = [row_text(row) for row in rows]
+        for one in found:
+            counts = f"{one.models} models, {len(one.problems)} problems, {len(one.remarks)} remarks"
+            lines.append(f"{one.path}: {counts}")
+        return "\n".join(lines)
+
+    context.sink.answer(facts, human)
+    return 2 if facts["problems"] else 0
+
+
+def lint_rows(found: Lint) -> list[dict[str, Any]]:
+    """What was found in one file, line by line."""
+
+    def row(kind: str, problem: Problem) -> dict[str, Any]:
+        return {"file": str(found.path), **problem._asdict(), "kind": kind}
+
+    rows = [row("problem", p) for p in found.problems] + [row("remark", p) for p in found.remarks]
+    return sorted(rows, key=lambda row: row["line"])
+
+
+def row_text(row: dict[str, Any]) -> str:
+    """FILE:LINE: FIELD: what, as editors jump to it."""
+    place = f"{row['file']}:{row['line']}"
+    remark = "remark" if row["kind"] == "remark" else ""
+    hint = f" ({row['hint']})" if row["hint"] else ""
+    return ": ".join(part for part in (place, remark, row["field"], row["what"]) if part) + hint
+
+
+registry.add_command(lint)
+
+COMMANDS = {"registry": registry}
