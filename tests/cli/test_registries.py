@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,38 @@ def test_online_is_refused_offline(zoo, data: Path):
     said = zoo("registry", "lint", "--online", "--offline", data / "registry.yaml")
     assert said.code == 4
     assert "offline mode is on" in said.err
+
+
+def test_a_changed_hash_stands_out_in_a_diff(zoo, data: Path, tmp_path: Path):
+    text = (data / "registry.yaml").read_text()
+    proposed = tmp_path / "proposed.yaml"
+    proposed.write_text(
+        text.replace("adb27a5a4b", "0db27a5a4b")
+        .replace("glove_demo", "glove_new")
+        .replace("apache-2.0", "mit")
+    )
+    said = zoo("registry", "diff", data / "registry.yaml", proposed)
+    assert said.code == 0
+    lines = said.out.splitlines()
+    assert lines[:3] == ["+ glove_new", "- glove_demo", "~ mobilenet_v2_demo"]
+    assert lines[3].startswith("!   weights.sha256: adb27a5a4b")
+    assert lines[3].endswith("OTHER BYTES")
+    assert lines[4:] == ["    license: apache-2.0 → mit"], (
+        "the same relative URL in another folder is no change"
+    )
+    found = zoo("registry", "diff", data / "registry.yaml", proposed, "--json").json
+    assert found["added"] == ["glove_new"]
+    assert found["changed"][0]["other_bytes"] is True
+    assert found["changed"][0]["fields"][1] == {"field": "license", "before": "apache-2.0", "after": "mit"}
+    assert zoo("registry", "diff", proposed, proposed).out == "No entry differs.\n"
+
+
+def test_a_file_that_is_no_registry_is_not_compared(zoo, data: Path, tmp_path: Path):
+    (tmp_path / "bad.yaml").write_text("model: {}\n")
+    said = zoo("registry", "diff", data / "registry.yaml", tmp_path / "bad.yaml")
+    assert said.code == 2
+    assert "bad.yaml:1: model: no such section" in said.err
+
+
+def test_the_schema_is_printed_for_editors(zoo):
+    assert zoo("registry", "schema", "--json").json == json.loads(zoo("registry", "schema").out)

@@ -24,10 +24,15 @@ def read_entries(path: Path) -> dict[str, ModelEntry]:
     Relative URLs become absolute file:// ones, so that an entry means the same wherever it is used.
     Raises InvalidRegistry with every problem that was found, each as FILE:LINE: FIELD: what.
     """
+    return {name: at_home(entry, path) for name, entry in read_as_written(path).items()}
+
+
+def read_as_written(path: Path) -> dict[str, ModelEntry]:
+    """The entries of one registry file, relative URLs left as they are. Raises InvalidRegistry."""
     found = examine_file(path)
     if found.problems:
         raise invalid(path, found.problems)
-    return {name: at_home(entry, path) for name, entry in found.entries.items()}
+    return found.entries
 
 
 class Examined(NamedTuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli.command import Context, Group, command
+from zoo.cli.sink import paint
 from zoo.errors import Offline
 
 if TYPE_CHECKING:
+    from zoo.catalogue.differences import Change
     from zoo.catalogue.linting import Lint
     from zoo.catalogue.problems import Problem
 
@@ -74,6 +78,68 @@ def row_text(row: dict[str, Any]) -> str:
     return ": ".join(part for part in (place, remark, row["field"], row["what"]) if part) + hint
 
 
-registry.add_command(lint)
+@command(
+    "zoo registry diff registry.yaml proposed.yaml",
+    short_help="Show what changed between two registry files.",
+)
+@click.argument("before", type=FILE)
+@click.argument("after", type=FILE)
+def diff(context: Context, before: Path, after: Path) -> None:
+    """Show which entries were added, removed and changed, field by field.
+
+    Where a hash changed, the same name means other bytes: that field comes first, with an exclamation mark.
+    """
+    from zoo.catalogue.differences import compare_registries
+    from zoo.catalogue.registry_file import read_as_written
+
+    found = compare_registries(read_as_written(before), read_as_written(after))
+    changed = [
+        {
+            "name": name,
+            "other_bytes": any(change.is_about_bytes for change in changes),
+            "fields": [change._asdict() for change in changes],
+        }
+        for name, changes in found.changed.items()
+    ]
+
+    def human() -> str:
+        lines = [f"+ {name}" for name in found.added] + [f"- {name}" for name in found.removed]
+        for name, changes in found.changed.items():
+            lines.append(f"~ {name}")
+            lines += [change_text(change) for change in changes]
+        return "\n".join(lines) or "No entry differs."
+
+    context.sink.answer({"added": found.added, "removed": found.removed, "changed": changed}, human)
+
+
+def change_text(change: Change) -> str:
+    """One changed field on one line."""
+    mark = paint("!", "red", sys.stdout) if change.is_about_bytes else " "
+    warning = "  OTHER BYTES" if change.is_about_bytes else ""
+    return f"{mark}   {change.field}: {said(change.before)} → {said(change.after)}{warning}"
+
+
+def said(value: Any) -> str:
+    """A value as a reviewer reads it."""
+    if value is None:
+        return "(nothing)"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+@command("zoo registry schema > registry.schema.json", short_help="Print the JSON Schema of registry files.")
+def schema(context: Context) -> None:
+    """Print the JSON Schema of registry files, for editors.
+
+    An editor with a YAML language server completes and checks a file whose first line is:
+    # yaml-language-server: $schema=registry.schema.json
+    """
+    from zoo.catalogue.schema import registry_schema
+
+    found = registry_schema()
+    context.sink.answer(found, lambda: json.dumps(found, indent=2, ensure_ascii=False))
+
+
+for one in (lint, diff, schema):
+    registry.add_command(one)
 
 COMMANDS = {"registry": registry}

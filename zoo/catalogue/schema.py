@@ -1,0 +1,152 @@
+"""The JSON Schema of registry files, for editors: made of the types of entries and of the rules' patterns.
+
+It says what can be said field by field. What needs more (a hash for every URL, as many means as channels,
+names that Windows can store) `zoo registry lint` says.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from zoo.catalogue import entry
+from zoo.catalogue.entry import ENTRY_TYPES, ModelEntry
+from zoo.catalogue.licenses import KNOWN
+from zoo.catalogue.rules import (
+    LICENSE,
+    LONGEST_NAME,
+    MD5,
+    NAME,
+    NAMESPACES,
+    PREFIX,
+    SCHEMES,
+    SHA256,
+)
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+ADDED = ("name", "registry")  # fields of an entry that no file has: a key is the name
+AT_LEAST_1 = {"minimum": 1}
+PERCENT = {"minimum": 0, "maximum": 100}
+
+
+def exactly(pattern: re.Pattern[str]) -> dict[str, Any]:
+    """A pattern that has to fit the whole text."""
+    return {"pattern": f"^(?:{pattern.pattern})$"}
+
+
+URL = {"type": "string", "minLength": 1, "examples": [scheme.example for scheme in SCHEMES.values()]}
+# "type.field" -> what the rules say about it, over what its type says
+RULES: dict[str, dict[str, Any]] = {
+    "Weights.url": {"anyOf": [URL, {"type": "array", "items": URL, "minItems": 1}]},
+    "Weights.sha256": exactly(SHA256),
+    "Weights.sha256_prefix": exactly(PREFIX),
+    "Weights.md5": exactly(MD5),
+    "Weights.bytes": AT_LEAST_1,
+    "Weights.about_bytes": AT_LEAST_1,
+    "ImageInput.size": AT_LEAST_1,
+    "ImageInput.channels": AT_LEAST_1,
+    "ImageInput.std": {"items": {"type": "number", "exclusiveMinimum": 0}},
+    "TextInput.dimension": AT_LEAST_1,
+    "Score.top1": PERCENT,
+    "Score.top5": PERCENT,
+    "Speed.images_per_second": {"exclusiveMinimum": 0},
+    "ImageModel.features": AT_LEAST_1,
+    "ImageModel.classes": {
+        "anyOf": [
+            {"type": "string", "minLength": 1, "examples": ["imagenet-1k"]},
+            {"type": "integer", "minimum": 1},
+            {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True},
+        ]
+    },
+    "WordModel.words": AT_LEAST_1,
+    **{
+        f"{kind}.{field}": rule
+        for kind in ("ImageModel", "WordModel")
+        for field, rule in {
+            "license": exactly(LICENSE) | {"examples": list(KNOWN)},
+            "parameters": AT_LEAST_1,
+        }.items()
+    },
+    "ImageModel.architecture": {
+        "pattern": r"^(?!words/)[^/]+/.",
+        "examples": ["torchvision/resnet18", "timm/resnet50.a1_in1k"],
+    },
+    "WordModel.architecture": {"enum": [f"words/{name}" for name in NAMESPACES["words"] or ()]},
+}
+
+
+def registry_schema() -> dict[str, Any]:
+    """The schema as plain values."""
+    kinds = dict.fromkeys(ENTRY_TYPES.values())
+    _, types = msgspec.json.schema_components(
+        list(kinds), schema_hook=lambda _: {"type": "string"}, ref_template="#/$defs/{name}"
+    )
+    for name, kind in types.items():
+        tidy(name, kind, describe_fields(getattr(entry, name)))
+    return {
+        "$schema": DIALECT,
+        "title": "A registry of transfer-zoo",
+        "type": "object",
+        "properties": {
+            "models": {
+                "type": "object",
+                "description": "Every model by its name.",
+                "propertyNames": {**exactly(NAME), "maxLength": LONGEST_NAME},
+                "additionalProperties": by_task(list(kinds)),
+            }
+        },
+        "required": ["models"],
+        "additionalProperties": False,
+        "$defs": types,
+    }
+
+
+def tidy(name: str, kind: dict[str, Any], told: dict[str, str]) -> None:
+    """Make the schema of a type that of what a file says: fields that are written, with their rules."""
+    kind["description"] = kind["description"].partition("\n")[0]
+    kind["required"] = [field for field in kind["required"] if field not in ADDED]
+    for field in ADDED:
+        kind["properties"].pop(field, None)
+    for field, value in kind["properties"].items():
+        options = [one for one in value.pop("anyOf", ()) if one != {"type": "null"}]
+        if options:  # nothing is said by leaving it out
+            value |= options[0] if len(options) == 1 else {"anyOf": options}
+        if value.get("default", 0) is None:
+            del value["default"]
+        rule = RULES.get(f"{name}.{field}", {})
+        described = {"description": told[field]} if field in told else {}
+        kind["properties"][field] = (rule if "anyOf" in rule else value | rule) | described
+
+
+def describe_fields(kind: type[msgspec.Struct]) -> dict[str, str]:
+    """What the docstrings of a type say about its fields, in the form `field, field: what.`
+
+    >>> describe_fields(entry.TextInput)
+    {'dimension': 'of one vector.'}
+    """
+    told: dict[str, str] = {}
+    for base in kind.__mro__[:2]:
+        paragraphs = " ".join((base.__doc__ or "").split())
+        pieces = re.split(r"(?:^|(?<=[.:] ))([a-z0-9_]+(?:, [a-z0-9_]+)*): ", paragraphs)
+        for names, what in zip(pieces[1::2], pieces[2::2], strict=True):
+            told |= {name: what.strip() for name in names.split(", ") if name in kind.__struct_fields__}
+    return told
+
+
+def by_task(kinds: list[type[ModelEntry]]) -> dict[str, Any]:
+    """The type of an entry as its task tells it, so that an editor speaks of the right one."""
+    tasks = {kind.__name__: [task for task, k in ENTRY_TYPES.items() if k is kind] for kind in kinds}
+    return {
+        "type": "object",
+        "required": ["task"],
+        "properties": {"task": {"enum": list(ENTRY_TYPES)}},
+        "allOf": [
+            {
+                "if": {"properties": {"task": {"enum": names}}, "required": ["task"]},
+                "then": {"$ref": f"#/$defs/{kind}"},
+            }
+            for kind, names in tasks.items()
+        ],
+    }
