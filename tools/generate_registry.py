@@ -21,9 +21,9 @@ from typing import Any
 from facts import published_entry, read_published
 
 from zoo.catalogue.entry import ModelEntry, TextInput, Weights, WordModel
-from zoo.catalogue.registry import COMPILED, compile_registry, entry_to_mapping, read_registry_file
+from zoo.catalogue.registry import COMPILED, compile_registry, read_registry_file
 from zoo.catalogue.rules import find_faults
-from zoo.catalogue.yaml_file import is_text
+from zoo.catalogue.yaml_text import entry_text
 
 ROOT = Path(__file__).parents[1]
 REGISTRY = ROOT / "registry.yaml"
@@ -149,9 +149,6 @@ LOWERCASE = {"glove", "conceptnet"}
 PAPER = re.compile(r"arxiv\.org/abs/|\.pdf$|/paper/")
 WORD_SOURCE = "https://github.com/piskvorky/gensim-data"
 
-DEFAULTS = {"crop": "center", "channels": 3, "lowercase": False}  # of `input`: too usual to be written
-FLOW = {"input", "metrics", "speed", "arguments"}  # written on one line
-
 
 def main() -> None:
     """Write the registry, or check it."""
@@ -234,35 +231,6 @@ def word_description(facts: Mapping[str, Any]) -> str | None:
 def section(heading: str, entries: Iterable[ModelEntry]) -> str:
     """The entries of one heading, as YAML."""
     return f"  # {heading}\n" + "".join(entry_text(entry) for entry in entries)
-
-
-def entry_text(entry: ModelEntry) -> str:
-    """One entry as YAML: a field a line, what belongs together on one."""
-    mapping = entry_to_mapping(entry)
-    mapping["input"] = {k: v for k, v in mapping["input"].items() if DEFAULTS.get(k) != v}
-    lines = [f"  {plain(mapping.pop('name'))}:"]
-    for field, value in mapping.items():
-        if isinstance(value, dict) and field not in FLOW:
-            lines.append(f"    {field}:")
-            lines += [f"      {key}: {flow(item)}" for key, item in value.items()]
-        else:
-            lines.append(f"    {field}: {flow(value)}")
-    return "\n".join(lines) + "\n"
-
-
-def flow(value: Any) -> str:
-    """A value on one line, as YAML's flow style has it."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{plain(key)}: {flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(flow, value)) + "]"
-    return plain(value) if isinstance(value, str) else json.dumps(value)
-
-
-def plain(text: str) -> str:
-    """Text as YAML: without quotes where every reader takes it for the same text."""
-    safe = is_text(text) and not set(text) & set(",[]{}#&*!|>'\"%@`\n") and ": " not in text
-    return text if safe and text.strip() == text and text[:1] not in "-?:" else json.dumps(text)
 
 
 if __name__ == "__main__":

@@ -65,3 +65,33 @@ def test_a_file_that_is_no_registry_is_not_compared(zoo, data: Path, tmp_path: P
 
 def test_the_schema_is_printed_for_editors(zoo):
     assert zoo("registry", "schema", "--json").json == json.loads(zoo("registry", "schema").out)
+
+
+def test_a_file_is_added_as_it_is_typed(zoo, data: Path, tmp_path: Path):
+    registry = tmp_path / "ours.yaml"
+    said = zoo(
+        *("registry", "add", data / "weights" / "mobilenet_v2-adb27a5a.pth", "--to", registry, "--json"),
+        *("--like", "mobilenet_v2", "--name", "ours", "--license", "apache-2.0"),
+        *("--set", "input.mean=[0.5, 0.5, 0.5]", "--set", "input.std=[0.5, 0.5, 0.5]"),
+    )
+    assert said.code == 0
+    assert said.json["written"] is True
+    assert said.json["entry"]["input"]["mean"] == [0.5, 0.5, 0.5]
+    assert zoo("registry", "lint", registry).out.endswith("1 models, 0 problems, 0 remarks\n")
+    assert zoo("fetch", "ours", "--registry", registry).code == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("classes", "sets no field"),
+        ("input.=7", "sets no field"),
+        ("classes=[ants", "not YAML"),
+        ("license=no", "means different things"),
+        ("license=mit\nname: x", "more than one value"),
+    ],
+)
+def test_a_setting_that_is_none_is_answered_with_an_example(zoo, tmp_path: Path, setting: str, says: str):
+    said = zoo("registry", "add", tmp_path / "x", "--to", tmp_path / "r.yaml", "--set", setting)
+    assert said.code == 2
+    assert says in said.err

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hub import COMMIT, Hub
 from loopback import BODY, IMPATIENT, SHA256, Server, answer, entry_for, serve, unproven, without_length
 
 from zoo.catalogue.entry import ModelEntry
 from zoo.store.probing import check_places
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    running = Server()
-    yield running
-    running.close()
 
 
 def faults(*entries: ModelEntry, online: bool = True) -> list[str]:
@@ -89,3 +82,16 @@ def test_findings_come_in_the_order_of_the_entries(server: Server) -> None:
         entry_for(server.add(f"/{number}", b"", answer(404)), name=f"net{number}") for number in range(20)
     ]
     assert [fault.partition(":")[0] for fault in faults(*entries)] == [f"net{number}" for number in range(20)]
+
+
+def test_the_hub_is_asked_about_its_file_and_its_hash(
+    server: Server, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    Hub(server).publish({"model.safetensors": BODY})
+    url = f"hf://owner/net@{COMMIT}/model.safetensors"
+    assert faults(entry_for(url, sha256=SHA256, bytes=len(BODY))) == []
+    assert "the Hub states another sha256" in faults(entry_for(url, sha256="0" * 64))[0]
+    assert "the Hub answers 404" in faults(entry_for(url.replace("model", "gone")))[0]
+    assert not [request for request in server.log if request.path.startswith("/cdn") and request.offset]

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli.command import Context, Group, command
+from zoo.cli.command import Choice, Context, Group, ModelName, command
+from zoo.cli.models import TASKS, find_entry
 from zoo.cli.sink import paint
-from zoo.errors import Offline
+from zoo.errors import Offline, UsageError
 
 if TYPE_CHECKING:
     from zoo.catalogue.differences import Change
@@ -79,6 +80,81 @@ def row_text(row: dict[str, Any]) -> str:
 
 
 @command(
+    "zoo registry add our-net.safetensors --to registry.yaml --like resnet18 --set 'classes=[ants, bees]'",
+    short_help="Register a file: hash, size, commit, what it says of itself.",
+)
+@click.argument("source", metavar="PATH|hf://OWNER/REPO[@REV]/FILE|URL")
+@click.option("--to", "target", required=True, metavar="FILE", type=FILE, help="The registry file to extend.")
+@click.option("--name", help="Name of the entry.  [default: made of the file's]")
+@click.option(
+    "--like", type=ModelName(), help="Take architecture, preprocessing and classes from this model."
+)
+@click.option("--architecture", metavar="NAMESPACE/NAME", help="torchvision/NAME, timm/NAME, words/FORMAT.")
+@click.option("--license", metavar="NAME", help="SPDX name.  [default: what the Hub says, else unknown]")
+@click.option("--family", metavar="NAME", help="[default: that of the architecture]")
+@click.option("--task", type=Choice("task", lambda: TASKS), help="What the model is for.")
+@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any other field, as in YAML.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be added.")
+def add(
+    context: Context,
+    source: str,
+    target: Path,
+    name: str | None,
+    like: str | None,
+    settings: tuple[str, ...],
+    dry_run: bool,
+    **options: str | None,
+) -> None:
+    """Register a file: its size and sha256, the commit on the Hub, and what it says about itself.
+
+    Word vectors are told by their bytes. What nobody says is asked for by options; --set writes any field, as
+    in --set input.size=288 --set 'input.mean=[0.5, 0.5, 0.5]'. The weights are put into their network before
+    the entry is written at the end of FILE; what is in FILE stays as it is.
+    """
+    from zoo.backbones.describing import add_model, merge
+    from zoo.catalogue.registry import entry_to_mapping
+
+    facts = merge({k: v for k, v in options.items() if v is not None}, *map(read_setting, settings))
+    added = add_model(
+        source,
+        target,
+        store=context.store,
+        name=name,
+        like=None if like is None else find_entry(context, like),
+        facts=facts,
+        write=not dry_run,
+        report=context.report,
+    )
+    document = {"file": str(target), "written": not dry_run, "entry": entry_to_mapping(added.entry)}
+    context.sink.answer(document, added.text.rstrip)
+
+
+def read_setting(text: str) -> dict[str, Any]:
+    """What --set states, nested.
+
+    >>> read_setting("input.size=288")
+    {'input': {'size': 288}}
+    """
+    from zoo.catalogue.yaml_file import NotPlain, parse_yaml
+
+    field, equals, value = text.partition("=")
+    example = "Like this: --set input.size=288 --set 'classes=[ants, bees]'"
+    if not equals or not all(field.split(".")):
+        raise UsageError(f"{text!r} sets no field", hint=example)
+    try:
+        document, problems = parse_yaml(f"value: {value}")
+    except NotPlain as error:
+        raise UsageError(f"--set {field}: {error.problem.what}", hint=example) from error
+    if problems or set(document) != {"value"}:
+        what = problems[0].what if problems else "more than one value"
+        raise UsageError(f"--set {field}: {what}", hint=problems[0].hint if problems else example)
+    found: Any = document["value"]
+    for part in reversed(field.split(".")):
+        found = {part: found}
+    return dict(found)
+
+
+@command(
     "zoo registry diff registry.yaml proposed.yaml",
     short_help="Show what changed between two registry files.",
 )
@@ -139,7 +215,7 @@ def schema(context: Context) -> None:
     context.sink.answer(found, lambda: json.dumps(found, indent=2, ensure_ascii=False))
 
 
-for one in (lint, diff, schema):
+for one in (lint, add, diff, schema):
     registry.add_command(one)
 
 COMMANDS = {"registry": registry}

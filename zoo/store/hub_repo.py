@@ -7,6 +7,7 @@ The entry names the commit that was read, the size and the sha256, so that it st
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -117,22 +118,22 @@ def read_config(named: HubFile, info: ModelInfo, repo_url: str, store: Store) ->
                 raise UsageError(f"{repo_url}: config.json is larger than {LARGEST_CONFIG:,} bytes")
         if answer.status != 200:
             raise DownloadFailed(f"{repo_url}: config.json answers {answer.status}", hint="Try again later.")
-    return parse_config(body, info, repo_url)
+    return decode_config(body, repo_url, library=info.library_name)
 
 
-def parse_config(body: bytes, info: ModelInfo, repo_url: str) -> Config:
-    """timm's config, or UsageError with what the repository holds instead."""
+def decode_config(body: bytes, where: str, *, library: str | None = None) -> Config:
+    """timm's config, or UsageError with what lies there instead."""
     try:
         kind = msgspec.json.decode(body, type=Kind)
         if kind.architecture is not None:
             return msgspec.json.decode(body, type=Config)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{repo_url} describes itself wrongly: {error}", hint=ELSEWHERE) from error
+        raise UsageError(f"{where} describes itself wrongly: {error}", hint=ELSEWHERE) from error
     except (msgspec.DecodeError, RecursionError) as error:
-        raise UsageError(f"{repo_url}: config.json is no JSON: {error}", hint=ELSEWHERE) from error
-    what = info.library_name or "something else"
-    what = f"for {what}" if kind.model_type is None else f"a {kind.model_type} model of transformers"
-    raise UsageError(f"{repo_url} is {what}, not an image model of timm", hint=ELSEWHERE)
+        raise UsageError(f"{where}: config.json is no JSON: {error}", hint=ELSEWHERE) from error
+    what = f"for {library or 'something else'}"
+    what = what if kind.model_type is None else f"a {kind.model_type} model of transformers"
+    raise UsageError(f"{where} is {what}, not an image model of timm", hint=ELSEWHERE)
 
 
 def describe(repo_url: str, named: HubFile, info: ModelInfo, config: Config) -> ImageModel:
@@ -142,35 +143,16 @@ def describe(repo_url: str, named: HubFile, info: ModelInfo, config: Config) -> 
     if weights is None:
         raise UsageError(f"{repo_url} holds none of {', '.join(WEIGHTS)}", hint=ELSEWHERE)
     lfs = files[weights].lfs
-    facts = config.pretrained_cfg or config
-    count = facts.num_classes if config.num_classes is None else config.num_classes
-    channels, height, width = facts.input_size
-    if height != width:
-        raise UsageError(f"{repo_url} takes images of {height} x {width}; only square ones are supported")
-    mapping = {
-        "family": config.architecture.partition("_")[0],
-        "task": "image-classification" if count else "image-features",
-        "architecture": f"timm/{config.architecture}",
+    mapping = timm_facts(config, repo_url, tags=info.tags or ())
+    mapping |= {
         "weights": known(
             url=f"hf://{named.repo}@{info.sha}/{weights}",
             bytes=files[weights].size,
             sha256=None if lfs is None else lfs.sha256,
         ),
-        "license": license_of(info, facts),
+        "license": license_of(info, mapping.get("license")),
         "parameters": parameters_of(info),
         "source": f"https://huggingface.co/{named.repo}",
-        "input": {
-            "size": height,
-            "resize": math.floor(height / facts.crop_pct),  # as timm's create_transform does
-            "mean": facts.mean,
-            "std": facts.std,
-            "interpolation": facts.interpolation,
-            "crop": facts.crop_mode,
-            "channels": channels,
-        },
-        "classes": labels_of(config, facts, count, info) if count else None,
-        "features": config.num_features,
-        "arguments": config.model_args,
     }
     try:
         entry = entry_from(repo_url, known(**mapping))
@@ -185,21 +167,48 @@ def known(**facts: Any) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def labels_of(config: Config, facts: Facts, count: int, info: ModelInfo) -> str | int | list[str]:
+def timm_facts(config: Config, where: str, *, tags: Sequence[str] = ()) -> dict[str, Any]:
+    """The fields of an entry that timm's config states. tags: of its repository on the Hub."""
+    facts = config.pretrained_cfg or config
+    count = facts.num_classes if config.num_classes is None else config.num_classes
+    channels, height, width = facts.input_size
+    if height != width:
+        raise UsageError(f"{where} takes images of {height} x {width}; only square ones are supported")
+    return known(
+        family=config.architecture.partition("_")[0],
+        task="image-classification" if count else "image-features",
+        architecture=f"timm/{config.architecture}",
+        license=facts.license,
+        input={
+            "size": height,
+            "resize": math.floor(height / facts.crop_pct),  # as timm's create_transform does
+            "mean": facts.mean,
+            "std": facts.std,
+            "interpolation": facts.interpolation,
+            "crop": facts.crop_mode,
+            "channels": channels,
+        },
+        classes=labels_of(config, facts, count, tags) if count else None,
+        features=config.num_features,
+        arguments=config.model_args,
+    )
+
+
+def labels_of(config: Config, facts: Facts, count: int, tags: Sequence[str]) -> str | int | list[str]:
     """The classes' names: from the config, of ImageNet where the repository says so, else their number."""
     names = config.label_names or facts.label_names or facts.labels
     if names is None or len(names) != count:
-        return "imagenet-1k" if count == 1000 and "dataset:imagenet-1k" in (info.tags or []) else count
+        return "imagenet-1k" if count == 1000 and "dataset:imagenet-1k" in tags else count
     described = config.label_descriptions or facts.label_descriptions or {}
     long = [described.get(name, name) for name in names]
     return long if len(set(long)) == count else names
 
 
-def license_of(info: ModelInfo, facts: Facts) -> str:
+def license_of(info: ModelInfo, configured: str | None) -> str:
     """The licence that the model card or the config names; `unknown`, never guessed."""
     tag = next((tag.removeprefix("license:") for tag in info.tags or () if tag.startswith("license:")), None)
     card = getattr(info.card_data, "license", None) if info.card_data is not None else None
-    return str(card or tag or facts.license or "unknown")
+    return str(card or tag or configured or "unknown")
 
 
 def parameters_of(info: ModelInfo) -> int | None:

@@ -1,0 +1,75 @@
+"""One more entry for a registry file: text that is added at its end; nothing that is there is touched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from zoo.catalogue.entry import ModelEntry
+from zoo.catalogue.registry_file import Examined, examine_text, invalid
+from zoo.catalogue.yaml_file import NotPlain, Section, read_text
+from zoo.catalogue.yaml_text import entry_text
+from zoo.errors import UsageError
+
+HEADING = "models:\n"
+
+
+def read_target(path: Path) -> str:
+    """The text of the file that is to be extended; empty where there is none yet. Raises InvalidRegistry."""
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is no file", hint="Name the registry file: --to FILE")
+    try:
+        return read_text(path) if path.exists() else ""
+    except NotPlain as error:
+        raise invalid(path, [error.problem]) from error
+
+
+def check_target(path: Path, text: str, name: str) -> Examined:
+    """What the file says so far. Raises unless an entry of this name can be added to it."""
+    found = Examined(Section(1), {}, []) if is_bare(text) else examine_text(text)
+    if found.problems:
+        raise invalid(path, found.problems)
+    if name in found.entries:
+        raise UsageError(
+            f"{path} has an entry {name!r} already", hint="Take another --name, or change that entry by hand."
+        )
+    return found
+
+
+def extension(path: Path, text: str, entry: ModelEntry) -> str:
+    """What to add at the end of the file's text, so that it holds this entry too.
+
+    The longer text was read again: it says of every other entry what it said before. Raises InvalidRegistry
+    if the file is none, UsageError if the name is taken or the file's form leaves no place at its end.
+    """
+    before = check_target(path, text, entry.name)
+    line_end = "\r\n" if "\r\n" in text else "\n"
+    gap = "" if not text or text.endswith("\n") else line_end
+    heading = "" if contents(text) - {"---"} else HEADING
+    added = heading + entry_text(entry, margin=margin_of(text, before))
+    added = gap + added.replace("\n", line_end)
+    after = examine_text(text + added)
+    if after.problems or after.entries != {**before.entries, entry.name: entry}:
+        raise UsageError(
+            f"{path} cannot be extended at its end: its models are not a block of indented lines",
+            hint=f"Write this into it by hand:\n{entry_text(entry)}",
+        )
+    return added
+
+
+def is_bare(text: str) -> bool:
+    """Whether a file holds no entry yet: nothing but comments, and perhaps the heading."""
+    return contents(text) <= {"---", HEADING.strip()}
+
+
+def contents(text: str) -> set[str]:
+    """What is on the lines of a text besides comments."""
+    return {line.split("#")[0].strip() for line in text.splitlines()} - {""}
+
+
+def margin_of(text: str, found: Examined) -> str:
+    """What the names of the entries that are there are indented by."""
+    models = found.document.get("models")
+    if not isinstance(models, Section) or not models.lines:
+        return "  "
+    first = text.splitlines()[next(iter(models.lines.values())) - 1]
+    return first[: len(first) - len(first.lstrip())]
