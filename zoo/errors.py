@@ -9,6 +9,7 @@
     │   ├── MissingExtra                  an optional dependency is not installed
     │   ├── LicenseRefused                a policy does not name the licence of a model
     │   └── RunExists                     a run folder is never overwritten
+    ├── BrokenPlugin                  1   a URL scheme or architecture of another package does not work
     ├── IntegrityError                3   a file is not what it should be, or is not safe to open
     │   ├── HashMismatch
     │   ├── SizeMismatch
@@ -58,6 +59,10 @@ class UsageError(ZooError):
     """What was asked for cannot be done as it was asked."""
 
     exit_code = 2
+
+
+class BrokenPlugin(ZooError):
+    """What another package adds does not work: only the models that need it are affected."""
 
 
 class UnknownName(UsageError):

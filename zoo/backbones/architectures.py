@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
 from adapters import find_classifier
 from zoo.backbones.labels import count_classes
+from zoo.catalogue import plugins
 from zoo.catalogue.entry import ImageInput, ImageModel
 from zoo.errors import UnknownName, UsageError
 
@@ -80,15 +80,19 @@ def build_network(
 def find_architecture(entry: ImageModel) -> tuple[Architecture, str]:
     """The row of an entry's architecture, and the name within it.
 
-    Other packages add rows through the entry point group `zoo.architectures`.
+    Other packages add rows through the entry point group `zoo.architectures`. Raises BrokenPlugin for one
+    that does not work.
     """
     namespace, _, name = entry.architecture.partition("/")
     if namespace in ARCHITECTURES:
         return ARCHITECTURES[namespace], name
-    plugins = {point.name: point for point in entry_points(group="zoo.architectures")}
-    if namespace in plugins:
-        return plugins[namespace].load(), name
-    raise UnknownName("architecture", entry.architecture, [f"{n}/…" for n in (*ARCHITECTURES, *plugins)])
+    found = plugins.load_plugin(plugins.ARCHITECTURES, namespace, Architecture)
+    if found is None:
+        known = (*ARCHITECTURES, *plugins.plugin_names(plugins.ARCHITECTURES))
+        raise UnknownName("architecture", entry.architecture, [f"{n}/…" for n in known])
+    return replace(
+        found, build=plugins.guard(plugins.ARCHITECTURES, namespace, found.build, (nn.Module,))
+    ), name
 
 
 def build_torchvision(plan: Blueprint) -> nn.Module:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from zoo.catalogue.entry import ImageModel, ModelEntry, Score, Speed, WordModel
+from zoo.catalogue.plugins import ARCHITECTURES, SOURCES, plugin_names
 from zoo.catalogue.problems import Finding
 
 Findings = Iterator[Finding]
@@ -63,10 +64,10 @@ def check_architecture(entry: ModelEntry) -> Findings:
     """An architecture is NAMESPACE/NAME, and words are words."""
     namespace, slash, name = entry.architecture.partition("/")
     path = ("architecture",)
-    if slash and namespace not in NAMESPACES and namespace in plugins("zoo.architectures"):
+    if slash and namespace not in NAMESPACES and namespace in plugin_names(ARCHITECTURES):
         return
     if not slash or namespace not in NAMESPACES:
-        known = ", ".join(f"{n}/…" for n in (*NAMESPACES, *plugins("zoo.architectures")))
+        known = ", ".join(f"{n}/…" for n in (*NAMESPACES, *plugin_names(ARCHITECTURES)))
         yield Finding(path, f"no architecture {entry.architecture!r}", f"There are: {known}.")
         return
     names = NAMESPACES[namespace]
@@ -122,14 +123,13 @@ def check_urls(entry: ModelEntry) -> Findings:
         path: tuple[str | int, ...] = ("weights", "url")
         path += () if isinstance(weights.url, str) else (number,)
         kind = kind_of(url)
-        if kind not in SCHEMES and kind in plugins("zoo.sources"):
+        if kind not in SCHEMES and kind in plugin_names(SOURCES):
             if not proofs:
                 yield Finding(("weights",), "sha256 is missing", f"Bytes from {kind} must be proven.")
             continue
         if kind not in SCHEMES:
-            yield Finding(
-                path, f"no source for {url!r}", f"There are: {', '.join(SCHEMES)}, a relative path."
-            )
+            known = (*SCHEMES, *plugin_names(SOURCES))
+            yield Finding(path, f"no source for {url!r}", f"There are: {', '.join(known)}, a relative path.")
             continue
         scheme = SCHEMES[kind]
         wrong = scheme.check(url)
@@ -141,13 +141,6 @@ def check_urls(entry: ModelEntry) -> Findings:
             yield Finding(
                 ("weights",), f"{needed} is missing", f"Bytes from {kind} must be proven. See: sha256sum FILE"
             )
-
-
-def plugins(group: str) -> list[str]:
-    """The names that installed packages add through an entry point group; asked only about unknown names."""
-    from importlib.metadata import entry_points
-
-    return [point.name for point in entry_points(group=group)]
 
 
 def kind_of(url: str) -> str:

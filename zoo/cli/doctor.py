@@ -12,7 +12,7 @@ from typing import Any
 
 from zoo.cli.command import Context, command
 from zoo.cli.sink import megabytes
-from zoo.errors import UsageError
+from zoo.errors import BrokenPlugin, UsageError
 
 OURS = ("zoo", "adapters")
 
@@ -22,7 +22,8 @@ def doctor(context: Context) -> int:
     """Versions, device, store, and what is wrong with them. Exit code 1 when something is."""
     from zoo.runs.record import library_versions
 
-    problems = [*shadowed_packages(), *store_problems(context), *policy_problems(context)]
+    plugins, broken = find_plugins()
+    problems = [*shadowed_packages(), *store_problems(context), *policy_problems(context), *broken]
     facts: dict[str, Any] = {
         "versions": library_versions(),
         "python": sys.executable,
@@ -30,6 +31,7 @@ def doctor(context: Context) -> int:
         "store": {"home": str(context.store.home), "free_bytes": free_bytes(context.store.home)},
         "models": {"curated": len(context.registry.curated()), "all": len(context.registry.everything())},
         "settings": {name: value for name, value in sorted(os.environ.items()) if is_setting(name)},
+        "plugins": plugins,
         "problems": problems,
     }
 
@@ -43,6 +45,7 @@ def doctor(context: Context) -> int:
             f"{'models':<14} {facts['models']['curated']} curated, {facts['models']['all']:,} in all"
         )
         lines += [f"{name:<14} {value}" for name, value in facts["settings"].items()]
+        lines += [f"{'plugin':<14} {plugin}" for plugin in plugins]
         lines += [f"problem: {problem}" for problem in problems] or ["No problem found."]
         return "\n".join(lines)
 
@@ -88,6 +91,21 @@ def policy_problems(context: Context) -> list[str]:
     except UsageError as error:
         return [f"ZOO_LICENSE_POLICY: {' '.join(str(error).split())}"]
     return []
+
+
+def find_plugins() -> tuple[list[str], list[str]]:
+    """What other packages add, and what of it does not work."""
+    from zoo.catalogue.plugins import ARCHITECTURES, SOURCES, load_plugin, plugin_names
+
+    found, broken = [], []
+    for group, form in ((SOURCES, "://…"), (ARCHITECTURES, "/…")):
+        for name in plugin_names(group):
+            found.append(f"{name}{form}")
+            try:
+                load_plugin(group, name, object)
+            except BrokenPlugin as error:
+                broken.append(error.message)
+    return found, broken
 
 
 def free_bytes(folder: Path) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from zoo.catalogue.entry import ModelEntry
-from zoo.errors import IntegrityError, NetworkError, Offline, ZooError
+from zoo.errors import BrokenPlugin, IntegrityError, NetworkError, Offline, ZooError
 from zoo.events import Note, Report
 from zoo.store.adoption import find_adoptable
 from zoo.store.blobs import remove_file, stamp_of
@@ -194,7 +194,7 @@ def first_that_works(act: Callable[[T], LocalModel], places: Sequence[T], report
     for place in places:
         try:
             return act(place)
-        except (NetworkError, IntegrityError) as error:
+        except (NetworkError, IntegrityError, BrokenPlugin) as error:
             failures.append(error)
             if len(failures) < len(places):
                 report(Note(f"{error.message}: trying the next place", level="warning"))

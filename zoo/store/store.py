@@ -244,7 +244,7 @@ class Store:
         """Raise AddressRefused if a registry that was itself fetched names files of this machine."""
         inside = entry.registry is not None and entry.registry.is_relative_to(self.home)
         for url in entry.weights.urls:
-            if find_scheme(url).local and inside:
+            if inside and find_scheme(url).local:
                 raise AddressRefused(
                     f"{entry.name}: {url} is refused: a registry that came from elsewhere names a local file",
                     hint="Copy the entry into a registry file of your own if you mean it.",

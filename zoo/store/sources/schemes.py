@@ -3,13 +3,15 @@ through the entry point group `zoo.sources`, whose values are `Scheme` objects."
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
+from zoo.catalogue.plugins import SOURCES, guard, load_plugin, plugin_names
 from zoo.errors import AddressRefused
 from zoo.store.sources import file, gensim, hf, https, package
-from zoo.store.sources.remote import Scheme
+from zoo.store.sources.remote import Remote, Scheme
 
-GROUP = "zoo.sources"
 SCHEMES: dict[str, Scheme] = {
     "https": Scheme(https.resolve),
     "http": Scheme(https.resolve),  # to this machine only: zoo/store/addresses.py
@@ -21,16 +23,17 @@ SCHEMES: dict[str, Scheme] = {
 
 
 def find_scheme(url: str) -> Scheme:
-    """The row for a URL. Raises AddressRefused for a scheme that nobody knows: it is never tried."""
+    """The row for a URL. Raises AddressRefused for a scheme that nobody knows: it is never tried.
+
+    Raises BrokenPlugin for one of a package that does not work.
+    """
     name = urlsplit(url).scheme.lower()
     if name in SCHEMES:
         return SCHEMES[name]
-    from importlib.metadata import entry_points
-
-    for point in entry_points(group=GROUP, name=name):
-        scheme: Scheme = point.load()
-        return scheme
-    raise AddressRefused(
-        f"{url} is refused: the scheme {name or '(none)'!r} is not known",
-        hint=f"Use one of: {', '.join(SCHEMES)}.",
-    )
+    found = load_plugin(SOURCES, name, Scheme) if name else None
+    if found is None:
+        raise AddressRefused(
+            f"{url} is refused: the scheme {name or '(none)'!r} is not known",
+            hint=f"Use one of: {', '.join((*SCHEMES, *plugin_names(SOURCES)))}.",
+        )
+    return replace(found, resolve=guard(SOURCES, name, found.resolve, (Remote, Path)))
