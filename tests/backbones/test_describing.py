@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -42,13 +41,6 @@ def body() -> bytes:
     """The weights of a tiny network for two classes."""
     torch.manual_seed(0)
     return save(timm.create_model("test_resnet", num_classes=2).state_dict())
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    running = Server()
-    yield running
-    running.close()
 
 
 @pytest.fixture
@@ -164,8 +156,30 @@ def test_everything_that_nobody_says_is_asked_for_at_once(
         "classes": 2,
         "input": {"size": 160, "mean": [0, 0, 0], "std": [1, 1, 1]},
     }
+    with pytest.raises(UsageError, match="architecture"):
+        add_model(
+            str(tmp_path / "net.safetensors"), registry, store=store, facts={"task": ["x"], "classes": 2}
+        )
     with pytest.raises(UsageError, match=r"input\.resize: is missing"):
         add_model(str(tmp_path / "net.safetensors"), registry, store=store, facts=facts)
+
+
+def test_the_notes_of_a_safetensors_file_are_read(store: Store, registry: Path, tmp_path: Path) -> None:
+    weights = timm.create_model("test_resnet", num_classes=2).state_dict()
+    notes = {
+        "format": "pt",
+        "architecture": "timm/test_resnet",
+        "modelspec.license": "cc-by-4.0",
+        "modelspec.description": "Ants and bees.",
+    }
+    (tmp_path / "noted.safetensors").write_bytes(save(weights, metadata=notes))
+    (tmp_path / "other.safetensors").write_bytes(save(weights, metadata={"architecture": "stable-diffusion"}))
+    facts = {"classes": 2, "input": {"size": 160, "resize": 168, "mean": [0, 0, 0], "std": [1, 1, 1]}}
+    entry = add_model(str(tmp_path / "noted.safetensors"), registry, store=store, facts=facts).entry
+    assert (entry.architecture, entry.license) == ("timm/test_resnet", "cc-by-4.0")
+    assert entry.description == "Ants and bees."
+    with pytest.raises(UsageError, match="architecture"):
+        add_model(str(tmp_path / "other.safetensors"), registry, store=store, facts=facts)
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["text", "gz"])

@@ -1,8 +1,9 @@
 """A file becomes an entry of a registry file: what can be known is read from it, the rest is asked for.
 
-Who is believed, last word first: the bytes themselves (hash, size); the user's own options; the format that
-word vectors have; what the Hub or timm's config says; the model that it is `like`. No licence is guessed.
-Before anything is written the network was built and the weights were put into it.
+Who is believed, last word first: the bytes themselves (hash, size); the user's own options; what the file
+says of itself (the format of word vectors, the notes of safetensors); what the Hub or timm's config says; the
+model that it is `like`. No licence is guessed. Before anything is written the network was built and the
+weights were put into it.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.catalogue.entry import ENTRY_TYPES, ImageModel, ModelEntry, Weights, WordModel
+from zoo.catalogue.entry import ImageModel, ModelEntry, Weights, WordModel
 from zoo.catalogue.extending import check_target, extension, read_target
 from zoo.catalogue.index import load_index
 from zoo.catalogue.licenses import UNKNOWN
 from zoo.catalogue.linting import REMARKS, shipped_names, tell_override
+from zoo.catalogue.plugins import ARCHITECTURES, plugin_names
 from zoo.catalogue.problems import Finding, dotted
+from zoo.catalogue.rules import NAMESPACES
 from zoo.catalogue.validation import check_entry, entry_to_mapping
 from zoo.errors import UsageError
 from zoo.events import Note, Report, silent
@@ -30,11 +33,13 @@ from zoo.store.locks import hold
 from zoo.store.origins import Place, bring, find_place
 from zoo.store.records import source_key
 from zoo.store.store import Store
-from zoo.store.weights_file import load_weights, read_state_dict, tell_format
+from zoo.store.weights_file import load_weights, read_metadata, read_state_dict, tell_format
 from zoo.words.archives import open_source
 from zoo.words.formats import SAMPLE_BYTES, Shape, sniff_format
 
+WORDS = "word-vectors"
 ALIKE = ("family", "task", "architecture", "input", "classes", "features", "arguments")
+NOTES = ("architecture", "license", "family", "description", "source")
 HASH_IN_NAME = re.compile(r"-[0-9a-f]{8,64}$")  # as torchvision names its files
 NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._+@-]+")
 ASK = {
@@ -81,7 +86,7 @@ def add_model(
     stated = merge({"license": UNKNOWN}, place.facts, facts or {})
     weights, file = bring(place, name, str(stated["license"]), store, report)
     seen = look_into(file, place.file, report)
-    if like is not None and isinstance(like, WordModel) != bool(seen):
+    if like is not None and isinstance(like, WordModel) != (seen.get("task") == WORDS):
         raise UsageError(f"{source} is nothing like {like.name}, which is for {like.task}")
     said = merge(
         {"license": UNKNOWN, "weights": {"url": weights.url}},
@@ -94,16 +99,34 @@ def add_model(
     entry = complete(name, said, source)
     if isinstance(entry, ImageModel):
         entry = prove_fit(entry, file, store, report)
-    lock = store.home / "locks" / f"{source_key(Weights(url=registry.resolve().as_uri()))}.lock"
-    with disk_errors(registry.parent, f"write {registry}"), hold(lock, str(registry), report=report):
-        text = read_target(registry)
-        added = extension(registry, text, entry)
-        if write:
-            old = registry.read_bytes() if registry.exists() else b""
-            write_whole(registry.resolve(), old + added.encode())
+    added = extend_file(registry, entry, store, report) if write else extension_of(registry, entry)
     for finding in second_looks(entry, registry):
         report(Note(f"{name}: {finding.what}", finding.hint))
     return Added(entry, added)
+
+
+def extension_of(registry: Path, entry: ModelEntry) -> str:
+    """What would be added to a registry file."""
+    return extension(registry, read_target(registry), entry)
+
+
+def extend_file(registry: Path, entry: ModelEntry, store: Store, report: Report) -> str:
+    """Add an entry to a registry file, one process at a time; returns the text that was added."""
+    lock = store.home / "locks" / f"{source_key(Weights(url=registry.resolve().as_uri()))}.lock"
+    with disk_errors(store.home, f"lock {registry}"), hold(lock, str(registry), report=report):
+        added = extension_of(registry, entry)
+        with disk_errors(registry.parent, f"write {registry}"):
+            put_at_end(registry.resolve(), added)
+    return added
+
+
+def put_at_end(path: Path, added: str) -> None:
+    """Replace a file by itself and some text: whole or not at all, with the rights that it has."""
+    old = path.read_bytes() if path.exists() else b""
+    mode = path.stat().st_mode if path.exists() else None
+    write_whole(path, old + added.encode())
+    if mode is not None:
+        path.chmod(mode)
 
 
 def name_for(place: Place) -> str:
@@ -117,9 +140,11 @@ def name_for(place: Place) -> str:
 
 
 def look_into(file: LocalModel | Path, name: str, report: Report) -> dict[str, Any]:
-    """What the bytes of word vectors say: format, dimension, how many. Empty for weights of a network."""
+    """What a file says of itself: word vectors by their format, safetensors in their header."""
     path = file if isinstance(file, Path) else file.path
     kind = tell_format(path)
+    if kind == "safetensors":
+        return read_notes(path, name)
     if kind not in ("unknown", "zip") or (kind == "zip" and is_checkpoint(path)):
         return {}
     with open_source(path, None, name) as stream:
@@ -130,12 +155,22 @@ def look_into(file: LocalModel | Path, name: str, report: Report) -> dict[str, A
         told = f"{name}: no capital among the words that were looked at, so that texts are put in lower case"
         report(Note(told, "If that is wrong: --set input.lowercase=false"))
     return {
-        "task": "word-vectors",
+        "task": WORDS,
         "architecture": f"words/{shape.format}",
         "family": shape.format.partition("-")[0],
         "input": {"dimension": shape.dimension} | ({"lowercase": True} if lowercase else {}),
         **({} if shape.words is None else {"words": shape.words}),
     }
+
+
+def read_notes(path: Path, name: str) -> dict[str, Any]:
+    """The facts among the notes of a safetensors file, also under the names of the ModelSpec standard."""
+    notes = {key.removeprefix("modelspec."): text for key, text in read_metadata(path, name).items()}
+    facts = {key: notes[key] for key in NOTES if notes.get(key)}
+    namespace, slash, _ = str(facts.get("architecture", "")).partition("/")
+    if not slash or namespace not in (*NAMESPACES, *plugin_names(ARCHITECTURES)):
+        facts.pop("architecture", None)  # a name of some other library
+    return facts
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -174,11 +209,10 @@ def complete(name: str, facts: dict[str, Any], source: str) -> ModelEntry:
         facts["task"] = "image-classification"
     if "family" not in facts and isinstance(facts.get("architecture"), str):
         facts["family"] = family_of(facts["architecture"])
-    missing = [field for field in ("task", "architecture", "family") if field not in facts]
-    if facts.get("task") not in ENTRY_TYPES or ENTRY_TYPES[facts["task"]] is not WordModel:
-        missing += [field for field in ("input",) if field not in facts]
-        if facts.get("task") in (None, "image-classification") and "classes" not in facts:
-            missing.append("classes")
+    task = facts.get("task")
+    needed = ["task", "architecture", "family", "input"]
+    needed += ["classes"] if task in (None, "image-classification") else []
+    missing = [field for field in needed if field not in facts]
     if missing:
         asked = "\n".join(f"  {field}: {ASK[field]}" for field in missing)
         raise UsageError(

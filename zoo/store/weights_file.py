@@ -151,6 +151,17 @@ def read_safetensors(path: Path, what: str) -> dict[str, Tensor]:
     return tensors
 
 
+def read_metadata(path: Path, what: str) -> dict[str, str]:
+    """The notes in the header of a safetensors file: text by name, whatever its author put there."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, ValueError, OSError) as error:
+        raise damage(what, f"no proper safetensors file: {first_line(error)}") from error
+
+
 def read_checkpoint(path: Path, kind: Format, what: str, report: Report) -> dict[str, Tensor]:
     """The tensors of a file of `torch.save`, new (zip) or old (pickle), by an unpickler that runs no code."""
     import argparse
