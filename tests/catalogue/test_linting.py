@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from zoo.catalogue.linting import Lint, lint_files
 from zoo.catalogue.problems import Finding
@@ -114,3 +116,32 @@ def test_a_file_that_is_no_yaml_is_one_problem(tmp_path: Path) -> None:
     found = lint(tmp_path, "models: [\n")
     assert found.models == 0
     assert len(found.problems) == 1
+
+
+EDITS = st.lists(
+    st.tuples(
+        st.integers(0, len(GOOD)),
+        st.integers(0, 12),
+        st.text("{}[]:-,'\"\n #&*!0123456789abc~|>", max_size=6),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@given(edits=EDITS)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_file_has_problems_if_and_only_if_it_is_not_read(
+    tmp_path: Path, edits: list[tuple[int, int, str]]
+) -> None:
+    text = GOOD
+    for place, length, new in edits:
+        text = text[:place] + new + text[place + length :]
+    found = lint(tmp_path, text)
+    try:
+        names = list(read_registry_file(found.path))
+    except InvalidRegistry:
+        assert found.problems
+    else:
+        assert found.problems == []
+        assert found.models == len(names)

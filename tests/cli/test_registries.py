@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from loopback import Server
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -77,7 +78,7 @@ def test_a_file_is_added_as_it_is_typed(zoo, data: Path, tmp_path: Path):
     assert said.code == 0
     assert said.json["written"] is True
     assert said.json["entry"]["input"]["mean"] == [0.5, 0.5, 0.5]
-    assert zoo("registry", "lint", registry).out.endswith("1 models, 0 problems, 0 remarks\n")
+    assert zoo("registry", "lint", registry).out.endswith("1 model, 0 problems, 0 remarks\n")
     assert zoo("fetch", "ours", "--registry", registry).code == 0
 
 
@@ -95,3 +96,20 @@ def test_a_setting_that_is_none_is_answered_with_an_example(zoo, tmp_path: Path,
     said = zoo("registry", "add", tmp_path / "x", "--to", tmp_path / "r.yaml", "--set", setting)
     assert said.code == 2
     assert says in said.err
+
+
+def test_online_a_url_that_is_gone_is_a_problem_at_its_line(zoo, server: Server, tmp_path: Path):
+    server.add("/here", b"x" * 10)
+    text = (
+        "models:\n  net:\n    family: x\n    task: image-features\n    architecture: timm/resnet18\n"
+        "    weights:\n      url: [{url}/here, {url}/gone]\n      sha256: {sha256}\n      bytes: 10\n"
+        "    input: {{size: 8, resize: 8, mean: [0, 0, 0], std: [1, 1, 1]}}\n    license: mit\n"
+    )
+    path = tmp_path / "registry.yaml"
+    path.write_text(text.format(url=server.url, sha256="ab" * 32))
+    assert zoo("registry", "lint", path).code == 0
+    assert server.connections == 0
+    said = zoo("registry", "lint", path, "--online")
+    assert said.code == 2
+    assert f"{path}:7: models.net.weights.url[1]: {server.url}/gone answers 404" in said.out
+    assert "1 model, 1 problem, 0 remarks" in said.out

@@ -53,12 +53,21 @@ def lint(context: Context, files: tuple[Path, ...], online: bool) -> int:
     def human() -> str:
         lines = [row_text(row) for row in rows]
         for one in found:
-            counts = f"{one.models} models, {len(one.problems)} problems, {len(one.remarks)} remarks"
-            lines.append(f"{one.path}: {counts}")
+            numbers = {"model": one.models, "problem": len(one.problems), "remark": len(one.remarks)}
+            lines.append(f"{one.path}: {', '.join(count(n, what) for what, n in numbers.items())}")
         return "\n".join(lines)
 
     context.sink.answer(facts, human)
     return 2 if facts["problems"] else 0
+
+
+def count(number: int, what: str) -> str:
+    """A number of things.
+
+    >>> count(1, "model"), count(2, "problem")
+    ('1 model', '2 problems')
+    """
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def lint_rows(found: Lint) -> list[dict[str, Any]]:
