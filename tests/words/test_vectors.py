@@ -99,13 +99,15 @@ def test_vectors_as_queries_are_answered_as_gensim_does(vectors: WordVectors, re
     assert vectors.most_similar_many([]) == []
 
 
-@pytest.mark.parametrize("rows", [1, 2, 9, 1000, 200_000])
+@pytest.mark.parametrize(
+    ("rows", "asked"), [(1, 5), (2, 1), (9, 5), (1000, 1), (1000, 100), (200_000, 1), (200_000, 70)]
+)
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
-def test_blocked_search_finds_what_sorting_everything_finds(rows: int, dtype: Any) -> None:
+def test_blocked_search_finds_what_sorting_everything_finds(rows: int, asked: int, dtype: Any) -> None:
     rng = np.random.default_rng(rows)
     matrix = rng.integers(-3, 4, size=(rows, 6)).astype(dtype)  # many equal scores, and rows of length zero
     norms = np.linalg.norm(matrix.astype(np.float32), axis=1)
-    queries = rng.normal(size=(5, 6)).astype(np.float32)
+    queries = rng.normal(size=(asked, 6)).astype(np.float32)
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     found = nearest_rows(matrix, norms, queries, 10)
     usable = np.flatnonzero(norms > 0)
@@ -119,6 +121,13 @@ def test_blocked_search_finds_what_sorting_everything_finds(rows: int, dtype: An
         assert len(set(rows_found.tolist())) == len(rows_found)
         equal = [(a, b) for (a, s), (b, t) in pairwise(zip(rows_found, scores, strict=True)) if s == t]
         assert all(a < b for a, b in equal)
+
+
+def test_of_rows_that_are_all_the_same_the_first_are_found_whatever_thread_is_first() -> None:
+    matrix = np.ones((60_000, 4), np.float32)
+    found = nearest_rows(matrix, np.full(60_000, 2, np.float32), np.full((64, 4), 0.5, np.float32), 10)
+    assert (found.rows == np.arange(10)).all()
+    assert (found.scores == 1).all()
 
 
 # --- the rest of the interface

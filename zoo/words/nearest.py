@@ -1,11 +1,16 @@
 """The nearest rows of a matrix by cosine: exact, block by block, any number of queries in one pass.
 
 Reading the matrix is the cost of one query (160 MB for 400,000 x 100): 64 queries share it. Sorting all
-scores would cost as much again: only what beats the worst of the best so far is ever looked at.
+scores would cost as much again: only chunks with a score among the best are ever looked into.
+
+Several blocks are shared out among threads of ours, each with a BLAS of one thread: so the search for the
+best is shared out too, and on a busy machine no thread waits for the slowest after every product.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from threading import Lock, local
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,10 +19,14 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
-# Scores of one block stay in the processor's cache, and one product is large enough for its threads: of one
-# query all 400,000 rows are one block, because on a busy machine every product waits for the slowest thread.
-SCORES_AT_ONCE = 1 << 19
-CHUNK = 128
+SCORES_AT_ONCE = 1 << 20  # 4 MB: they stay in the processor's cache
+QUERIES_AT_ONCE = 64  # more would make the blocks of rows too small for a fast product
+FEW = 2  # queries that are faster one by one: numpy's loops over their scores would be too short
+WIDENED_AT_ONCE = 1 << 23  # numbers of float16 that are widened in one block: 32 MB
+CHUNK = 128  # a power of two
+LOWEST = np.finfo(np.float32).min
+
+ONE_SEARCH = Lock()  # two that limit BLAS at once would restore each other's limit
 
 
 class Neighbours(NamedTuple):
@@ -43,47 +52,135 @@ def nearest_rows(
     """
     stop = len(matrix) if stop is None else min(stop, len(matrix))
     most = max(0, min(most, stop - start))
-    best = Neighbours(
-        np.full((len(queries), most), -1, np.int64), np.full((len(queries), most), -np.inf, np.float32)
-    )
-    if most == 0:
+    best = [
+        search(matrix, norms, np.ascontiguousarray(group, np.float32), most, start, stop)
+        for group in groups_of(queries, most)
+    ]
+    rows, scores = np.concatenate([b.rows for b in best]), np.concatenate([b.scores for b in best])
+    found = int((rows >= 0).sum(axis=1).min()) if len(queries) else most
+    return Neighbours(rows[:, :found], scores[:, :found])
+
+
+def groups_of(queries: Floats, most: int) -> list[Floats]:
+    """The queries in groups that share a pass over the matrix; at least one group, which may be empty."""
+    size = 1 if len(queries) <= FEW else max(1, min(QUERIES_AT_ONCE, SCORES_AT_ONCE // max(1, most)))
+    return [queries[i : i + size] for i in range(0, max(1, len(queries)), size)]
+
+
+def search(
+    matrix: NDArray[Any], norms: Floats, queries: Floats, most: int, start: int, stop: int
+) -> BestSoFar:
+    """The best rows of one group of queries."""
+    best = BestSoFar(len(queries), most)
+    if most == 0 or len(queries) == 0:
         return best
-    queries = np.ascontiguousarray(queries, dtype=np.float32)
-    step = max(most, SCORES_AT_ONCE // max(1, len(queries)))
-    for begin in range(start, stop, step):
-        end = min(begin + step, stop)
-        scores = cosines(matrix[begin:end], norms[begin:end], queries)
-        for query in np.flatnonzero(scores.max(axis=1) > best.scores[:, -1]).tolist():
-            merge_best(best, query, scores[query], begin)
-    found = int((best.rows >= 0).sum(axis=1).min()) if len(queries) else most
-    return Neighbours(best.rows[:, :found], best.scores[:, :found])
+    step = max(most, SCORES_AT_ONCE // len(queries))
+    if matrix.dtype != np.float32:
+        step = min(step, max(1, WIDENED_AT_ONCE // matrix.shape[1]))
+
+    scratch = Scratch(min(step, stop - start), len(queries))
+
+    def scan(begin: int) -> None:
+        rows = slice(begin, min(begin + step, stop))
+        best.add(begin, cosines(matrix[rows], norms[rows], queries, scratch.scores))
+
+    share_out(scan, range(start, stop, step))
+    return best
 
 
-def cosines(block: NDArray[Any], norms: Floats, queries: Floats) -> Floats:
-    """Cosine of every query with every row, shape (queries, rows); -inf for rows of length zero."""
-    block = block.astype(np.float32, copy=False)
-    scores: Floats = queries @ block.T
+class Scratch(local):
+    """Memory for the scores of one block, one per thread: new memory for each would double the time."""
+
+    def __init__(self, rows: int, queries: int) -> None:
+        self.scores: Floats = np.empty((rows, queries), np.float32)
+
+
+def cosines(block: NDArray[Any], norms: Floats, queries: Floats, scratch: Floats) -> Floats:
+    """Cosine of every row with every query, shape (rows, queries), written into `scratch`.
+
+    -inf for rows of length zero.
+    """
+    scores = scratch[: len(block)]
+    np.matmul(block.astype(np.float32, copy=False), queries.T, out=scores)
     usable = (norms > 0) & np.isfinite(norms)
     if usable.all():
-        scores /= norms
+        scores /= norms[:, np.newaxis]
     else:
-        scores /= np.where(usable, norms, 1)
-        scores[:, ~usable] = -np.inf
+        scores /= np.where(usable, norms, 1)[:, np.newaxis]
+        scores[~usable] = -np.inf
     return scores
 
 
-def merge_best(best: Neighbours, query: int, scores: Floats, begin: int) -> None:
-    """Put the better ones of a block's scores among the best so far."""
-    most = best.rows.shape[1]
-    least = best.scores[query, -1]
-    if len(scores) > 2 * CHUNK * most:  # the best of each chunk: of these as many as wanted are good enough
-        whole = scores[: len(scores) // CHUNK * CHUNK].reshape(-1, CHUNK).max(axis=1)
-        least = max(least, np.nextafter(np.partition(whole, -most)[-most], np.float32(-np.inf)))
-    better = np.flatnonzero(scores > least)
-    if len(better) > 2 * most:
-        edge = np.partition(scores[better], -most)[-most]
-        better = better[scores[better] >= edge]
-    rows = np.concatenate([best.rows[query], better + begin])
-    values = np.concatenate([best.scores[query], scores[better]])
-    order = np.lexsort((rows, -values))[:most]
-    best.rows[query], best.scores[query] = rows[order], values[order]
+class BestSoFar:
+    """The best rows of each query among the blocks seen so far, whatever their order.
+
+    rows, scores: (queries, most), best first; -1 and -inf where there is none yet.
+    """
+
+    def __init__(self, queries: int, most: int) -> None:
+        self.rows: Rows = np.full((queries, most), -1, np.int64)
+        self.scores: Floats = np.full((queries, most), -np.inf, np.float32)
+        self._lock = Lock()
+
+    def add(self, begin: int, scores: Floats) -> None:
+        """Look through the scores (rows, queries) of the rows from `begin` on."""
+        most = self.rows.shape[1]
+        bar = np.maximum(self.scores[:, -1], LOWEST)  # a row as good as the last one may be a lower one
+        chunks = scores[: len(scores) // CHUNK * CHUNK].reshape(-1, CHUNK, scores.shape[1])
+        peaks = peaks_of(chunks)
+        # As many chunks as rows are wanted reach this score, so as many rows do.
+        high = peaks if len(peaks) > most else scores
+        if len(high) > most:
+            bar = np.maximum(bar, np.partition(high, -most, axis=0)[-most])
+        chunk, query = np.nonzero(peaks >= bar)
+        inside = chunks[chunk, :, query]
+        pair, place = np.nonzero(inside >= bar[query, np.newaxis])
+        rest = chunks.shape[0] * CHUNK
+        last, last_query = np.nonzero(scores[rest:] >= bar)
+        self._merge(
+            np.concatenate([query[pair], last_query]),
+            np.concatenate([begin + chunk[pair] * CHUNK + place, begin + rest + last]),
+            np.concatenate([inside[pair, place], scores[rest:][last, last_query]]),
+        )
+
+    def _merge(self, queries: Rows, rows: Rows, scores: Floats) -> None:
+        """Put candidates among the best: three arrays of equal length."""
+        if len(rows) == 0:
+            return
+        count, most = self.rows.shape
+        with self._lock:
+            queries = np.concatenate([np.repeat(np.arange(count), most), queries])
+            rows = np.concatenate([self.rows.ravel(), rows])
+            scores = np.concatenate([self.scores.ravel(), scores])
+            order = np.lexsort((rows, -scores, queries))
+            firsts = np.searchsorted(queries[order], np.arange(count))
+            kept = order[firsts[:, np.newaxis] + np.arange(most)]
+            self.rows, self.scores = rows[kept], scores[kept]
+
+
+def peaks_of(chunks: Floats) -> Floats:
+    """The largest score of each chunk and query: (chunks, CHUNK, queries) becomes (chunks, queries).
+
+    Halving keeps numpy's inner loops long: three times as fast as max(axis=1).
+    """
+    while chunks.shape[1] > 1:
+        half = chunks.shape[1] // 2
+        chunks = np.maximum(chunks[:, :half], chunks[:, half:])
+    return chunks[:, 0]
+
+
+def share_out(work: Callable[[int], None], blocks: Sequence[int]) -> None:
+    """Do the work of every block, with as many threads as BLAS would have taken ($OPENBLAS_NUM_THREADS)."""
+    if len(blocks) == 1:
+        work(blocks[0])
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    from threadpoolctl import ThreadpoolController
+
+    with ONE_SEARCH:
+        blas = ThreadpoolController().select(user_api="blas")
+        threads = max((library.num_threads for library in blas.lib_controllers), default=1)
+        with blas.limit(limits=1), ThreadPoolExecutor(threads) as pool:
+            for _ in pool.map(work, blocks):
+                pass
