@@ -204,6 +204,18 @@ def test_a_damaged_derived_file_is_made_again(store: Store, source: Path) -> Non
     assert again.read_bytes() == b"derived"
 
 
+def test_what_was_derived_from_other_bytes_of_the_same_source_is_made_again(
+    store: Store, source: Path
+) -> None:
+    before = store.fetch(entry_for(source.as_uri()))
+    store.derive(before, "x", lambda path: path.write_bytes(b"of the old bytes") and None)
+    after = LocalModel(before.entry, source, "f" * 64)
+    assert store.derived(after, "x") is None
+    made = store.derive(after, "x", lambda path: path.write_bytes(b"of the new bytes") and None)
+    assert made.read_bytes() == b"of the new bytes"
+    assert store.derivations(after) == {"x": made}
+
+
 def test_a_damaged_derived_file_without_its_source_is_healed_by_a_fetch(store: Store, source: Path) -> None:
     entry = entry_for(source.as_uri())
     local = store.fetch(entry)

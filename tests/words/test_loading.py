@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,18 +11,33 @@ import msgspec
 import numpy as np
 import pytest
 
+from zoo.catalogue.entry import TextInput, Weights, WordModel
 from zoo.catalogue.registry import read_registry_file
 from zoo.errors import IntegrityError, UnknownName, UnsafeFile, UsageError
 from zoo.events import Event, Note, Progress
+from zoo.store.local import LocalModel
 from zoo.store.store import Store
 from zoo.words.layout import check_layout
-from zoo.words.loading import load_words
+from zoo.words.loading import compiled_forms, load_words
 from zoo.words.vectors import WordVectors
 
 
 @pytest.fixture
 def store(home: Path) -> Store:
     return Store(home)
+
+
+def words_entry(path: Path, dimension: int) -> WordModel:
+    """An entry of a file of word vectors."""
+    return WordModel(
+        name=path.stem,
+        family="own",
+        task="word-vectors",
+        architecture="words/glove-text",
+        weights=Weights(url=path.as_uri()),
+        license="unknown",
+        input=TextInput(dimension=dimension),
+    )
 
 
 def test_a_registry_entry_is_compiled_at_its_first_use_and_only_opened_after(
@@ -49,6 +65,42 @@ def test_each_precision_is_a_file_of_its_own(data: Path, store: Store) -> None:
     assert load_words(local, store, precision="float16").vectors.dtype == np.float16
     with pytest.raises(UnknownName):
         load_words(local, store, precision="int4")
+
+
+def test_without_a_precision_what_is_compiled_already_is_taken_and_float32_first(
+    data: Path, store: Store
+) -> None:
+    local = store.fetch(read_registry_file(data / "registry.yaml")["glove_demo"])
+    load_words(local, store, precision="float16")
+    assert load_words(local, store).vectors.dtype == np.float16
+    load_words(local, store, precision="float32")
+    assert load_words(local, store).vectors.dtype == np.float32
+    assert [form.precision for form in compiled_forms(local, store)] == ["float32", "float16"]
+
+
+def test_a_member_that_was_named_once_is_remembered_until_there_are_two(store: Store, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "glove.zip", "w") as archive:
+        archive.writestr("glove.2d.txt", "the 1 2\nof 2 1\n")
+        archive.writestr("glove.3d.txt", "the 1 2 3\nof 3 2 1\n")
+    local = LocalModel(words_entry(tmp_path / "glove.zip", dimension=3), tmp_path / "glove.zip", "0" * 64)
+    with pytest.raises(UsageError, match="holds several files") as several:
+        load_words(local, store)
+    assert several.value.hint == "Say which one: glove.2d.txt, glove.3d.txt"
+    assert load_words(local, store, member="glove.3d.txt").vector_size == 3
+    assert load_words(local, store)["of"].tolist() == [3, 2, 1]
+    load_words(local, store, member="glove.2d.txt")
+    with pytest.raises(UsageError, match="holds several files"):
+        load_words(local, store)
+
+
+def test_another_precision_of_vectors_whose_source_is_gone_says_how_to_get_it(
+    data: Path, store: Store
+) -> None:
+    entry = read_registry_file(data / "registry.yaml")["glove_demo"]
+    load_words(store.fetch(entry), store, keep_source=False)
+    with pytest.raises(UsageError, match="only its compiled vectors are here") as gone:
+        load_words(store.fetch(entry), store, precision="float16")
+    assert gone.value.hint == "zoo rm glove_demo, then fetch it again."
 
 
 def test_the_source_may_go_once_the_compiled_file_is_safe(data: Path, store: Store) -> None:

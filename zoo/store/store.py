@@ -200,7 +200,9 @@ class Store:
                 remove_file(partial.path)
             stamp = stamp_of(path)
             assert stamp is not None
-            record = self.records.read(key) or bare_record(local)
+            record = self.records.read(key)
+            if record is None or record.sha256 != local.sha256:  # derived from what the source gave before
+                record = bare_record(local)
             made = Derived(sha256=digests.sha256, bytes=digests.bytes, stamp=stamp)
             record = replace(record, derived=record.derived | {kind: made})
             self.records.write(key, record)
@@ -211,13 +213,18 @@ class Store:
 
     def derived(self, local: LocalModel, kind: str) -> Path | None:
         """The derived file of this kind if it is here and untouched."""
-        key = source_key(local.entry.weights)
+        return self.derivations(local).get(kind)
+
+    def derivations(self, local: LocalModel) -> dict[str, Path]:
+        """Every derived file of these very bytes that is here and untouched, by its kind."""
+        found: dict[str, Path] = {}
         for blobs, records in self._places:
-            record = records.read(key)
-            made = None if record is None else record.derived.get(kind)
-            if made is not None and is_whole(blobs.path(made.sha256), made.sha256, made.stamp):
-                return blobs.path(made.sha256)
-        return None
+            record = records.read(source_key(local.entry.weights))
+            if record is not None and record.sha256 == local.sha256:
+                for kind, made in record.derived.items():
+                    if kind not in found and is_whole(blobs.path(made.sha256), made.sha256, made.stamp):
+                        found[kind] = blobs.path(made.sha256)
+        return found
 
     def prove(self, local: LocalModel) -> None:
         """Hash the model's file again, whatever its stamp says: before anything that could run code in it.

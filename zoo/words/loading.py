@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from zoo.catalogue.entry import WordModel
@@ -14,12 +15,26 @@ from zoo.words.compiling import compile_into
 from zoo.words.layout import HEADER_BYTES, PRECISIONS, is_compiled
 from zoo.words.vectors import WordVectors, open_vectors
 
+KIND = "words"  # of what the store derives
+
+
+class Form(NamedTuple):
+    """One way in which a file was compiled. member: of an archive; "" for the whole file."""
+
+    precision: str
+    member: str
+
+    @property
+    def kind(self) -> str:
+        """What the store calls it."""
+        return "-".join([KIND, self.precision, *([self.member] if self.member else [])])
+
 
 def load_words(
     local: LocalModel,
     store: Store,
     *,
-    precision: str = "float32",
+    precision: str | None = None,
     strict: bool = False,
     member: str | None = None,
     keep_source: bool = True,
@@ -27,8 +42,9 @@ def load_words(
 ) -> WordVectors:
     """The vectors of a registry entry, in milliseconds once they are compiled.
 
-    The compiled file lies in the store under its own sha256, one per precision. keep_source: False deletes
-    the published file once the compiled one is safe. The other options are those of `compile_vectors`.
+    precision: None takes what is compiled already, float32 first. The compiled file lies in the store under
+    its own sha256, one per precision and member. keep_source: False deletes the published file once the
+    compiled one is safe. The other options are those of `compile_vectors`.
 
     Raises what `compile_vectors` raises; UsageError for an entry that is no word vectors; IntegrityError
     where the entry states another dimension than the file has, while `strict` (else a Note tells).
@@ -36,33 +52,33 @@ def load_words(
     entry = local.entry
     if not isinstance(entry, WordModel):
         raise UsageError(f"{entry.name} is no word vectors: it is {entry.task}")
-    if precision not in PRECISIONS:
+    if precision is not None and precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
+    path = find_compiled(local, store, precision, member)
+    if path is None:
+        check_source(local)
+        wanted = precision or "float32"
 
-    def write(path: Path) -> None:
-        with path.open("r+b" if path.exists() else "w+b") as file:
-            compile_into(
-                file,
-                local.path,
-                name=published_name(entry),
-                format=entry.architecture,
-                precision=precision,
-                strict=strict,
-                member=member,
-                source_sha256=local.sha256,
-                report=report,
-            )
+        def write(path: Path) -> None:
+            with path.open("r+b" if path.exists() else "w+b") as file:
+                compile_into(
+                    file,
+                    local.path,
+                    name=published_name(entry),
+                    format=entry.architecture,
+                    precision=wanted,
+                    strict=strict,
+                    member=member,
+                    source_sha256=local.sha256,
+                    report=report,
+                )
 
-    kind = "-".join(["words", precision, *([member] if member else [])])
-    path = store.derived(local, kind)
-    if path is None and already_compiled(local.path):
-        path = local.path
-    elif path is None:
-        path = store.derive(local, kind, write, keep_source=keep_source)
+        path = store.derive(
+            local, Form(wanted, member or "").kind, write, keep_source=keep_source, report=report
+        )
     vectors = open_vectors(path)
-    if strict and vectors.faults:
-        listed = "\n".join(f"  {fault}" for fault in vectors.faults)
-        raise IntegrityError(f"{entry.name}: refused, because strict:\n{listed}")
+    if strict:
+        refuse_faults(vectors, entry.name)
     if vectors.vector_size != entry.input.dimension:
         message = f"{entry.name}: {vectors.vector_size} dimensions, its entry says {entry.input.dimension}"
         if strict:
@@ -71,13 +87,51 @@ def load_words(
     return vectors
 
 
+def find_compiled(
+    local: LocalModel, store: Store, precision: str | None = None, member: str | None = None
+) -> Path | None:
+    """The compiled file that is meant, if it is here; None also where several members are and none is named.
+
+    precision, member: None takes any, float32 first, and the whole file before a member of it.
+    """
+    forms = compiled_forms(local, store)
+    fitting = [f for f in forms if precision in (None, f.precision) and member in (None, f.member)]
+    fitting = [form for form in fitting if not form.member] or fitting
+    return forms[fitting[0]] if len({form.member for form in fitting}) == 1 else None
+
+
+def compiled_forms(local: LocalModel, store: Store) -> dict[Form, Path]:
+    """Every compiled form of the vectors that is here, float32 first."""
+    forms = {}
+    for kind, path in store.derivations(local).items():
+        made, _, rest = kind.partition("-")
+        if made == KIND:
+            precision, _, member = rest.partition("-")
+            forms[Form(precision, member)] = path
+    return dict(sorted(forms.items(), reverse=True))
+
+
+def check_source(local: LocalModel) -> None:
+    """Raise UsageError if the store kept only a compiled file, from which no other can be made."""
+    with local.path.open("rb") as file:
+        if is_compiled(file.read(HEADER_BYTES)):
+            raise UsageError(
+                f"{local.entry.name}: only its compiled vectors are here, and not as they are wanted",
+                hint=f"zoo rm {local.entry.name}, then fetch it again.",
+            )
+
+
+def refuse_faults(vectors: WordVectors, name: str) -> None:
+    """Raise IntegrityError for vectors whose file had faults."""
+    if vectors.faults:
+        listed = "\n".join(f"  {fault}" for fault in vectors.faults)
+        raise IntegrityError(
+            f"{name}: refused, because strict:\n{listed}",
+            hint="Without strict these are reported, and the rest is used.",
+        )
+
+
 def published_name(entry: WordModel) -> str:
     """The file name in the entry's first URL, for messages and to tell a pickle by its suffix."""
     parts = urlsplit(entry.weights.urls[0])
     return Path(parts.path).name or parts.netloc or entry.name
-
-
-def already_compiled(path: Path) -> bool:
-    """Whether the store gave the compiled file itself: it keeps that alone where nobody wanted the source."""
-    with path.open("rb") as file:
-        return is_compiled(file.read(HEADER_BYTES))
