@@ -123,6 +123,16 @@ def test_blocked_search_finds_what_sorting_everything_finds(rows: int, asked: in
         assert all(a < b for a, b in equal)
 
 
+def test_a_word_whose_vector_is_zero_has_no_neighbours_and_takes_none_from_the_others(
+    compile_bytes: Callable[..., Any],
+) -> None:
+    vectors, _ = compile_bytes(b"a 1 0\nzero 0 0\nb 1 1\nc 0 1\n")
+    nothing, of_a, of_b = vectors.most_similar_many(["zero", "a", "b"])
+    assert nothing == vectors.most_similar("zero") == []
+    assert of_a == vectors.most_similar("a")
+    assert [word for word, _ in of_b] == ["a", "c"]
+
+
 def test_of_rows_that_are_all_the_same_the_first_are_found_whatever_thread_is_first() -> None:
     matrix = np.ones((60_000, 4), np.float32)
     found = nearest_rows(matrix, np.full(60_000, 2, np.float32), np.full((64, 4), 0.5, np.float32), 10)

@@ -90,7 +90,7 @@ def answer(
         for question, rows in zip(batch, found.rows.tolist(), strict=True):
             given = (question.rows or ())[:3]
             predicted = None
-            for row in [row for row in rows if row not in given][:LOOKED_AT]:
+            for row in [row for row in rows if row >= 0 and row not in given][:LOOKED_AT]:
                 word = vectors.vocabulary.word(row)
                 predicted = word.upper() if case_insensitive else word
                 if predicted not in question.words[:3]:

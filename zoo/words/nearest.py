@@ -30,7 +30,10 @@ ONE_SEARCH = Lock()  # two that limit BLAS at once would restore each other's li
 
 
 class Neighbours(NamedTuple):
-    """rows: (queries, n) best first. scores: (queries, n) cosines. Rows of length zero never appear."""
+    """rows: (queries, n) best first. scores: (queries, n) cosines. Rows of length zero never appear.
+
+    A query of which there are fewer (one of length zero, say) has row -1 and score -inf in the last places.
+    """
 
     rows: Rows
     scores: Floats
@@ -48,7 +51,7 @@ def nearest_rows(
     """The `most` rows between start and stop whose cosine with each query is largest.
 
     matrix: (words, dimension) float32 or float16. norms: (words,). queries: (queries, dimension) of length
-    one. Of equal scores the lower row comes first. Fewer columns come back where there are fewer rows.
+    one. Of equal scores the lower row comes first. Fewer columns come back where no query has so many.
     """
     stop = len(matrix) if stop is None else min(stop, len(matrix))
     most = max(0, min(most, stop - start))
@@ -57,7 +60,7 @@ def nearest_rows(
         for group in groups_of(queries, most)
     ]
     rows, scores = np.concatenate([b.rows for b in best]), np.concatenate([b.scores for b in best])
-    found = int((rows >= 0).sum(axis=1).min()) if len(queries) else most
+    found = int((rows >= 0).sum(axis=1).max()) if len(queries) else most
     return Neighbours(rows[:, :found], scores[:, :found])
 
 
