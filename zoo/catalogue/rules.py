@@ -27,7 +27,7 @@ MD5 = re.compile(r"[0-9a-f]{32}")
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*(?:@[A-Za-z0-9._/-]+)?")
 PACKAGE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
-DATASET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+DATASET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)?(?:\?parts=[1-9][0-9]?)?")
 LOOPBACK = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|::1")
 UNSAFE_IN_URL = re.compile(r'[\s\\<>"`{}|^]')
 CREDENTIALS = "a URL with credentials in it"  # never printed
@@ -181,7 +181,7 @@ def check_hf(url: str) -> str | None:
 
 
 def check_gensim(url: str) -> str | None:
-    """What is wrong with gensim://NAME."""
+    """What is wrong with gensim://NAME[/FILE][?parts=N]."""
     return None if DATASET.fullmatch(url.removeprefix("gensim://")) else "not the name of a gensim-data set"
 
 

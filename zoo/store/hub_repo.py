@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 WEIGHTS = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
 LARGEST_CONFIG = 4 << 20
-ELSEWHERE = "zoo list --all shows timm's own models, which need no hf://."
+ELSEWHERE = (
+    "zoo list --all shows timm's own models, which need no hf://. Word vectors: hf://OWNER/REPO/FILE.txt"
+)
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):

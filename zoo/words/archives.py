@@ -77,13 +77,16 @@ def open_source(path: Path, member: str | None = None, name: str | None = None) 
 
     member: which file of a .zip; needed only where it holds several. name: what the file is called in errors.
 
-    Raises UsageError where a .zip holds several vector files and `member` names none of them.
+    Raises UsageError where a .zip holds several vector files and `member` names none of them, or where there
+    is a member of something that is no .zip.
     """
     size = path.stat().st_size
     packed_name = name or path.name
     with path.open("rb", buffering=0) as raw:
         magic = raw.read(4)
         raw.seek(0)
+        if member is not None and magic != ZIP_MAGIC:
+            raise UsageError(f"{packed_name} is no .zip: there is no {member!r} in it")
         if magic.startswith(GZIP_MAGIC):
             name = packed_name.removesuffix(".gz")
             with gzip.GzipFile(fileobj=io.BufferedReader(raw, 1 << 18), mode="rb") as plain:
