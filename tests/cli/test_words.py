@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,98 @@ def test_an_image_model_has_no_words(zoo, home: Path):
     said = zoo("similar", "resnet18", "king")
     assert said.code == 2
     assert "zoo list --task word-vectors" in said.err
+
+
+def test_a_file_is_explored_by_its_path_and_what_is_wrong_with_it_is_told_once(zoo, home: Path, data: Path):
+    path = data / "words" / "glove.6B.50d.head.txt"
+    first = zoo("similar", path, "king", "--top", "1")
+    assert "prince" in first.out
+    assert "5 words are not valid UTF-8 (line 218, 785, 1,329, 1,409, 1,420)" in first.err
+    assert zoo("similar", path, "king", "--top", "1").err == ""
+    assert "prince" in zoo("analogy", path, "king", "--top", "1").out
+    shown = zoo("show", path)
+    assert "not-utf8:  5 words are not valid UTF-8 (line 218, 785" in shown.out
+    assert "words:     2,441" in shown.out
+    assert "kB freed" in zoo("rm", path).out
+
+
+def test_fetch_compiles_word_vectors_as_they_are_wanted_and_show_tells_their_error(zoo, home, data: Path):
+    registry = ("--registry", data / "registry.yaml")
+    fetched = zoo("fetch", "glove_demo", "--precision", "float16", *registry)
+    assert "float16: no number changed by more than 0.0019" in fetched.err
+    facts = zoo("show", "glove_demo", "--json", *registry).json["compiled"]
+    assert list(facts) == ["float16"]
+    assert 0.001 < facts["float16"]["max_error"] < 0.002
+    assert set(facts["float16"]["faults"]) == {"not-utf8", "duplicate"}
+    said = zoo("similar", "glove_demo", "king", *registry)
+    assert (said.code, said.err) == (0, ""), "what is compiled already is taken"
+    assert list(zoo("show", "glove_demo", "--json", *registry).json["compiled"]) == ["float16"]
+
+
+def test_strict_refuses_faults_with_exit_code_3(words):
+    said = words("similar", "king", "--strict")
+    assert said.code == 3
+    assert "refused, because strict" in said.err
+    assert words("similar", "king").code == 0
+    assert words("similar", "king", "--strict").code == 3
+
+
+def test_options_of_words_are_refused_where_no_words_are_fetched(zoo, home: Path):
+    said = zoo("fetch", "resnet18", "--precision", "float16")
+    assert said.code == 2
+    assert "are for word vectors" in said.err
+    assert zoo("similar", "resnet18", "king", "--precision", "float61").err.startswith("error: no precision")
+
+
+def test_a_member_of_a_zip_is_chosen(zoo, home: Path, tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "glove.zip", "w") as archive:
+        archive.writestr("a.txt", "the 1 0\nof 1 1\n")
+        archive.writestr("b.txt", "the 1 0 0\nof 1 1 0\n")
+    said = zoo("similar", tmp_path / "glove.zip", "the")
+    assert said.code == 2
+    assert "Say which one: a.txt, b.txt" in said.err
+    assert zoo("similar", tmp_path / "glove.zip", "the", "--member", "b.txt").code == 0
+    assert "dimension: 3" in zoo("show", tmp_path / "glove.zip").out
+
+
+def test_all_unknown_words_are_named_at_once(words):
+    said = words("similar", "kigndom", "presidnet", "qqqq")
+    assert said.code == 2
+    assert "no words 'kigndom', 'presidnet', 'qqqq'" in said.err
+    assert "kigndom: Did you mean kingdom?" in said.err
+
+
+def test_the_odd_one_is_looked_for_among_the_known_words(words):
+    said = words("odd", "france", "germany", "italy", "football", "qqqq")
+    assert said.out.strip() == "football"
+    assert "no word 'qqqq' among 2,441: left out" in said.err
+    assert "at least three known words, not 2" in words("odd", "france", "germany", "qqqq").err
+    assert "at least three words" in words("odd", "france", "france", "france").err
+
+
+def test_a_sum_may_be_one_argument(words):
+    assert "queen" in words("analogy", "king - man + woman", "--top", "1").out
+
+
+def test_a_word_with_a_zero_vector_has_no_neighbours_and_says_why(zoo, home: Path, tmp_path: Path):
+    (tmp_path / "own.txt").write_text("the 1 0\nnothing 0 0\nof 1 1\n")
+    said = zoo("similar", tmp_path / "own.txt", "nothing", "the", "--json")
+    nothing, of_the = said.json
+    assert nothing["similar"] == []
+    assert of_the["similar"][0]["word"] == "of"
+    assert "nothing is near 'nothing': its vector is zero" in said.err
+
+
+def test_an_approximate_index_tells_its_recall(words):
+    pytest.importorskip("faiss", reason="faiss is not installed: pip install 'transfer-zoo[index]'")
+    said = words("similar", "king", "--approximate", "--top", "1")
+    assert "approximate index: recall 0.9" in said.err
+    assert "prince" in said.out
+    assert 0.95 <= words("similar", "king", "--approximate", "--json").json[0]["recall"] <= 1
+
+
+def test_without_faiss_an_approximate_search_names_the_extra(words, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    said = words("similar", "king", "--approximate")
+    assert said.code == 2
+    assert "pip install 'transfer-zoo[index]'" in said.err

@@ -9,9 +9,12 @@ import click
 
 from zoo.cli.command import Choice, Context, ModelName, command, license_option
 from zoo.cli.sink import megabytes, table
+from zoo.cli.words import word_options
+from zoo.errors import UsageError
 
 if TYPE_CHECKING:
     from zoo.catalogue.entry import ModelEntry
+    from zoo.store.local import LocalModel
     from zoo.store.pins import Pin
 
 TASKS = ("image-classification", "image-features", "word-vectors")
@@ -109,7 +112,7 @@ def list_models(
 @command("zoo show resnet50\nzoo show run")
 @click.argument("name", metavar="MODEL|RUN", type=ModelName())
 def show(context: Context, name: str) -> None:
-    """Show every fact about one model, or what a run is made of."""
+    """Show every fact about one model or run; of word vectors also what compiling them found wrong."""
     from zoo.catalogue.registry import entry_to_mapping
 
     if (Path(name) / "run.json").is_file():
@@ -122,6 +125,8 @@ def show(context: Context, name: str) -> None:
     for policy in context.store.policies:
         facts[f"allowed by {policy.source}"] = policy.allows(entry.license)
     facts |= {"downloaded": local is not None, "path": None if local is None else str(local.path)}
+    if local is not None and entry.task == "word-vectors":
+        facts["compiled"] = compiled_facts(context, local)
     context.sink.answer(facts, lambda: "\n".join(fact_lines(facts)))
 
 
@@ -146,11 +151,33 @@ def run_facts(folder: Path) -> dict[str, Any]:
     }
 
 
+def compiled_facts(context: Context, local: LocalModel) -> dict[str, Any]:
+    """What each compiled form of word vectors is, and what was wrong with the file that it is of."""
+    from zoo.words.loading import compiled_forms
+    from zoo.words.vectors import open_vectors
+
+    facts = {}
+    for form, path in compiled_forms(local, context.store).items():
+        vectors = open_vectors(path)
+        facts[" ".join(filter(None, form))] = {
+            "path": str(path),
+            "words": len(vectors),
+            "dimension": vectors.vector_size,
+            "format": vectors.metadata["source_format"],
+            "lowercase": vectors.lowercase,
+            "max_error": float(vectors.metadata["max_error"]),
+            "faults": {fault.kind: str(fault) for fault in vectors.faults},
+        }
+    return facts
+
+
 def fact_lines(facts: dict[str, Any], indent: str = "") -> list[str]:
     """Nested facts as indented `key: value` lines."""
     lines = []
     width = max(len(key) for key in facts) + 1
     for key, value in facts.items():
+        if value in ({}, None):
+            continue
         if isinstance(value, dict):
             lines += [f"{indent}{key}:", *fact_lines(value, indent + "  ")]
             continue
@@ -162,8 +189,7 @@ def fact_lines(facts: dict[str, Any], indent: str = "") -> list[str]:
             value = "yes" if value else "no"
         elif isinstance(value, list | tuple):
             value = ", ".join(map(str, value))
-        if value is not None:
-            lines.append(f"{indent}{(key + ':').ljust(width)} {value}")
+        lines.append(f"{indent}{(key + ':').ljust(width)} {value}")
     return lines
 
 
@@ -173,17 +199,24 @@ def fact_lines(facts: dict[str, Any], indent: str = "") -> list[str]:
     "--locked", type=click.Path(path_type=Path), metavar="FILE", help="Take only what this lock file pins."
 )
 @license_option
-def fetch(context: Context, names: tuple[str, ...], locked: Path | None) -> None:
-    """Download models and verify every byte.
+@word_options
+def fetch(context: Context, names: tuple[str, ...], locked: Path | None, **options: Any) -> None:
+    """Download models and verify every byte. Word vectors are compiled, so that they open at once later.
 
     What is in the store already is not downloaded again; what was cut off goes on where it stopped.
     """
     entries = [find_entry(context, name) for name in names]  # a typo in the last name costs no download
     pins = [None] * len(entries) if locked is None else pins_of(entries, locked)
+    if any(options.values()) and not any(entry.task == "word-vectors" for entry in entries):
+        raise UsageError("--precision, --strict and --member are for word vectors", hint="Leave them out.")
     rows = []
     for entry, pin in zip(entries, pins, strict=True):
         local = context.store.fetch(entry, pin=pin, report=context.report)
         rows.append({"name": entry.name, "path": str(local.path), "sha256": local.sha256})
+        if entry.task == "word-vectors":
+            from zoo.words.loading import load_words
+
+            load_words(local, context.store, report=context.report, **options)
     context.sink.answer(
         rows, lambda: "\n".join(f"{row['name']}  {row['path']}  sha256 {row['sha256'][:16]}…" for row in rows)
     )
@@ -240,9 +273,13 @@ def verify(context: Context, names: tuple[str, ...], fix: bool) -> int:
 
 
 def find_entry(context: Context, name: str) -> ModelEntry:
-    """The entry of a name, asking the Hub for `hf://owner/repo`. Raises UnknownModel."""
+    """The entry of a name, of a file of word vectors, or of `hf://owner/repo`. Raises UnknownModel."""
     from zoo.store.obtaining import find_model
+    from zoo.words.files import find_file
 
+    local = find_file(name, context.store, registered=context.registry, report=context.report)
+    if local is not None:
+        return local.entry
     return find_model(name, registry=context.registry, store=context.store)
 
 

@@ -2,34 +2,75 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli.command import Context, ModelName, command
+from zoo.cli.command import Choice, Context, ModelName, command
 from zoo.cli.sink import table
 from zoo.errors import UsageError
+from zoo.events import Note
 
 if TYPE_CHECKING:
-    from zoo.words.vectors import WordVectors
+    from zoo.words.vectors import UnknownWord, WordVectors
 
 NEIGHBOURS = {"word": "WORD", "similarity": "COSINE"}
+
+
+PRECISIONS = ("float32", "float16")
+
+
+def word_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what every verb on word vectors takes: how they are compiled, where they are not yet."""
+    for option in (
+        click.option("--member", metavar="FILE", help="Which file of a .zip."),
+        click.option("--strict", is_flag=True, help="Refuse vectors whose file has any fault."),
+        click.option(
+            "--precision",
+            type=Choice("precision", lambda: PRECISIONS),
+            help="How numbers are kept.  [default: what is compiled already, else float32]",
+        ),
+    ):
+        function = option(function)
+    return function
 
 
 @command("zoo similar glove-wiki-gigaword-100 coffee tea")
 @click.argument("model", type=ModelName())
 @click.argument("words", nargs=-1, required=True)
 @click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="Neighbours per word.")
-def similar(context: Context, model: str, words: tuple[str, ...], top: int) -> None:
-    """The words nearest to each word, by the cosine of their vectors: exact, all words in one pass."""
-    vectors = open_model(context, model)
-    found = vectors.most_similar_many([fold(vectors, word) for word in words], topn=top)
-    neighbours = [(word, neighbour_rows(pairs)) for word, pairs in zip(words, found, strict=True)]
+@click.option("--approximate", is_flag=True, help="Search an index that may miss some; says how many.")
+@word_options
+def similar(
+    context: Context, model: str, words: tuple[str, ...], top: int, approximate: bool, **options: Any
+) -> None:
+    """The words nearest to each word, by the cosine of their vectors: exact, all words in one pass.
+
+    MODEL is a name, the path of a file (GloVe, word2vec or fastText .vec; .gz and .zip too), or
+    hf://OWNER/REPO/FILE.
+    """
+    vectors = open_model(context, model, **options)
+    known = known_words(vectors, words)
+    index = None
+    if approximate:
+        from zoo.words.approximation import ApproximateIndex
+
+        index = ApproximateIndex(vectors, report=context.report)
+    found = vectors.most_similar_many(known, topn=top, indexer=index)
+    rows: list[dict[str, Any]] = [
+        {"word": word, "similar": neighbour_rows(pairs)} for word, pairs in zip(words, found, strict=True)
+    ]
+    for row in rows:
+        if not row["similar"]:
+            context.report(Note(f"nothing is near {row['word']!r}: its vector is zero", level="warning"))
+    if index is not None:
+        rows = [{**row, "recall": index.recall} for row in rows]
 
     def human() -> str:
-        return "\n\n".join(f"{word}\n{table(rows, NEIGHBOURS)}" for word, rows in neighbours)
+        return "\n\n".join(f"{row['word']}\n{table(row['similar'], NEIGHBOURS)}" for row in rows)
 
-    context.sink.answer([{"word": word, "similar": rows} for word, rows in neighbours], human)
+    context.sink.answer(rows, human)
 
 
 @command(
@@ -39,15 +80,13 @@ def similar(context: Context, model: str, words: tuple[str, ...], top: int) -> N
 @click.argument("model", type=ModelName())
 @click.argument("words", nargs=-1, required=True, metavar="WORD [-|+ WORD]…")
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Words to show.")
-def analogy(context: Context, model: str, words: tuple[str, ...], top: int) -> None:
+@word_options
+def analogy(context: Context, model: str, words: tuple[str, ...], top: int, **options: Any) -> None:
     """The words nearest to a sum and difference of words: king - man + woman."""
-    positive, negative = read_sum(words)
-    vectors = open_model(context, model)
-    pairs = vectors.most_similar(
-        positive=[fold(vectors, word) for word in positive],
-        negative=[fold(vectors, word) for word in negative],
-        topn=top,
-    )
+    positive, negative = read_sum(tuple(" ".join(words).split()))
+    vectors = open_model(context, model, **options)
+    known = known_words(vectors, [*positive, *negative])
+    pairs = vectors.most_similar(known[: len(positive)], known[len(positive) :], topn=top)
     rows = neighbour_rows(pairs)
     context.sink.answer(rows, lambda: table(rows, NEIGHBOURS))
 
@@ -55,30 +94,65 @@ def analogy(context: Context, model: str, words: tuple[str, ...], top: int) -> N
 @command("zoo odd glove-wiki-gigaword-100 breakfast cereal dinner lunch")
 @click.argument("model", type=ModelName())
 @click.argument("words", nargs=-1, required=True)
-def odd(context: Context, model: str, words: tuple[str, ...]) -> None:
+@word_options
+def odd(context: Context, model: str, words: tuple[str, ...], **options: Any) -> None:
     """The word that goes least with the others."""
-    if len(words) < 3:
+    if len(set(words)) < 3:
         raise UsageError("the odd one out needs at least three words", hint="See: zoo odd --help")
-    vectors = open_model(context, model)
-    word = vectors.doesnt_match([fold(vectors, word) for word in words])
+    vectors = open_model(context, model, **options)
+    known, unknown = look_up(vectors, words)
+    for error in unknown:
+        context.report(Note(f"{error.message}: left out", hint=error.hint, level="warning"))
+    if len(set(known)) < 3:
+        raise UsageError(f"the odd one out needs at least three known words, not {len(set(known))}")
+    word = vectors.doesnt_match(known)
     context.sink.answer({"odd": word, "words": list(words)}, lambda: word)
 
 
-def open_model(context: Context, name: str) -> WordVectors:
-    """The vectors of a name: fetched and compiled at first use, opened in milliseconds after that."""
+def open_model(context: Context, name: str, **options: Any) -> WordVectors:
+    """The vectors of a name or a file: fetched and compiled at first use, opened in milliseconds after that.
+
+    options: those of `word_options`.
+    """
     from zoo.catalogue.entry import WordModel
     from zoo.store.obtaining import find_model
+    from zoo.words.files import find_file
     from zoo.words.loading import load_words
 
-    entry = find_model(name, registry=context.registry, store=context.store)
-    if not isinstance(entry, WordModel):
-        raise UsageError(f"{name} has no words: it is {entry.task}", hint="See: zoo list --task word-vectors")
-    return load_words(context.store.fetch(entry, report=context.report), context.store, report=context.report)
+    local = find_file(
+        name, context.store, registered=context.registry, member=options["member"], report=context.report
+    )
+    if local is None:
+        entry = find_model(name, registry=context.registry, store=context.store)
+        if not isinstance(entry, WordModel):
+            hint = "See: zoo list --task word-vectors"
+            raise UsageError(f"{name} has no words: it is {entry.task}", hint=hint)
+        local = context.store.fetch(entry, report=context.report)
+    return load_words(local, context.store, report=context.report, **options)
 
 
-def fold(vectors: WordVectors, word: str) -> str:
-    """The word, in lower case if only that is known: people type Paris, GloVe knows paris."""
-    return word if word in vectors or word.lower() not in vectors else word.lower()
+def known_words(vectors: WordVectors, words: Sequence[str]) -> list[str]:
+    """The words as the vectors have them. Raises UnknownWord for one that they lack, UsageError for more."""
+    known, unknown = look_up(vectors, words)
+    if len(unknown) == 1:
+        raise unknown[0]
+    if unknown:
+        named = ", ".join(repr(error.word) for error in unknown)
+        close = [f"{error.word}: {error.hint}" for error in unknown if error.hint]
+        raise UsageError(f"no words {named} among {len(vectors):,}", hint="\n".join(close) or None)
+    return known
+
+
+def look_up(vectors: WordVectors, words: Sequence[str]) -> tuple[list[str], list[UnknownWord]]:
+    """The words that are known, and the others as errors.
+
+    In lower case where only that is known: people type Paris, GloVe has paris.
+    """
+    from zoo.words.vectors import UnknownWord
+
+    folded = [word if word in vectors or word.lower() not in vectors else word.lower() for word in words]
+    unknown = [UnknownWord(word, vectors) for word in dict.fromkeys(folded) if word not in vectors]
+    return [word for word in folded if word in vectors], unknown
 
 
 def read_sum(words: tuple[str, ...]) -> tuple[list[str], list[str]]:
