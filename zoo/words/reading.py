@@ -214,9 +214,11 @@ def read_binary(source: PackedSource, sample: bytes, shape: Shape, faults: Fault
     while True:
         words, starts, used = find_words(rest, width, most - number + 1)
         if words:
-            words = [word.lstrip(b"\n") for word in words]  # some writers end each vector with a line end
+            if has_control_characters(b"".join(words)):
+                words = [word.lstrip(b"\n") for word in words]  # some writers end each vector with a line end
+                strange += sum(map(has_control_characters, words))
             vectors = vectors_at(starts, rest, shape.dimension)
-            strange += sum(map(has_control_characters, words)) + count_absurd(vectors)
+            strange += count_absurd(vectors)
             if strange * 5 >= number + len(words):
                 raise lost_place(source.name, number, shape)
             yield block_of_binary(words, vectors, number, faults)
@@ -266,8 +268,8 @@ def vectors_at(starts: list[int], rest: bytes, dimension: int) -> NDArray[np.flo
 
 
 def has_control_characters(word: bytes) -> bool:
-    """Whether bytes that should be a word have what float32 numbers have and words have not."""
-    return min(word, default=32) < 32
+    """Whether bytes that should be words have what float32 numbers have and words have not."""
+    return bool((np.frombuffer(word, np.uint8) < 32).any())
 
 
 def count_absurd(vectors: NDArray[np.float32]) -> int:
@@ -297,13 +299,21 @@ def block_of_binary(
 
 def join_words(words: list[bytes], lines: list[int], faults: FaultCounter) -> tuple[bytes, NDArray[np.int64]]:
     """The words' bytes, valid UTF-8 from here on, and their lengths."""
-    for i, word in enumerate(words):
-        try:
-            word.decode("utf-8")
-        except UnicodeDecodeError:
-            words[i] = word.decode("utf-8", "replace").encode()  # what gensim's unicode_errors="replace" does
-            faults.add("not-utf8", lines[i])
+    if not is_utf8(b" ".join(words)):  # nearly always all of them are valid
+        for i, word in enumerate(words):
+            if not is_utf8(word):
+                words[i] = word.decode("utf-8", "replace").encode()  # as gensim's unicode_errors="replace"
+                faults.add("not-utf8", lines[i])
     return b"".join(words), np.fromiter(map(len, words), np.int64, len(words))
+
+
+def is_utf8(text: bytes) -> bool:
+    """Whether bytes are valid UTF-8."""
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def keep_finite(block: Block, faults: FaultCounter) -> Block:
