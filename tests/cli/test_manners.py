@@ -140,6 +140,8 @@ def test_the_shell_completes_model_names(home: Path):
     names = [line.split(",")[1] for line in done.stdout.splitlines()]
     assert "resnet18" in names
     assert all(name.startswith("resnet1") for name in names)
+    paths = shell(_ZOO_COMPLETE="bash_complete", COMP_WORDS="zoo similar ./wor", COMP_CWORD="2")
+    assert paths.stdout.strip() == "file,./wor"
 
 
 def test_doctor_reports_versions_and_no_problem(zoo, home: Path):

@@ -73,6 +73,7 @@ def test_a_file_is_explored_by_its_path_and_what_is_wrong_with_it_is_told_once(z
     assert "not-utf8:  5 words are not valid UTF-8 (line 218, 785" in shown.out
     assert "words:     2,441" in shown.out
     assert "kB freed" in zoo("rm", path).out
+    assert [found for found in home.rglob("*") if found.is_file() and found.suffix != ".lock"] == []
 
 
 def test_fetch_compiles_word_vectors_as_they_are_wanted_and_show_tells_their_error(zoo, home, data: Path):

@@ -131,7 +131,7 @@ def license_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class ModelName(click.ParamType[str]):
-    """The name of a model; the shell completes it."""
+    """The name of a model, or the path of a file of word vectors; the shell completes it."""
 
     name = "model"
 
@@ -140,6 +140,8 @@ class ModelName(click.ParamType[str]):
 
         from zoo.catalogue.registry import load_registry
 
+        if incomplete.startswith((".", "/", "~")):
+            return [CompletionItem(incomplete, type="file")]
         registry = load_registry(ctx.params.get("registries") or ())
         entries = registry.everything() if "/" in incomplete else registry.curated()
         return [CompletionItem(e.name, help=e.license) for e in entries if e.name.startswith(incomplete)]

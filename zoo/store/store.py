@@ -5,6 +5,7 @@
       blobs/KEY.….partial   a download that is not whole; the next fetch goes on from there
       records/KEY.json      what a source first gave: the lock for every later fetch
       hub/KEY.json          what the Hub first said about a repository
+      files/KEY.json        what a file of word vectors outside of the store was (zoo/words/files.py)
       registries/*.yaml     entries that came with bundles
       locks/KEY.lock        one process at a time
       features/             belongs to zoo/features
@@ -155,6 +156,7 @@ class Store:
         with disk_errors(self.home, f"remove {entry.name}"), self._lock(entry, silent, patience):
             freed = sum(remove_file(p.path) for p in find_partials(self.blobs.folder, lock_key(entry)))
             forget_hub_entry(self.home, entry.name)
+            remove_file(self.home / "files" / f"{key}.json")
             record = self.records.read(key)
             if record is None:
                 return freed

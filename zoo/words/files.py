@@ -6,7 +6,6 @@ dimension) is written down with its stamp: a large file is read for that once, n
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Container
 from pathlib import Path
@@ -20,6 +19,7 @@ from zoo.store.blobs import Stamp, stamp_of, write_whole
 from zoo.store.disk import disk_errors
 from zoo.store.hashing import hash_file
 from zoo.store.local import LocalModel
+from zoo.store.records import source_key
 from zoo.store.store import Store
 
 SUFFIXES = (".txt", ".vec", ".bin", ".gz", ".zip")
@@ -79,7 +79,7 @@ def describe(
     """A file as a local model, its entry made from its own beginning. sha256: None to hash it."""
     stamp = stamp_of(path)
     assert stamp is not None
-    kept = store.home / "files" / f"{hashlib.sha256(url.encode()).hexdigest()}.json"
+    kept = store.home / "files" / f"{source_key(Weights(url=url))}.json"
     known = read_known(kept)
     if known is None or known.stamp != stamp:
         known = Known(stamp, {})
