@@ -134,7 +134,7 @@ def test_a_name_of_the_registry_wins_over_a_file_of_that_name(
     [
         ("no.txt", "no such file"),
         ("./no", "no such file"),
-        (".", "is a folder"),
+        (".", "is not a regular file"),
         ("https://example.org/vectors.txt", "an address alone cannot prove"),
     ],
 )

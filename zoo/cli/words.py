@@ -63,7 +63,8 @@ def similar(
     ]
     for row in rows:
         if not row["similar"]:
-            context.report(Note(f"nothing is near {row['word']!r}: its vector is zero", level="warning"))
+            why = "its vector, or every other one, is zero or too long to be compared"
+            context.report(Note(f"nothing is near {row['word']!r}: {why}", level="warning"))
     if index is not None:
         rows = [{**row, "recall": index.recall} for row in rows]
 

@@ -68,7 +68,7 @@ def find_file(
         path = path.absolute()
         return describe(safe_name(path.name), path.as_uri(), path, store, member)
     if "://" not in name and (name.startswith((".", "/", "~")) or name.endswith(SUFFIXES)):
-        what = "is a folder, not a file of word vectors" if path.is_dir() else "no such file"
+        what = "is not a regular file" if path.exists() else "no such file"
         raise UsageError(f"{path}: {what}")
     return None
 
