@@ -417,6 +417,7 @@ def test_the_last_progress_is_the_whole_file(glove: Path, tmp_path: Path) -> Non
     progress = [event for event in told if isinstance(event, Progress)]
     assert progress[-1].done == progress[-1].total == glove.stat().st_size
     assert [p.done for p in progress] == sorted(p.done for p in progress)
+    assert sum(p.done == p.total for p in progress) == 1, "the end is told once"
     assert sum(isinstance(event, Note) and event.level == "warning" for event in told) == 2
 
 

@@ -253,9 +253,8 @@ def write_rows(
         words += len(block.lengths)
         if words > MOST_WORDS:
             raise IntegrityError(f"{stream.name} has more than {MOST_WORDS:,} words")
-        report(
-            Progress(f"compile {stream.packed_name}", min(stream.done, stream.packed), stream.packed, "bytes")
-        )
+        done = min(stream.done, stream.packed - 1)  # the whole is done when the vocabulary is written too
+        report(Progress(f"compile {stream.packed_name}", done, stream.packed, "bytes"))
     left_out = sum(
         fault.count
         for fault in faults.found
