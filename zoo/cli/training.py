@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -13,6 +13,9 @@ from zoo.cli.command import Context, ModelName, command, license_option
 from zoo.errors import Interrupted
 from zoo.training.interruption import StopSignal
 from zoo.training.recipe import FIELDS, Field
+
+if TYPE_CHECKING:
+    from zoo.runs.record import RunResult
 
 
 def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -25,7 +28,8 @@ def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def recipe_option(field: Field) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The option of one field; what is not typed stays None, so that the recipe's own default holds."""
     if field.kind is bool:
-        names = f"{field.option}/{field.option.replace('--', '--no-', 1)}" if field.default else field.option
+        both = field.default or field.optional
+        names = f"{field.option}/{field.option.replace('--', '--no-', 1)}" if both else field.option
         return click.option(names, field.name, is_flag=True, default=None, help=field.doc)
     shown = "" if field.default is None else f"  [default: {field.default}]"
     metavar = "|".join((*(("N",) if field.kind is int else ()), *field.choices)) or None
@@ -35,7 +39,9 @@ def recipe_option(field: Field) -> Callable[[Callable[..., Any]], Callable[..., 
 
 
 @command(
-    "zoo finetune resnet50 photos/ --out run\nzoo finetune resnet50 photos/ --unfreeze 1 --out run-deeper"
+    "zoo finetune resnet50 photos/ --out run\n"
+    "zoo finetune resnet50 photos/ --unfreeze 1 --out run-deeper\n"
+    "zoo finetune glove-wiki-gigaword-100 reviews.csv --unfreeze all --out run-reviews"
 )
 @click.argument("model", type=ModelName())
 @click.argument("data", type=click.Path(path_type=Path))
@@ -43,6 +49,7 @@ def recipe_option(field: Field) -> Callable[[Callable[..., Any]], Callable[..., 
     "--out", required=True, type=click.Path(path_type=Path), help="Folder of the run; never overwritten."
 )
 @click.option("--path-column", help="Column of a table that names the files.")
+@click.option("--text-column", help="Column of a table that holds the texts.")
 @click.option("--label-column", help="Column of a table that names the classes.")
 @click.option("--data-license", metavar="NAME", help="Licence of your data, for run.json: an SPDX name.")
 @license_option
@@ -53,6 +60,7 @@ def finetune(
     data: Path,
     out: Path,
     path_column: str | None,
+    text_column: str | None,
     label_column: str | None,
     data_license: str | None,
     **recipe: Any,
@@ -61,6 +69,9 @@ def finetune(
 
     MODEL is a name of `zoo list`, or the folder of a run to go on from. DATA is a folder with train/ and
     val/, a folder with a folder per class, or a CSV/TSV with a path and a label column.
+
+    Word vectors take texts: MODEL may be a file of them, and DATA a folder with a CLASS.txt per class (a text
+    per line), folders of .txt files, or a CSV, TSV, JSONL or Parquet table with a text and a label column.
     """
     from zoo.runs.finetuning import finetune_model
 
@@ -73,6 +84,7 @@ def finetune(
                 registry=context.registry,
                 store=context.store,
                 path_column=path_column,
+                text_column=text_column,
                 label_column=label_column,
                 data_license=data_license,
                 report=context.report,
@@ -90,10 +102,20 @@ def finetune(
             f"(epoch {result.best_epoch} of {result.epochs}{why}), {result.seconds:.1f} s\n"
             f"{result.trained_parameters:,} parameters trained; "
             f"{result.frozen_changed} of {result.frozen_tensors} frozen tensors changed\n"
+            f"{beside(result)}"
             f"Next: zoo predict {result.run} FILES…"
         )
 
     context.sink.answer(msgspec.to_builtins(result), human)
+
+
+def beside(result: RunResult) -> str:
+    """What a baseline comes to, and which of the two is the better tool here; nothing without one."""
+    if result.baseline is None:
+        return ""
+    better = result.baseline.val_accuracy >= result.val_accuracy
+    verdict = "; it is the better tool for these texts" if better else ""
+    return f"{result.baseline.name} on the same split: {result.baseline.val_accuracy:.4f}{verdict}\n"
 
 
 COMMANDS = {"finetune": finetune}

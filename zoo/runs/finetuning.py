@@ -22,9 +22,11 @@ from zoo.runs.record import RunRecord, RunResult, read_record
 from zoo.store.obtaining import default_store, find_model
 from zoo.training.interruption import never
 from zoo.training.recipe import FIELDS, Recipe, resolve, suit
+from zoo.words.files import find_file
 
 if TYPE_CHECKING:
     from zoo.catalogue.registry import Registry
+    from zoo.store.local import LocalModel
     from zoo.store.store import Store
 
 
@@ -37,7 +39,10 @@ UNNAMED_LICENSE = Note(
 
 @dataclass(frozen=True)
 class Plan:
-    """A fine-tuning run that nothing speaks against so far. start: the run that this one goes on from."""
+    """A fine-tuning run that nothing speaks against so far.
+
+    start: the run that this one goes on from. local: a file of vectors that was given by its path.
+    """
 
     entry: ModelEntry
     dataset: Dataset
@@ -47,6 +52,7 @@ class Plan:
     start: Path | None = None
     start_record: RunRecord | None = None
     data_license: str | None = None
+    local: LocalModel | None = None
 
 
 def finetune_model(
@@ -66,9 +72,10 @@ def finetune_model(
 ) -> RunResult:
     """Train a pretrained model on labelled images or texts, write a run folder, and return what came out.
 
-    name: a model, or the folder of an earlier run to go on from (its recipe is then the default). Word
-    vectors take texts, every other model takes images. data: a folder or a table, see zoo/data/scanning and
-    zoo/data/texts. data_license: of the data, for run.json. recipe: fields of `zoo.Recipe`.
+    name: a model, a file of word vectors, or the folder of an earlier run to go on from (its recipe is then
+    the default). Word vectors take texts, every other model takes images. data: a folder or a table, see
+    zoo/data/scanning and zoo/data/texts. data_license: of the data, for run.json. recipe: fields of
+    `zoo.Recipe`.
 
     The recipe is checked first, then the folder, then the model is fetched. Raises InvalidRecipe, RunExists,
     DatasetError, NetworkError, IntegrityError; TrainingStopped and Interrupted after the best weights so far,
@@ -82,7 +89,14 @@ def finetune_model(
     wished = choose_recipe(record, recipe)
     refuse_existing(out)
     store = store or default_store()
-    entry = record.entry if record is not None else find_model(str(name), registry=registry, store=store)
+    local = None if record else find_file(str(name), store, registered=registry or (), report=report)
+    entry = (
+        local.entry
+        if local
+        else record.entry
+        if record
+        else find_model(str(name), registry=registry, store=store)
+    )
     texts = isinstance(entry, WordModel)
     checked = resolve(suit(wished, texts=texts))
     if not checked.from_scratch:
@@ -106,7 +120,7 @@ def finetune_model(
         report(note)
     if data_license is None and store.policies:
         report(UNNAMED_LICENSE)
-    plan = Plan(entry, dataset, checked, out, began, start, record, data_license)
+    plan = Plan(entry, dataset, checked, out, began, start, record, data_license, local)
 
     from zoo.runs.trainer import train_run  # from here on torch is needed
 

@@ -41,8 +41,8 @@ def prepare(job: Job) -> Start:
         state = read_adapter(plan.start, record)
         network: nn.Module = build_text_network(state, recipe, len(plan.dataset.classes))
     else:
-        local = job.store.fetch(plan.entry, report=job.report)
-        vectors = load_words(local, job.store, report=job.report)
+        local = plan.local or job.store.fetch(plan.entry, report=job.report)
+        vectors = load_words(local, job.store, precision="float32", report=job.report)
         reader, encoder = choose_words(vectors, plan.dataset, recipe)
         network = TextClassifier(encoder, len(plan.dataset.classes))
         sha256, state = None if recipe.from_scratch else local.sha256, {}
