@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +42,10 @@ def report(event):
     if isinstance(event, EpochEnd):
         print("epoch", event.epoch, flush=True)
         if slow and event.epoch == 2:
-            time.sleep(60)  # a step that takes long
+            while not stop():
+                time.sleep(0.05)
+            print("asked once, and the step goes on", flush=True)
+            time.sleep(3600)  # a step that takes long
 
 with StopSignal() as stop:
     try:
@@ -76,13 +77,18 @@ def start(table: Path, *more: str, **options: Any) -> subprocess.Popen[str]:
 
 
 def wait_for(process: subprocess.Popen[str], line: str) -> None:
+    """Read until it prints this line; an end before that shows what it complained of."""
     assert process.stdout is not None
     while (read := process.stdout.readline().strip()) != line:
         assert read, process.stderr.read() if process.stderr else ""
 
 
 def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
-    out, err = process.communicate(timeout=240)
+    """What it prints last. Far longer than it takes on a busy machine, far shorter than it would go on."""
+    try:
+        out, err = process.communicate(timeout=240)
+    finally:
+        process.kill()
     assert err == ""
     found: dict[str, Any] = json.loads(out.splitlines()[-1])
     return found
@@ -98,16 +104,14 @@ def test_a_cpu_run_repeats_bit_for_bit_in_another_process(table: Path) -> None:
 @pytest.mark.fault("T3")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_one_signal_ends_after_the_step_with_the_best_weights(table: Path, number: int, code: int) -> None:
-    run = start(table, epochs=100_000, patience=0)
+    run = start(table, epochs=10_000_000, patience=0)
     wait_for(run, "epoch 20")
     run.send_signal(number)
-    asked = time.monotonic()
     found = finish(run)
-    assert time.monotonic() - asked < 20
     assert run.returncode == code
     lowest, best, epochs = found["best"]
     assert lowest == best <= epochs
-    assert 20 <= epochs < 100_000
+    assert 20 <= epochs < 10_000_000
 
 
 @pytest.mark.fault("T3")
@@ -115,11 +119,8 @@ def test_a_second_ctrl_c_is_immediate_and_the_weights_are_those_of_the_best_epoc
     run = start(table, "slow", epochs=9, patience=0)
     wait_for(run, "epoch 2")
     run.send_signal(signal.SIGINT)
-    time.sleep(0.5)
-    assert run.poll() is None  # once: the step goes on
-    os.kill(run.pid, signal.SIGINT)
-    asked = time.monotonic()
-    found = finish(run)
-    assert time.monotonic() - asked < 20
+    wait_for(run, "asked once, and the step goes on")
+    run.send_signal(signal.SIGINT)
+    found = finish(run)  # the step would have taken an hour
     assert run.returncode == 130
     assert found["digest"] == finish(start(table, epochs=2, patience=0))["digest"]
