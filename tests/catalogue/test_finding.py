@@ -62,6 +62,8 @@ def test_the_curated_name_and_the_library_s_name_are_the_same_weights(registry: 
         ("timm/resnet50.a1_in1", "timm/resnet50.a1_in1k"),
         ("torchvision/resnet50.IMAGENET1K_V3", "torchvision/resnet50.IMAGENET1K_V2"),
         ("convnext_tiny", "timm/convnext_tiny.in12k_ft_in1k"),
+        ("resnet50.a1_in1k", "timm/resnet50.a1_in1k"),
+        ("resnet50.IMAGENET1K_V1", "torchvision/resnet50.IMAGENET1K_V1"),
     ],
 )
 def test_a_miss_names_what_was_meant(name: str, meant: str, registry: Registry) -> None:

@@ -60,7 +60,8 @@ class Registry(Mapping[str, ModelEntry]):
         same_tail = [
             full for full in names if full.partition("/")[2].partition(".")[0] == name.partition(".")[0]
         ]
-        return list(dict.fromkeys([*close_names(name, self._entries), *same_tail]))[:3]
+        without_library = [full for full in names if full.partition("/")[2] == name]
+        return list(dict.fromkeys([*without_library, *close_names(name, self._entries), *same_tail]))[:3]
 
     def curated(self) -> list[ModelEntry]:
         """The models of the registry files."""
