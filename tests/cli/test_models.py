@@ -30,10 +30,13 @@ def test_list_all_knows_what_timm_and_torchvision_publish(zoo):
     assert len(zoo("list", "--all", "--json").json) > 1_800
 
 
-def test_list_without_a_match_says_what_to_do(zoo):
-    said = zoo("list", "nothing-like-it")
+def test_list_without_a_match_prints_nothing_and_says_what_to_do(zoo):
+    said = zoo("list", "resnett")
     assert said.code == 0
-    assert "zoo list --all" in said.out
+    assert said.out == ""
+    assert "zoo list --all" in said.err
+    assert "Did you mean resnet" in said.err
+    assert zoo("list", "resnett", "--json").json == []
 
 
 def test_show_prints_the_facts_of_a_model(zoo):

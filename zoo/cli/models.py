@@ -10,7 +10,8 @@ import click
 from zoo.cli.command import Choice, Context, ModelName, command, license_option
 from zoo.cli.sink import megabytes, table
 from zoo.cli.words import word_options
-from zoo.errors import UsageError
+from zoo.errors import UsageError, join_names
+from zoo.events import Note
 
 if TYPE_CHECKING:
     from zoo.catalogue.entry import ModelEntry
@@ -101,11 +102,14 @@ def list_models(
         rows = [row for row in rows if row["downloaded"]]
 
     def human() -> str:
-        if not rows:
-            return "No model fits. Fewer conditions, or: zoo list --all"
         shown = [{**row, "size": megabytes(row["bytes"])} for row in rows]
-        return table(shown, {key: head for key, head in LIST_COLUMNS.items() if policies or key != "allowed"})
+        columns = {key: head for key, head in LIST_COLUMNS.items() if policies or key != "allowed"}
+        return table(shown, columns) if rows else ""
 
+    if not rows:
+        close = context.registry.close_to(pattern) if pattern else []
+        meant = f"Did you mean {join_names(close)}? " if close else ""
+        context.report(Note("no model fits", hint=f"{meant}Fewer conditions, or: zoo list --all"))
     context.sink.answer(rows, human)
 
 

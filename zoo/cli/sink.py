@@ -45,8 +45,8 @@ class Sink:
         self.close()
         if self.mode is Mode.JSON:
             tell(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False))
-        elif self.mode is Mode.HUMAN and human is not None:
-            tell(human())
+        elif self.mode is Mode.HUMAN and human is not None and (text := human()):
+            tell(text)
 
     def report(self, event: Event) -> None:
         """Draw one event of a long task on stderr."""
