@@ -125,6 +125,18 @@ def test_a_closed_pipe_ends_a_listing_in_peace(home: Path):
 
 
 @pytest.mark.fault("U1")
+@pytest.mark.parametrize(("closed", "arguments", "code"), [(">&-", "list", 0), ("2>&-", "show nothing", 2)])
+def test_a_closed_stream_is_nobody_who_reads(home: Path, closed: str, arguments: str, code: int):
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m zoo {arguments} {closed}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
+@pytest.mark.fault("U1")
 @pytest.mark.parametrize(
     "environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"LANG": "C"}, {"COLUMNS": "40"}]
 )

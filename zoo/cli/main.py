@@ -80,6 +80,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     signal.signal(signal.SIGTERM, stop_as_asked)
+    replace_closed_streams()
     sink = Sink(Mode.JSON if "--json" in options else Mode.HUMAN)
     try:
         result = cli.main(arguments, prog_name="zoo", standalone_mode=False)
@@ -140,6 +141,13 @@ def usage_error(error: click.UsageError) -> ZooError:
 def stop_as_asked(number: int, _frame: FrameType | None) -> NoReturn:
     """SIGTERM ends a command as Ctrl-C does, with its own exit code."""
     raise Interrupted("stopped by SIGTERM", hint="What was finished is kept.", exit_code=128 + number)
+
+
+def replace_closed_streams() -> None:
+    """Let nobody read what a closed stdout or stderr (`zoo list >&-`) would have taken."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, for the rest of the process
 
 
 def leave(code: int) -> NoReturn:
