@@ -96,6 +96,11 @@ def test_a_typo_is_answered_with_what_was_meant(zoo, home: Path, arguments: list
     assert "Traceback" not in said.err
 
 
+def test_only_the_closest_option_is_offered(zoo, home: Path):
+    said = zoo("finetune", "resnet18", ".", "--out", "x", "--optimzer", "adam")
+    assert "Did you mean --optimizer? See" in said.err
+
+
 def test_an_error_is_json_too(zoo, home: Path):
     said = zoo("show", "resnet81", "--json")
     assert said.code == 2

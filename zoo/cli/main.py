@@ -19,7 +19,7 @@ import click
 from zoo import __version__
 from zoo.cli.command import Group
 from zoo.cli.sink import Mode, Sink
-from zoo.errors import DiskFull, Interrupted, StorageError, UsageError, ZooError
+from zoo.errors import DiskFull, Interrupted, StorageError, UsageError, ZooError, close_names
 
 # verb -> (module of zoo.cli, what it does); the order is that of --help
 VERBS = {
@@ -132,7 +132,8 @@ def usage_error(error: click.UsageError) -> ZooError:
     path = error.ctx.command_path if error.ctx else "zoo"
     hint = f"See: {path} --help"
     if isinstance(error, click.NoSuchOption) and error.possibilities:
-        hint = f"Did you mean {' or '.join(sorted(error.possibilities)[:3])}? {hint}"
+        close = close_names(error.option_name, error.possibilities) or sorted(error.possibilities)
+        hint = f"Did you mean {close[0]}? {hint}"
         return UsageError(f"no option {error.option_name}", hint=hint)
     message = error.format_message().rstrip(".")
     return UsageError(message[:1].lower() + message[1:], hint=hint)
