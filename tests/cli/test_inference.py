@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,8 +52,22 @@ def test_a_missing_file_is_named_with_close_ones(call, data: Path):
     assert "parrot.jpg" in said.err
 
 
-def test_a_folder_that_is_no_run_is_said_to_be_none(call, tmp_path: Path):
-    said = call("predict", tmp_path, "x.jpg")
+@pytest.mark.parametrize("verb", [["predict"], ["evaluate"], ["embed", "-o", "f.npz"]], ids=lambda v: v[0])
+def test_a_missing_file_is_named_before_torch_is_imported(home: Path, data: Path, verb: list[str]):
+    code = "import sys; from zoo.cli.main import main\ntry: main()\nfinally: print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *verb, "digits", "no-such-file.jpg"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 5
+    assert done.stdout == "False\n"
+    assert "no-such-file.jpg" in done.stderr
+
+
+def test_a_folder_that_is_no_run_is_said_to_be_none(call, data: Path, tmp_path: Path):
+    said = call("predict", tmp_path, data / "photos")
     assert said.code == 3
     assert "is no run" in said.err
 

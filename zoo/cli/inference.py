@@ -10,6 +10,7 @@ import click
 
 from zoo.cli.command import Choice, Context, ModelName, command
 from zoo.cli.sink import table
+from zoo.data.scanning import refuse_missing
 
 FILES = click.Path(path_type=Path)
 
@@ -37,6 +38,7 @@ def predict(context: Context, model: str, files: tuple[Path, ...], top: int, **o
 
     A folder stands for the images in it. A plain model of `zoo list` predicts the classes it was trained on.
     """
+    refuse_missing(files)
     from zoo.runs.classifier import load_classifier
     from zoo.runs.prediction import predict_files
 
@@ -70,6 +72,7 @@ def evaluate(context: Context, run: str, data: Path, **options: Any) -> None:
 
     Of a folder with train/, val/ and test/ the test part is taken, else val. Classes are matched by name.
     """
+    refuse_missing([data])
     from zoo.runs.classifier import load_classifier
     from zoo.runs.evaluation import evaluate_classifier
 
@@ -120,6 +123,7 @@ def embed(context: Context, model: str, files: tuple[Path, ...], out: Path, **op
     from zoo.runs.embedding import check_suffix, embed_files, write_embeddings
 
     check_suffix(out)
+    refuse_missing(files)
     from zoo.runs.classifier import load_classifier
 
     classifier = load_classifier(model, registry=context.registry, store=context.store, report=context.report)

@@ -138,6 +138,13 @@ def scan_evaluation(
     return EvaluationSet(found.root, tuple(classes), tuple(items), part, tuple(notes))
 
 
+def refuse_missing(paths: Sequence[Path]) -> None:
+    """Raise DatasetError, with close names, for a path that is not there: before anything heavy is done."""
+    for path in paths:
+        if not path.exists():
+            raise _not_there(path)
+
+
 def list_images(paths: Sequence[Path]) -> list[Path]:
     """Image files: see `list_files`."""
     return list_files(paths, IMAGES)
