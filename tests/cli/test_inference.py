@@ -66,6 +66,18 @@ def test_a_missing_file_is_named_before_torch_is_imported(home: Path, data: Path
     assert "no-such-file.jpg" in done.stderr
 
 
+def test_a_folder_with_the_name_of_a_model_hides_it_only_if_it_is_a_run(
+    call, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mobilenet_v2_demo").mkdir()
+    (tmp_path / "something").mkdir()
+    assert "macaw" in call("predict", "mobilenet_v2_demo", data / "photos" / "parrot.jpg").out
+    assert "is no run" in call("predict", "something", data / "photos").err
+    assert "is no run" in call("predict", "./mobilenet_v2_demo", data / "photos").err
+    assert "no folder nothing" in call("predict", "./nothing", data / "photos").err
+
+
 def test_a_folder_that_is_no_run_is_said_to_be_none(call, data: Path, tmp_path: Path):
     said = call("predict", tmp_path, data / "photos")
     assert said.code == 3

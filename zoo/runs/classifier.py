@@ -53,7 +53,7 @@ def load_classifier(
     name: str, *, registry: Registry | None = None, store: Store | None = None, report: Report = silent
 ) -> Classifier:
     """The classifier of a run folder or of a model's name."""
-    if is_run(name):
+    if is_run(name, registry):
         folder = Path(name)
         return load_run_classifier(folder, read_record(folder), store=store, report=report)
     from zoo.backbones.labels import class_names
@@ -68,10 +68,24 @@ def load_classifier(
     return Classifier(name, network, tuple(class_names(model)), model, local.sha256)
 
 
-def is_run(name: str | Path) -> bool:
-    """Whether a name means a run folder; a folder that is none is answered by `read_record`."""
-    folder = Path(name)
-    return (folder / RECORD).is_file() or (folder.is_dir() and "://" not in str(name))
+def is_run(name: str | Path, registry: Registry | None = None) -> bool:
+    """Whether a name means a run folder; a folder that is none is answered by `read_record`.
+
+    What is typed as a path (./run) does. A folder that is no run does not hide the model of its name.
+    """
+    folder, text = Path(name), str(name)
+    if (folder / RECORD).is_file() or isinstance(name, Path) or text.startswith((".", "/")):
+        return True
+    return folder.is_dir() and "://" not in text and not is_model(text, registry)
+
+
+def is_model(name: str, registry: Registry | None = None) -> bool:
+    """Whether a registry file or the index knows the name."""
+    try:
+        find_model(name, registry=registry)
+    except UsageError:
+        return False
+    return True
 
 
 def load_run_classifier(

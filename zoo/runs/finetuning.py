@@ -83,7 +83,7 @@ def finetune_model(
     """
     began = time.perf_counter()
     out, data = Path(out), Path(data)
-    start = Path(name) if is_run(name) else None
+    start = Path(name) if is_run(name, registry) else None
     record = read_record(start) if start is not None else None
     data_license = join_licenses(None if record is None else record.data_license, data_license)
     wished = choose_recipe(record, recipe)

@@ -13,7 +13,7 @@ import msgspec
 from zoo import __version__
 from zoo.catalogue.entry import ModelEntry
 from zoo.catalogue.registry import entry_from, entry_to_mapping
-from zoo.errors import IntegrityError
+from zoo.errors import IntegrityError, UsageError
 from zoo.training.recipe import Recipe
 
 SCHEMA = 1
@@ -120,6 +120,8 @@ def read_record(folder: Path) -> RunRecord:
     try:
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
+        if not folder.exists():
+            raise UsageError(f"no folder {folder}", hint="A run is what zoo finetune wrote.") from error
         raise IntegrityError(
             f"{folder} is no run: it has no {RECORD}", hint="See: zoo finetune --help"
         ) from error
