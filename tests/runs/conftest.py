@@ -46,6 +46,18 @@ def trained(
 
 
 @pytest.fixture
+def few(data: Path, tmp_path: Path) -> Path:
+    """The folder of 16 photographs to train on and 12 to validate with."""
+    folder = tmp_path / "few"
+    for part, count in (("train", 8), ("val", 6)):
+        for name in ("ants", "bees"):
+            (folder / part / name).mkdir(parents=True)
+            for photo in sorted((data / "hymenoptera" / part / name).glob("*.jpg"))[:count]:
+                (folder / part / name / photo.name).symlink_to(photo)
+    return folder
+
+
+@pytest.fixture
 def finetune(data: Path, registry: Registry, store: Store, tmp_path: Path) -> Callable[..., RunResult]:
     """`finetune(epochs=3)`: a run of the same kind in a folder of this test."""
     from zoo.runs.finetuning import finetune_model

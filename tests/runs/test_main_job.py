@@ -100,15 +100,7 @@ def test_the_same_seed_gives_the_same_bytes(finetune, tmp_path: Path):
     assert (tmp_path / "c" / "adapter.safetensors").read_bytes() != a
 
 
-def test_deeper_stages_are_tuned_after_the_head_and_the_rest_stays(
-    finetune, store, data: Path, tmp_path: Path
-):
-    few = tmp_path / "few"
-    for part, count in (("train", 8), ("val", 6)):
-        for name in ("ants", "bees"):
-            (few / part / name).mkdir(parents=True)
-            for photo in sorted((data / "hymenoptera" / part / name).glob("*.jpg"))[:count]:
-                (few / part / name / photo.name).symlink_to(photo)
+def test_deeper_stages_are_tuned_after_the_head_and_the_rest_stays(finetune, store, few: Path):
     result = finetune(folder=few, unfreeze=2, epochs=3, tune_epochs=1, tune_lr=1e-3, monitor="accuracy")
     assert result.frozen_changed == 0
     assert result.trained_parameters > 100_000
@@ -117,6 +109,18 @@ def test_deeper_stages_are_tuned_after_the_head_and_the_rest_stays(
     assert any(name.startswith("features.18.") for name in state)
     assert not any(name.startswith("features.0.") for name in state)
     assert run.evaluate(few).accuracy == pytest.approx(result.val_accuracy)
+
+
+@pytest.mark.parametrize(("precision", "told"), [("auto", False), ("bf16", True)])
+def test_features_are_in_bf16_where_the_recipe_says_so_and_only_there(finetune, few, precision, told):
+    notes: list[str] = []
+
+    def listen(event):
+        if isinstance(event, Note):
+            notes.append(event.message)
+
+    assert finetune(folder=few, epochs=2, precision=precision, report=listen).frozen_changed == 0
+    assert any("features in bf16" in note for note in notes) == told
 
 
 def test_a_run_goes_on_from_a_run(trained, finetune):

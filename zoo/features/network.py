@@ -98,6 +98,19 @@ def is_plain(value: object) -> bool:
     return isinstance(value, bool | int | float | str)
 
 
+def feature_precision(wish: str) -> Precision:
+    """The number format of features under a recipe's precision: bf16 where it says so, else fp32.
+
+    "auto" is fp32 on every device: a run predicts in fp32, so that what it was measured at holds, and its
+    bytes do not depend on what the processor can do. fp16 has too small a range for weights that were trained
+    in fp32.
+
+    >>> [feature_precision(wish) for wish in ("auto", "fp32", "fp16", "bf16")]
+    ['fp32', 'fp32', 'fp32', 'bf16']
+    """
+    return "bf16" if wish == "bf16" else "fp32"
+
+
 def supports_bf16(device: torch.device) -> bool:
     """Whether bf16 is computed by the hardware, so that it saves time."""
     if device.type == "cuda":

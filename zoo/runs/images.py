@@ -14,6 +14,7 @@ from zoo.data.dataset import Item
 from zoo.data.leaks import describe_leak
 from zoo.features.extraction import extract_features
 from zoo.features.lookalikes import find_resaved
+from zoo.features.network import feature_precision
 from zoo.runs.classifier import attach_recipe_head, build_start, image_model, put_adapter
 from zoo.runs.folder import read_adapter
 from zoo.runs.job import VAL_BATCH, Job, Seen, Start, batches_of
@@ -51,6 +52,7 @@ def look(job: Job, start: Start) -> Seen:
         backbone_sha256=start.identity,
         store_home=job.store.home,
         device=job.device,
+        precision=feature_precision(job.recipe.precision),
         workers=job.recipe.workers,
         on_bad=on_bad,
         report=job.report,

@@ -200,7 +200,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         str, knob("machine", "Where to compute, also cuda:N.", choices=DEVICES, pattern=r"cuda:\d+")
     ] = "auto"
     precision: Annotated[
-        str, knob("machine", "Number format of the deeper training.", choices=PRECISIONS)
+        str,
+        knob(
+            "machine",
+            "Number format of the backbone; auto: fp32, and half precision for deeper training on a GPU. "
+            "With bf16 its features, and what is measured on them, are in bf16 too; predictions never are.",
+            choices=PRECISIONS,
+        ),
     ] = "auto"
 
     def problems(self) -> list[str]:
