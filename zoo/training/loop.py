@@ -32,6 +32,7 @@ from zoo.training.stopping import EarlyStopping, Score
 from zoo.training.strategies import Phase
 
 REPORT_EVERY = 0.1  # seconds between two Progress events
+SAFE_LR = 1e-3  # the highest rate that is worth a try after one that blew up: a tenth of 1e30 is none
 
 
 @dataclass
@@ -292,7 +293,7 @@ def stopped_by_loss(
 def lower_lr(phase: Phase, lr: float) -> str:
     """What to type when training blew up."""
     option = "--lr" if phase.name == "head" else "--tune-lr"
-    return f"The last good weights are kept. Try {option} {lr / 10:g}, or --clip-norm 1."
+    return f"Try {option} {min(lr / 10, SAFE_LR):g}, or --clip-norm 1."
 
 
 def out_of_memory(error: RuntimeError) -> bool:
@@ -304,8 +305,6 @@ def stopped_by_memory(error: RuntimeError, train: BatchSource) -> TrainingStoppe
     """The error for memory that did not suffice, with half the batch size to try."""
     size = train.batch_size
     hint = f"Try --batch-size {size // 2}." if size > 1 else "Try a smaller model, or --precision bf16."
-    fault = TrainingStopped(
-        f"out of memory with batches of {size}", hint=f"The last good weights are kept. {hint}"
-    )
+    fault = TrainingStopped(f"out of memory with batches of {size}", hint=hint)
     fault.__cause__ = error
     return fault
