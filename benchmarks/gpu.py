@@ -122,7 +122,7 @@ def head_ways(device: torch.device) -> dict[str, Way]:
     )
     layer = nn.Linear(WIDTH, CLASSES).to(device)
     optimizer = torch.optim.Adam(layer.parameters())
-    head = build_head("linear", WIDTH, CLASSES)
+    head = build_head("linear", WIDTH, CLASSES, dropout=0.0)  # the plain layer has none
     placed, targets = features.to(device), labels.to(device)
     train, val = FeatureBatches(placed, targets, HEAD_BATCH, seed=0), FeatureBatches(placed, targets, 4096)
     recipe = Recipe(epochs=1, patience=0)
