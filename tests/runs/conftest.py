@@ -36,12 +36,15 @@ def told() -> list[Event]:
 def trained(
     data: Path, registry: Registry, store: Store, told: list[Event], tmp_path_factory: pytest.TempPathFactory
 ) -> RunResult:
-    """The main job: a head on the real MobileNetV2, trained on ants and bees, everything else by default."""
+    """The main job: a head on the real MobileNetV2, trained on ants and bees, everything else by default.
+
+    On the CPU wherever the tests run: convolutions of a GPU round to TF32, and a photograph may change sides.
+    """
     from zoo.runs.finetuning import finetune_model
 
     out = tmp_path_factory.mktemp("runs") / "run"
     return finetune_model(
-        MODEL, data / "hymenoptera", out=out, registry=registry, store=store, report=told.append
+        MODEL, data / "hymenoptera", out=out, registry=registry, store=store, report=told.append, device="cpu"
     )
 
 
@@ -63,7 +66,7 @@ def finetune(data: Path, registry: Registry, store: Store, tmp_path: Path) -> Ca
     from zoo.runs.finetuning import finetune_model
 
     def call(name: str | Path = MODEL, folder: Path | None = None, **options: object) -> RunResult:
-        settings = {"out": tmp_path / "run", "registry": registry, "store": store, **options}
+        settings = {"out": tmp_path / "run", "registry": registry, "store": store, "device": "cpu", **options}
         return finetune_model(name, folder or data / "hymenoptera", **settings)
 
     return call

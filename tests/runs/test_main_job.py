@@ -63,12 +63,12 @@ def test_the_run_folder_is_plain_and_small_and_says_everything(trained, data: Pa
 
 def test_a_loaded_run_predicts_what_it_was_measured_at(trained, store, data: Path):
     run = load_run(trained.run, store=store)
-    found = run.evaluate(data / "hymenoptera")
+    found = run.evaluate(data / "hymenoptera", device="cpu")
     assert found.accuracy == pytest.approx(trained.val_accuracy)
     assert found.items == 153
     assert found.accuracy_low < found.accuracy < found.accuracy_high
     assert sum(map(sum, found.confusion)) == 153
-    bees = run.predict(sorted((data / "hymenoptera" / "val" / "bees").iterdir()))
+    bees = run.predict(sorted((data / "hymenoptera" / "val" / "bees").iterdir()), device="cpu")
     assert sum(p.label == "bees" for p in bees) == found.confusion[1][1]
     assert all(p.top[0].probability >= p.top[1].probability for p in bees)
 
@@ -108,7 +108,7 @@ def test_deeper_stages_are_tuned_after_the_head_and_the_rest_stays(finetune, sto
     state = load_file(Path(result.run) / "adapter.safetensors")
     assert any(name.startswith("features.18.") for name in state)
     assert not any(name.startswith("features.0.") for name in state)
-    assert run.evaluate(few).accuracy == pytest.approx(result.val_accuracy)
+    assert run.evaluate(few, device="cpu").accuracy == pytest.approx(result.val_accuracy)
 
 
 @pytest.mark.parametrize(("precision", "told"), [("auto", False), ("bf16", True)])
