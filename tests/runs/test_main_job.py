@@ -100,6 +100,16 @@ def test_the_same_seed_gives_the_same_bytes(finetune, tmp_path: Path):
     assert (tmp_path / "c" / "adapter.safetensors").read_bytes() != a
 
 
+def test_deeper_training_repeats_bit_for_bit_with_any_number_of_workers(finetune, few: Path, tmp_path: Path):
+    for workers in (1, 3):
+        finetune(
+            folder=few, out=tmp_path / f"{workers}", workers=workers, unfreeze=1, epochs=2, tune_epochs=2,
+            augment="strong", batch_size=8, patience=0, tune_patience=0,
+        )  # fmt: skip
+    a, b = ((tmp_path / name / "adapter.safetensors").read_bytes() for name in ("1", "3"))
+    assert a == b
+
+
 def test_deeper_stages_are_tuned_after_the_head_and_the_rest_stays(finetune, store, few: Path):
     result = finetune(folder=few, unfreeze=2, epochs=3, tune_epochs=1, tune_lr=1e-3, monitor="accuracy")
     assert result.frozen_changed == 0
