@@ -12,7 +12,15 @@ import torch
 from safetensors.torch import load_file
 
 from zoo.data.scanning import scan_dataset
-from zoo.errors import DatasetError, HashMismatch, IntegrityError, InvalidRecipe, RunExists, UsageError
+from zoo.errors import (
+    DatasetError,
+    HashMismatch,
+    IntegrityError,
+    InvalidRecipe,
+    RunExists,
+    StorageError,
+    UsageError,
+)
 from zoo.events import EpochEnd, Note
 from zoo.runs.classifier import load_classifier
 from zoo.runs.prediction import predict_files
@@ -146,6 +154,15 @@ def test_an_existing_folder_is_refused_with_the_next_free_name(finetune, tmp_pat
         finetune()
     assert "run-2" in str(refused.value.hint)
     assert (tmp_path / "run" / "mine.txt").read_text() == "mine"
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(finetune, tmp_path: Path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(StorageError, match="cannot be written"):
+        finetune(folder=tmp_path / "no such folder", out=tmp_path / "file" / "below" / "run")
+    with pytest.raises(DatasetError):
+        finetune(folder=tmp_path / "no such folder", out=tmp_path / "new" / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_everything_wrong_with_a_recipe_is_said_at_once_before_anything_is_read(finetune, tmp_path: Path):

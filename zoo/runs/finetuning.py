@@ -17,7 +17,7 @@ from zoo.data.scanning import scan_dataset
 from zoo.errors import InvalidRecipe, UsageError
 from zoo.events import Note, Report, silent
 from zoo.runs.classifier import is_run
-from zoo.runs.folder import refuse_existing
+from zoo.runs.folder import refuse_existing, refuse_unwritable
 from zoo.runs.record import RunRecord, RunResult, read_record
 from zoo.store.obtaining import default_store, find_model
 from zoo.training.interruption import never
@@ -78,8 +78,8 @@ def finetune_model(
     `zoo.Recipe`.
 
     The recipe is checked first, then the folder, then the model is fetched. Raises InvalidRecipe, RunExists,
-    DatasetError, NetworkError, IntegrityError; TrainingStopped and Interrupted after the best weights so far,
-    if there are any, were written to `out`.
+    StorageError, DatasetError, NetworkError, IntegrityError; TrainingStopped and Interrupted after the best
+    weights so far, if there are any, were written to `out`.
     """
     began = time.perf_counter()
     out, data = Path(out), Path(data)
@@ -88,6 +88,7 @@ def finetune_model(
     data_license = join_licenses(None if record is None else record.data_license, data_license)
     wished = choose_recipe(record, recipe)
     refuse_existing(out)
+    refuse_unwritable(out)
     store = store or default_store()
     local = None if record else find_file(str(name), store, registered=registry or (), report=report)
     entry = (

@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from zoo.errors import HashMismatch, IntegrityError, RunExists
+from zoo.errors import HashMismatch, IntegrityError, RunExists, StorageError
 from zoo.events import EpochEnd
 from zoo.runs.record import ADAPTER, HISTORY, WORDS, RunRecord, TextRecord
 
@@ -31,6 +32,18 @@ def refuse_existing(out: Path) -> None:
         raise RunExists(
             f"{out} exists already, and a run is never overwritten", hint=f"Try: --out {next_free(out)}"
         )
+
+
+def refuse_unwritable(out: Path) -> None:
+    """Raise StorageError if no folder can be made at `out`: known before the training, not after it."""
+    place = next(place for place in out.absolute().parents if os.path.lexists(place))
+    try:
+        tempfile.TemporaryDirectory(prefix=".zoo-", dir=place).cleanup()  # permission bits do not tell all
+    except OSError as error:
+        raise StorageError(
+            f"{out} cannot be written: {error.strerror} ({place})",
+            hint="Choose a folder that you may write to.",
+        ) from error
 
 
 def next_free(out: Path) -> Path:
