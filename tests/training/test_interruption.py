@@ -33,10 +33,29 @@ def test_the_first_signal_only_sets_the_flag(number: signal.Signals, code: int) 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
 def test_the_second_signal_is_immediate(second: signal.Signals) -> None:
     with StopSignal() as stop:
+        assert not stop()
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(second)
         assert stop()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_while_nobody_asks_the_first_signal_is_immediate(number: signal.Signals, code: int) -> None:
+    """A download or a feature pass takes minutes, and does not look at the flag."""
+    with StopSignal() as stop:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        assert stop.exit_code == code
+
+
+def test_while_nobody_asks_a_signal_does_what_it_did_before() -> None:
+    def leave(number: int, _frame: object) -> None:
+        raise SystemExit(number)
+
+    signal.signal(signal.SIGTERM, leave)
+    with StopSignal(), pytest.raises(SystemExit):
+        signal.raise_signal(signal.SIGTERM)
 
 
 def test_handlers_are_put_back_whatever_happened() -> None:
