@@ -105,9 +105,9 @@ def bundle(context: Context, names: tuple[str, ...], out: Path) -> None:
     from zoo.runs.record import read_record
     from zoo.store.bundles import bundle as write_bundle
 
-    runs = [Path(name) for name in names if is_run(name)]
+    runs = [Path(name) for name in names if is_run(name, context.registry)]
     wanted = [read_record(run).entry for run in runs]
-    wanted += [find_entry(context, name) for name in names if not is_run(name)]
+    wanted += [find_entry(context, name) for name in names if not is_run(name, context.registry)]
     entries = list({entry.name: entry for entry in wanted}.values())
     write_bundle(context.store, entries, out, runs=runs, report=context.report)
     facts = {"out": str(out), "models": [entry.name for entry in entries], "runs": [str(run) for run in runs]}
