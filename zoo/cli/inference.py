@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from zoo.cli.command import Choice, Context, ModelName, command
 from zoo.cli.sink import table
+from zoo.cli.words import find_vectors
 from zoo.data.scanning import refuse_missing
+from zoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from zoo.data.batches import OnBad
+    from zoo.data.texts import Text
 
 FILES = click.Path(path_type=Path)
+STDIN = Path("-")
+POOLINGS = ("mean", "tfidf", "sif")  # of zoo.words.texts, whose import costs 0.2 s
 
 
 def compute_options(function: Any) -> Any:
@@ -28,43 +38,128 @@ def compute_options(function: Any) -> Any:
     return function
 
 
-@command("zoo predict run photo.jpg more-photos/\nzoo predict resnet50 photo.jpg --top 5")
+def text_options(function: Any) -> Any:
+    """Which texts there are in files."""
+    for option in (
+        click.option("--text-column", help="Column of a table that holds the texts."),
+        click.option(
+            "--whole-files/--lines",
+            default=None,
+            help="A file is one text, or has one per line.  [default: as the run was trained]",
+        ),
+        click.option("--text", "texts", multiple=True, metavar="TEXT", help="A text itself; repeatable."),
+    ):
+        function = option(function)
+    return function
+
+
+@command(
+    "zoo predict run photo.jpg more-photos/\n"
+    "zoo predict resnet50 photo.jpg --top 5\n"
+    "zoo predict run-reviews new-reviews.txt --text 'a gripping film'"
+)
 @click.argument("model", metavar="RUN|MODEL", type=ModelName())
-@click.argument("files", nargs=-1, required=True, type=FILES)
-@click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Classes per file.")
+@click.argument("files", nargs=-1, type=FILES)
+@click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Classes per item.")
+@text_options
 @compute_options
-def predict(context: Context, model: str, files: tuple[Path, ...], top: int, **options: Any) -> None:
-    """Label files with a run or a model.
+def predict(
+    context: Context, model: str, files: tuple[Path, ...], top: int, on_bad: str, **options: Any
+) -> None:
+    """Label files or texts with a run or a model.
 
     A folder stands for the images in it. A plain model of `zoo list` predicts the classes it was trained on.
+    A run on texts takes files with a text per line, tables, and - for standard input.
     """
-    refuse_missing(files)
+    refuse_missing([path for path in files if path != STDIN])
+    texts, wishes = take_text_options(options)
+    refuse_nothing(files, texts)
     from zoo.runs.classifier import load_classifier
-    from zoo.runs.prediction import predict_files
+    from zoo.runs.prediction import predict_files, predict_texts
 
     classifier = load_classifier(model, registry=context.registry, store=context.store, report=context.report)
-    predictions = predict_files(classifier, files, top=top, report=context.report, **options)
-    rows = [{**asdict(p), "path": str(p.path)} for p in predictions]
+    if classifier.reader is None:
+        refuse_texts(classifier.name, texts, wishes)
+        images = predict_files(
+            classifier, files, top=top, on_bad=cast("OnBad", on_bad), report=context.report, **options
+        )
+        rows = [{**asdict(p), "path": str(p.path)} for p in images]
+    else:
+        items = gather_texts(context, files, texts, wishes, layout=classifier.layout)
+        labelled = predict_texts(classifier, items, top=top, report=context.report, **options)
+        rows = [{**asdict(p), "path": str(p.path)} for p in labelled]
+    context.sink.answer(rows, lambda: table([shown(row) for row in rows], columns_of(rows)))
 
-    def human() -> str:
-        shown = [
-            {
-                "path": row["path"],
-                "label": row["label"],
-                "probability": f"{row['probability']:.3f}",
-                "next": ", ".join(f"{g['label']} {g['probability']:.3f}" for g in row["top"][1:]),
-            }
-            for row in rows
-        ]
-        return table(shown, {"path": "FILE", "label": "LABEL", "probability": "P", "next": "THEN"})
 
-    context.sink.answer(rows, human)
+def shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A prediction as a line of the table; one that means nothing says so."""
+    line = {
+        "path": row["path"],
+        "label": row["label"],
+        "probability": f"{row['probability']:.3f}",
+        "next": ", ".join(f"{guess['label']} {guess['probability']:.3f}" for guess in row["top"][1:]),
+    }
+    if "text" in row:
+        known = f"{row['known']}/{row['words']}" if row["known"] else "none: means nothing"
+        line |= {"known": known, "text": " ".join(row["text"].split())}
+    return line
+
+
+def columns_of(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """The columns of a table of predictions: a text stands last, where a terminal cuts it."""
+    columns = {"path": "FILE", "label": "LABEL", "probability": "P"}
+    return columns | ({"known": "KNOWN", "text": "TEXT"} if rows and "text" in rows[0] else {"next": "THEN"})
+
+
+def take_text_options(options: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """The texts that were typed, and the options of `list_texts`, taken out of all options."""
+    texts = options.pop("texts")
+    return texts, {name: options.pop(name) for name in ("whole_files", "text_column")}
+
+
+def refuse_nothing(files: Sequence[Path], texts: Sequence[str]) -> None:
+    """Raise UsageError where there is nothing to look at."""
+    if not files and not texts:
+        raise UsageError("no files and no texts", hint="Name files or folders, or give a text: --text '…'")
+
+
+def refuse_texts(name: str, texts: Sequence[str], wishes: dict[str, Any]) -> None:
+    """Raise UsageError for texts given to a model of images."""
+    if texts or any(value is not None for value in wishes.values()):
+        raise UsageError(f"{name} takes images", hint="Name image files or folders instead of texts.")
+
+
+def gather_texts(
+    context: Context,
+    files: Sequence[Path],
+    texts: Sequence[str],
+    wishes: dict[str, Any],
+    *,
+    layout: str | None = None,
+) -> list[Text]:
+    """The texts that were typed, those of standard input for -, and those in files."""
+    from zoo.data.texts import Text, list_texts
+
+    whole = wishes["whole_files"]
+    whole = layout == "files" if whole is None else whole
+    found = [Text(Path(f"text:{number}"), text) for number, text in enumerate(texts, 1)]
+    for path in files:
+        if path == STDIN:
+            lines = enumerate(sys.stdin.read().splitlines(), 1)
+            found += [Text(Path(f"-:{number}"), line.strip()) for number, line in lines if line.strip()]
+            continue
+        listed, notes = list_texts([path], whole_files=whole, text_column=wishes["text_column"])
+        for note in notes:
+            context.report(note)
+        found += listed
+    return found
 
 
 @command("zoo evaluate run photos/")
 @click.argument("run", metavar="RUN|MODEL", type=ModelName())
 @click.argument("data", type=FILES)
 @click.option("--path-column", help="Column of a table that names the files.")
+@click.option("--text-column", help="Column of a table that holds the texts.")
 @click.option("--label-column", help="Column of a table that names the classes.")
 @compute_options
 def evaluate(context: Context, run: str, data: Path, **options: Any) -> None:
@@ -113,25 +208,76 @@ def evaluate(context: Context, run: str, data: Path, **options: Any) -> None:
     context.sink.answer(asdict(found), human)
 
 
-@command("zoo embed resnet50 photos/ -o features.npz")
+@command(
+    "zoo embed resnet50 photos/ -o features.npz\n"
+    "zoo embed glove-wiki-gigaword-100 texts.txt --pooling sif -o vectors.parquet"
+)
 @click.argument("model", metavar="RUN|MODEL", type=ModelName())
-@click.argument("files", nargs=-1, required=True, type=FILES)
+@click.argument("files", nargs=-1, type=FILES)
 @click.option("--out", "-o", required=True, type=FILES, help="features.npz or features.parquet")
+@click.option(
+    "--pooling",
+    type=Choice("pooling", lambda: POOLINGS),
+    help="How word vectors become one of a text.  [default: mean]",
+)
+@click.option(
+    "--unknown", metavar="POLICY", help="What to do with unknown words, fold+hyphen+ngrams.  [default: skip]"
+)
+@text_options
 @compute_options
-def embed(context: Context, model: str, files: tuple[Path, ...], out: Path, **options: Any) -> None:
-    """Write feature vectors of files: what the classifier of a network sees."""
-    from zoo.runs.embedding import check_suffix, embed_files, write_embeddings
+def embed(
+    context: Context,
+    model: str,
+    files: tuple[Path, ...],
+    out: Path,
+    pooling: str | None,
+    unknown: str | None,
+    on_bad: str,
+    **options: Any,
+) -> None:
+    """Write feature vectors of files or texts.
+
+    Of a network or a run: what its classifier sees. Of word vectors: the mean of each text's words.
+    """
+    from zoo.runs.embedding import (
+        check_suffix,
+        embed_by_vectors,
+        embed_files,
+        embed_texts,
+        write_embeddings,
+    )
 
     check_suffix(out)
-    refuse_missing(files)
-    from zoo.runs.classifier import load_classifier
+    refuse_missing([path for path in files if path != STDIN])
+    texts, wishes = take_text_options(options)
+    refuse_nothing(files, texts)
+    from zoo.runs.classifier import is_run, load_classifier
 
-    classifier = load_classifier(model, registry=context.registry, store=context.store, report=context.report)
-    found = embed_files(classifier, files, store=context.store, report=context.report, **options)
+    if not is_run(model, context.registry) and (vectors := find_vectors(context, model)) is not None:
+        items = gather_texts(context, files, texts, wishes)
+        found = embed_by_vectors(
+            vectors, items, pooling=pooling or "mean", policy=unknown or "skip", report=context.report
+        )
+    else:
+        if pooling or unknown:
+            raise UsageError(f"{model} is no word vectors", hint="--pooling and --unknown are for those.")
+        classifier = load_classifier(
+            model, registry=context.registry, store=context.store, report=context.report
+        )
+        if classifier.reader is None:
+            refuse_texts(classifier.name, texts, wishes)
+            settings = {"store": context.store, "on_bad": cast("OnBad", on_bad), **options}
+            found = embed_files(classifier, files, report=context.report, **settings)
+        else:
+            items = gather_texts(context, files, texts, wishes, layout=classifier.layout)
+            found = embed_texts(classifier, items, report=context.report, **options)
     write_embeddings(found, out)
     count, width = found.features.shape
+    lost = None if found.known is None else int((found.known == 0).sum())
     facts = {"out": str(out), "files": count, "features": width}
-    context.sink.answer(facts, lambda: f"{out}: {count} files, {width} features each")
+    facts |= {} if lost is None else {"without_known_words": lost}
+    noun = ("file" if lost is None else "text") + "s" * (count != 1)
+    context.sink.answer(facts, lambda: f"{out}: {count:,} {noun}, {width:,} features each")
 
 
 COMMANDS = {"predict": predict, "evaluate": evaluate, "embed": embed}

@@ -1,8 +1,9 @@
-"""The verbs that explore word vectors: similar, analogy, odd."""
+"""The verbs that explore word vectors: similar, analogy, odd, coverage."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +16,7 @@ from zoo.events import Note
 if TYPE_CHECKING:
     from zoo.words.vectors import UnknownWord, WordVectors
 
+UNKNOWN = {"word": "UNKNOWN WORD", "count": "TIMES"}
 NEIGHBOURS = {"word": "WORD", "similarity": "COSINE"}
 
 
@@ -110,24 +112,79 @@ def odd(context: Context, model: str, words: tuple[str, ...], **options: Any) ->
     context.sink.answer({"odd": word, "words": list(words)}, lambda: word)
 
 
+@command("zoo coverage glove-wiki-gigaword-100 reviews/")
+@click.argument("model", type=ModelName())
+@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--top", type=click.IntRange(0), default=20, show_default=True, help="Unknown words to show.")
+@click.option("--text-column", help="Column of a table that holds the texts.")
+@word_options
+def coverage(
+    context: Context, model: str, data: tuple[Path, ...], top: int, text_column: str | None, **options: Any
+) -> None:
+    """How much of your texts word vectors know, and which words they lack.
+
+    DATA is files with a text per line, folders of them, or tables with a column of texts.
+    """
+    from zoo.data.texts import list_texts
+    from zoo.words.texts import coverage as measure
+
+    texts, notes = list_texts(data, text_column=text_column)
+    for note in notes:
+        context.report(note)
+    found = measure(open_model(context, model, **options), [text.text for text in texts], most=top)
+    places = [str(texts[number].place) for number in found.without_known]
+    unknown = [{"word": word, "count": count} for word, count in found.unknown]
+    facts = {
+        "texts": found.texts,
+        "words": found.tokens,
+        "known": found.known,
+        "share": found.share,
+        "different_words": found.kinds,
+        "different_known": found.known_kinds,
+        "unknown": unknown,
+        "without_known_words": places,
+    }
+
+    def human() -> str:
+        kinds = found.known_kinds / max(1, found.kinds)
+        lines = [
+            f"{found.share:.1%} of {found.tokens:,} words known; "
+            f"{found.known_kinds:,} of {found.kinds:,} different ones ({kinds:.1%})"
+        ]
+        if places:
+            more = ", …" if len(places) > 3 else ""
+            lines.append(
+                f"{len(places):,} of {found.texts:,} texts have no known word: {', '.join(places[:3])}{more}"
+            )
+        return "\n\n".join(["\n".join(lines), *([table(unknown, UNKNOWN)] if unknown else [])])
+
+    context.sink.answer(facts, human)
+
+
 def open_model(context: Context, name: str, **options: Any) -> WordVectors:
     """The vectors of a name or a file: fetched and compiled at first use, opened in milliseconds after that.
 
     options: those of `word_options`.
     """
+    vectors = find_vectors(context, name, **options)
+    if vectors is None:
+        raise UsageError(f"{name} has no words: it takes images", hint="See: zoo list --task word-vectors")
+    return vectors
+
+
+def find_vectors(context: Context, name: str, **options: Any) -> WordVectors | None:
+    """The same; None for a model of images."""
     from zoo.catalogue.entry import WordModel
     from zoo.store.obtaining import find_model
     from zoo.words.files import find_file
     from zoo.words.loading import load_words
 
-    local = find_file(
-        name, context.store, registered=context.registry, member=options["member"], report=context.report
-    )
+    member = options.get("member")
+    local = find_file(name, context.store, registered=context.registry, member=member, report=context.report)
     if local is None:
         entry = find_model(name, registry=context.registry, store=context.store)
         if not isinstance(entry, WordModel):
-            hint = "See: zoo list --task word-vectors"
-            raise UsageError(f"{name} has no words: it is {entry.task}", hint=hint)
+            return None
         local = context.store.fetch(entry, report=context.report)
     return load_words(local, context.store, report=context.report, **options)
 
@@ -181,4 +238,4 @@ def neighbour_rows(pairs: Any) -> list[dict[str, Any]]:
     return [{"word": word, "similarity": float(cosine)} for word, cosine in pairs]
 
 
-COMMANDS = {"similar": similar, "analogy": analogy, "odd": odd}
+COMMANDS = {"similar": similar, "analogy": analogy, "odd": odd, "coverage": coverage}

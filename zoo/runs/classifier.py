@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.catalogue.entry import ImageInput, ImageModel, ModelEntry
+from zoo.catalogue.entry import ImageInput, ImageModel, ModelEntry, WordModel
 from zoo.data.dataset import Layout, Split
 from zoo.errors import UsageError, WeightsMismatch
 from zoo.events import Report, silent
@@ -61,7 +61,11 @@ def load_classifier(
 
     store = store or default_store()
     entry = find_model(name, registry=registry, store=store)
-    image_model(entry)
+    if isinstance(entry, WordModel):
+        raise UsageError(
+            f"{name} holds word vectors: it has no classes of its own",
+            hint=f"Train it on labelled texts: zoo finetune {name} DATA --out run",
+        )
     local = store.fetch(entry, report=report)
     network = load_backbone(local, store, report=report)
     model = image_model(local.entry)
@@ -71,9 +75,12 @@ def load_classifier(
 def is_run(name: str | Path, registry: Registry | None = None) -> bool:
     """Whether a name means a run folder; a folder that is none is answered by `read_record`.
 
-    What is typed as a path (./run) does. A folder that is no run does not hide the model of its name.
+    What is typed as a path (./run) does, unless it is a file. A folder that is no run does not hide the model
+    of its name.
     """
     folder, text = Path(name), str(name)
+    if folder.is_file():
+        return False
     if (folder / RECORD).is_file() or isinstance(name, Path) or text.startswith((".", "/")):
         return True
     return folder.is_dir() and "://" not in text and not is_model(text, registry)

@@ -1,0 +1,162 @@
+"""Texts on the command line: a run trained, asked, measured and embedded as a user types it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars
+import pytest
+
+from zoo.cli.inference import POOLINGS
+from zoo.words import texts as words_texts
+
+
+@pytest.fixture(scope="module")
+def desk(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 150 reviews of each class, and a home that the tests of this file share."""
+    folder = tmp_path_factory.mktemp("desk")
+    (folder / "reviews").mkdir()
+    for name in ("negative", "positive"):
+        lines = (data / "reviews" / f"{name}.txt").read_text("utf-8").split("\n")[:150]
+        (folder / "reviews" / f"{name}.txt").write_text("\n".join(lines), "utf-8")
+    return folder
+
+
+@pytest.fixture
+def call(zoo, home: Path, desk: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
+    """`call("predict", …)` with the real GloVe words."""
+    monkeypatch.setenv("ZOO_HOME", str(desk / "home"))
+    return lambda *arguments: zoo(*arguments, "--registry", data / "registry.yaml")
+
+
+@pytest.fixture
+def run(call, desk: Path) -> Path:
+    """A run on the reviews, trained once."""
+    if not (desk / "run").exists():
+        said = call(
+            "finetune", "glove_demo", desk / "reviews", "--out", desk / "run", "--epochs", "3", "--json"
+        )
+        assert said.code == 0, said.err
+        assert said.json["frozen_changed"] == 0
+        assert 0 < said.json["baseline"]["val_accuracy"] < 1
+    return desk / "run"
+
+
+def test_the_baseline_is_printed_beside_the_result(call, desk: Path) -> None:
+    said = call("finetune", "glove_demo", desk / "reviews", "--out", desk / "other", "--epochs", "1")
+    assert "TF-IDF + logistic regression on the same split: 0." in said.out
+    assert "--no-baseline" in call("finetune", "--help").out
+
+
+def test_predict_takes_texts_files_tables_and_standard_input(
+    call, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "new.txt").write_text("a very good film\n\nnot good at all\n")
+    (tmp_path / "new.csv").write_text("id,text\n1,a very good film\n")
+    monkeypatch.setattr("sys.stdin", io.StringIO("qqxqq zzxzz\n"))
+    rows = call(
+        "predict", run, tmp_path / "new.txt", tmp_path / "new.csv", "-", "--text", "good", "--json"
+    ).json
+    assert [Path(row["path"]).name for row in rows] == [
+        "text:1",
+        "new.txt:1",
+        "new.txt:3",
+        "new.csv:1",
+        "-:1",
+    ]
+    assert {"path", "label", "probability", "top", "text", "words", "known"} == set(rows[0])
+    assert rows[1]["probability"] == pytest.approx(rows[3]["probability"])
+    assert [row["known"] for row in rows] == [1, 4, 4, 4, 0]
+    (whole,) = call("predict", run, tmp_path / "new.txt", "--whole-files", "--json").json
+    assert whole["words"] == 8
+
+
+def test_a_text_without_a_known_word_is_flagged_in_every_output(call, run: Path, tmp_path: Path) -> None:
+    said = call("predict", run, "--text", "qqxqq zzxzz")
+    assert "means nothing" in said.out
+    assert "1 of 1 texts have no known word" in said.err
+    for name, model in (("run", run), ("words", "glove_demo")):
+        out = tmp_path / f"{name}.npz"
+        said = call("embed", model, "--text", "good film", "--text", "qqxqq", "-o", out, "--json")
+        assert said.json["without_known_words"] == 1
+        with np.load(out, allow_pickle=False) as arrays:
+            assert arrays["known"].tolist() == [2, 0]
+            assert arrays["features"].shape == (2, 50)
+            assert not arrays["features"][1].any()
+
+
+def test_evaluate_measures_a_run_on_a_table_of_texts(call, run: Path, tmp_path: Path) -> None:
+    table = tmp_path / "t.tsv"
+    table.write_text("review\tsentiment\na very good film\tpositive\nnot good at all\tnegative\n")
+    found = call("evaluate", run, table, "--json").json
+    assert found["items"] == 2
+    assert found["classes"] == ["negative", "positive"]
+    named = call("evaluate", run, table, "--text-column", "review", "--json").json
+    assert named["confusion"] == found["confusion"]
+
+
+def test_word_vectors_embed_texts_with_the_pooling_that_is_asked_for(
+    call, desk: Path, tmp_path: Path
+) -> None:
+    assert set(POOLINGS) == set(words_texts.POOLINGS)
+    frames = {}
+    for pooling in POOLINGS:
+        out = tmp_path / f"{pooling}.parquet"
+        texts = desk / "reviews" / "positive.txt"
+        assert call("embed", "glove_demo", texts, "--pooling", pooling, "-o", out).code == 0
+        frames[pooling] = np.stack(polars.read_parquet(out)["features"].to_list())
+    assert frames["mean"].shape == (150, 50)
+    assert not np.allclose(frames["mean"], frames["tfidf"])
+
+
+def test_coverage_says_what_is_known_and_what_is_not(call, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("the good film\nqqxqq zzxzz qqxqq\n")
+    found = call("coverage", "glove_demo", tmp_path / "t.txt", "--json").json
+    assert (found["texts"], found["words"], found["known"]) == (2, 6, 3)
+    assert found["unknown"][0] == {"word": "qqxqq", "count": 2}
+    assert [Path(place).name for place in found["without_known_words"]] == ["t.txt:2"]
+    assert "50.0% of 6 words known" in call("coverage", "glove_demo", tmp_path / "t.txt").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["predict", "RUN"], 2, "no files and no texts"),
+        (["predict", "RUN", "nowhere.txt"], 5, "no file or folder"),
+        (["predict", "glove_demo", "--text", "x"], 2, "zoo finetune glove_demo DATA --out run"),
+        (["predict", "mobilenet_v2_demo", "--text", "x"], 2, "takes images"),
+        (["embed", "RUN", "--text", "x", "--pooling", "sif", "-o", "f.npz"], 2, "is no word vectors"),
+        (["embed", "glove_demo", "--text", "x", "--pooling", "man", "-o", "f.npz"], 2, "Did you mean mean"),
+        (["finetune", "glove_demo", "DATA", "--out", "x", "--encoder", "cn"], 2, "Did you mean cnn"),
+        (
+            ["finetune", "glove_demo", "DATA", "--out", "x", "--augment", "light", "--unfreeze", "all"],
+            2,
+            "for images",
+        ),
+        (
+            ["finetune", "mobilenet_v2_demo", "DATA", "--out", "x", "--encoder", "cnn"],
+            2,
+            "encoder is for texts",
+        ),
+        (["coverage", "mobilenet_v2_demo", "DATA"], 2, "has no words"),
+    ],
+    ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else None,
+)
+def test_mistakes_are_answered_with_what_to_type(call, run, desk, arguments, code, message) -> None:
+    named = {"RUN": run, "DATA": desk / "reviews"}
+    said = call(*(named.get(argument, argument) for argument in arguments))
+    assert said.code == code
+    assert message in said.err
+    assert said.out == ""
+
+
+def test_a_file_of_vectors_trains_like_a_model_of_the_registry(
+    call, desk: Path, data: Path, tmp_path: Path
+) -> None:
+    vectors = data / "words" / "glove.6B.50d.head.txt"
+    said = call("finetune", vectors, desk / "reviews", "--out", tmp_path / "run", "--epochs", "1", "--json")
+    assert said.code == 0, said.err
+    assert call("predict", tmp_path / "run", "--text", "good", "--json").json[0]["known"] == 1
