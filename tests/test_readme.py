@@ -56,6 +56,10 @@ def desk(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     shutil.copy(data / "weights" / "mobilenet_v2-adb27a5a.pth", folder / "weights.pth")
     shutil.copy(data / "words" / "glove.6B.50d.head.txt", folder / "words.txt")
     (folder / "registry.yaml").write_text(REGISTRY)
+    (folder / "reviews").mkdir()
+    for name in ("positive", "negative"):  # 500 of each: the tests of runs take them all
+        lines = (data / "reviews" / f"{name}.txt").read_text("utf-8").split("\n")[:500]
+        (folder / "reviews" / f"{name}.txt").write_text("\n".join(lines), "utf-8")
     return folder
 
 
@@ -83,7 +87,7 @@ def test_every_command_runs(desk: Path):
         done.add(verb)
         printed = run(desk, [sys.executable, "-m", "zoo", verb, *rest])
         assert printed.strip(), command
-    assert {"finetune", "predict", "evaluate", "embed", "demo"} <= done
+    assert {"finetune", "predict", "evaluate", "embed", "coverage", "demo"} <= done
 
 
 @pytest.mark.slow

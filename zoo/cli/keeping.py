@@ -106,7 +106,8 @@ def bundle(context: Context, names: tuple[str, ...], out: Path) -> None:
     from zoo.store.bundles import bundle as write_bundle
 
     runs = [Path(name) for name in names if is_run(name, context.registry)]
-    wanted = [read_record(run).entry for run in runs]
+    records = [read_record(run) for run in runs]
+    wanted = [record.entry for record in records if record.text is None]  # on texts a run has its own words
     wanted += [find_entry(context, name) for name in names if not is_run(name, context.registry)]
     entries = list({entry.name: entry for entry in wanted}.values())
     write_bundle(context.store, entries, out, runs=runs, report=context.report)
