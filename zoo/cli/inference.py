@@ -165,8 +165,8 @@ def gather_texts(
 def evaluate(context: Context, run: str, data: Path, **options: Any) -> None:
     """Measure a run on labelled data.
 
-    Of a folder with train/, val/ and test/ the test part is taken, else val. Classes are matched by name. For a
-    run on texts DATA is what `zoo finetune` takes.
+    Of a folder with train/, val/ and test/ the test part is taken, else val. Classes are matched by name.
+    For a run on texts DATA is what `zoo finetune` takes.
     """
     refuse_missing([data])
     from zoo.runs.classifier import load_classifier

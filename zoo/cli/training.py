@@ -9,13 +9,24 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from zoo.cli.command import Context, ModelName, command, license_option
+from zoo.cli.command import Context, GroupedOption, ModelName, command, license_option
 from zoo.errors import Interrupted
 from zoo.training.interruption import StopSignal
 from zoo.training.recipe import FIELDS, Field
 
 if TYPE_CHECKING:
     from zoo.runs.record import RunResult
+
+
+HEADINGS = {
+    "head": "Head",
+    "training": "Training",
+    "deeper": "Deeper stages",
+    "texts": "Texts",
+    "stopping": "Stopping",
+    "data": "Data",
+    "machine": "Machine",
+}
 
 
 def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -27,15 +38,25 @@ def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def recipe_option(field: Field) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The option of one field; what is not typed stays None, so that the recipe's own default holds."""
+    heading = HEADINGS[field.group]
     if field.kind is bool:
         both = field.default or field.optional
         names = f"{field.option}/{field.option.replace('--', '--no-', 1)}" if both else field.option
-        return click.option(names, field.name, is_flag=True, default=None, help=field.doc)
+        return click.option(
+            names, field.name, is_flag=True, default=None, help=field.doc, cls=GroupedOption, heading=heading
+        )
     shown = "" if field.default is None else f"  [default: {field.default}]"
     metavar = "|".join((*(("N",) if field.kind is int else ()), *field.choices)) or None
     if metavar is None:
         metavar = {int: "N", float: "X", tuple: "N,N,…"}.get(field.kind)
-    return click.option(field.option, field.name, metavar=metavar, help=field.doc + shown)
+    return click.option(
+        field.option,
+        field.name,
+        metavar=metavar,
+        help=field.doc + shown,
+        cls=GroupedOption,
+        heading=heading,
+    )
 
 
 @command(
