@@ -184,6 +184,15 @@ def test_what_cannot_be_used_is_said_with_what_is_expected(write: Write, files, 
     assert refused.value.hint
 
 
+def test_images_given_for_texts_and_texts_for_images_are_told_where_their_models_are(data: Path) -> None:
+    with pytest.raises(DatasetError, match="holds no text: ") as refused:
+        scan_dataset(data / "hymenoptera", TEXTS)
+    assert "zoo list --task image-classification" in str(refused.value.hint)
+    with pytest.raises(DatasetError, match=r"only 2 \.txt files") as refused:
+        scan_dataset(data / "reviews")
+    assert "zoo list --task word-vectors" in str(refused.value.hint)
+
+
 def test_equal_texts_stay_on_one_side_of_a_drawn_split(write: Write) -> None:
     folder = write({"good.txt": lines([*GOOD, *(t.upper() for t in GOOD)]), "bad.txt": lines(BAD)})
     for seed in range(5):

@@ -219,9 +219,9 @@ def test_unreadable_files_are_named_and_the_rest_is_predicted(trained, store, da
 
 
 def test_word_vectors_are_no_model_for_photographs(finetune):
-    with pytest.raises(DatasetError, match="no text to train on") as refused:
+    with pytest.raises(DatasetError, match="holds no text") as refused:
         finetune("glove_demo")
-    assert "Put texts in" in str(refused.value.hint)
+    assert "zoo list --task image-classification" in str(refused.value.hint)
 
 
 def test_embeddings_are_written_for_numpy_and_for_tables(trained, store, data: Path, tmp_path: Path):

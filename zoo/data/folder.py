@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from zoo.data.dataset import PARTS, Part
-from zoo.data.kinds import IMAGES, Kind
+from zoo.data.kinds import IMAGES, KINDS, Kind
 from zoo.data.names import natural_key, one_line, safe_text, same_form, twin_key
 from zoo.errors import DatasetError
 from zoo.events import Note
@@ -156,6 +156,11 @@ def find_in_folder(root: Path, kind: Kind = IMAGES) -> Found:
     if split is None and any(SPLIT_NAMES.get(name.lower()) == "train" for name in top.folders):
         notes.append(Note("the folder 'train' is taken for a class: no val or test is beside it"))
     parts, empty = _walk_classes(plan, tally)
+    if tally.others and not any(files for classes in parts.values() for files in classes.values()):
+        raise DatasetError(
+            f"{one_line(root)} holds no {kind.noun}: {describe_others(tally.others)}",
+            hint=f"{other_kind_hint(tally.others, kind)}{kind.layouts}",
+        )
     by_line = frozenset(
         os.path.join(folder, name)
         for _, folder, listing in plan
@@ -228,6 +233,19 @@ def conversion_hint(others: Counter[str]) -> str | None:
     """What to do about photographs in formats that are not read."""
     photos = [ending for ending in others if ending in PHOTO_SUFFIXES]
     return f"Convert {' and '.join(photos)} to JPEG to use them." if photos else None
+
+
+def other_kind_hint(others: Counter[str], kind: Kind) -> str:
+    """Which models take what is there instead, as the beginning of a hint.
+
+    >>> from zoo.data.kinds import TEXTS
+    >>> other_kind_hint(Counter({".jpg": 3}), TEXTS)
+    'These are images, for which there are: zoo list --task image-classification. '
+    """
+    for other in KINDS:
+        if other is not kind and any(ending in other.suffixes for ending in others):
+            return f"These are {other.noun}s, for which there are: zoo list --task {other.task}. "
+    return ""
 
 
 def _walk_classes(plan: Sequence[Step], tally: Tally) -> tuple[dict[Part | None, ClassFiles], dict[str, str]]:
@@ -386,7 +404,7 @@ def _no_classes(folder: Path, listing: Listing, kind: Kind) -> DatasetError:
         found = f"holds no class folders, only {describe_others(listing.others)}"
     else:
         found = "is empty"
-    hint = kind.layouts
+    hint = f"{other_kind_hint(listing.others, kind)}{kind.layouts}"
     if any(ending in TABLE_SUFFIXES for ending in listing.others):
         hint = f"If a table there holds the {kind.noun}s and their labels, give the table itself. {hint}"
     return DatasetError(f"{one_line(folder)} {found}", hint=hint)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class Kind:
     """A kind of items. noun: in the singular, for messages. suffixes: of files that are looked at; what a
     file is, its content decides. layouts: what a dataset may look like, as a hint. file_per_class: a file may
-    stand for a class, with an item per line.
+    stand for a class, with an item per line. task: of the models that take them.
 
     >>> IMAGES.matches("Bee.JPG"), TEXTS.matches("bee.jpg")
     (True, False)
@@ -19,6 +19,7 @@ class Kind:
     noun: str
     suffixes: frozenset[str]
     layouts: str
+    task: str
     file_per_class: bool = False
 
     @property
@@ -47,11 +48,15 @@ IMAGES = Kind(
     ),
     "Expected train/CLASS/*.jpg and val/CLASS/*.jpg in the folder, or CLASS/*.jpg, "
     "or instead of a folder a CSV or TSV table with the columns path and label.",
+    "image-classification",
 )
 TEXTS = Kind(
     "text",
     frozenset({".txt", ".text", ".md"}),
     "Expected CLASS.txt files with a text per line, or CLASS/*.txt files, or either of them in train and val "
     "folders, or instead of a folder a CSV, TSV, JSONL or Parquet table with the columns text and label.",
+    "word-vectors",
     file_per_class=True,
 )
+
+KINDS = (IMAGES, TEXTS)
