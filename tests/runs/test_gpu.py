@@ -53,3 +53,11 @@ def test_two_runs_repeat_bit_for_bit_when_asked_to(store, data, tmp_path):
         )
     a, b = ((tmp_path / name / "adapter.safetensors").read_bytes() for name in ("a", "b"))
     assert a == b
+
+
+@pytest.mark.parametrize("recipe", [{"unfreeze": "all", "epochs": 3}, {"encoder": "cnn"}], ids=str)
+def test_texts_train_on_the_gpu_and_the_run_predicts_on_the_cpu(finetune, store, data, recipe):
+    result = finetune("glove_demo", data / "reviews", device="cuda", tune_epochs=2, **recipe)
+    assert result.frozen_changed == 0
+    found = load_run(result.run, store=store).evaluate(data / "reviews", device="cpu")
+    assert found.accuracy == pytest.approx(result.val_accuracy, abs=0.01)  # tuned in half precision

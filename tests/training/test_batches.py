@@ -15,7 +15,7 @@ from zoo.data.images import read_image
 from zoo.data.preprocessing import preprocess
 from zoo.errors import UnreadableFile
 from zoo.events import Event, Note
-from zoo.training.batches import FeatureBatches, ImageBatches, cut
+from zoo.training.batches import FeatureBatches, ImageBatches, TextBatches, cut
 
 
 def source(items: int, batch_size: int, seed: int | None = 0) -> FeatureBatches:
@@ -131,3 +131,28 @@ def test_threads_end_when_a_pass_is_left(items: list[Item]) -> None:
     next(batches)
     batches.close()  # type: ignore[attr-defined]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("zoo-images")]
+
+
+def test_texts_come_once_in_every_pass_in_batches_of_like_lengths() -> None:
+    ids = [[1 + n % 7] * (1 + n * 37 % 50) for n in range(1001)]
+    batches = TextBatches(ids, [n % 3 for n in range(1001)], 16, seed=5, alike=True)
+    seen = list(batches.epoch(3))
+    assert sum(batch.count for batch in seen) == 1001
+    assert len(seen) == len(batches)
+    rows = torch.cat(batches.rows_of(3)).tolist()
+    assert sorted(rows) == list(range(1001))
+    assert torch.cat(batches.rows_of(4)).tolist() != rows
+    words = sum(map(len, ids))
+    assert sum(batch.inputs.numel() for batch in seen) < 1.2 * words
+    assert (
+        sum(batch.inputs.numel() for batch in TextBatches(ids, [0] * 1001, 16, seed=5).epoch(3)) > 1.5 * words
+    )
+
+
+def test_texts_keep_their_order_and_labels_without_a_seed_and_for_evaluation() -> None:
+    ids, labels = [[3, 1], [2], [], [4, 4, 4]], [1, 0, 2, 1]
+    for batches in (TextBatches(ids, labels, 2), TextBatches(ids, labels, 2, seed=1, alike=True)):
+        first, second = batches.epoch(0)
+        assert first.inputs.tolist() == [[3, 1], [2, 0]]
+        assert second.inputs.tolist() == [[0, 0, 0], [4, 4, 4]]
+        assert first.targets.tolist() + second.targets.tolist() == labels

@@ -21,7 +21,7 @@ from zoo.runs.folder import read_adapter, read_words
 from zoo.runs.job import VAL_BATCH, Job, Seen, Start, batches_of
 from zoo.training.batches import TextBatches
 from zoo.training.machine import Machine
-from zoo.training.recipe import Recipe, frozen_throughout
+from zoo.training.recipe import LEARNED_ENCODERS, Recipe, frozen_throughout
 from zoo.training.strategies import Phase, phases
 from zoo.words.loading import load_words
 from zoo.words.selection import ReadText, TextReader, WordSelection, known_forms, select_words
@@ -151,7 +151,8 @@ def open_batches(job: Job, seen: Seen, items: Sequence[Item], phase: Phase | Non
     """The ids of the texts' words, padded: shuffled for a phase, in order without one."""
     ids = [seen.read[item.path].ids for item in items]
     seed = None if phase is None else job.recipe.seed
-    return TextBatches(ids, [item.label for item in items], job.recipe.batch_size, seed=seed)
+    walks = job.recipe.encoder in LEARNED_ENCODERS  # a mean is as good with any padding, and learns better
+    return TextBatches(ids, [item.label for item in items], job.recipe.batch_size, seed=seed, alike=walks)
 
 
 def describe(read: Sequence[ReadText]) -> Note:
