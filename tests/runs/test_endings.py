@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import running
 
 from zoo.errors import TrainingStopped
 from zoo.runs.run import load_run
@@ -36,12 +37,13 @@ def test_a_signal_ends_after_the_step_and_keeps_the_best_epoch(trained, store, d
         stderr=subprocess.PIPE,
         text=True,
     )
-    for line in process.stderr:
-        if line.startswith("head  ") and " 3/" in line:
-            break
-    process.send_signal(number)
-    rest = [line for line in process.stderr if not line.startswith("head")]
-    assert process.wait(timeout=30) == code
+    with running(process, 300):
+        for line in process.stderr:
+            if line.startswith("head  ") and " 3/" in line:
+                break
+        process.send_signal(number)
+        rest = [line for line in process.stderr if not line.startswith("head")]
+        assert process.wait(timeout=30) == code
     assert len(rest) <= 3, rest
     assert f"zoo finetune {out}" in rest[-1]
     assert "run-2" in rest[-1]

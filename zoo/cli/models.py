@@ -12,7 +12,6 @@ from zoo.cli.sink import megabytes, table
 
 if TYPE_CHECKING:
     from zoo.catalogue.entry import ModelEntry
-    from zoo.store.pins import Pin
 
 TASKS = ("image-classification", "image-features", "word-vectors")
 LIST_COLUMNS = {
@@ -24,6 +23,7 @@ LIST_COLUMNS = {
     "license": "LICENCE",
     "downloaded": "HERE",
 }
+PLAN_COLUMNS = {"name": "NAME", "action": "ACTION", "size": "SIZE", "url": "FROM"}
 VERIFY_COLUMNS = {"name": "NAME", "state": "STATE", "detail": "", "path": "FILE"}
 
 
@@ -130,33 +130,46 @@ def fact_lines(facts: dict[str, Any], indent: str = "") -> list[str]:
     return lines
 
 
-@command("zoo fetch resnet18 mobilenet_v3_large")
+@command("zoo fetch resnet18 mobilenet_v3_large --jobs 2")
 @click.argument("names", nargs=-1, required=True, type=ModelName())
+@click.option("--jobs", "-j", type=click.IntRange(1), default=4, show_default=True, help="Models at a time.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be fetched.")
 @click.option(
     "--locked", type=click.Path(path_type=Path), metavar="FILE", help="Take only what this lock file pins."
 )
-def fetch(context: Context, names: tuple[str, ...], locked: Path | None) -> None:
+def fetch(context: Context, names: tuple[str, ...], jobs: int, dry_run: bool, locked: Path | None) -> None:
     """Download models and verify every byte.
 
-    What is in the store already is not downloaded again; what was cut off goes on where it stopped.
+    What is in the store already is not downloaded again; what was cut off goes on where it stopped. A model
+    that fails does not stop the others.
     """
-    entries = [find_entry(context, name) for name in names]  # a typo in the last name costs no download
-    pins = [None] * len(entries) if locked is None else pins_of(entries, locked)
-    rows = []
-    for entry, pin in zip(entries, pins, strict=True):
-        local = context.store.fetch(entry, pin=pin, report=context.report)
-        rows.append({"name": entry.name, "path": str(local.path), "sha256": local.sha256})
-    context.sink.answer(
-        rows, lambda: "\n".join(f"{row['name']}  {row['path']}  sha256 {row['sha256'][:16]}…" for row in rows)
-    )
+    from zoo.store.parallel import fetch_models, plan_fetch, some_failed
+    from zoo.store.pins import read_lock_file
+
+    entries = [find_entry(context, name) for name in dict.fromkeys(names)]  # a typo costs no download
+    pins = None if locked is None else read_lock_file(locked)
+    if dry_run:
+        plan = [vars(planned) for planned in plan_fetch(context.store, entries, pins=pins)]
+        context.sink.answer(plan, lambda: plan_text(plan))
+        return
+    results = fetch_models(context.store, entries, jobs=jobs, pins=pins, report=context.report)
+    local = {result.name: result.model for result in results if result.model is not None}
+    rows = [{"name": name, "path": str(m.path), "sha256": m.sha256} for name, m in local.items()]
+    failed = some_failed(results)
+    if rows or not failed:
+        context.sink.answer(
+            rows, lambda: "\n".join(f"{r['name']}  {r['path']}  sha256 {r['sha256'][:16]}…" for r in rows)
+        )
+    if failed:
+        raise failed
 
 
-def pins_of(entries: list[ModelEntry], path: Path) -> list[Pin]:
-    """What a lock file says of each entry. Raises if it says nothing, or if the registry says otherwise."""
-    from zoo.store.pins import find_pin, read_lock_file
-
-    pins = read_lock_file(path)
-    return [find_pin(entry, pins) for entry in entries]
+def plan_text(plan: list[dict[str, Any]]) -> str:
+    """What --dry-run prints: a line per model, and how much it would be."""
+    rows = [{**row, "size": megabytes(row["bytes"]) if row["action"] != "keep" else None} for row in plan]
+    coming = [row["bytes"] for row in plan if row["action"] != "keep"]
+    unknown = " and what nobody knows" if None in coming else ""
+    return f"{table(rows, PLAN_COLUMNS)}\n\n{megabytes(sum(size or 0 for size in coming))}{unknown} to fetch"
 
 
 @command("zoo rm resnet18")

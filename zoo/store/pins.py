@@ -12,6 +12,7 @@ import msgspec
 
 from zoo.catalogue.entry import ModelEntry
 from zoo.errors import HashMismatch, InvalidRegistry, UnknownName, UsageError
+from zoo.store.local import LocalModel
 from zoo.store.proof import proof_of
 
 LARGEST = 16 << 20
@@ -77,3 +78,14 @@ def find_pin(entry: ModelEntry, pins: Mapping[str, Pin]) -> Pin:
             hint=f"zoo lock {entry.name} writes down the registry's.",
         )
     return pin
+
+
+def check_pin(local: LocalModel, pin: Pin | None) -> None:
+    """Raise HashMismatch if a model that is here is not what the lock file names."""
+    if pin is not None and local.sha256 != pin.sha256:
+        raise HashMismatch(
+            f"{local.entry.name}: the store holds another file than the lock file names",
+            expected=pin.sha256,
+            got=local.sha256,
+            hint=f"zoo rm {local.entry.name}, then fetch it again.",
+        )

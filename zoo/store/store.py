@@ -34,7 +34,7 @@ from zoo.store.hub_entries import forget_hub_entry
 from zoo.store.local import LocalModel
 from zoo.store.locks import hold
 from zoo.store.partials import claim_partial, find_partials, validator_of
-from zoo.store.pins import Pin
+from zoo.store.pins import Pin, check_pin
 from zoo.store.records import Derived, Record, Records, source_key
 from zoo.store.settings import Settings
 from zoo.store.sources.schemes import find_scheme
@@ -91,13 +91,7 @@ class Store:
             check_offline(self, entry)
             with disk_errors(self.home, f"fetch {entry.name}"), self._lock(entry, report):
                 found = self.find(entry) or Fetch(self, entry, pin, report).run()
-        if pin is not None and found.sha256 != pin.sha256:
-            raise HashMismatch(
-                f"{entry.name}: the store holds another file than the lock file names",
-                expected=pin.sha256,
-                got=found.sha256,
-                hint=f"zoo rm {entry.name}, then fetch it again.",
-            )
+        check_pin(found, pin)
         return found
 
     def pin(self, entry: ModelEntry, *, report: Report = silent) -> Pin:
