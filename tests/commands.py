@@ -36,14 +36,14 @@ def running(process: subprocess.Popen[str], seconds: float = 60.0) -> Iterator[s
         process.communicate(timeout=10)
 
 
-def start_zoo(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+def start_zoo(*arguments: object, stderr: int = subprocess.PIPE, **environment: str) -> subprocess.Popen[str]:
     """A command that runs: `with running(start_zoo("fetch", "net")) as process`."""
     return subprocess.Popen(
         [sys.executable, "-m", "zoo", *map(str, arguments)],
         env=os.environ | environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
 

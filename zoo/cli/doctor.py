@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from importlib.metadata import packages_distributions
 from importlib.util import find_spec
@@ -12,6 +11,7 @@ from typing import Any
 
 from zoo.cli.command import Context, command
 from zoo.cli.sink import megabytes
+from zoo.store.disk import free_bytes, nearest_folder
 
 OURS = ("zoo", "adapters")
 
@@ -71,23 +71,13 @@ def shadowed_packages() -> list[str]:
 
 def store_problems(context: Context) -> list[str]:
     """What keeps the store from taking a new model."""
-    home = nearest_existing(context.store.home)
+    home = nearest_folder(context.store.home)
     if not os.access(home, os.W_OK):
         return [f"{home} cannot be written: set ZOO_HOME to a folder of your own"]
     free = free_bytes(home)
     return (
         [f"only {megabytes(free)} free in {home}: set ZOO_HOME to a larger disk"] if free < 2 * 10**8 else []
     )
-
-
-def free_bytes(folder: Path) -> int:
-    """Free space of the disk that the folder is, or would be, on."""
-    return shutil.disk_usage(nearest_existing(folder)).free
-
-
-def nearest_existing(folder: Path) -> Path:
-    """The folder, or the first above it that exists."""
-    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
 
 
 def describe_device() -> str:

@@ -9,6 +9,7 @@ import click
 
 from zoo.cli.command import Choice, Context, ModelName, command
 from zoo.cli.sink import megabytes, table
+from zoo.errors import NetworkError
 
 if TYPE_CHECKING:
     from zoo.catalogue.entry import ModelEntry
@@ -143,33 +144,40 @@ def fetch(context: Context, names: tuple[str, ...], jobs: int, dry_run: bool, lo
     What is in the store already is not downloaded again; what was cut off goes on where it stopped. A model
     that fails does not stop the others.
     """
-    from zoo.store.parallel import fetch_models, plan_fetch, some_failed
+    from zoo.store.parallel import Fetched, fetch_models, plan_fetch, some_failed
     from zoo.store.pins import read_lock_file
 
-    entries = [find_entry(context, name) for name in dict.fromkeys(names)]  # a typo costs no download
+    entries, results = [], []
+    for name in dict.fromkeys(names):  # all of them first: a typo in the last one costs no download
+        try:
+            entries.append(find_entry(context, name))
+        except NetworkError as error:  # the Hub was asked what hf://… is
+            results.append(Fetched(name, None, error))
     pins = None if locked is None else read_lock_file(locked)
     if dry_run:
         plan = [vars(planned) for planned in plan_fetch(context.store, entries, pins=pins)]
-        context.sink.answer(plan, lambda: plan_text(plan))
-        return
-    results = fetch_models(context.store, entries, jobs=jobs, pins=pins, report=context.report)
-    local = {result.name: result.model for result in results if result.model is not None}
-    rows = [{"name": name, "path": str(m.path), "sha256": m.sha256} for name, m in local.items()]
-    failed = some_failed(results)
-    if rows or not failed:
-        context.sink.answer(
-            rows, lambda: "\n".join(f"{r['name']}  {r['path']}  sha256 {r['sha256'][:16]}…" for r in rows)
-        )
-    if failed:
-        raise failed
+        context.sink.answer(plan, lambda: plan_text(plan, context.store.home))
+    else:
+        results += fetch_models(context.store, entries, jobs=jobs, pins=pins, report=context.report)
+        models = [result.model for result in results if result.model is not None]
+        rows = [{"name": m.entry.name, "path": str(m.path), "sha256": m.sha256} for m in models]
+        if rows:
+            lines = [f"{row['name']}  {row['path']}  sha256 {row['sha256'][:16]}…" for row in rows]
+            context.sink.answer(rows, lambda: "\n".join(lines))
+    failures = {result.name: result.error for result in results if result.error is not None}
+    if failures:
+        raise some_failed(failures, of=len(set(names)))
 
 
-def plan_text(plan: list[dict[str, Any]]) -> str:
-    """What --dry-run prints: a line per model, and how much it would be."""
-    rows = [{**row, "size": megabytes(row["bytes"]) if row["action"] != "keep" else None} for row in plan]
-    coming = [row["bytes"] for row in plan if row["action"] != "keep"]
-    unknown = " and what nobody knows" if None in coming else ""
-    return f"{table(rows, PLAN_COLUMNS)}\n\n{megabytes(sum(size or 0 for size in coming))}{unknown} to fetch"
+def plan_text(plan: list[dict[str, Any]], home: Path) -> str:
+    """What --dry-run prints: a line per model, how much would come, and how much room there is."""
+    from zoo.store.disk import free_bytes
+
+    rows = [{**row, "size": megabytes(row["bytes"] or None)} for row in plan]
+    size = megabytes(sum(row["bytes"] or 0 for row in plan))
+    unknown = " and files of unknown size" if None in (row["bytes"] for row in plan) else ""
+    free = megabytes(free_bytes(home))
+    return f"{table(rows, PLAN_COLUMNS)}\n\n{size}{unknown} to fetch; {free} free in {home}"
 
 
 @command("zoo rm resnet18")

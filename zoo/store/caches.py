@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.store.adoption import gensim_cache, hub_cache, torch_cache
+from zoo.store.disk import free_bytes
 from zoo.store.partials import find_partials
 from zoo.store.pruning import last_use, size_of
 
@@ -73,7 +73,7 @@ def report_cache(store: Store) -> CacheReport:
         home=store.home,
         models=tuple(sorted(models, key=lambda model: -model.bytes)),
         bytes=size_of(tuple(store.blobs.path(sha256) for sha256 in needed)),
-        free=shutil.disk_usage(nearest_folder(store.home)).free,
+        free=free_bytes(store.home),
         orphans=orphans,
         orphan_bytes=size_of(orphans),
         partials=partials,
@@ -94,8 +94,3 @@ def find_foreign() -> Iterator[ForeignFile]:
         for path in sorted(folder.glob(pattern)) if folder.is_dir() else []:
             if path.is_file():
                 yield ForeignFile(library, path, path.stat().st_size)
-
-
-def nearest_folder(path: Path) -> Path:
-    """The folder itself, or the first above it that exists."""
-    return next(folder for folder in (path, *path.parents) if folder.is_dir())

@@ -142,15 +142,14 @@ def fetch_models(
     return [result for result in results if result is not None]
 
 
-def some_failed(results: Sequence[Fetched]) -> ZooError | None:
-    """The error to raise when every model had its turn: that of the only one, or one about all failures."""
-    failures = {result.name: result.error for result in results if result.error is not None}
-    if not failures or len(results) == 1:
-        return next(iter(failures.values()), None)
+def some_failed(failures: Mapping[str, ZooError], of: int) -> ZooError:
+    """The error to raise when every model had its turn: the only one's own, or one that lists all."""
+    if of == 1:
+        return next(iter(failures.values()))
     return SomeFailed(
-        f"{len(failures)} of {len(results)} models did not come",
+        f"{len(failures)} of {of} models did not come",
         failures,
-        hint=f"zoo fetch {' '.join(failures)} tries these again.",
+        hint=f"zoo fetch {' '.join(failures)} tries again.",
     )
 
 
