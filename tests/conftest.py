@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["fault_table"]
+
 settings.register_profile("repeatable", derandomize=True)  # a red test is red for everybody
 settings.load_profile("repeatable")
 
