@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +140,28 @@ def fact_lines(facts: dict[str, Any], indent: str = "") -> list[str]:
 @click.option(
     "--locked", type=click.Path(path_type=Path), metavar="FILE", help="Take only what this lock file pins."
 )
-def fetch(context: Context, names: tuple[str, ...], jobs: int, dry_run: bool, locked: Path | None) -> None:
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="Wait at most so long for another process that fetches the same.  [default: 3600]",
+)
+@click.option(
+    "--allow-host",
+    "hosts",
+    multiple=True,
+    metavar="HOST",
+    help="Also a private or plain http address; repeatable.  [env: ZOO_ALLOW_HOST]",
+)
+def fetch(
+    context: Context,
+    names: tuple[str, ...],
+    jobs: int,
+    dry_run: bool,
+    locked: Path | None,
+    timeout: float | None,
+    hosts: tuple[str, ...],
+) -> None:
     """Download models and verify every byte.
 
     What is in the store already is not downloaded again; what was cut off goes on where it stopped. A model
@@ -147,6 +170,10 @@ def fetch(context: Context, names: tuple[str, ...], jobs: int, dry_run: bool, lo
     from zoo.store.parallel import Fetched, fetch_models, plan_fetch, some_failed
     from zoo.store.pins import read_lock_file
 
+    if hosts:  # the variable: whatever opens an address in this process reads it
+        os.environ["ZOO_ALLOW_HOST"] = ",".join([os.environ.get("ZOO_ALLOW_HOST", ""), *hosts])
+    if timeout is not None:
+        context.store.settings = replace(context.store.settings, lock_patience=timeout)
     entries, results = [], []
     for name in dict.fromkeys(names):  # all of them first: a typo in the last one costs no download
         try:

@@ -260,10 +260,11 @@ class Transfer:
         return size_text(count) + ("" if self.total is None else f" of {size_text(self.total)}")
 
     def _given_up(self, reason: str) -> DownloadFailed:
-        kept = f"; {self._state(self.partial.bytes)} kept" if self.partial.bytes else ""
+        here = self.partial.bytes
+        kept = f"; {self._state(here)} kept" if here else ""
         return DownloadFailed(
             f"{self.where}: {reason}; given up after {self.effort.tries} tries{kept}",
-            hint=f"zoo fetch {self.what} goes on from there.",
+            hint=f"zoo fetch {self.what} {'goes on from there' if here else 'tries again'}.",
         )
 
     def _name_fault(self, error: OSError | http.client.HTTPException) -> str:
