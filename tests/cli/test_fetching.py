@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pty
 import re
 import signal
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from commands import running, start_zoo, wait_until, write_registry
+from commands import Terminal, running, start_zoo, wait_until, write_registry
 from loopback import BODY, SHA256, Server, answer, entry_for, leftovers, slowly
 
 OTHER = BODY[::-1]
@@ -147,27 +145,6 @@ def test_models_at_a_time_are_a_number(zoo, registry: Path):
         said = zoo("fetch", "a", "--jobs", wrong, "--registry", registry)
         assert said.code == 2
         assert "--jobs" in said.err
-
-
-class Terminal:
-    """A terminal that remembers what was written to it, as stderr of one command."""
-
-    def __init__(self) -> None:
-        self.inner, self.outer = pty.openpty()
-        os.set_blocking(self.inner, False)
-        self.text = ""
-
-    def read(self) -> str:
-        with suppress(BlockingIOError, OSError):  # OSError: nobody has it open any more
-            while block := os.read(self.inner, 65536):
-                self.text += block.decode()
-        return self.text
-
-    @property
-    def visible(self) -> list[str]:
-        """The lines that are still to be seen: those after the last one that was wiped."""
-        last = re.split(r"\x1b\[2K", self.read())[-1]
-        return [line for line in re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", last).splitlines() if line.strip()]
 
 
 @pytest.mark.fault("D23")

@@ -80,6 +80,7 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code."""
+    open_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     signal.signal(signal.SIGTERM, stop_as_asked)
@@ -92,6 +93,13 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             traceback.print_exc()
         leave(answer(error, sink))
     leave(result if isinstance(result, int) else 0)
+
+
+def open_streams() -> None:
+    """Put /dev/null where a stream was closed (`zoo list >&-`): the next file would become stdout."""
+    for name in ("stdin", "stdout", "stderr"):  # as the system counts them: the lowest free number is taken
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w"))
 
 
 def answer(error: BaseException, sink: Sink) -> int:
