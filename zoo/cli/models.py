@@ -11,7 +11,7 @@ import click
 
 from zoo.cli.command import Choice, Context, ModelName, command
 from zoo.cli.sink import megabytes, table
-from zoo.errors import NetworkError
+from zoo.errors import NetworkError, UsageError
 
 if TYPE_CHECKING:
     from zoo.catalogue.entry import ModelEntry
@@ -27,7 +27,8 @@ LIST_COLUMNS = {
     "downloaded": "HERE",
 }
 PLAN_COLUMNS = {"name": "NAME", "action": "ACTION", "size": "SIZE", "url": "FROM"}
-VERIFY_COLUMNS = {"name": "NAME", "state": "STATE", "detail": "", "path": "FILE"}
+BAD = ("damaged", "missing")  # what verify ends with exit code 3 for
+VERIFY_COLUMNS = {"name": "NAME", "state": "STATE", "path": "FILE"}
 
 
 def sort_names() -> list[str]:
@@ -134,11 +135,14 @@ def fact_lines(facts: dict[str, Any], indent: str = "") -> list[str]:
 
 
 @command("zoo fetch resnet18 mobilenet_v3_large --jobs 2")
-@click.argument("names", nargs=-1, required=True, type=ModelName())
+@click.argument("names", nargs=-1, type=ModelName())
 @click.option("--jobs", "-j", type=click.IntRange(1), default=4, show_default=True, help="Models at a time.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be fetched.")
 @click.option(
-    "--locked", type=click.Path(path_type=Path), metavar="FILE", help="Take only what this lock file pins."
+    "--locked",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Take only what this lock file pins; without NAMES all of it.",
 )
 @click.option(
     "--timeout",
@@ -174,13 +178,16 @@ def fetch(
         os.environ["ZOO_ALLOW_HOST"] = ",".join([os.environ.get("ZOO_ALLOW_HOST", ""), *hosts])
     if timeout is not None:
         context.store.settings = replace(context.store.settings, lock_patience=timeout)
+    pins = None if locked is None else read_lock_file(locked)
+    names = names or tuple(pins or ())
+    if not names:
+        raise UsageError("no model is named", hint="zoo list shows what there is; or: --locked zoo.lock")
     entries, results = [], []
     for name in dict.fromkeys(names):  # all of them first: a typo in the last one costs no download
         try:
             entries.append(find_entry(context, name))
         except NetworkError as error:  # the Hub was asked what hf://… is
             results.append(Fetched(name, None, error))
-    pins = None if locked is None else read_lock_file(locked)
     if dry_run:
         plan = [vars(planned) for planned in plan_fetch(context.store, entries, pins=pins)]
         context.sink.answer(plan, lambda: plan_text(plan, context.store.home))
@@ -212,15 +219,21 @@ def plan_text(plan: list[dict[str, Any]], home: Path) -> str:
 def rm(context: Context, names: tuple[str, ...]) -> None:
     """Delete models from the store. Other models that share the bytes keep them."""
     entries = [find_entry(context, name) for name in names]
-    freed = {entry.name: context.store.remove(entry) for entry in entries}
+    rows = []
+    for entry in entries:
+        freed = context.store.remove(entry)
+        shared = context.store.find(entry)
+        stays = None if shared is None else str(shared.path)
+        rows.append({"name": entry.name, "freed": freed, "shared": stays})
+    context.sink.answer(rows, lambda: "\n".join(map(rm_line, rows)))
 
-    def human() -> str:
-        return "\n".join(
-            f"{name}: {megabytes(size)} freed" if size else f"{name}: was not in the store"
-            for name, size in freed.items()
-        )
 
-    context.sink.answer([{"name": name, "freed": size} for name, size in freed.items()], human)
+def rm_line(row: dict[str, Any]) -> str:
+    """What became of one name."""
+    gone = f"{megabytes(row['freed'])} freed" if row["freed"] else "was not in the store"
+    if row["shared"] is None:
+        return f"{row['name']}: {gone}"
+    return f"{row['name']}: {gone if row['freed'] else 'nothing freed'}; stays, being shared: {row['shared']}"
 
 
 @command("zoo verify --fix")
@@ -242,11 +255,15 @@ def verify(context: Context, names: tuple[str, ...], fix: bool) -> int:
         }
         for v in verdicts
     ]
-    context.sink.answer(
-        rows,
-        lambda: table(rows, VERIFY_COLUMNS) if rows else "The store is empty.",
-    )
-    return 3 if any(v.state in ("damaged", "missing") for v in verdicts) else 0
+    bad = [row for row in rows if row["state"] in BAD]
+
+    def human() -> str:
+        faults = "".join(f"\n\n{row['name'] or row['path']}: {row['detail']}" for row in bad)
+        mend = "" if fix or not bad else "\n\nzoo verify --fix fetches it again."
+        return table(rows, VERIFY_COLUMNS) + faults + mend if rows else "The store is empty."
+
+    context.sink.answer(rows, human)
+    return 3 if bad else 0
 
 
 def find_entry(context: Context, name: str) -> ModelEntry:

@@ -194,6 +194,15 @@ def cell_text(value: Any) -> str:
     return str(value)
 
 
+def many(count: int, noun: str) -> str:
+    """A number of things.
+
+    >>> many(1, "model"), many(2, "model")
+    ('1 model', '2 models')
+    """
+    return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
 def megabytes(size: int | None) -> str | None:
     """A number of bytes as people say it (decimal: 1 MB = 10**6 bytes).
 

@@ -16,7 +16,7 @@ from zoo.store.adoption import find_adoptable
 from zoo.store.disk import size_text
 from zoo.store.fetching import lock_key
 from zoo.store.local import LocalModel
-from zoo.store.partials import find_partials
+from zoo.store.partials import find_parts
 from zoo.store.pins import Pin, check_pin, find_pin
 from zoo.store.proof import proof_of
 from zoo.store.sources.schemes import find_scheme
@@ -159,7 +159,7 @@ def say_stopped(
     """What is here, what is kept of the rest, and how to go on."""
     here = {result.name for result in results if result is not None and result.model is not None}
     rest = [entry for entry in entries if entry.name not in here]
-    kept = sum(p.bytes for entry in rest for p in find_partials(store.blobs.folder, lock_key(entry)))
+    kept = sum(p.bytes for entry in rest for p in find_parts(store.blobs.folder, lock_key(entry)))
     of_rest = f"; {size_text(kept)} of the rest kept" if kept else ""
     return Interrupted(
         f"fetch: stopped; {len(here)} of {len(entries)} models are here{of_rest}",

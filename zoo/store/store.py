@@ -33,7 +33,7 @@ from zoo.store.home import find_homes, is_offline
 from zoo.store.hub_entries import forget_hub_entry
 from zoo.store.local import LocalModel
 from zoo.store.locks import hold
-from zoo.store.partials import claim_partial, find_partials, validator_of
+from zoo.store.partials import claim_partial, find_parts, validator_of
 from zoo.store.pins import Pin, check_pin
 from zoo.store.records import Derived, Record, Records, source_key
 from zoo.store.settings import Settings
@@ -44,8 +44,8 @@ from zoo.store.verification import Verdict, check_store
 class Store:
     """The verified files of one home folder, and of shared ones that are only read.
 
-    home: made when something is first written. shared: looked through first, never written. offline: no
-    connection is made; what is not here cannot be had.
+    home: made when something is first written. shared: looked through first, never written. places: all of
+    them, in the order to look. offline: no connection is made; what is not here cannot be had.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class Store:
         self.settings = Settings() if settings is None else settings
         self.blobs = Blobs(home / "blobs")
         self.records = Records(home / "records")
-        self._places = [(Blobs(folder / "blobs"), Records(folder / "records")) for folder in shared]
-        self._places.append((self.blobs, self.records))
+        self.places = [(Blobs(folder / "blobs"), Records(folder / "records")) for folder in shared]
+        self.places.append((self.blobs, self.records))
 
     def find(self, entry: ModelEntry) -> LocalModel | None:
         """The model if it is here and untouched; None if not. Reads only: no network, no write.
@@ -70,7 +70,7 @@ class Store:
         A file whose stamp changed is hashed; a damaged one counts as not here, and `fetch` replaces it.
         """
         key = source_key(entry.weights)
-        for blobs, records in self._places:
+        for blobs, records in self.places:
             record = records.read(key)
             if record is not None and record.agrees_with(entry.weights):
                 path = find_file(blobs, record)
@@ -107,7 +107,7 @@ class Store:
 
     def record_of(self, local: LocalModel) -> Record:
         """What is written down about a model that is here, in the folder that has its file."""
-        for blobs, records in self._places:
+        for blobs, records in self.places:
             record = records.read(source_key(local.entry.weights))
             if record is not None and local.path.parent == blobs.folder:
                 return record
@@ -115,7 +115,7 @@ class Store:
 
     def blob_path(self, sha256: str) -> Path:
         """The file of a hash, in the first folder that has it."""
-        paths = [blobs.path(sha256) for blobs, _ in self._places]
+        paths = [blobs.path(sha256) for blobs, _ in self.places]
         return next((path for path in paths if path.is_file()), paths[-1])
 
     @property
@@ -131,7 +131,7 @@ class Store:
         """
         key = source_key(entry.weights)
         with disk_errors(self.home, f"remove {entry.name}"), self._lock(entry, silent, patience):
-            freed = sum(remove_file(p.path) for p in find_partials(self.blobs.folder, lock_key(entry)))
+            freed = sum(remove_file(p.path) for p in find_parts(self.blobs.folder, lock_key(entry)))
             forget_hub_entry(self.home, entry.name)
             record = self.records.read(key)
             if record is None:
@@ -190,7 +190,7 @@ class Store:
     def derived(self, local: LocalModel, kind: str) -> Path | None:
         """The derived file of this kind if it is here and untouched."""
         key = source_key(local.entry.weights)
-        for blobs, records in self._places:
+        for blobs, records in self.places:
             record = records.read(key)
             made = None if record is None else record.derived.get(kind)
             if made is not None and is_whole(blobs.path(made.sha256), made.sha256, made.stamp):
