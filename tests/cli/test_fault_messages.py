@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
 import pickle
 import re
 import socket
+import struct
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from commands import write_registry
 from loopback import (
     BODY,
@@ -30,6 +34,7 @@ from loopback import (
     without_length,
 )
 
+from zoo.catalogue.registry import entry_to_mapping
 from zoo.store import store as store_module
 from zoo.store.fetching import lock_key
 from zoo.store.locks import hold
@@ -241,3 +246,75 @@ def test_a_checkpoint_with_code_in_it_is_refused_by_every_verb_that_would_open_i
         assert "Traceback" not in said.err
     assert not marker.exists()
     assert not (tmp_path / "run").exists()
+
+
+def write_entry(folder: Path, name: str, content: bytes, **facts: object) -> Path:
+    """A registry with one model, whose file has these bytes; they are the published ones."""
+    (folder / name).write_bytes(content)
+    entry = entry_for((folder / name).as_uri(), sha256=hashlib.sha256(content).hexdigest())
+    known = entry_to_mapping(entry) | facts
+    (folder / "r.yaml").write_text(yaml.safe_dump({"models": {"net": known}}))
+    return folder / "r.yaml"
+
+
+WORDS = {
+    "family": "glove",
+    "task": "word-vectors",
+    "architecture": "words/glove-text",
+    "input": {"dimension": 2},
+}
+# row: the file's name and bytes, other facts of its entry, the verb that opens it, what it says
+STRANGERS = {
+    "S5": ("vectors.kv", b"the 1 2\n", WORDS, "similar", "has the name of a gensim save"),
+    "S6": ("net.safetensors", struct.pack("<Q", 2**62) + b"{}", {}, "embed", "no proper safetensors file"),
+    "S7": (
+        "v.gz",
+        gzip.compress(b"the 1 2\n" * 50)[:-9],
+        WORDS,
+        "similar",
+        "in the middle of its compressed",
+    ),
+}
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, marks=pytest.mark.fault(row)) for row in STRANGERS])
+def test_a_strangers_file_is_refused_with_what_to_do(zoo, home: Path, data: Path, tmp_path: Path, row: str):
+    name, content, facts, verb, says = STRANGERS[row]
+    registry = write_entry(tmp_path, name, content, **facts)
+    rest = ["the"] if verb == "similar" else [data / "photos" / "parrot.jpg", "-o", tmp_path / "f.npz"]
+    said = zoo(verb, "net", *rest, "--quiet", "--registry", registry)
+    assert (said.code, said.out) == (3, "")
+    told, *hint = said.err.splitlines()  # of a pickle: the lines of Python that convert it
+    assert told.startswith("error: ")
+    assert says in told
+    assert hint
+    assert not (tmp_path / "f.npz").exists()
+
+
+@pytest.mark.fault("S3")
+def test_a_bundle_that_reaches_out_of_its_folder_is_refused_on_the_command_line(
+    zoo, home: Path, tmp_path: Path
+):
+    with tarfile.open(tmp_path / "evil.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
+        archive.addfile(tarfile.TarInfo("../evil"))
+    said = zoo("unbundle", tmp_path / "evil.tar", "--runs-to", tmp_path / "runs")
+    assert (said.code, said.out) == (3, "")
+    assert said.err.startswith(f"error: {tmp_path / 'evil.tar'}: '../evil'")
+    assert {path.name for path in tmp_path.iterdir()} == {"evil.tar"}
+
+
+@pytest.mark.fault("S8")
+def test_the_share_of_weights_that_were_loaded_is_printed_and_strange_ones_are_refused(
+    zoo, home: Path, data: Path, tmp_path: Path
+):
+    photo = data / "photos" / "parrot.jpg"
+    said = zoo("predict", "mobilenet_v2_demo", photo, "--registry", data / "registry.yaml")
+    assert said.code == 0
+    assert said.err == "mobilenet_v2_demo: all 314 tensors loaded\n"
+    content = (data / "weights" / "mobilenet_v2-adb27a5a.pth").read_bytes()
+    registry = write_entry(tmp_path, "net.pth", content, architecture="torchvision/mobilenet_v3_small")
+    said = zoo("embed", "net", photo, "-o", tmp_path / "f.npz", "--quiet", "--registry", registry)
+    assert (said.code, said.out) == (3, "")
+    told, hint = said.err.splitlines()
+    assert re.search("net: .* fit only [0-9]+ % of it", told)
+    assert hint
