@@ -33,11 +33,16 @@ class Address:
         """What a token belongs to."""
         return self.scheme, self.host, self.port
 
-    def __str__(self) -> str:
-        """For people and logs: without the query, where signed links carry secrets."""
+    @property
+    def url(self) -> str:
+        """The whole of it, as it is asked for again."""
         port = "" if PORTS[self.scheme] == self.port else f":{self.port}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}{port}{self.target.partition('?')[0]}"
+        return f"{self.scheme}://{host}{port}{self.target}"
+
+    def __str__(self) -> str:
+        """For people and logs: without the query, where signed links carry secrets."""
+        return self.url.partition("?")[0]
 
 
 def parse_address(url: str) -> Address:
