@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from loopback import Server
 
 pytest_plugins = ["fault_table"]
 
@@ -38,3 +40,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "zoo-home"
     monkeypatch.setenv("ZOO_HOME", str(folder))
     return folder
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server on this machine that does what networks do."""
+    running = Server()
+    yield running
+    running.close()

@@ -7,26 +7,19 @@ import json
 import os
 import re
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from commands import Terminal, running, start_zoo, wait_until, write_registry
 from loopback import BODY, SHA256, Server, answer, entry_for, leftovers, slowly
 
+pytestmark = pytest.mark.usefixtures("home")
 OTHER = BODY[::-1]
 LONGER = BODY + b"c"
 
 
 def digest(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
-
-
-@pytest.fixture
-def server(home: Path) -> Iterator[Server]:
-    running = Server()
-    yield running
-    running.close()
 
 
 @pytest.fixture

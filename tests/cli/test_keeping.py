@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -188,3 +190,41 @@ def test_a_bundle_for_a_folder_that_is_not_there_says_so(call, tmp_path: Path):
     assert said.code == 7
     assert f"{tmp_path / 'no'} is no folder, or not yours to write to" in said.err
     assert "Give another path" in said.err
+
+
+def test_packed_word_vectors_of_gensim_go_through_the_same_verbs(
+    zoo, home: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Found in gensim's own cache, proven by the md5 that gensim-data publishes."""
+    packed = gzip.compress((data / "words" / "glove.6B.50d.head.txt").read_bytes())
+    monkeypatch.setenv("GENSIM_DATA_DIR", str(tmp_path / "gensim"))
+    (tmp_path / "gensim" / "glove-mini").mkdir(parents=True)
+    (tmp_path / "gensim" / "glove-mini" / "glove-mini.gz").write_bytes(packed)
+    md5 = hashlib.md5(packed).hexdigest()
+    (tmp_path / "registry.yaml").write_text(
+        "models:\n  glove-mini:\n    family: glove\n    task: word-vectors\n"
+        "    architecture: words/glove-text\n"
+        f"    weights: {{url: 'gensim://glove-mini', md5: '{md5}', bytes: {len(packed)}}}\n"
+        "    input: {dimension: 50}\n    license: pddl\n"
+    )
+    registry = ("--registry", tmp_path / "registry.yaml")
+    (planned,) = zoo("fetch", "glove-mini", "--dry-run", "--json", *registry).json
+    assert (planned["action"], planned["bytes"]) == ("adopt", len(packed))
+    said = zoo("fetch", "glove-mini", "--offline", *registry)
+    assert said.code == 0
+    assert "taken from the cache of gensim, hash verified" in said.err
+    lock = tmp_path / "zoo.lock"
+    lock.write_text(zoo("lock", "glove-mini", *registry).out)
+    assert hashlib.sha256(packed).hexdigest() in lock.read_text()
+    assert "which" in zoo("similar", "glove-mini", "the", *registry).out
+    assert [row["state"] for row in zoo("verify", "glove-mini", "--json", *registry).json] == [
+        "whole",
+        "whole",
+    ]
+    assert zoo("bundle", "glove-mini", "-o", tmp_path / "words.tar", *registry).code == 0
+    assert zoo("rm", "glove-mini", *registry).code == 0
+    assert zoo("fetch", "--locked", lock, *registry).code == 0, "again from gensim's cache"
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "away"))
+    monkeypatch.setenv("GENSIM_DATA_DIR", str(tmp_path / "nothing"))
+    assert zoo("unbundle", tmp_path / "words.tar", "--offline").code == 0
+    assert "which" in zoo("similar", "glove-mini", "the", "--offline").out

@@ -6,7 +6,6 @@ import hashlib
 import random
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -22,13 +21,6 @@ BODY = random.Random(1).randbytes(2_000_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
 PART = 100_000
 EAGER = replace(IMPATIENT, part=PART, trial=0.2, read_timeout=5.0, window=5.0)
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    running = Server()
-    yield running
-    running.close()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import re
 import signal
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -44,13 +43,6 @@ from zoo.store.pins import find_pin, read_lock_file, write_lock_file
 from zoo.store.store import Store
 
 OTHER = BODY[::-1]
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    running = Server()
-    yield running
-    running.close()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,13 +16,6 @@ from zoo.store.sources.gensim import RELEASES
 from zoo.store.sources.remote import Remote, Wanted
 from zoo.store.sources.schemes import SCHEMES, find_scheme
 from zoo.store.store import Store
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    running = Server()
-    yield running
-    running.close()
 
 
 @pytest.fixture

@@ -92,7 +92,7 @@ def fetch_models(
     waiting: SimpleQueue[int] = SimpleQueue()
     for number in range(len(entries)):
         waiting.put(number)
-    stop, telling = threading.Event(), threading.Lock()
+    stop, telling = threading.Event(), threading.RLock()
 
     def tell(event: Event) -> None:
         with telling:
@@ -100,10 +100,12 @@ def fetch_models(
                 raise Interrupted("stopped")
             report(event)
 
-    def count() -> None:
-        if len(entries) > 1:
-            ended = sum(result is not None for result in results)
-            tell(Progress("fetch", ended, len(entries), "models"))
+    def count(*ended: Fetched, number: int = 0) -> None:
+        with telling:  # counted and told at once, so that no count is told late
+            results[number : number + len(ended)] = ended
+            if len(entries) > 1:
+                done = sum(result is not None for result in results)
+                tell(Progress("fetch", done, len(entries), "models"))
 
     def work() -> None:
         try:
@@ -111,11 +113,10 @@ def fetch_models(
                 number = waiting.get_nowait()
                 entry = entries[number]
                 try:
-                    model = store.fetch(entry, pin=held.get(entry.name), report=tell)
-                    results[number] = Fetched(entry.name, model)
+                    ended = Fetched(entry.name, store.fetch(entry, pin=held.get(entry.name), report=tell))
                 except ZooError as error:
-                    results[number] = Fetched(entry.name, None, error)
-                count()
+                    ended = Fetched(entry.name, None, error)
+                count(ended, number=number)
         except (Empty, Interrupted):
             return
         except BaseException as fault:  # of zoo itself: nobody looks into a thread, so the caller raises it
