@@ -132,7 +132,7 @@ def test_a_fault_of_a_part_costs_one_more_request_and_never_mixes_two_files(
     url = server.add("/net", BODY, capped(500_000), capped(500_000), fault, serve)
     assert store.fetch(entry_for(url, **facts)).path.read_bytes() == BODY
     assert leftovers(store.home) == []
-    assert server.log[-1].span[1] is None, "one connection goes on"
+    assert sum(request.span[1] is None for request in server.log) >= 2, "one connection goes on"
 
 
 @pytest.mark.fault("D9")
@@ -160,4 +160,4 @@ def test_parts_that_are_interrupted_leave_the_beginning_of_the_file(server: Serv
     server.log.clear()
     server.plans["/net"] = []
     assert store.fetch(entry_for(url, sha256=SHA256)).path.read_bytes() == BODY
-    assert server.log[0].offset == len(kept)
+    assert [r.offset for r in server.log if r.span[1] is None] == [len(kept)], "it went on from there"

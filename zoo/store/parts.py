@@ -83,6 +83,8 @@ class Part:
 
     def _read(self, ask: Ask, begin: int, end: int, stop: threading.Event) -> None:
         try:
+            if stop.is_set():
+                return
             with ask(begin, end) as answer:
                 for block in blocks_of(answer, end - begin):
                     if stop.is_set():
