@@ -6,7 +6,7 @@ WORKERS ?= 2
 # Threads of torch per test worker: more than cores in all, and they wait for each other (5 times as slow here).
 THREADS ?= 1
 
-.PHONY: demo test lint wheel clean
+.PHONY: demo test faults lint wheel clean
 .DELETE_ON_ERROR:
 
 $(VENV)/installed: pyproject.toml
@@ -20,6 +20,9 @@ demo: $(VENV)/installed          ## the main job, on digits, without network
 
 test: $(VENV)/installed          ## every test; make test WORKERS=1 runs them one after the other
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(TESTS)
+
+faults: $(VENV)/installed        ## a line per fault that the project survives; make test runs the same tests
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope -q -m fault --faults
 
 lint: $(VENV)/installed
 	$(BIN)/ruff format --check .

@@ -1,19 +1,25 @@
 """How fast, how careful and how small a fetch is: the figures of the README, made anew on this machine.
 
-    python benchmarks/store.py [--size 512] [--folder DIR] [--rounds 3] [--kills 200]
+    python benchmarks/store.py [--size 512] [--folder DIR] [--rounds 3] [--kills 200] [--cap 20]
 
 A server of its own process sends a file with sendfile over loopback; each library downloads it in a fresh
 process, imports not counted, the best round taken. "Verified" means that the sha256 was compared: torch.hub
 compares the first 8 digits where a file name has them, huggingface_hub compares the size.
+
+The second table is about one file over several connections (zoo/store/parts.py), from a server that gives
+each connection 20 MB/s and from one that gives all it has; tried at once shows what a needless try costs.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
+import itertools
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -23,8 +29,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -34,15 +41,18 @@ MB = 1e6
 # --- the server's process
 
 
-def serve_file(path: Path) -> None:
-    """Answer every GET with the file, every HEAD as the Hub does; print the port, then serve for ever."""
+def serve_file(path: Path, rate: float = 0.0) -> None:
+    """Answer every GET with the file, every HEAD as the Hub does; print the port, then serve for ever.
+
+    rate: bytes per second that each connection gets; 0 for as many as there are.
+    """
     size, sha256 = path.stat().st_size, hash_of(path)
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     print(listener.getsockname()[1], flush=True)
-    head = (
-        f'HTTP/1.1 200 OK\r\nContent-Length: {size}\r\nETag: "{sha256}"\r\nX-Linked-Etag: "{sha256}"\r\n'
-        f"X-Linked-Size: {size}\r\nX-Repo-Commit: {'c' * 40}\r\nConnection: close\r\n\r\n"
-    ).encode()
+    facts = (
+        f'ETag: "{sha256}"\r\nX-Linked-Etag: "{sha256}"\r\nX-Linked-Size: {size}\r\n'
+        f"X-Repo-Commit: {'c' * 40}\r\nAccept-Ranges: bytes\r\nConnection: close\r\n\r\n"
+    )
 
     def answer(client: socket.socket) -> None:
         with client:
@@ -52,10 +62,18 @@ def serve_file(path: Path) -> None:
                 if not block:
                     return
                 request += block
-            client.sendall(head)
+            asked = re.search(rb"(?i)\r\nrange: bytes=(\d+)-(\d*)", request)
+            begin = int(asked[1]) if asked else 0
+            end = int(asked[2]) + 1 if asked and asked[2] else size
+            status = f"206 Part\r\nContent-Range: bytes {begin}-{end - 1}/{size}" if asked else "200 OK"
+            client.sendall(f"HTTP/1.1 {status}\r\nContent-Length: {end - begin}\r\n{facts}".encode())
             if request.startswith(b"GET"):
-                with path.open("rb") as file:
-                    client.sendfile(file)
+                with path.open("rb") as file, contextlib.suppress(OSError):  # the client has what it wants
+                    step, started = int(rate * 0.05) or end - begin, time.monotonic()
+                    for place in range(begin, end, step):
+                        if rate:
+                            time.sleep(max((place - begin) / rate - (time.monotonic() - started), 0.0))
+                        client.sendfile(file, place, min(step, end - place))
 
     while True:
         client, _ = listener.accept()
@@ -63,9 +81,9 @@ def serve_file(path: Path) -> None:
 
 
 @contextmanager
-def running_server(path: Path) -> Iterator[str]:
+def running_server(path: Path, rate: float = 0.0) -> Iterator[str]:
     process = subprocess.Popen(
-        [sys.executable, __file__, "serve", str(path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, __file__, "serve", str(path), str(rate)], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     try:
@@ -78,15 +96,16 @@ def running_server(path: Path) -> Iterator[str]:
 # --- one download, in its own process
 
 
-def download_ours(url: str, folder: Path, sha256: str) -> Callable[[], object]:
+def download_ours(url: str, folder: Path, sha256: str, **settings: float) -> Callable[[], object]:
     from loopback import entry_for
 
     import zoo.store.downloading
+    from zoo.store.settings import Settings
     from zoo.store.store import Store
 
     _ = zoo.store.downloading
     entry = entry_for(f"{url}/file", sha256=sha256)
-    return lambda: Store(folder).fetch(entry)
+    return lambda: Store(folder, settings=Settings(**settings)).fetch(entry)
 
 
 def download_hub(url: str, folder: Path, sha256: str) -> Callable[[], object]:
@@ -118,9 +137,16 @@ LIBRARIES = {
 }
 
 
+CONNECTIONS = {
+    "one connection": partial(download_ours, enough=0.0),
+    "four, where one is slow": download_ours,
+    "four, tried at once": partial(download_ours, enough=1e12, trial=0.05),
+}
+
+
 def measure_one(name: str, url: str, folder: Path, sha256: str) -> None:
     """Print seconds, processor seconds and the growth of the peak memory of one download."""
-    run = LIBRARIES[name](url, folder, sha256)
+    run = (LIBRARIES | CONNECTIONS)[name](url, folder, sha256)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     processor, started = time.process_time(), time.perf_counter()
     run()
@@ -132,26 +158,46 @@ def measure_one(name: str, url: str, folder: Path, sha256: str) -> None:
 # --- the table
 
 
-def compare_downloads(folder: Path, megabytes: int, rounds: int) -> list[str]:
+@contextmanager
+def random_file(folder: Path, megabytes: int) -> Iterator[Path]:
     source = folder / "source"
     with source.open("wb") as file:
         for number in range(megabytes):
             file.write(random.Random(number).randbytes(1 << 20))
-    sha256, size = hash_of(source), source.stat().st_size
-    best: dict[str, dict[str, float]] = {}
-    with running_server(source) as url:
-        for _ in range(rounds):
-            for name in LIBRARIES:
-                target = folder / "target"
-                target.mkdir()
-                command = [sys.executable, __file__, "one", name, url, str(target), sha256]
-                result = json.loads(
-                    subprocess.run(command, check=True, capture_output=True, text=True).stdout
-                )
-                shutil.rmtree(target)
-                if name not in best or result["seconds"] < best[name]["seconds"]:
-                    best[name] = result
+    yield source
     source.unlink()
+
+
+def best_of(
+    names: Iterable[str], source: Path, rounds: int, rate: float = 0.0
+) -> dict[str, dict[str, float]]:
+    """The fastest of some rounds for each way to download a file, all of them in each round."""
+    sha256, target = hash_of(source), source.parent / "target"
+    best: dict[str, dict[str, float]] = {}
+    with running_server(source, rate) as url:
+        for _, name in itertools.product(range(rounds), names):
+            target.mkdir()
+            command = [sys.executable, __file__, "one", name, url, str(target), sha256]
+            result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            shutil.rmtree(target)
+            if name not in best or result["seconds"] < best[name]["seconds"]:
+                best[name] = result
+    return best
+
+
+def compare_connections(folder: Path, megabytes: int, rounds: int, cap: float) -> list[str]:
+    lines = [f"| {megabytes} MiB, one file | server | MB/s | peak memory + |", "|---|---|---|---|"]
+    with random_file(folder, megabytes) as source:
+        for server, rate in ((f"{cap:.0f} MB/s per connection", cap * MB), ("as fast as it can", 0.0)):
+            for name, result in best_of(CONNECTIONS, source, rounds, rate).items():
+                speed = source.stat().st_size / result["seconds"] / MB
+                lines.append(f"| {name} | {server} | {speed:.0f} | {result['grown'] / MB:.0f} MB |")
+    return lines
+
+
+def compare_downloads(folder: Path, megabytes: int, rounds: int) -> list[str]:
+    with random_file(folder, megabytes) as source:
+        size, best = source.stat().st_size, best_of(LIBRARIES, source, rounds)
     ours = best["zoo"]["seconds"]
     lines = [
         f"| download of {megabytes} MiB | MB/s | processor s | peak memory + | zoo is |",
@@ -222,11 +268,14 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512, help="MiB to download")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--cap", type=float, default=20.0, help="MB/s per connection; 0 leaves that out")
     parser.add_argument("--folder", type=Path, help="where to write; default: a temporary folder")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         print("\n".join(compare_downloads(folder, options.size, options.rounds)), flush=True)
+        if options.cap:
+            print("\n" + "\n".join(compare_connections(folder, options.size // 2, 1, options.cap)))
         print("\n| under load | |\n|---|---|")
         print(count_requests(folder), flush=True)
         print(count_wrong_files(folder, options.kills))
@@ -235,8 +284,8 @@ def main() -> None:
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     match sys.argv[1:]:
-        case ["serve", path]:
-            serve_file(Path(path))
+        case ["serve", path, rate]:
+            serve_file(Path(path), float(rate))
         case ["one", name, url, folder, sha256]:
             measure_one(name, url, Path(folder), sha256)
         case _:

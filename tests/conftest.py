@@ -6,13 +6,12 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from loopback import Server
 
-if TYPE_CHECKING:
-    from loopback import Server
+pytest_plugins = ["fault_table"]
 
 settings.register_profile("repeatable", derandomize=True)  # a red test is red for everybody
 settings.load_profile("repeatable")
@@ -35,8 +34,6 @@ def data() -> Path:
 @pytest.fixture
 def server() -> Iterator[Server]:
     """A server on this machine, with fault modes."""
-    from loopback import Server
-
     running = Server()
     yield running
     running.close()

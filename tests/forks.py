@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -84,7 +85,7 @@ def serve_jobs() -> None:
 
 
 def run_job(job: dict[str, Any], writer: int) -> None:
-    """Fetch, in a child, and leave without the parent's clean-up."""
+    """Fetch, in a child, and leave without the parent's clean-up; one that hangs is ended by the clock."""
     import resource
 
     from loopback import IMPATIENT, entry_for
@@ -92,6 +93,7 @@ def run_job(job: dict[str, Any], writer: int) -> None:
     from zoo.errors import ZooError
     from zoo.store.store import Store
 
+    signal.alarm(60)
     if "largest" in job:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["largest"], job["largest"]))
     if "uid" in job:

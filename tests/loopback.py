@@ -73,8 +73,13 @@ class Request:
 
     @property
     def offset(self) -> int:
-        found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("range", ""))
-        return int(found[1]) if found else 0
+        return self.span[0]
+
+    @property
+    def span(self) -> tuple[int, int | None]:
+        """The first byte that is asked for, and where to stop; None for the end of the file."""
+        found = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("range", ""))
+        return (int(found[1]), int(found[2]) + 1 if found[2] else None) if found else (0, None)
 
 
 class Connection:
@@ -110,17 +115,18 @@ def serve(connection: Connection) -> None:
 
 def begin(connection: Connection) -> bytes:
     """Send the right head; returns the body that belongs to it."""
-    body, offset = connection.body, connection.request.offset
+    body, (offset, stop) = connection.body, connection.request.span
     validators: dict[str, object] = {} if connection.etag is None else {"ETag": connection.etag}
-    if offset == 0:
+    if offset == 0 and stop is None:
         connection.head(200, Content_Length=len(body), Accept_Ranges="bytes", **validators)
         return body
     if offset >= len(body):
         connection.head(416, Content_Length=0, Content_Range=f"bytes */{len(body)}", **validators)
         return b""
-    content_range = f"bytes {offset}-{len(body) - 1}/{len(body)}"
-    connection.head(206, Content_Length=len(body) - offset, Content_Range=content_range, **validators)
-    return body[offset:]
+    stop = len(body) if stop is None else min(stop, len(body))
+    content_range = f"bytes {offset}-{stop - 1}/{len(body)}"
+    connection.head(206, Content_Length=stop - offset, Content_Range=content_range, **validators)
+    return body[offset:stop]
 
 
 def cut(share: float = 0.5) -> Handler:

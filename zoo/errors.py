@@ -25,6 +25,7 @@
     ├── StorageError                  7   disk full, no permission, a lock that is not released
     │   ├── DiskFull
     │   └── LockTimeout
+    ├── SomeFailed                    …   some of several things failed; the exit code of the first
     └── Interrupted                 130   Ctrl-C (143 for SIGTERM)
 
 The library raises facts: a message that says what happened, with the value, and a hint that says what to
@@ -33,7 +34,7 @@ type next. The command line words them; a traceback is shown only with --debug.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -228,6 +229,19 @@ class DiskFull(StorageError):
 
 class LockTimeout(StorageError):
     """Another process holds the lock for longer than we were told to wait."""
+
+
+class SomeFailed(ZooError):
+    """Several things were asked for and some failed; the exit code is that of the first failure.
+
+    failures: what was asked for -> why it failed.
+    """
+
+    def __init__(self, message: str, failures: Mapping[str, ZooError], *, hint: str | None = None) -> None:
+        self.failures = dict(failures)
+        reasons = "".join("\n  - " + str(error).replace("\n", "\n    ") for error in failures.values())
+        super().__init__(f"{message}:{reasons}", hint=hint)
+        self.exit_code = next(iter(failures.values())).exit_code
 
 
 class Interrupted(ZooError):

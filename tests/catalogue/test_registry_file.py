@@ -258,6 +258,7 @@ def test_a_name_that_users_need_is_taken(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.fault("S2")
+@pytest.mark.fault("D14")
 @pytest.mark.parametrize(
     ("url", "why"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -43,7 +45,186 @@ def test_a_lock_file_admits_what_it_pins_and_nothing_else(call, tmp_path: Path):
 def test_a_bundle_travels_to_a_machine_without_network(
     call, zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    assert "1 models" in call("bundle", "mobilenet_v2_demo", "-o", tmp_path / "m.tar").out
+    assert ": 1 model, 0 runs, 14.3 MB" in call("bundle", "mobilenet_v2_demo", "-o", tmp_path / "m.tar").out
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "elsewhere"))
     assert zoo("unbundle", tmp_path / "m.tar", "--offline", "--json").json["models"] == ["mobilenet_v2_demo"]
     assert zoo("path", "mobilenet_v2_demo", "--offline").code == 0
+
+
+def test_a_lock_file_alone_brings_all_that_it_pins_on_a_machine_where_the_registry_lies_elsewhere(
+    call, zoo, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    lock = tmp_path / "zoo.lock"
+    lock.write_text(call("lock", "mobilenet_v2_demo", "glove_demo").out)
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "elsewhere"))
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "moved" / "registry.yaml").write_text((data / "registry.yaml").read_text())
+    for folder in ("weights", "words"):
+        (tmp_path / "moved" / folder).symlink_to(data / folder)
+    moved = ("--registry", tmp_path / "moved" / "registry.yaml")
+    rows = zoo("fetch", "--locked", lock, "--json", *moved).json
+    assert [row["name"] for row in rows] == ["glove_demo", "mobilenet_v2_demo"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "no lock file"),
+        ("folder", "Is a directory"),
+        ("[1, 2]", "Expected `object`, got `array`"),
+        ('{"models": {}}', "no model is named"),
+    ],
+)
+def test_a_lock_file_that_is_none_says_how_to_make_one(call, tmp_path: Path, content: str | None, says: str):
+    lock = tmp_path / "zoo.lock"
+    if content == "folder":
+        lock.mkdir()
+    elif content is not None:
+        lock.write_text(content)
+    said = call("fetch", "--locked", lock)
+    assert (said.code, said.out) == (2, "")
+    assert says in said.err
+    assert "zoo lock NAME" in said.err or "--locked" in said.err
+
+
+@pytest.fixture
+def lab(call, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one model that everybody reads, before the user's own."""
+    folder = tmp_path / "lab"
+    monkeypatch.setenv("ZOO_HOME", str(folder))
+    call("fetch", "mobilenet_v2_demo")
+    monkeypatch.setenv("ZOO_HOME", f"{folder}:{home}")
+    return folder
+
+
+def test_a_shared_folder_is_shown_checked_and_never_written(call, lab: Path, home: Path):
+    before = {path: path.stat().st_mtime_ns for path in lab.rglob("*")}
+    fetched = call("fetch", "mobilenet_v2_demo", "glove_demo", "--json").json
+    assert [Path(row["path"]).parents[1] for row in fetched] == [lab, home]
+    shown = call("cache", "--json").json
+    assert (shown["home"], shown["shared"]) == (str(home), [str(lab)])
+    assert {row["name"]: row["home"] for row in shown["models"]} == {
+        "mobilenet_v2_demo": str(lab),
+        "glove_demo": str(home),
+    }
+    assert f"{lab}: shared, only read" in call("cache").out
+    assert [row["state"] for row in call("verify", "--json").json] == ["whole"] * 3  # words are compiled too
+    assert "nothing freed; stays, being shared" in call("rm", "mobilenet_v2_demo").out
+    assert [row["name"] for row in call("prune", "--older-than", "0", "--json").json] == ["glove_demo"]
+    assert call("lock", "mobilenet_v2_demo").code == 0
+    assert {path: path.stat().st_mtime_ns for path in lab.rglob("*")} == before
+
+
+@pytest.mark.fault("K1")
+def test_a_damaged_file_of_a_shared_folder_is_told_passed_over_and_left_alone(call, lab: Path, home: Path):
+    (blob,) = (lab / "blobs").iterdir()
+    blob.write_bytes(b"x" * 1000)
+    said = call("verify", "mobilenet_v2_demo", "--fix")
+    assert said.code == 3
+    assert "it is in a shared folder, which is never changed" in said.out
+    assert blob.read_bytes() == b"x" * 1000
+    assert Path(call("path", "mobilenet_v2_demo").out.strip()).parents[1] == home
+
+
+@pytest.mark.fault("K1")
+@pytest.mark.parametrize("damage", [b"", b"short", "flip"])
+def test_verify_lists_what_is_damaged_and_fix_fetches_it_again(call, damage: bytes | str):
+    path = Path(call("path", "glove_demo").out.strip())
+    whole = path.read_bytes()
+    path.write_bytes(damage if isinstance(damage, bytes) else bytes([whole[0] ^ 1]) + whole[1:])
+    said = call("verify")
+    assert said.code == 3
+    assert [line.split()[:2] for line in said.out.splitlines()[:2]] == [
+        ["NAME", "STATE"],
+        ["glove_demo", "damaged"],
+    ]
+    assert f"glove_demo: expected {path.name}, got " in said.out
+    assert said.out.endswith("zoo verify --fix fetches it again.\n")
+    mended = call("verify", "--fix")
+    assert mended.code == 0
+    assert "fixed" in mended.out
+    assert path.read_bytes() == whole
+
+
+def test_fix_deletes_a_damaged_file_that_no_model_needs(call, home: Path):
+    call("fetch", "glove_demo")
+    orphan = home / "blobs" / ("ab" * 32)
+    orphan.write_bytes(b"junk")
+    assert call("verify").code == 3
+    assert {row["state"] for row in call("verify", "--fix", "--json").json} == {"whole", "deleted"}
+    assert not orphan.exists()
+    assert call("verify").code == 0
+
+
+def test_cache_tells_what_lies_around_the_store(
+    call, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("GENSIM_DATA_DIR", str(tmp_path / "gensim"))
+    for path, size in (
+        (tmp_path / "torch/hub/checkpoints/net.pth", 3_000_000),
+        (tmp_path / "torch/hub/checkpoints/other.pth", 1_000_000),
+        (tmp_path / "hub/models--a--b/blobs/1234", 2_000_000),
+        (home / "blobs" / ("ab" * 32), 1_000),
+        (home / "blobs" / "key.0.free.partial", 2_000),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(size))
+    call("fetch", "glove_demo")
+    lines = call("cache").out.splitlines()
+    assert lines[0].split() == ["NAME", "SIZE", "DAYS", "IDLE"]
+    assert lines[1].split() == ["glove_demo", "1.6", "MB", "0"]  # and compiled
+    assert lines[3].startswith(f"{home}: 1.6 MB of models; ")
+    assert lines[3].endswith(" free")
+    assert lines[4:] == [
+        "1 partial download, 2.0 kB",
+        "1 file that no model needs, 1.0 kB: zoo prune deletes what is left over",
+        "torch.hub keeps 2 files, 4.0 MB, which zoo never deletes",
+        "huggingface_hub keeps 1 file, 2.0 MB, which zoo never deletes",
+    ]
+
+
+def test_a_bundle_for_a_folder_that_is_not_there_says_so(call, tmp_path: Path):
+    said = call("bundle", "glove_demo", "-o", tmp_path / "no" / "m.tar")
+    assert said.code == 7
+    assert f"{tmp_path / 'no'} is no folder, or not yours to write to" in said.err
+    assert "Give another path" in said.err
+
+
+def test_packed_word_vectors_of_gensim_go_through_the_same_verbs(
+    zoo, home: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Found in gensim's own cache, proven by the md5 that gensim-data publishes."""
+    packed = gzip.compress((data / "words" / "glove.6B.50d.head.txt").read_bytes())
+    monkeypatch.setenv("GENSIM_DATA_DIR", str(tmp_path / "gensim"))
+    (tmp_path / "gensim" / "glove-mini").mkdir(parents=True)
+    (tmp_path / "gensim" / "glove-mini" / "glove-mini.gz").write_bytes(packed)
+    md5 = hashlib.md5(packed).hexdigest()
+    (tmp_path / "registry.yaml").write_text(
+        "models:\n  glove-mini:\n    family: glove\n    task: word-vectors\n"
+        "    architecture: words/glove-text\n"
+        f"    weights: {{url: 'gensim://glove-mini', md5: '{md5}', bytes: {len(packed)}}}\n"
+        "    input: {dimension: 50}\n    license: pddl\n"
+    )
+    registry = ("--registry", tmp_path / "registry.yaml")
+    (planned,) = zoo("fetch", "glove-mini", "--dry-run", "--json", *registry).json
+    assert (planned["action"], planned["bytes"]) == ("adopt", len(packed))
+    said = zoo("fetch", "glove-mini", "--offline", *registry)
+    assert said.code == 0
+    assert "taken from the cache of gensim, hash verified" in said.err
+    lock = tmp_path / "zoo.lock"
+    lock.write_text(zoo("lock", "glove-mini", *registry).out)
+    assert hashlib.sha256(packed).hexdigest() in lock.read_text()
+    assert "which" in zoo("similar", "glove-mini", "the", *registry).out
+    assert [row["state"] for row in zoo("verify", "glove-mini", "--json", *registry).json] == [
+        "whole",
+        "whole",
+    ]
+    assert zoo("bundle", "glove-mini", "-o", tmp_path / "words.tar", *registry).code == 0
+    assert zoo("rm", "glove-mini", *registry).code == 0
+    assert zoo("fetch", "--locked", lock, *registry).code == 0, "again from gensim's cache"
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "away"))
+    monkeypatch.setenv("GENSIM_DATA_DIR", str(tmp_path / "nothing"))
+    assert zoo("unbundle", tmp_path / "words.tar", "--offline").code == 0
+    assert "which" in zoo("similar", "glove-mini", "the", "--offline").out

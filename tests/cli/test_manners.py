@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from commands import Terminal, running, start_zoo, wait_until
 
 from zoo.cli.main import VERBS
 from zoo.cli.registries import registry
@@ -94,6 +96,15 @@ def test_a_typo_is_answered_with_what_was_meant(zoo, home: Path, arguments: list
     assert kind in said.err
     assert meant in said.err
     assert "Traceback" not in said.err
+    for suggestions in re.findall("Did you mean (.*)\\?", said.err):
+        assert 1 <= len(re.split(", | or ", suggestions)) <= 3
+
+
+@pytest.mark.fault("U3")
+def test_a_name_like_nothing_gets_no_suggestions_but_where_to_look(zoo, home: Path):
+    said = zoo("show", "qqqqqqqqqqq")
+    assert said.code == 2
+    assert said.err == "error: no model 'qqqqqqqqqqq'\nSee: zoo list\n"
 
 
 def test_only_the_closest_option_is_offered(zoo, home: Path):
@@ -130,26 +141,68 @@ def test_a_closed_pipe_ends_a_listing_in_peace(home: Path):
 
 
 @pytest.mark.fault("U1")
-@pytest.mark.parametrize(("closed", "arguments", "code"), [(">&-", "list", 0), ("2>&-", "show nothing", 2)])
-def test_a_closed_stream_is_nobody_who_reads(home: Path, closed: str, arguments: str, code: int):
-    done = subprocess.run(
-        ["bash", "-c", f"{sys.executable} -m zoo {arguments} {closed}"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_was_closed_is_no_failure(home: Path, closed: str):
+    """And no file that is opened later becomes stdout."""
+    for arguments, code in (("list", 0), ("show nothing", 2), ("cache --json", 0)):
+        command = f"{sys.executable} -m zoo {arguments} {closed}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+        assert done.returncode == code, (arguments, done.stderr)
+        assert "Traceback" not in done.stderr
+        assert bool(done.stdout) == (code == 0 and ">&-" not in closed.split("2>")[0])
 
 
 @pytest.mark.fault("U1")
 @pytest.mark.parametrize(
-    "environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"LANG": "C"}, {"COLUMNS": "40"}]
+    "environment",
+    [
+        {"NO_COLOR": "1"},
+        {"TERM": "dumb"},
+        {"COLUMNS": "40"},
+        {"LANG": "C"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0"},
+    ],
+    ids=lambda environment: "-".join(environment),
 )
 def test_pipes_get_plain_lines(home: Path, environment: dict[str, str]):
-    listing, miss = shell("list", **environment), shell("show", "nothing", **environment)
+    listing, miss = shell("list", **environment), shell("show", "nothing…", **environment)
     assert listing.stderr == ""
     assert "\x1b" not in listing.stdout + miss.stderr
     assert listing.stdout.splitlines()[0].startswith("NAME")
+    assert max(map(len, listing.stdout.splitlines())) > 80, "nothing is cut off"
+    assert miss.returncode == 2
+    assert "Traceback" not in miss.stderr
+    assert miss.stdout == ""
+
+
+@pytest.mark.fault("U1")
+@pytest.mark.parametrize(
+    ("environment", "colored"),
+    [({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
+    ids=["colours", "NO_COLOR", "dumb"],
+)
+def test_a_terminal_gets_colours_unless_it_or_its_user_wants_none(
+    home: Path, data: Path, environment: dict[str, str], colored: bool
+):
+    terminal = Terminal()
+    fetch = ("fetch", "mobilenet_v2_demo", "--registry", data / "registry.yaml")
+    for command, code in (("show", "nothing"), 2), (fetch, 0):
+        with running(start_zoo(*command, stderr=terminal.outer, **environment)) as process:
+            assert process.wait(timeout=30) == code
+    assert "no model 'nothing'" in terminal.read()
+    assert bool(re.search(r"\x1b\[[\d;]+m", terminal.text)) == colored
+    assert environment["TERM"] == "xterm" or "\x1b" not in terminal.text, "no bars that move either"
+
+
+@pytest.mark.fault("U1")
+def test_a_terminal_of_40_columns_gets_lines_of_40_columns(home: Path):
+    terminal = Terminal()
+    with running(start_zoo("list", stdout=terminal.outer, COLUMNS="40", TERM="xterm")) as process:
+        wait_until(lambda: terminal.read() and process.poll() is not None, 30)
+    lines = terminal.read().splitlines()
+    assert len(lines) > 80
+    assert max(map(len, lines)) == 40
+    assert "\x1b" not in terminal.text
 
 
 def test_the_shell_completes_model_names(home: Path):

@@ -6,16 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loopback import IMPATIENT, Server, find_wrong_blobs
+from loopback import IMPATIENT, find_wrong_blobs
 
 from zoo.store.store import Store
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    running = Server()
-    yield running
-    running.close()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commands import write_registry
 from forks import Forks
 from loopback import BODY, SHA256, Server, entry_for, find_wrong_blobs, leftovers, unproven, without_length
 
@@ -39,12 +40,17 @@ def small_disk(tmp_path: Path) -> Iterator[tuple[Forks, Path]]:
     """Processes that see a disk of 3 MB at a path, in a mount namespace of their own."""
     disk = tmp_path / "disk"
     disk.mkdir()
+    with Forks(on_small_disk(disk)) as forks:
+        yield forks, disk
+
+
+def on_small_disk(disk: Path) -> tuple[str, ...]:
+    """What to put before a command that shall see a disk of 3 MB at a path."""
     mount = f"mount -t tmpfs -o size=3m tmpfs '{disk}' && exec \"$@\""
     prefix = ("unshare", "-Urm", "sh", "-c", mount, "sh")
     if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no user namespaces here: a small disk cannot be mounted")
-    with Forks(prefix) as forks:
-        yield forks, disk
+    return prefix
 
 
 @pytest.mark.fault("D19")
@@ -84,6 +90,23 @@ def test_a_disk_that_fills_up_on_the_way_ends_the_fetch_without_another_try(
     assert (what, code) == ("DiskFull", 7)
     assert "set ZOO_HOME" in message
     assert len(server.log) == 1
+
+
+@pytest.mark.fault("D19")
+def test_a_full_disk_is_told_in_two_lines_on_the_command_line(
+    server: Server, tmp_path: Path, home: Path
+) -> None:
+    home.mkdir()
+    entry = entry_for(server.add("/net", BODY * 20), sha256=SHA256, bytes=98_000_000)
+    registry = write_registry(tmp_path / "r.yaml", entry)
+    command = [*on_small_disk(home), sys.executable, "-m", "zoo", "fetch", "net", "--registry", str(registry)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (7, "")
+    assert done.stderr.splitlines() == [
+        f"error: net needs 98 MB, 3.1 MB free in {home / 'blobs'}",
+        "Make room (zoo cache shows what is there), or set ZOO_HOME to a folder on a larger disk.",
+    ]
+    assert server.connections == 0
 
 
 @pytest.mark.fault("D19")

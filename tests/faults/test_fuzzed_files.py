@@ -1,22 +1,27 @@
-"""Rows S3 and S6 by chance: whatever bytes a file holds, the answer is one of our errors, soon."""
+"""Rows S1, S3, S6 and S7 by chance: whatever bytes a file holds, the answer is one of our errors, soon."""
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import struct
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zoo.errors import IntegrityError, InvalidRegistry, ZooError
+from zoo.catalogue.registry import read_registry_file
+from zoo.errors import IntegrityError, InvalidRegistry, UsageError, ZooError
 from zoo.store.pins import read_lock_file
 from zoo.store.records import read_record
 from zoo.store.tar_file import read_members
 from zoo.store.weights_file import read_state_dict
+from zoo.words.compiling import compile_vectors
+from zoo.words.vectors import open_vectors
 
 quick = settings(
     max_examples=150,
@@ -121,3 +126,64 @@ def test_any_lock_file_and_any_record_is_read_or_refused(tmp_path: Path, content
     with pytest.raises((InvalidRegistry, ZooError)):
         read_lock_file(path)
     assert read_record(path) is None
+
+
+CHANGES = st.lists(st.tuples(st.integers(0, 2**16), st.binary(max_size=4)), max_size=5)
+
+
+def change(content: bytes, changes: list[tuple[int, bytes]], keep: float) -> bytes:
+    """The content with some places overwritten, cut after a share of it."""
+    data = bytearray(content)
+    for where, new in changes:
+        data[where % len(data) : where % len(data) + len(new)] = new
+    return bytes(data[: int(len(data) * keep)])
+
+
+REGISTRY = b"""models:
+  net:
+    family: resnet
+    task: image-features
+    architecture: torchvision/resnet18
+    weights: {url: net.pth, sha256: adb27a5a4bfd70c6c156669fa2d1e36dbb27f4b7149c029ba18cd8e54d598645}
+    input: {size: 224, resize: 256, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}
+    license: mit
+"""
+YAML = st.text("[]{}:-,&*!|>%@'\"# \n\tabc019.~\\", max_size=60).map(str.encode)
+
+
+@pytest.mark.fault("S1")
+@quick
+@given(content=st.builds(change, st.just(REGISTRY), CHANGES, st.floats(0, 1)) | YAML | st.binary(max_size=60))
+def test_any_registry_file_is_read_or_refused_with_its_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "registry.yaml"
+    path.write_bytes(content)
+    try:
+        entries = read_registry_file(path)
+    except InvalidRegistry as refusal:
+        assert refusal.message.startswith(f"{path}:")  # noqa: PT017, both ends are fine
+    else:
+        assert all(entry.name == name for name, entry in entries.items())
+
+
+TEXT = b"4 3\nthe 0.1 0.2 0.3\nof -1 2e-3 4\nthe 1 2 3\nqueen 5 6 7\n"
+BINARY = b"2 3\n" + b"".join(word + struct.pack("<3f", 1.0, 2.0, 3.0) for word in (b"the ", b"of "))
+PLAIN = st.builds(change, st.sampled_from([TEXT, TEXT[4:], BINARY]), CHANGES, st.floats(0, 1))
+PACKED = st.builds(change, PLAIN.map(gzip.compress), CHANGES, st.floats(0, 1))
+
+
+@pytest.mark.fault("S7")
+@quick
+@given(content=PLAIN | PACKED | PLAIN.map(gzip.compress) | st.binary(max_size=80))
+def test_any_word_vector_file_gives_finite_vectors_or_our_error(tmp_path: Path, content: bytes) -> None:
+    source, compiled = tmp_path / "vectors", tmp_path / "compiled"
+    source.write_bytes(content)
+    compiled.unlink(missing_ok=True)
+    try:
+        compile_vectors(source, compiled)
+    except (IntegrityError, UsageError):
+        assert not compiled.exists()
+        return
+    vectors = open_vectors(compiled)
+    assert len(vectors) > 0
+    assert np.isfinite(vectors.vectors).all()
+    assert [vectors.key_to_index[word] for word in vectors.index_to_key] == list(range(len(vectors)))

@@ -11,6 +11,7 @@ import subprocess
 import tarfile
 import timeit
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from zlib import crc32
@@ -97,6 +98,36 @@ def test_the_oldest_tar_format_is_refused(tmp_path: Path) -> None:
             archive.add(tmp_path / name, name)
     with pytest.raises(UnsafeFile, match="tar format"):
         read_state_dict(path)
+
+
+@pytest.mark.fault("S3")
+def test_a_checkpoint_that_unpacks_to_far_more_than_it_is_is_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(30_000_000)}, tmp_path / "plain.pth")
+    packed = zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(tmp_path / "plain.pth") as plain, packed as bomb:
+        for member in plain.infolist():
+            bomb.writestr(member.filename, plain.read(member))
+    with pytest.raises(UnsafeFile, match=r"bytes turn into 120,\d+,\d+, as in a decompression bomb"):
+        read_state_dict(tmp_path / "bomb.pth")
+
+
+@pytest.mark.fault("S3")
+@pytest.mark.parametrize("form", ["zip", "legacy"])
+def test_one_number_spread_over_a_terabyte_is_refused_before_it_is_read(tmp_path: Path, form: str) -> None:
+    spread = torch.ones(1).as_strided((2**38,), (0,))
+    write_pickle(tmp_path / "net.pth", {"a": torch.ones(5), "b": spread}, form)
+    with pytest.raises(UnsafeFile, match="bytes turn into 1,099,511,627,796"):
+        read_state_dict(tmp_path / "net.pth")
+
+
+def test_tied_and_expanded_tensors_of_usual_sizes_are_no_bombs(tmp_path: Path) -> None:
+    tied = torch.randn(4, 5)
+    torch.save({"a": tied, "b": tied.T, "c": torch.ones(1, 3).expand(1000, 3)}, tmp_path / "net.pth")
+    assert {name: tuple(t.shape) for name, t in read_state_dict(tmp_path / "net.pth").items()} == {
+        "a": (4, 5),
+        "b": (5, 4),
+        "c": (1000, 3),
+    }
 
 
 @pytest.mark.fault("S4")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from email.utils import formatdate
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
@@ -81,17 +82,24 @@ def test_a_reset_connection_is_resumed(server: Server, store: Store) -> None:
 
 
 @pytest.mark.fault("D3")
-def test_a_server_that_always_resets_is_given_up(server: Server, store: Store) -> None:
-    with pytest.raises(DownloadFailed, match="closed the connection"):
-        store.fetch(entry_for(server.add("/net", BODY, reset(0.0))))
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_server_that_always_resets_is_given_up_and_what_came_is_kept(
+    server: Server, store: Store, share: float
+) -> None:
+    url = server.add("/net", BODY, reset(share))
+    with pytest.raises(DownloadFailed, match="closed the connection; given up after"):
+        store.fetch(entry_for(url))
+    assert [path.stat().st_size > 0 for path in leftovers(store.home)] == ([True] if share else [])
+    server.plans["/net"] = []
+    assert store.fetch(entry_for(url)).path.read_bytes() == BODY
+    assert (server.offsets("/net")[-1] > 0) == bool(share)
 
 
 @pytest.mark.fault("D4")
 def test_a_stalled_body_ends_by_the_read_timeout_and_is_kept(server: Server, store: Store) -> None:
-    started = time.monotonic()
     with pytest.raises(DownloadFailed, match="went silent"):
         store.fetch(entry_for(server.add("/net", BODY, stall(1000))))
-    assert time.monotonic() - started < 4
+    assert len(server.log) == store.settings.fruitless
     assert [path.stat().st_size >= 1000 for path in leftovers(store.home)] == [True]
 
 
@@ -103,10 +111,9 @@ def test_silence_ends_within_a_minute_with_the_settings_that_everybody_gets() ->
 @pytest.mark.fault("D5")
 @pytest.mark.parametrize("head", [False, True], ids=["body", "header"])
 def test_a_dripping_server_is_given_up(server: Server, store: Store, head: bool) -> None:
-    started = time.monotonic()
     with pytest.raises(DownloadFailed, match="silent" if head else "bytes a second"):
-        store.fetch(entry_for(server.add("/net", BODY, drip(0.02, head=head))))
-    assert time.monotonic() - started < 5
+        store.fetch(entry_for(server.add("/net", BODY, drip(0.02, head=head))))  # all of it: 100 minutes
+    assert len(server.log) == store.settings.fruitless
 
 
 @pytest.mark.fault("D5")
@@ -165,10 +172,9 @@ def test_another_size_is_refused_before_the_body_is_read(server: Server, store: 
         connection.send(b"x" * 1000)
         time.sleep(5)
 
-    started = time.monotonic()
     with pytest.raises(SizeMismatch, match="300,000 bytes, got 1,000,000,000,000"):
         store.fetch(entry_for(server.add("/net", BODY, endless), bytes=len(BODY)))
-    assert time.monotonic() - started < 2
+    assert leftovers(store.home) == []
 
 
 @pytest.mark.fault("D8")
@@ -288,27 +294,26 @@ def test_what_is_gone_or_private_is_asked_for_once(server: Server, store: Store,
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_is_waited_for(server: Server, store: Store, status: int) -> None:
     entry = entry_for(server.add("/net", BODY, answer(status, Retry_After="1"), serve))
-    started = time.monotonic()
-    store.fetch(entry)
-    assert 1.0 <= time.monotonic() - started < 2.5
+    started, told = time.monotonic(), list[Event]()
+    store.fetch(entry, report=told.append)
+    assert time.monotonic() - started >= 1.0
+    assert "next try in 1 s" in next(event.message for event in told if isinstance(event, Note))
 
 
 @pytest.mark.fault("D12")
 def test_a_date_to_retry_after_is_waited_for(server: Server, store: Store) -> None:
-    when = formatdate(time.time() + 2, usegmt=True)
-    entry = entry_for(server.add("/net", BODY, answer(503, Retry_After=when), serve))
-    started = time.monotonic()
+    when = datetime.now(UTC) + timedelta(seconds=2)
+    date = format_datetime(when, usegmt=True)
+    entry = entry_for(server.add("/net", BODY, answer(503, Retry_After=date), serve))
     store.fetch(entry)
-    assert 0.9 <= time.monotonic() - started < 3.5
+    assert time.time() >= float(int(when.timestamp()))
 
 
 @pytest.mark.fault("D12")
 @pytest.mark.parametrize("value", ["86400", "Fri, 01 Jan 2100 00:00:00 GMT"])
 def test_a_day_is_not_waited_for(server: Server, store: Store, value: str) -> None:
-    started = time.monotonic()
     with pytest.raises(DownloadFailed, match="asks to wait") as raised:
         store.fetch(entry_for(server.add("/net", BODY, answer(429, Retry_After=value))))
-    assert time.monotonic() - started < 1
     assert "zoo fetch net after 2" in str(raised.value.hint)
     assert len(server.log) == 1
 

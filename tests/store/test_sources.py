@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,13 +16,6 @@ from zoo.store.sources.gensim import RELEASES
 from zoo.store.sources.remote import Remote, Wanted
 from zoo.store.sources.schemes import SCHEMES, find_scheme
 from zoo.store.store import Store
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    running = Server()
-    yield running
-    running.close()
 
 
 @pytest.fixture
@@ -41,9 +33,9 @@ def test_the_next_place_is_asked_when_one_fails(server: Server, store: Store) ->
     assert sum("trying the next place" in note for note in notes) == 2
 
 
-def test_when_every_place_fails_the_first_one_is_told(server: Server, store: Store) -> None:
+def test_when_every_place_fails_all_of_them_are_told(server: Server, store: Store) -> None:
     gone, broken = server.add("/gone", b"", answer(404)), server.add("/broken", b"", answer(500))
-    with pytest.raises(DownloadFailed, match="/gone answers 404"):
+    with pytest.raises(DownloadFailed, match=r"/gone answers 404.*; then net: \S+/broken"):
         store.fetch(entry_for(gone, broken))
 
 
@@ -131,9 +123,20 @@ def test_parts_that_came_are_not_asked_for_again(
     with pytest.raises(DownloadFailed):
         store.fetch(entry_for("gensim://wiki?parts=3"))
     server.plans["/wiki/wiki.gz_01"] = []
+    assert len(leftovers(store.home)) == 2
     before = len(server.log)
     assert store.fetch(entry_for("gensim://wiki?parts=3")).path.read_bytes() == BODY
     assert [request.offset for request in server.log[before:]] == [100_000, 50_000, 0]
+
+
+def test_parts_that_came_go_with_rm(server: Server, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_parts(server, monkeypatch)
+    server.plans["/wiki/wiki.gz_01"] = [cut(0.5), answer(404)]
+    entry = entry_for("gensim://wiki?parts=3")
+    with pytest.raises(DownloadFailed):
+        store.fetch(entry)
+    assert store.remove(entry) == 150_000
+    assert leftovers(store.home) == []
 
 
 def test_parts_that_do_not_make_the_file_are_refused(

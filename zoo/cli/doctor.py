@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from importlib.metadata import packages_distributions
 from importlib.util import find_spec
@@ -13,6 +12,7 @@ from typing import Any
 from zoo.cli.command import Context, command
 from zoo.cli.sink import megabytes
 from zoo.errors import BrokenPlugin, UsageError
+from zoo.store.disk import free_bytes, nearest_folder
 
 OURS = ("zoo", "adapters")
 
@@ -75,7 +75,7 @@ def shadowed_packages() -> list[str]:
 
 def store_problems(context: Context) -> list[str]:
     """What keeps the store from taking a new model."""
-    home = nearest_existing(context.store.home)
+    home = nearest_folder(context.store.home)
     if not os.access(home, os.W_OK):
         return [f"{home} cannot be written: set ZOO_HOME to a folder of your own"]
     free = free_bytes(home)
@@ -106,16 +106,6 @@ def find_plugins() -> tuple[list[str], list[str]]:
             except BrokenPlugin as error:
                 broken.append(error.message)
     return found, broken
-
-
-def free_bytes(folder: Path) -> int:
-    """Free space of the disk that the folder is, or would be, on."""
-    return shutil.disk_usage(nearest_existing(folder)).free
-
-
-def nearest_existing(folder: Path) -> Path:
-    """The folder, or the first above it that exists."""
-    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
 
 
 def describe_device() -> str:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from zoo.cli.command import Context, ModelName, command
 from zoo.cli.models import find_entry
-from zoo.cli.sink import megabytes, table
+from zoo.cli.sink import many, megabytes, table
+
+if TYPE_CHECKING:
+    from zoo.store.caches import CacheReport
 
 DAY = 86_400  # seconds
+CACHE_COLUMNS = {"name": "NAME", "size": "SIZE", "days": "DAYS IDLE"}
 PRUNE_COLUMNS = {"name": "NAME", "why": "WHY", "size": "SIZE", "days": "DAYS IDLE"}
 
 
@@ -28,28 +35,43 @@ def cache(context: Context) -> None:
     from zoo.store.caches import report_cache
 
     found = report_cache(context.store)
-    rows = [{"name": m.name, "size": megabytes(m.bytes), "bytes": m.bytes} for m in found.models]
     facts = {
         "home": str(found.home),
-        "models": [{"name": m.name, "bytes": m.bytes} for m in found.models],
+        "shared": [str(folder) for folder in found.shared],
+        "models": [
+            {"name": m.name, "bytes": m.bytes, "idle_days": round(m.idle / DAY, 1), "home": str(m.home)}
+            for m in found.models
+        ],
         "bytes": found.bytes,
         "free_bytes": found.free,
         "orphan_bytes": found.orphan_bytes,
         "partial_bytes": found.partial_bytes,
         "feature_bytes": found.feature_bytes,
-        "foreign": [str(file.path) for file in found.foreign],
+        "foreign": [{"library": f.library, "path": str(f.path), "bytes": f.bytes} for f in found.foreign],
     }
+    context.sink.answer(facts, lambda: "\n".join(cache_lines(found)))
 
-    def human() -> str:
-        listing = table(rows, {"name": "NAME", "size": "SIZE"}) + "\n\n" if rows else ""
-        return (
-            f"{listing}{found.home}: {megabytes(found.bytes)} of models, "
-            f"{megabytes(found.feature_bytes)} of features, {megabytes(found.partial_bytes)} of partial "
-            f"downloads, {megabytes(found.orphan_bytes)} that no model needs; {megabytes(found.free)} free\n"
-            f"{len(found.foreign)} files in the caches of other libraries"
-        )
 
-    context.sink.answer(facts, human)
+def cache_lines(found: CacheReport) -> Iterator[str]:
+    """Models, then folders, then what other libraries keep."""
+    if found.models:
+        rows = [
+            {"name": m.name, "size": megabytes(m.bytes), "days": round(m.idle / DAY, 1), "home": str(m.home)}
+            for m in found.models
+        ]
+        yield table(rows, CACHE_COLUMNS | ({"home": "FOLDER"} if found.shared else {})) + "\n"
+    features = f" and {megabytes(found.feature_bytes)} of features" if found.feature_bytes else ""
+    yield f"{found.home}: {megabytes(found.bytes)} of models{features}; {megabytes(found.free)} free"
+    for folder in found.shared:
+        yield f"{folder}: shared, only read"
+    if found.partials:
+        yield f"{many(len(found.partials), 'partial download')}, {megabytes(found.partial_bytes)}"
+    if found.orphans:
+        left = f"{many(len(found.orphans), 'file')} that no model needs, {megabytes(found.orphan_bytes)}"
+        yield f"{left}: zoo prune deletes what is left over"
+    for library, files in groupby(found.foreign, key=lambda file: file.library):
+        sizes = [file.bytes for file in files]
+        yield f"{library} keeps {many(len(sizes), 'file')}, {megabytes(sum(sizes))}, which zoo never deletes"
 
 
 @command("zoo prune --older-than 90 --dry-run")
@@ -113,7 +135,8 @@ def bundle(context: Context, names: tuple[str, ...], out: Path) -> None:
     write_bundle(context.store, entries, out, runs=runs, report=context.report)
     facts = {"out": str(out), "models": [entry.name for entry in entries], "runs": [str(run) for run in runs]}
     size = megabytes(out.stat().st_size)
-    context.sink.answer(facts, lambda: f"{out}: {len(entries)} models, {len(runs)} runs, {size}")
+    packed = f"{many(len(entries), 'model')}, {many(len(runs), 'run')}"
+    context.sink.answer(facts, lambda: f"{out}: {packed}, {size}")
 
 
 @command("zoo unbundle models.tar --runs-to runs")

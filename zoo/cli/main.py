@@ -78,10 +78,10 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code."""
+    open_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     signal.signal(signal.SIGTERM, stop_as_asked)
-    replace_closed_streams()
     sink = Sink(Mode.JSON if "--json" in options else Mode.HUMAN)
     try:
         result = cli.main(arguments, prog_name="zoo", standalone_mode=False)
@@ -91,6 +91,13 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             traceback.print_exc()
         leave(answer(error, sink))
     leave(result if isinstance(result, int) else 0)
+
+
+def open_streams() -> None:
+    """Put /dev/null where a stream was closed (`zoo list >&-`): the next file would become stdout."""
+    for name in ("stdin", "stdout", "stderr"):  # as the system counts them: the lowest free number is taken
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w"))
 
 
 def answer(error: BaseException, sink: Sink) -> int:
@@ -143,13 +150,6 @@ def usage_error(error: click.UsageError) -> ZooError:
 def stop_as_asked(number: int, _frame: FrameType | None) -> NoReturn:
     """SIGTERM ends a command as Ctrl-C does, with its own exit code."""
     raise Interrupted("stopped by SIGTERM", hint="What was finished is kept.", exit_code=128 + number)
-
-
-def replace_closed_streams() -> None:
-    """Let nobody read what a closed stdout or stderr (`zoo list >&-`) would have taken."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, for the rest of the process
 
 
 def leave(code: int) -> NoReturn:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +12,13 @@ import click
 from zoo.cli.command import Choice, Context, ModelName, command, license_option
 from zoo.cli.sink import megabytes, table
 from zoo.cli.words import word_options
-from zoo.errors import UsageError, join_names
+from zoo.errors import NetworkError, UsageError, ZooError, join_names
 from zoo.events import Note
 
 if TYPE_CHECKING:
     from zoo.catalogue.entry import ModelEntry
     from zoo.store.local import LocalModel
-    from zoo.store.pins import Pin
+    from zoo.store.parallel import Fetched
 
 TASKS = ("image-classification", "image-features", "word-vectors")
 LIST_COLUMNS = {
@@ -29,7 +31,9 @@ LIST_COLUMNS = {
     "allowed": "ALLOWED",
     "downloaded": "HERE",
 }
-VERIFY_COLUMNS = {"name": "NAME", "state": "STATE", "detail": "", "path": "FILE"}
+PLAN_COLUMNS = {"name": "NAME", "action": "ACTION", "size": "SIZE", "url": "FROM"}
+BAD = ("damaged", "missing")  # what verify ends with exit code 3 for
+VERIFY_COLUMNS = {"name": "NAME", "state": "STATE", "path": "FILE"}
 
 
 def sort_names() -> list[str]:
@@ -197,41 +201,106 @@ def fact_lines(facts: dict[str, Any], indent: str = "") -> list[str]:
     return lines
 
 
-@command("zoo fetch resnet18 mobilenet_v3_large")
-@click.argument("names", nargs=-1, required=True, type=ModelName())
+@command("zoo fetch resnet18 mobilenet_v3_large --jobs 2")
+@click.argument("names", nargs=-1, type=ModelName())
+@click.option("--jobs", "-j", type=click.IntRange(1), default=4, show_default=True, help="Models at a time.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be fetched.")
 @click.option(
-    "--locked", type=click.Path(path_type=Path), metavar="FILE", help="Take only what this lock file pins."
+    "--locked",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Take only what this lock file pins; without NAMES all of it.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="Wait at most so long for another process that fetches the same.  [default: 3600]",
+)
+@click.option(
+    "--allow-host",
+    "hosts",
+    multiple=True,
+    metavar="HOST",
+    help="Also a private or plain http address; repeatable.  [env: ZOO_ALLOW_HOST]",
 )
 @license_option
 @word_options
-def fetch(context: Context, names: tuple[str, ...], locked: Path | None, **options: Any) -> None:
+def fetch(
+    context: Context,
+    names: tuple[str, ...],
+    jobs: int,
+    dry_run: bool,
+    locked: Path | None,
+    timeout: float | None,
+    hosts: tuple[str, ...],
+    **words: Any,
+) -> None:
     """Download models and verify every byte. Word vectors are compiled, so that they open at once later.
 
-    What is in the store already is not downloaded again; what was cut off goes on where it stopped.
+    What is in the store already is not downloaded again; what was cut off goes on where it stopped. A model
+    that fails does not stop the others.
     """
-    entries = [find_entry(context, name) for name in names]  # a typo in the last name costs no download
-    pins = [None] * len(entries) if locked is None else pins_of(entries, locked)
-    if any(options.values()) and not any(entry.task == "word-vectors" for entry in entries):
+    from zoo.store.parallel import Fetched, fetch_models, plan_fetch, some_failed
+    from zoo.store.pins import read_lock_file
+
+    if hosts:  # the variable: whatever opens an address in this process reads it
+        os.environ["ZOO_ALLOW_HOST"] = ",".join([os.environ.get("ZOO_ALLOW_HOST", ""), *hosts])
+    if timeout is not None:
+        context.store.settings = replace(context.store.settings, lock_patience=timeout)
+    pins = None if locked is None else read_lock_file(locked)
+    names = names or tuple(pins or ())
+    if not names:
+        raise UsageError("no model is named", hint="zoo list shows what there is; or: --locked zoo.lock")
+    entries, results = [], []
+    for name in dict.fromkeys(names):  # all of them first: a typo in the last one costs no download
+        try:
+            entries.append(find_entry(context, name))
+        except NetworkError as error:  # the Hub was asked what hf://… is
+            results.append(Fetched(name, None, error))
+    if any(words.values()) and not any(entry.task == "word-vectors" for entry in entries):
         raise UsageError("--precision, --strict and --member are for word vectors", hint="Leave them out.")
-    rows = []
-    for entry, pin in zip(entries, pins, strict=True):
-        local = context.store.fetch(entry, pin=pin, report=context.report)
-        rows.append({"name": entry.name, "path": str(local.path), "sha256": local.sha256})
-        if entry.task == "word-vectors":
-            from zoo.words.loading import load_words
+    if dry_run:
+        for entry in entries:
+            context.store.check_license(entry)
+        plan = [vars(planned) for planned in plan_fetch(context.store, entries, pins=pins)]
+        context.sink.answer(plan, lambda: plan_text(plan, context.store.home))
+    else:
+        results += fetch_models(context.store, entries, jobs=jobs, pins=pins, report=context.report)
+        results = [compile_words(context, result, words) for result in results]
+        models = [result.model for result in results if result.model is not None]
+        rows = [{"name": m.entry.name, "path": str(m.path), "sha256": m.sha256} for m in models]
+        if rows:
+            lines = [f"{row['name']}  {row['path']}  sha256 {row['sha256'][:16]}…" for row in rows]
+            context.sink.answer(rows, lambda: "\n".join(lines))
+    failures = {result.name: result.error for result in results if result.error is not None}
+    if failures:
+        raise some_failed(failures, of=len(set(names)))
 
-            load_words(local, context.store, report=context.report, **options)
-    context.sink.answer(
-        rows, lambda: "\n".join(f"{row['name']}  {row['path']}  sha256 {row['sha256'][:16]}…" for row in rows)
-    )
+
+def compile_words(context: Context, fetched: Fetched, options: dict[str, Any]) -> Fetched:
+    """What was fetched, its word vectors compiled; the error in its place where that failed."""
+    if fetched.model is None or fetched.model.entry.task != "word-vectors":
+        return fetched
+    from zoo.store.parallel import Fetched
+    from zoo.words.loading import load_words
+
+    try:
+        load_words(fetched.model, context.store, report=context.report, **options)
+    except ZooError as error:
+        return Fetched(fetched.name, None, error)
+    return fetched
 
 
-def pins_of(entries: list[ModelEntry], path: Path) -> list[Pin]:
-    """What a lock file says of each entry. Raises if it says nothing, or if the registry says otherwise."""
-    from zoo.store.pins import find_pin, read_lock_file
+def plan_text(plan: list[dict[str, Any]], home: Path) -> str:
+    """What --dry-run prints: a line per model, how much would come, and how much room there is."""
+    from zoo.store.disk import free_bytes
 
-    pins = read_lock_file(path)
-    return [find_pin(entry, pins) for entry in entries]
+    rows = [{**row, "size": megabytes(row["bytes"] or None)} for row in plan]
+    size = megabytes(sum(row["bytes"] or 0 for row in plan))
+    unknown = " and files of unknown size" if None in (row["bytes"] for row in plan) else ""
+    free = megabytes(free_bytes(home))
+    return f"{table(rows, PLAN_COLUMNS)}\n\n{size}{unknown} to fetch; {free} free in {home}"
 
 
 @command("zoo rm resnet18")
@@ -239,15 +308,21 @@ def pins_of(entries: list[ModelEntry], path: Path) -> list[Pin]:
 def rm(context: Context, names: tuple[str, ...]) -> None:
     """Delete models from the store. Other models that share the bytes keep them."""
     entries = [find_entry(context, name) for name in names]
-    freed = {entry.name: context.store.remove(entry) for entry in entries}
+    rows = []
+    for entry in entries:
+        freed = context.store.remove(entry)
+        shared = context.store.find(entry)
+        stays = None if shared is None else str(shared.path)
+        rows.append({"name": entry.name, "freed": freed, "shared": stays})
+    context.sink.answer(rows, lambda: "\n".join(map(rm_line, rows)))
 
-    def human() -> str:
-        return "\n".join(
-            f"{name}: {megabytes(size)} freed" if size else f"{name}: was not in the store"
-            for name, size in freed.items()
-        )
 
-    context.sink.answer([{"name": name, "freed": size} for name, size in freed.items()], human)
+def rm_line(row: dict[str, Any]) -> str:
+    """What became of one name."""
+    gone = f"{megabytes(row['freed'])} freed" if row["freed"] else "was not in the store"
+    if row["shared"] is None:
+        return f"{row['name']}: {gone}"
+    return f"{row['name']}: {gone if row['freed'] else 'nothing freed'}; stays, being shared: {row['shared']}"
 
 
 @command("zoo verify --fix")
@@ -269,11 +344,15 @@ def verify(context: Context, names: tuple[str, ...], fix: bool) -> int:
         }
         for v in verdicts
     ]
-    context.sink.answer(
-        rows,
-        lambda: table(rows, VERIFY_COLUMNS) if rows else "The store is empty.",
-    )
-    return 3 if any(v.state in ("damaged", "missing") for v in verdicts) else 0
+    bad = [row for row in rows if row["state"] in BAD]
+
+    def human() -> str:
+        faults = "".join(f"\n\n{row['name'] or row['path']}: {row['detail']}" for row in bad)
+        mend = "" if fix or not bad else "\n\nzoo verify --fix fetches it again."
+        return table(rows, VERIFY_COLUMNS) + faults + mend if rows else "The store is empty."
+
+    context.sink.answer(rows, human)
+    return 3 if bad else 0
 
 
 def find_entry(context: Context, name: str) -> ModelEntry:

@@ -51,7 +51,10 @@ class Sink:
     def report(self, event: Event) -> None:
         """Draw one event of a long task on stderr."""
         if isinstance(event, Note):
-            if event.level == "warning" or self.mode is Mode.HUMAN:
+            if self.mode is Mode.JSON and event.level == "warning":
+                document = {"message": event.message, "hint": event.hint}
+                self._line(printable(json.dumps({"warning": document}, ensure_ascii=False)))
+            elif event.level == "warning" or self.mode is Mode.HUMAN:
                 self._say(paint(f"{event.level}: ", "yellow") if event.level == "warning" else "", event)
         elif self.mode is Mode.HUMAN:
             if isinstance(event, Progress):
@@ -189,6 +192,15 @@ def cell_text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 10 else f"{value:.1f}"
     return str(value)
+
+
+def many(count: int, noun: str) -> str:
+    """A number of things.
+
+    >>> many(1, "model"), many(2, "model")
+    ('1 model', '2 models')
+    """
+    return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
 def megabytes(size: int | None) -> str | None:

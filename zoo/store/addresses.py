@@ -33,11 +33,16 @@ class Address:
         """What a token belongs to."""
         return self.scheme, self.host, self.port
 
-    def __str__(self) -> str:
-        """For people and logs: without the query, where signed links carry secrets."""
+    @property
+    def url(self) -> str:
+        """The whole of it, as it is asked for again."""
         port = "" if PORTS[self.scheme] == self.port else f":{self.port}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}{port}{self.target.partition('?')[0]}"
+        return f"{self.scheme}://{host}{port}{self.target}"
+
+    def __str__(self) -> str:
+        """For people and logs: without the query, where signed links carry secrets."""
+        return self.url.partition("?")[0]
 
 
 def parse_address(url: str) -> Address:
@@ -73,7 +78,7 @@ def check_address(address: Address, *, resolve: bool = True) -> tuple[str, ...]:
     if address.scheme == "http" and not here and not allowed:
         raise AddressRefused(
             f"{address} is refused: plain http, which anybody on the way can change",
-            hint=f"Use https://, or allow this host: ZOO_ALLOW_HOST={address.host}.",
+            hint=f"Use https://, or allow this host: --allow-host {address.host} (ZOO_ALLOW_HOST).",
         )
     if literal is None and not resolve:
         return ()
@@ -92,7 +97,7 @@ def check_address(address: Address, *, resolve: bool = True) -> tuple[str, ...]:
             if not is_public(ip):
                 raise AddressRefused(
                     f"{address} is refused: {address.host} is {ip}, an address on a private network",
-                    hint=f"If you mean it: ZOO_ALLOW_HOST={address.host}.",
+                    hint=f"If you mean it: --allow-host {address.host} (ZOO_ALLOW_HOST).",
                 )
     return found
 

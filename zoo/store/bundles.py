@@ -96,6 +96,11 @@ def bundle(
     """
     if target.exists():
         raise UsageError(f"{target} is there already", hint="Give another name, or delete it first.")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise StorageError(
+            f"{target} cannot be written: {target.parent} is no folder, or not yours to write to",
+            hint="Give another path, or make that folder first.",
+        )
     manifest, members = collect(store, entries, runs, report)
     total = sum(path.stat().st_size for path in members.values())
     with disk_errors(target.parent, f"bundle {target}"):

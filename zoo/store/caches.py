@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,8 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.store.adoption import gensim_cache, hub_cache, torch_cache
+from zoo.store.blobs import Blobs
+from zoo.store.disk import free_bytes
 from zoo.store.partials import find_partials
 from zoo.store.pruning import last_use, size_of
+from zoo.store.records import Records
 
 if TYPE_CHECKING:
     from zoo.store.store import Store
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A model of the store. kinds: "published" or what was derived. idle: seconds since it was last read."""
+    """A model of the store. kinds: "published" or what was derived. idle: seconds since it was last read.
+
+    home: the folder that has it, the user's own or a shared one.
+    """
 
     name: str
     license: str
@@ -27,6 +32,7 @@ class StoredModel:
     bytes: int
     kinds: tuple[str, ...]
     idle: float
+    home: Path
 
 
 @dataclass(frozen=True)
@@ -40,12 +46,14 @@ class ForeignFile:
 
 @dataclass(frozen=True)
 class CacheReport:
-    """The whole of it. free: bytes left on the disk of `home`. orphans: blobs that no model needs.
+    """The whole of it. models: those of shared folders too; everything else is about `home` alone.
 
-    shared_bytes: what several names share, counted once in `bytes`. features: what zoo/features keeps.
+    bytes: of models; what several share is counted once. free: left on the disk. orphans: files that no model
+    needs. feature_bytes: what zoo/features keeps.
     """
 
     home: Path
+    shared: tuple[Path, ...]
     models: tuple[StoredModel, ...]
     bytes: int
     free: int
@@ -59,21 +67,16 @@ class CacheReport:
 
 def report_cache(store: Store) -> CacheReport:
     """What the store holds and what lies around it. Reads only."""
-    now = time.time()
-    models, needed = [], set()
-    for _, record in store.records:
-        paths = tuple(store.blobs.path(sha256) for sha256 in record.blobs)
-        needed |= set(record.blobs)
-        kinds = (("published",) if record.stamp is not None else ()) + tuple(record.derived)
-        idle = max(now - last_use(record, paths), 0.0)
-        models.append(StoredModel(record.name, record.license, record.sha256, size_of(paths), kinds, idle))
+    models = [model for blobs, records in store.places for model in stored_models(blobs, records)]
+    needed = {sha256 for _, record in store.records for sha256 in record.blobs}
     orphans = tuple(store.blobs.path(sha256) for sha256 in store.blobs if sha256 not in needed)
     partials = tuple(partial.path for partial in find_partials(store.blobs.folder))
     return CacheReport(
         home=store.home,
+        shared=tuple(blobs.folder.parent for blobs, _ in store.places[:-1]),
         models=tuple(sorted(models, key=lambda model: -model.bytes)),
         bytes=size_of(tuple(store.blobs.path(sha256) for sha256 in needed)),
-        free=shutil.disk_usage(nearest_folder(store.home)).free,
+        free=free_bytes(store.home),
         orphans=orphans,
         orphan_bytes=size_of(orphans),
         partials=partials,
@@ -81,6 +84,17 @@ def report_cache(store: Store) -> CacheReport:
         feature_bytes=size_of(tuple((store.home / "features").rglob("*"))),
         foreign=tuple(find_foreign()),
     )
+
+
+def stored_models(blobs: Blobs, records: Records) -> Iterator[StoredModel]:
+    """The models of one folder."""
+    now = time.time()
+    for _, record in records:
+        paths = tuple(blobs.path(sha256) for sha256 in record.blobs)
+        kinds = (("published",) if record.stamp is not None else ()) + tuple(record.derived)
+        idle = max(now - last_use(record, paths), 0.0)
+        home = blobs.folder.parent
+        yield StoredModel(record.name, record.license, record.sha256, size_of(paths), kinds, idle, home)
 
 
 def find_foreign() -> Iterator[ForeignFile]:
@@ -94,8 +108,3 @@ def find_foreign() -> Iterator[ForeignFile]:
         for path in sorted(folder.glob(pattern)) if folder.is_dir() else []:
             if path.is_file():
                 yield ForeignFile(library, path, path.stat().st_size)
-
-
-def nearest_folder(path: Path) -> Path:
-    """The folder itself, or the first above it that exists."""
-    return next(folder for folder in (path, *path.parents) if folder.is_dir())

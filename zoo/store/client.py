@@ -100,8 +100,7 @@ class TooManyRedirects(http.client.HTTPException):
 
 def next_address(address: Address, target: str) -> Address:
     """Where a redirect leads. Raises AddressRefused if it leaves https."""
-    base = f"{address.scheme}://{netloc(address)}{address.target}"
-    there = parse_address(urljoin(base, target.strip().replace(" ", "%20")))
+    there = parse_address(urljoin(address.url, target.strip().replace(" ", "%20")))
     if address.scheme == "https" and there.scheme == "http":
         raise AddressRefused(
             f"{address} redirects to {there}: from https to plain http, which is refused",
@@ -219,8 +218,3 @@ def time_limit(connection: http.client.HTTPConnection, seconds: float) -> Iterat
         raise TimeoutError(f"no answer within {seconds:.0f} s") from failure
     if failure is not None:
         raise failure
-
-
-def netloc(address: Address) -> str:
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    return f"{host}:{address.port}"

@@ -28,16 +28,26 @@ def size_text(count: float) -> str:
     return f"{count:.0f} {UNITS[unit]}" if unit == 0 or count >= 9.95 else f"{count:.1f} {UNITS[unit]}"
 
 
+def nearest_folder(path: Path) -> Path:
+    """The folder itself, or the first above it that exists."""
+    return next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space of the disk that a folder is on, or would be on."""
+    return shutil.disk_usage(nearest_folder(folder)).free
+
+
 def check_room(folder: Path, needed: int, what: str) -> None:
     """Raise DiskFull unless `needed` bytes, and a little more, are free where `folder` is."""
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(folder)
     if needed + SPARE > free:
         raise disk_full(folder, what, needed=needed, free=free)
 
 
 def disk_full(folder: Path, what: str, *, needed: int | None, free: int | None = None) -> DiskFull:
     """The error that says how much is needed, how much is free, and where."""
-    free = shutil.disk_usage(folder).free if free is None else free
+    free = free_bytes(folder) if free is None else free
     need = "needs more room" if needed is None else f"needs {size_text(needed)}"
     return DiskFull(
         f"{what} {need}, {size_text(free)} free in {folder}",

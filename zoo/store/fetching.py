@@ -189,7 +189,9 @@ class Fetch:
 
 
 def first_that_works(act: Callable[[T], LocalModel], places: Sequence[T], report: Report) -> LocalModel:
-    """What `act` gives for the first place where it works. Raises what went wrong at the first one."""
+    """What `act` gives for the first place where it works. Raises what went wrong at the first one, and tells
+    the rest.
+    """
     failures: list[ZooError] = []
     for place in places:
         try:
@@ -198,4 +200,6 @@ def first_that_works(act: Callable[[T], LocalModel], places: Sequence[T], report
             failures.append(error)
             if len(failures) < len(places):
                 report(Note(f"{error.message}: trying the next place", level="warning"))
-    raise failures[0]
+    first, *rest = failures
+    first.message = "; then ".join([first.message, *(failure.message for failure in rest)])
+    raise first

@@ -47,7 +47,7 @@ def hold(path: Path, what: str, *, patience: float = 3600.0, report: Report = si
             if time.monotonic() - started >= patience:
                 raise LockTimeout(
                     f"{what}: {holder} holds the lock for more than {patience:.0f} s",
-                    hint="Stop that process, or try again when it is done.",
+                    hint="Stop that process, or try again when it is done; --timeout says how long to wait.",
                 ) from None
             report(Note(f"{what}: waiting for {holder}"))
             told = True

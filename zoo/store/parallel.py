@@ -10,25 +10,34 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Literal
 
 from zoo.catalogue.entry import ModelEntry
-from zoo.errors import Interrupted, ZooError
-from zoo.events import Event, Report, silent
+from zoo.errors import Interrupted, SomeFailed, ZooError
+from zoo.events import Event, Progress, Report, silent
+from zoo.store.adoption import find_adoptable
+from zoo.store.disk import size_text
+from zoo.store.fetching import lock_key
 from zoo.store.local import LocalModel
-from zoo.store.pins import Pin, find_pin
+from zoo.store.partials import find_parts
+from zoo.store.pins import Pin, check_pin, find_pin
+from zoo.store.proof import proof_of
 from zoo.store.sources.schemes import find_scheme
 
 if TYPE_CHECKING:
     from zoo.store.store import Store
 
+Action = Literal["keep", "copy", "adopt", "download"]
 JOBS = 4
 PATIENCE = 0.7  # seconds that threads have to let go of their files after Ctrl-C
 
 
 @dataclass(frozen=True)
 class Planned:
-    """What a fetch would do. bytes: that it would bring, exact or about; None where nobody knows."""
+    """What a fetch would do. bytes: that it would bring, exact or about; None where nobody knows.
+
+    adopt: from the cache of another library, if the hash of what is there is right.
+    """
 
     name: str
-    action: Literal["keep", "copy", "download"]
+    action: Action
     url: str
     bytes: int | None
 
@@ -42,16 +51,24 @@ class Fetched:
     error: ZooError | None = None
 
 
-def plan_fetch(store: Store, entries: Sequence[ModelEntry]) -> list[Planned]:
-    """What `fetch_models` would do, without asking anybody: for --dry-run, or a total before the start."""
+def plan_fetch(
+    store: Store, entries: Sequence[ModelEntry], *, pins: Mapping[str, Pin] | None = None
+) -> list[Planned]:
+    """What `fetch_models` would do, without asking anybody: for --dry-run. Raises for what a pin forbids."""
     plan = []
     for entry in entries:
-        url = entry.weights.urls[0]
-        if store.find(entry) is not None:
+        pin = None if pins is None else find_pin(entry, pins)
+        url, local = entry.weights.urls[0], store.find(entry)
+        if local is not None:
+            check_pin(local, pin)
             plan.append(Planned(entry.name, "keep", url, 0))
-        else:
-            action: Literal["copy", "download"] = "copy" if find_scheme(url).local else "download"
-            plan.append(Planned(entry.name, action, url, entry.bytes))
+            continue
+        action: Action = "download"
+        if find_scheme(url).local:
+            action = "copy"
+        elif any(find_adoptable(url, proof_of(entry.weights))):
+            action = "adopt"
+        plan.append(Planned(entry.name, action, url, entry.bytes if pin is None else pin.bytes))
     return plan
 
 
@@ -66,49 +83,87 @@ def fetch_models(
     """Fetch each entry, `jobs` at a time; one Fetched per entry, in their order. An error ends only its own.
 
     pins: of a lock file (see pins.read_lock_file): every name must be there, and match; checked before
-    anything is downloaded. report: called by one thread at a time. Raises Interrupted on Ctrl-C; what came is
-    kept.
+    anything is downloaded. report: called by one thread at a time; with several models the task "fetch"
+    counts those that ended. Raises Interrupted on Ctrl-C and SIGTERM; what came is kept.
     """
     held = {entry.name: find_pin(entry, pins) for entry in entries} if pins is not None else {}
     results: list[Fetched | None] = [None] * len(entries)
+    faults: list[BaseException] = []
     waiting: SimpleQueue[int] = SimpleQueue()
     for number in range(len(entries)):
         waiting.put(number)
-    stop, telling = threading.Event(), threading.Lock()
+    stop, telling = threading.Event(), threading.RLock()
 
     def tell(event: Event) -> None:
-        if stop.is_set():
-            raise Interrupted("stopped")
         with telling:
+            if stop.is_set():
+                raise Interrupted("stopped")
             report(event)
 
+    def count(*ended: Fetched, number: int = 0) -> None:
+        with telling:  # counted and told at once, so that no count is told late
+            results[number : number + len(ended)] = ended
+            if len(entries) > 1:
+                done = sum(result is not None for result in results)
+                tell(Progress("fetch", done, len(entries), "models"))
+
     def work() -> None:
-        while not stop.is_set():
-            try:
+        try:
+            while not stop.is_set():
                 number = waiting.get_nowait()
-            except Empty:
-                return
-            entry = entries[number]
-            try:
-                model = store.fetch(entry, pin=held.get(entry.name), report=tell)
-                results[number] = Fetched(entry.name, model)
-            except ZooError as error:
-                results[number] = Fetched(entry.name, None, error)
+                entry = entries[number]
+                try:
+                    ended = Fetched(entry.name, store.fetch(entry, pin=held.get(entry.name), report=tell))
+                except ZooError as error:
+                    ended = Fetched(entry.name, None, error)
+                count(ended, number=number)
+        except (Empty, Interrupted):
+            return
+        except BaseException as fault:  # of zoo itself: nobody looks into a thread, so the caller raises it
+            faults.append(fault)
 
     threads = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(entries)))]
-    for thread in threads:
-        thread.start()
     try:
+        count()
+        for thread in threads:
+            thread.start()
         for thread in threads:
             thread.join()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted) as stopped:  # Ctrl-C or SIGTERM, in whichever line it comes
         stop.set()
         limit = time.monotonic() + PATIENCE
         for thread in threads:
-            thread.join(max(limit - time.monotonic(), 0.0))
-        done = sum(1 for result in results if result is not None and result.model is not None)
-        raise Interrupted(
-            f"fetch: stopped; {done} of {len(entries)} models are here, parts of the others are kept",
-            hint="The same command goes on from there.",
-        ) from None
+            if thread.ident is not None:
+                thread.join(max(limit - time.monotonic(), 0.0))
+        raise say_stopped(store, entries, results, getattr(stopped, "exit_code", 130)) from None
+    finally:
+        stop.set()  # a second Ctrl-C leaves from anywhere above
+    if faults:
+        raise faults[0]
     return [result for result in results if result is not None]
+
+
+def some_failed(failures: Mapping[str, ZooError], of: int) -> ZooError:
+    """The error to raise when every model had its turn: the only one's own, or one that lists all."""
+    if of == 1:
+        return next(iter(failures.values()))
+    return SomeFailed(
+        f"{len(failures)} of {of} models did not come",
+        failures,
+        hint=f"zoo fetch {' '.join(failures)} tries again.",
+    )
+
+
+def say_stopped(
+    store: Store, entries: Sequence[ModelEntry], results: Sequence[Fetched | None], exit_code: int
+) -> Interrupted:
+    """What is here, what is kept of the rest, and how to go on."""
+    here = {result.name for result in results if result is not None and result.model is not None}
+    rest = [entry for entry in entries if entry.name not in here]
+    kept = sum(p.bytes for entry in rest for p in find_parts(store.blobs.folder, lock_key(entry)))
+    of_rest = f"; {size_text(kept)} of the rest kept" if kept else ""
+    return Interrupted(
+        f"fetch: stopped; {len(here)} of {len(entries)} models are here{of_rest}",
+        hint=f"zoo fetch {' '.join(entry.name for entry in rest)} goes on from there." if rest else None,
+        exit_code=exit_code,
+    )

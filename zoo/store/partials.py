@@ -100,6 +100,11 @@ def find_partials(folder: Path, key: str | None = None) -> Iterator[Partial]:
             yield Partial(folder, *parts[:3])
 
 
+def find_parts(folder: Path, key: str) -> Iterator[Partial]:
+    """Every partial file of one model: of the whole file, and of the parts that it comes in (KEY-00, …)."""
+    return (partial for partial in find_partials(folder) if partial.key.partition("-")[0] == key)
+
+
 def is_free(partial: Partial) -> bool:
     """Whether nobody writes this file: its owner let it go, is dead, or was silent for long."""
     if partial.owner == FREE:

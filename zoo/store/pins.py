@@ -12,6 +12,7 @@ import msgspec
 
 from zoo.catalogue.entry import ModelEntry
 from zoo.errors import HashMismatch, InvalidRegistry, UnknownName, UsageError
+from zoo.store.local import LocalModel
 from zoo.store.proof import proof_of
 
 LARGEST = 16 << 20
@@ -46,8 +47,11 @@ def read_lock_file(path: Path) -> dict[str, Pin]:
         if path.stat().st_size > LARGEST:
             raise InvalidRegistry(f"{path}: a lock file of more than {LARGEST:,} bytes is none")
         found = msgspec.json.decode(path.read_bytes(), type=LockFile)
-    except FileNotFoundError as error:
-        raise UsageError(f"no lock file {path}", hint="Make one: zoo lock NAME… > zoo.lock") from error
+    except OSError as error:
+        reason = "" if isinstance(error, FileNotFoundError) else f": {error.strerror}"
+        raise UsageError(
+            f"no lock file {path}{reason}", hint="Make one: zoo lock NAME… > zoo.lock"
+        ) from error
     except (msgspec.MsgspecError, RecursionError) as error:
         raise InvalidRegistry(f"{path}: {error}", hint="Make it again: zoo lock NAME… > zoo.lock") from error
     for name, pin in found.models.items():
@@ -69,11 +73,28 @@ def find_pin(entry: ModelEntry, pins: Mapping[str, Pin]) -> Pin:
             got=str(stated.sha256 or stated.sha256_prefix),
             hint=f"zoo lock {entry.name} writes down the registry's.",
         )
-    if pin.url != entry.weights.urls[0] or pin.license != entry.license:
-        changed = "url" if pin.url != entry.weights.urls[0] else "license"
+    # A file beside the registry lies elsewhere on every machine: its hash tells that it is the same.
+    moved = pin.url != entry.weights.urls[0] and not (is_file(pin.url) and is_file(entry.weights.urls[0]))
+    if moved or pin.license != entry.license:
+        changed = "url" if moved else "license"
         was, now = (pin.url, entry.weights.urls[0]) if changed == "url" else (pin.license, entry.license)
         raise UsageError(
             f"{entry.name}: the {changed} is {now} in the registry and {was} in the lock file",
             hint=f"zoo lock {entry.name} writes down the registry's.",
         )
     return pin
+
+
+def is_file(url: str) -> bool:
+    return url.startswith("file:")
+
+
+def check_pin(local: LocalModel, pin: Pin | None) -> None:
+    """Raise HashMismatch if a model that is here is not what the lock file names."""
+    if pin is not None and local.sha256 != pin.sha256:
+        raise HashMismatch(
+            f"{local.entry.name}: the store holds another file than the lock file names",
+            expected=pin.sha256,
+            got=local.sha256,
+            hint=f"zoo rm {local.entry.name}, then fetch it again.",
+        )

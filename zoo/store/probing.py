@@ -107,7 +107,7 @@ def ask_size(url: str, token: str | None, settings: Settings) -> int | None:
         try:
             with open_url(url, headers={"Range": "bytes=0-0"}, token=token, settings=settings) as answer:
                 if answer.status == 206:
-                    return parse_range(answer.headers.get("Content-Range"))[1]
+                    return parse_range(answer.headers)[1]
                 if answer.status == 416:  # no first byte
                     return 0
                 if answer.status == 200:

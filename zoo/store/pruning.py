@@ -82,7 +82,7 @@ def remove_pruned(store: Store, item: Prunable) -> bool:
     """Remove one thing; False if somebody began to use it."""
     with disk_errors(store.home, "prune"), suppress(LockTimeout):
         if item.why != "unused":
-            key = item.paths[0].name.partition(".")[0]
+            key = item.paths[0].name.partition(".")[0].partition("-")[0]
             with hold(store.home / "locks" / f"{key}.lock", "prune", patience=0.0):
                 if item.why == "orphan" and any(key in record.blobs for _, record in store.records):
                     return False

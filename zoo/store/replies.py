@@ -39,7 +39,7 @@ def judge(
     """
     if status == 200:
         return Reply("restart", length, version_of(headers, length, proof))
-    begin, total = parse_range(headers.get("Content-Range"))
+    begin, total = parse_range(headers)
     version = version_of(headers, total, proof)
     same = version != UNKNOWN and version == validator
     if status == 206 and offset and begin == offset and same and total not in (None, offset):
@@ -53,20 +53,23 @@ def version_of(headers: Message, total: int | None, proof: Proof) -> str:
     """What identifies this version of the file: its known hash, else ETag, else date and size."""
     if proof.sha256 is not None:
         return validator_of("sha256", proof.sha256)
-    etag = (headers.get("ETag") or "").strip()
-    if etag and not etag.startswith("W/"):  # a weak one may stay the same over other bytes
+    etag = strong_etag(headers)
+    if etag is not None:
         return validator_of("etag", etag, total)
     modified = headers.get("Last-Modified")
     return UNKNOWN if modified is None or total is None else validator_of("date", modified, total)
 
 
-def parse_range(text: str | None) -> tuple[int | None, int | None]:
-    """(first byte, total) of a Content-Range.
+def strong_etag(headers: Message) -> str | None:
+    """The ETag, unless it is a weak one, which may stay the same over other bytes."""
+    etag = (headers.get("ETag") or "").strip()
+    return etag if etag and not etag.startswith("W/") else None
 
-    >>> parse_range("bytes 5-9/10"), parse_range("bytes */10"), parse_range("nonsense")
-    ((5, 10), (None, 10), (None, None))
-    """
-    found = re.fullmatch(r"bytes\s+(?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18}|\*)", (text or "").strip())
+
+def parse_range(headers: Message) -> tuple[int | None, int | None]:
+    """(first byte, total) of the Content-Range: (5, 10) of `bytes 5-9/10`, (None, 10) of `bytes */10`."""
+    text = (headers.get("Content-Range") or "").strip()
+    found = re.fullmatch(r"bytes\s+(?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18}|\*)", text)
     if found is None:
         return None, None
     begin, total = found.groups()

@@ -35,8 +35,8 @@ from zoo.store.home import find_homes, is_offline
 from zoo.store.hub_entries import forget_hub_entry
 from zoo.store.local import LocalModel
 from zoo.store.locks import hold
-from zoo.store.partials import claim_partial, find_partials, validator_of
-from zoo.store.pins import Pin
+from zoo.store.partials import claim_partial, find_parts, validator_of
+from zoo.store.pins import Pin, check_pin
 from zoo.store.records import Derived, Record, Records, source_key
 from zoo.store.settings import Settings
 from zoo.store.sources.schemes import find_scheme
@@ -46,9 +46,9 @@ from zoo.store.verification import Verdict, check_store
 class Store:
     """The verified files of one home folder, and of shared ones that are only read.
 
-    home: made when something is first written. shared: looked through first, never written. offline: no
-    connection is made; what is not here cannot be had. policy: the licences that `fetch` gives out;
-    $ZOO_LICENSE_POLICY holds as well, whoever made the store.
+    home: made when something is first written. shared: looked through first, never written. places: all of
+    them, in the order to look. offline: no connection is made; what is not here cannot be had. policy: the
+    licences that `fetch` gives out; $ZOO_LICENSE_POLICY holds as well, whoever made the store.
     """
 
     def __init__(
@@ -66,8 +66,8 @@ class Store:
         self.settings = Settings() if settings is None else settings
         self.blobs = Blobs(home / "blobs")
         self.records = Records(home / "records")
-        self._places = [(Blobs(folder / "blobs"), Records(folder / "records")) for folder in shared]
-        self._places.append((self.blobs, self.records))
+        self.places = [(Blobs(folder / "blobs"), Records(folder / "records")) for folder in shared]
+        self.places.append((self.blobs, self.records))
 
     def find(self, entry: ModelEntry) -> LocalModel | None:
         """The model if it is here and untouched; None if not. Reads only: no network, no write.
@@ -75,7 +75,7 @@ class Store:
         A file whose stamp changed is hashed; a damaged one counts as not here, and `fetch` replaces it.
         """
         key = source_key(entry.weights)
-        for blobs, records in self._places:
+        for blobs, records in self.places:
             record = records.read(key)
             if record is not None and record.agrees_with(entry.weights):
                 path = find_file(blobs, record)
@@ -98,13 +98,7 @@ class Store:
             check_offline(self, entry)
             with disk_errors(self.home, f"fetch {entry.name}"), self._lock(entry, report):
                 found = self.find(entry) or Fetch(self, entry, pin, report).run()
-        if pin is not None and found.sha256 != pin.sha256:
-            raise HashMismatch(
-                f"{entry.name}: the store holds another file than the lock file names",
-                expected=pin.sha256,
-                got=found.sha256,
-                hint=f"zoo rm {entry.name}, then fetch it again.",
-            )
+        check_pin(found, pin)
         return found
 
     @property
@@ -130,7 +124,7 @@ class Store:
 
     def record_of(self, local: LocalModel) -> Record:
         """What is written down about a model that is here, in the folder that has its file."""
-        for blobs, records in self._places:
+        for blobs, records in self.places:
             record = records.read(source_key(local.entry.weights))
             if record is not None and local.path.parent == blobs.folder:
                 return record
@@ -138,7 +132,7 @@ class Store:
 
     def blob_path(self, sha256: str) -> Path:
         """The file of a hash, in the first folder that has it."""
-        paths = [blobs.path(sha256) for blobs, _ in self._places]
+        paths = [blobs.path(sha256) for blobs, _ in self.places]
         return next((path for path in paths if path.is_file()), paths[-1])
 
     @property
@@ -154,7 +148,7 @@ class Store:
         """
         key = source_key(entry.weights)
         with disk_errors(self.home, f"remove {entry.name}"), self._lock(entry, silent, patience):
-            freed = sum(remove_file(p.path) for p in find_partials(self.blobs.folder, lock_key(entry)))
+            freed = sum(remove_file(p.path) for p in find_parts(self.blobs.folder, lock_key(entry)))
             forget_hub_entry(self.home, entry.name)
             remove_file(self.home / "files" / f"{key}.json")
             record = self.records.read(key)
@@ -220,7 +214,7 @@ class Store:
     def derivations(self, local: LocalModel) -> dict[str, Path]:
         """Every derived file of these very bytes that is here and untouched, by its kind."""
         found: dict[str, Path] = {}
-        for blobs, records in self._places:
+        for blobs, records in self.places:
             record = records.read(source_key(local.entry.weights))
             if record is not None and record.sha256 == local.sha256:
                 for kind, made in record.derived.items():

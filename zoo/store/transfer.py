@@ -9,9 +9,10 @@ from __future__ import annotations
 import http.client
 import ssl
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from zoo.errors import DownloadFailed, Interrupted, SizeMismatch
 from zoo.events import Note, Progress, Report
@@ -21,13 +22,22 @@ from zoo.store.disk import check_room, size_text
 from zoo.store.hashing import Digests
 from zoo.store.pace import Pace, TooSlow
 from zoo.store.partials import UNKNOWN, Partial
+from zoo.store.parts import MOST, spread
 from zoo.store.proof import Proof
-from zoo.store.replies import GONE, PASSING, Reply, is_page, judge, parse_retry_after
+from zoo.store.replies import (
+    GONE,
+    PASSING,
+    Reply,
+    is_page,
+    judge,
+    parse_range,
+    parse_retry_after,
+    strong_etag,
+)
 from zoo.store.settings import Settings
 from zoo.store.writing import Writer
 
 SLACK = 64 << 20
-MOST = 2 << 20  # bytes to take at once: of 1, 2, 4 and 8 MiB the one that costs the least processor time
 
 
 class Passing(Exception):
@@ -239,15 +249,39 @@ class Transfer:
             check_room(self.partial.folder, total - writer.bytes, self.what)
         most = self.settings.largest if total is None else total
         pace = Pace(self.settings)
-        while block := answer.read(MOST):
-            if writer.bytes + len(block) > most:
-                raise SizeMismatch(self.where, expected=most, got=writer.bytes + len(block))
-            writer.write(block)
-            self.effort.received += len(block)
-            self._tell(writer)
-            pace.check(len(block))
+        with closing(self._blocks(answer, writer.bytes)) as blocks:
+            for block in blocks:
+                if writer.bytes + len(block) > most:
+                    raise SizeMismatch(self.where, expected=most, got=writer.bytes + len(block))
+                writer.write(block)
+                self.effort.received += len(block)
+                self._tell(writer)
+                pace.check(len(block))
         if writer.bytes < (1 if total is None else total):
             raise Passing("the server closed the connection")
+
+    def _blocks(self, answer: Answer, offset: int) -> Generator[bytes, None, None]:
+        """The rest of the file: over this connection, or in parts that are provably of the same file.
+
+        Only at the first try: after any fault one connection goes on.
+        """
+        blocks = iter(partial(answer.read, MOST), b"")
+        ranges = answer.status == 206 or answer.headers.get("Accept-Ranges", "").strip().lower() == "bytes"
+        if self.total is None or self.effort.tries or not ranges or strong_etag(answer.headers) is None:
+            return (block for block in blocks)
+        return spread(blocks, partial(self._part, answer), offset, self.total, self.settings)
+
+    @contextmanager
+    def _part(self, first: Answer, begin: int, end: int) -> Iterator[Answer]:
+        """Ask, where `first` came from, for a part of the file. Raises Passing if it is not of the same."""
+        etag = strong_etag(first.headers)
+        token = self.token if parse_address(self.url).origin == first.address.origin else None
+        headers = {"Range": f"bytes={begin}-{end - 1}", "If-Range": str(etag)}
+        with open_url(first.address.url, headers=headers, token=token, settings=self.settings) as answer:
+            same = strong_etag(answer.headers) == etag
+            if not (answer.status == 206 and same and parse_range(answer.headers) == (begin, self.total)):
+                raise Passing("the server does not give the file in parts")
+            yield answer
 
     def _tell(self, writer: Writer, *, last: bool = False) -> None:
         now = time.monotonic()
@@ -260,10 +294,11 @@ class Transfer:
         return size_text(count) + ("" if self.total is None else f" of {size_text(self.total)}")
 
     def _given_up(self, reason: str) -> DownloadFailed:
-        kept = f"; {self._state(self.partial.bytes)} kept" if self.partial.bytes else ""
+        here = self.partial.bytes
+        kept = f"; {self._state(here)} kept" if here else ""
         return DownloadFailed(
             f"{self.where}: {reason}; given up after {self.effort.tries} tries{kept}",
-            hint=f"zoo fetch {self.what} goes on from there.",
+            hint=f"zoo fetch {self.what} {'goes on from there' if here else 'tries again'}.",
         )
 
     def _name_fault(self, error: OSError | http.client.HTTPException) -> str:

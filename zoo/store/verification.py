@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Literal
 from zoo.catalogue.entry import ModelEntry
 from zoo.errors import ZooError
 from zoo.events import Progress, Report
+from zoo.store.blobs import Blobs
 from zoo.store.hashing import hash_file
 from zoo.store.records import Record, source_key
 
 if TYPE_CHECKING:
     from zoo.store.store import Store
 
-State = Literal["whole", "damaged", "missing", "fixed", "absent"]
+SHARED = "it is in a shared folder, which is never changed"
+State = Literal["whole", "damaged", "missing", "fixed", "deleted", "absent"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Verdict:
 
     name: of the model; None for a file that no record needs. kind: "published" or the kind of a derived file.
     state: `missing` was fetched once and is gone; `absent` was never fetched; `fixed` was damaged or missing
-    and is whole again. bytes: on the disk. detail: what is wrong.
+    and is whole again; `deleted` was damaged, and no model needs it. bytes: on the disk. detail: what is
+    wrong.
     """
 
     name: str | None
@@ -38,43 +41,46 @@ class Verdict:
 
     @property
     def good(self) -> bool:
-        return self.state in ("whole", "fixed")
+        return self.state in ("whole", "fixed", "deleted")
 
 
 def check_store(
     store: Store, entries: Iterable[ModelEntry] | None, *, fix: bool, report: Report
 ) -> list[Verdict]:
-    """A verdict per file of the models given, or of the whole store."""
+    """A verdict per file of the models given, or of the whole store. Shared files are checked, not mended."""
     verdicts: list[Verdict] = []
     if entries is None:
-        known = dict(store.records)
-        needed = {sha256 for record in known.values() for sha256 in record.blobs}
-        for record in known.values():
-            verdicts += check_record(store, record, entry_of(record), fix=fix, report=report)
-        for sha256 in set(store.blobs) - needed:
-            verdicts.append(check_blob(store, None, "published", sha256, report))
+        for blobs, records in store.places:
+            known = [record for _, record in records]
+            for record in known:
+                verdicts += check_record(store, blobs, record, entry_of(record), fix=fix, report=report)
+            for sha256 in sorted(set(blobs) - {sha256 for record in known for sha256 in record.blobs}):
+                verdicts.append(check_orphan(store, blobs, sha256, fix=fix, report=report))
         return verdicts
     for entry in entries:
-        found = store.records.read(source_key(entry.weights))
-        if found is None:
+        found = [(blobs, records.read(source_key(entry.weights))) for blobs, records in store.places]
+        kept = [(blobs, record) for blobs, record in found if record is not None]
+        if not kept:
             verdicts.append(Verdict(entry.name, "published", entry.weights.sha256, None, "absent"))
-        else:
-            verdicts += check_record(store, found, entry, fix=fix, report=report)
+        for blobs, record in kept:
+            verdicts += check_record(store, blobs, record, entry, fix=fix, report=report)
     return verdicts
 
 
 def check_record(
-    store: Store, record: Record, entry: ModelEntry, *, fix: bool, report: Report
+    store: Store, blobs: Blobs, record: Record, entry: ModelEntry, *, fix: bool, report: Report
 ) -> list[Verdict]:
     """A verdict for each file that a record needs; with `fix`, bad ones are deleted and fetched again."""
     kinds = {record.sha256: "published"} | {made.sha256: kind for kind, made in record.derived.items()}
-    verdicts = [check_blob(store, record.name, kinds[sha256], sha256, report) for sha256 in record.blobs]
+    verdicts = [check_blob(blobs, record.name, kinds[sha256], sha256, report) for sha256 in record.blobs]
     bad = [verdict for verdict in verdicts if not verdict.good]
     if not bad or not fix:
         return verdicts
+    if blobs is not store.blobs:
+        return [v if v.good else replace(v, detail=f"{v.detail}; {SHARED}") for v in verdicts]
     for verdict in bad:
         assert verdict.sha256 is not None
-        store.blobs.remove(verdict.sha256)
+        blobs.remove(verdict.sha256)
     try:
         store.fetch(entry, report=report)
     except ZooError as error:
@@ -82,9 +88,18 @@ def check_record(
     return [v if v.good else replace(v, state="fixed") for v in verdicts]
 
 
-def check_blob(store: Store, name: str | None, kind: str, sha256: str, report: Report) -> Verdict:
+def check_orphan(store: Store, blobs: Blobs, sha256: str, *, fix: bool, report: Report) -> Verdict:
+    """A verdict for a file that no record needs; with `fix`, a bad one is deleted."""
+    verdict = check_blob(blobs, None, "published", sha256, report)
+    if verdict.good or not fix or blobs is not store.blobs:
+        return verdict
+    blobs.remove(sha256)
+    return replace(verdict, state="deleted")
+
+
+def check_blob(blobs: Blobs, name: str | None, kind: str, sha256: str, report: Report) -> Verdict:
     """Hash one file."""
-    path = store.blobs.path(sha256)
+    path = blobs.path(sha256)
     if not path.is_file():
         return Verdict(name, kind, sha256, path, "missing", detail="the file is gone")
     got = hash_file(path)

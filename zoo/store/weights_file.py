@@ -38,6 +38,9 @@ WRAPPERS = (
     "net",
 )
 PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
+# Bytes of tensors for each byte of file: tied tensors make it 2, packed ones a little more.
+MOST_RATIO = 10
+FREE_BYTES = 16 << 20  # a small file may hold more
 Format = Literal["safetensors", "zip", "pickle", "tar", "numpy", "hdf5", "gguf", "unknown", "gone"]
 FOREIGN = {
     "numpy": "an array of numpy",
@@ -170,6 +173,8 @@ def read_checkpoint(path: Path, kind: Format, what: str, report: Report) -> dict
     from torch.serialization import safe_globals
 
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # also for whatever else opens a file in this process
+    if kind == "zip":
+        check_size(what, path, unpacked_bytes(path, what))
     if kind == "unknown":
         raise damage(
             what, f"neither safetensors nor a checkpoint of PyTorch (it begins with {beginning(path)})"
@@ -184,7 +189,31 @@ def read_checkpoint(path: Path, kind: Format, what: str, report: Report) -> dict
             raise refusal(what, error) from error
         reason = first_line(error) or type(error).__name__
         raise damage(what, f"PyTorch cannot read it: {reason}") from error
-    return strip_prefixes(unwrap(loaded, what, report), what, report)
+    tensors = unwrap(loaded, what, report)
+    # One stored number can be spread over any shape, and the next step would read or write all of it.
+    check_size(what, path, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()))
+    return strip_prefixes(tensors, what, report)
+
+
+def unpacked_bytes(path: Path, what: str) -> int:
+    """What the members of a zip file come to."""
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, OSError) as error:
+        raise damage(what, f"a damaged archive: {first_line(error)}") from error
+
+
+def check_size(what: str, path: Path, count: int) -> None:
+    """Raise UnsafeFile if a file turns into far more bytes than it has."""
+    size = path.stat().st_size
+    if count > FREE_BYTES + MOST_RATIO * size:
+        raise UnsafeFile(
+            f"{what} is refused: {size:,} bytes turn into {count:,}, as in a decompression bomb",
+            hint="Ask its author for safetensors.",
+        )
 
 
 def unwrap(loaded: Any, what: str, report: Report) -> dict[str, Tensor]:

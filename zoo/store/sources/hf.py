@@ -91,33 +91,32 @@ def hub_errors(name: str, url: str) -> Iterator[None]:
     )
 
     needs_token = "A private or gated model needs HF_TOKEN, and its licence accepted on its page."
+    what = name if name == url else f"{name}: {url}"
     try:
         check_address(parse_address(endpoint()), resolve=False)
         yield
     except OfflineModeIsEnabled as error:
-        raise Offline(f"{name}: {url} is not asked: offline mode is on (HF_HUB_OFFLINE)") from error
+        raise Offline(f"{what} is not asked: offline mode is on (HF_HUB_OFFLINE)") from error
     except GatedRepoError as error:
-        raise DownloadFailed(f"{name}: {url} is gated", hint=needs_token) from error
+        raise DownloadFailed(f"{what} is gated", hint=needs_token) from error
     except RepositoryNotFoundError as error:
-        raise DownloadFailed(
-            f"{name}: {url}: no such repository, or a private one", hint=needs_token
-        ) from error
+        raise DownloadFailed(f"{what}: no such repository, or a private one", hint=needs_token) from error
     except RevisionNotFoundError as error:
         raise DownloadFailed(
-            f"{name}: {url}: no such revision", hint="Name a branch, a tag or a commit, or leave @… out."
+            f"{what}: no such revision", hint="Name a branch, a tag or a commit, or leave @… out."
         ) from error
     except EntryNotFoundError as error:
         raise DownloadFailed(
-            f"{name}: {url}: no such file in the repository", hint="Its page on the Hub lists the files."
+            f"{what}: no such file in the repository", hint="Its page on the Hub lists the files."
         ) from error
     except HFValidationError as error:
-        raise UsageError(f"{name}: {url}: {error}") from error
+        raise UsageError(f"{what}: {error}") from error
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", "an error")
         hint = needs_token if status in (401, 403) else "Try again later, or set HF_ENDPOINT to a mirror."
-        raise DownloadFailed(f"{name}: {url}: the Hub answers {status}", hint=hint) from error
+        raise DownloadFailed(f"{what}: the Hub answers {status}", hint=hint) from error
     except (httpx2.HTTPError, OSError) as error:
         raise DownloadFailed(
-            f"{name}: {url}: the Hub cannot be reached: {str(error) or type(error).__name__}",
+            f"{what}: the Hub cannot be reached: {str(error) or type(error).__name__}",
             hint="Check the connection and HTTPS_PROXY, or set HF_ENDPOINT to a mirror.",
         ) from error
