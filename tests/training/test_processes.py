@@ -22,14 +22,14 @@ from zoo.training.batches import FeatureBatches
 from zoo.training.interruption import StopSignal
 from zoo.training.loop import fit
 from zoo.training.machine import Machine
-from zoo.training.recipe import Recipe
+from zoo.training.recipe import Recipe, resolve
 from zoo.training.seeds import seed_everything
 from zoo.training.strategies import phases
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell starts us with it ignored
 torch.set_num_threads(1)
 data, options, slow = load_file(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:] == ["slow"]
-recipe = Recipe.from_options(**options)
+recipe = resolve(Recipe.from_options(**options))
 seed_everything(recipe.seed)
 torch.rand(int(time.time()) % 7)  # what was drawn before must not matter to training
 shape = {"hidden": recipe.hidden or (), "batch_norm": recipe.batch_norm, "dropout": recipe.dropout}

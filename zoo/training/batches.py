@@ -65,14 +65,13 @@ def cut(items: int, batch_size: int) -> list[int]:
     return sizes
 
 
-class FeatureBatches:
-    """Batches of features that are all in memory, on the device already: no copy, no worker, no DataLoader.
+class Cut:
+    """What every source of batches has: the sizes of its batches, and an order for every pass.
 
-    features: (items, width) float32. labels: (items,) int64. seed: shuffle every pass; None keeps the order.
+    seed: shuffle every pass; None keeps the order.
     """
 
-    def __init__(self, features: Tensor, labels: Tensor, batch_size: int, *, seed: int | None = None) -> None:
-        self.features = features
+    def __init__(self, labels: Tensor, batch_size: int, seed: int | None) -> None:
         self.labels = labels
         self.batch_size = batch_size
         self.seed = seed
@@ -83,17 +82,36 @@ class FeatureBatches:
 
     @property
     def smallest(self) -> int:
-        """The fewest items of a batch."""
+        """The fewest items of a batch, if all of them can be read."""
         return min(self.sizes, default=0)
+
+    def shuffles(self, number: int) -> bool:
+        """Whether pass `number` is shuffled: not without a seed, and not for evaluation."""
+        return self.seed is not None and number != 0
+
+    def order(self, number: int) -> Tensor:
+        """The rows of the items in pass `number`."""
+        return epoch_order(len(self.labels), self.seed, number)
+
+
+class FeatureBatches(Cut):
+    """Batches of features that are all in memory, on the device already: no copy, no worker, no DataLoader.
+
+    features: (items, width) float32. labels: (items,) int64. seed: shuffle every pass; None keeps the order.
+    """
+
+    def __init__(self, features: Tensor, labels: Tensor, batch_size: int, *, seed: int | None = None) -> None:
+        super().__init__(labels, batch_size, seed)
+        self.features = features
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of pass `number`, rows gathered per batch: a shuffled copy would double the memory."""
-        rows = epoch_order(len(self.labels), self.seed, number).to(self.features.device)
+        rows = self.order(number).to(self.features.device)
         for part in torch.split(rows, self.sizes):
             yield Batch(self.features.index_select(0, part), self.labels.index_select(0, part), len(part))
 
 
-class TextBatches:
+class TextBatches(Cut):
     """Batches of texts as ids of their words, padded with 0 to the longest of each batch.
 
     ids: of each text's words, from 1. labels: a class number per text. seed: shuffle every pass; None keeps
@@ -112,21 +130,10 @@ class TextBatches:
         seed: int | None = None,
         alike: bool = False,
     ) -> None:
+        super().__init__(torch.tensor(labels, dtype=torch.long), batch_size, seed)
         self.ids = ids
         self.lengths = torch.tensor([len(text) for text in ids])
-        self.labels = torch.tensor(labels, dtype=torch.long)
-        self.batch_size = batch_size
-        self.seed = seed
         self.alike = alike
-        self.sizes = cut(len(ids), batch_size)
-
-    def __len__(self) -> int:
-        return len(self.sizes)
-
-    @property
-    def smallest(self) -> int:
-        """The fewest texts of a batch."""
-        return min(self.sizes, default=0)
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of pass `number`; inputs (batch, length) int64."""
@@ -135,8 +142,8 @@ class TextBatches:
 
     def rows_of(self, number: int) -> Sequence[Tensor]:
         """Which texts are in each batch of pass `number`."""
-        rows = epoch_order(len(self.ids), self.seed, number)
-        if self.seed is None or number == 0 or not self.alike:
+        rows = self.order(number)
+        if not (self.alike and self.seed is not None and self.shuffles(number)):
             return torch.split(rows, self.sizes)
         pools = torch.split(rows, self.POOL * self.batch_size)
         alike = torch.cat([pool[self.lengths[pool].argsort(stable=True)] for pool in pools])
@@ -146,7 +153,7 @@ class TextBatches:
         ]
 
 
-class ImageBatches:
+class ImageBatches(Cut):
     """Batches of photographs, decoded and preprocessed by threads while the model works.
 
     input: what the weights want. augmentation: a name in AUGMENTATIONS; every item draws anew in every pass.
@@ -166,30 +173,19 @@ class ImageBatches:
         on_bad: str = "skip",
         report: Report = silent,
     ) -> None:
+        super().__init__(torch.tensor([item.label for item in items], dtype=torch.long), batch_size, seed)
         self.items = items
-        self.labels = torch.tensor([item.label for item in items], dtype=torch.long)
         self.input = input
-        self.batch_size = batch_size
-        self.sizes = cut(len(items), batch_size)
         self.augmentation = augmentation
-        self.seed = seed
         self.workers = workers
         self.on_bad = cast(OnBad, on_bad)
         self.report = report
         self.bad: dict[Path, BadFile] = {}
 
-    def __len__(self) -> int:
-        return len(self.sizes)
-
-    @property
-    def smallest(self) -> int:
-        """The fewest items of a batch, if all files can be read."""
-        return min(self.sizes, default=0)
-
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of pass `number`; threads end with it, or when the iterator is dropped."""
-        order = epoch_order(len(self.items), self.seed, number).tolist()
-        strength = "none" if self.seed is None or number == 0 else self.augmentation
+        order = self.order(number).tolist()
+        strength = self.augmentation if self.shuffles(number) else "none"
 
         def view(image: Tensor, generator: torch.Generator) -> Tensor:
             return augment(image, self.input, generator, strength=strength)
