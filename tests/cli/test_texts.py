@@ -56,7 +56,7 @@ def test_predict_takes_texts_files_tables_and_standard_input(
 ) -> None:
     (tmp_path / "new.txt").write_text("a very good film\n\nnot good at all\n")
     (tmp_path / "new.csv").write_text("id,text\n1,a very good film\n")
-    monkeypatch.setattr("sys.stdin", io.StringIO("qqxqq zzxzz\n"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbfqqxqq\xe2\x80\xa8zzxzz\n\n")))
     rows = call(
         "predict", run, tmp_path / "new.txt", tmp_path / "new.csv", "-", "--text", "good", "--json"
     ).json

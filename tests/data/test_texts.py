@@ -237,7 +237,7 @@ def test_texts_without_labels_are_lines_rows_or_files(write: Write) -> None:
         ("a.txt:3", "two"),
         ("b.csv:1", "a b c"),
     ]
-    assert "1 text passed over: empty" in notes[0].message
+    assert "2 texts passed over: empty" in notes[0].message
     (whole,), _ = list_texts([folder / "a.txt"], whole_files=True)
     assert (whole.place.name, whole.text) == ("a.txt", "one\n\ntwo")
     with pytest.raises(DatasetError, match="no file or folder"):
@@ -247,3 +247,100 @@ def test_texts_without_labels_are_lines_rows_or_files(write: Write) -> None:
 def test_bytes_that_no_text_has_are_no_text() -> None:
     assert decode(b"\x89PNG\r\n\x1a\n\0\0") is None
     assert decode(b"") == ("", False)
+
+
+# --- what people really have
+
+
+def table(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def test_a_run_is_never_measured_on_texts_that_it_was_trained_on_wherever_they_lie_now(write: Write) -> None:
+    folder = write({"good.txt": lines(GOOD), "bad.txt": lines(BAD)})
+    split = scan_dataset(folder, TEXTS).split
+    write({"good.txt": lines(["a new first line", *GOOD])})
+    found = scan_evaluation(folder, ("bad", "good"), TEXTS, split=split)
+    trained = {item.content for item in scan_dataset(folder, TEXTS).items} - {i.content for i in found.items}
+    assert len(trained) == len(split.contents) == 16
+    assert "16 texts that the run was trained on are left out" in [note.message for note in found.notes]
+    other = write({"other/good.txt": lines(["x y", "z w"]), "other/bad.txt": lines(["u v"])}) / "other"
+    assert len(scan_evaluation(other, ("bad", "good"), TEXTS, split=split).items) == 3
+
+
+def test_a_text_that_comes_often_does_not_drag_its_class_into_validation(write: Write) -> None:
+    often = ["ok"] * 70 + [f"text number {n}" for n in range(30)]
+    folder = write({"a.txt": lines(often), "b.txt": lines(GOOD)})
+    for seed in range(6):
+        assert scan_dataset(folder, TEXTS, seed=seed).counts("val")[0] <= 30
+
+
+def test_texts_in_two_classes_are_never_drawn_apart(write: Write) -> None:
+    shared = [f"said of both {n}" for n in range(12)]
+    a = [*shared, *(f"of a {n}" for n in range(40))]
+    folder = write({"a.txt": lines(a), "b.txt": lines([*shared, *GOOD[:6]])})
+    for seed in range(10):
+        told = says(settle_copies(scan_dataset(folder, TEXTS, seed=seed)))
+        assert "look better" not in told
+        assert "12 texts lie in several classes" in told
+
+
+def test_what_tells_about_the_data_is_no_class_and_two_files_of_one_class_are_both_read(write: Write) -> None:
+    files = {"pos.txt": lines(GOOD), "pos.text": "one more\n", "neg.txt": lines(BAD)}
+    dataset = scan_dataset(write(files | {"README.md": "about\n", "LICENSE.txt": "free\n"}), TEXTS)
+    assert dataset.classes == ("neg", "pos")
+    assert len(texts_of(dataset, 1)) == 11
+    assert "about the data" in says(dataset)
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "rows", "text"),
+    [
+        (
+            "t.csv",
+            "name,review_text,rating\n",
+            "Don,a film of note,1\nCid,a film to miss,0\n",
+            "a film of note",
+        ),
+        ("t.tsv", "", "ham\tGo until jurong point, crazy\nspam\tFree entry, a wkly comp\n", None),
+        ("t.csv", "What did you think of it?,rating\n", "a very good film,1\nso bad,0\n", "a very good film"),
+        ("t.csv", "text,label\n", '5" pipe good,a\nno pipe at all,b\n', '5" pipe good'),
+        (
+            "t.jsonl",
+            "\ufeff",
+            '{"text": "one two", "label": 1, "tags": []}\n{"text": "ok", "label": "b"}\n',
+            "one two",
+        ),
+        ("t.csv", "text,label\n", "x" * 200_000 + ",a\nshort one,b\n", "x" * 200_000),
+    ],
+    ids=["names", "sms", "survey", "quotes", "mixed", "long"],
+)
+def test_tables_as_people_have_them_are_read(tmp_path: Path, name, head, rows, text: str | None) -> None:
+    dataset = scan_dataset(table(tmp_path, name, head + rows + rows), TEXTS, val_fraction=0.5)
+    found = {item.text for item in dataset.items}
+    assert len(found) == len(dataset.classes) == 2
+    assert text is None or text in found
+    assert "texts in" in says(dataset)
+
+
+def test_a_folder_of_a_competition_has_a_test_part_without_labels(tmp_path: Path) -> None:
+    table(tmp_path, "train.csv", "id,text,target\n1,a b c,1\n2,d e f,0\n3,g h i,1\n4,j k l,0\n")
+    table(tmp_path, "test.csv", "id,text\n5,m n o\n")
+    dataset = scan_dataset(tmp_path, TEXTS, val_fraction=0.5)
+    assert dataset.classes == ("0", "1")
+    assert dataset.test == ()
+    assert "test.csv passed over: it has no column target" in says(dataset)
+
+
+def test_a_ragged_row_is_named(tmp_path: Path) -> None:
+    path = table(tmp_path, "t.csv", "text,label\ngood, very good,a\nbad film,b\n")
+    with pytest.raises(DatasetError, match="line 2: 3 cells, where there should be 2"):
+        scan_dataset(path, TEXTS)
+
+
+def test_other_texts_under_the_same_names_are_another_dataset(write: Write) -> None:
+    first = scan_dataset(write({"a.txt": lines(GOOD), "b.txt": lines(BAD)}), TEXTS)
+    second = scan_dataset(write({"a.txt": lines(BAD), "b.txt": lines(GOOD)}), TEXTS)
+    assert first.fingerprint != second.fingerprint

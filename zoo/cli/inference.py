@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -138,21 +137,18 @@ def gather_texts(
     layout: str | None = None,
 ) -> list[Text]:
     """The texts that were typed, those of standard input for -, and those in files."""
+    from zoo.data.names import safe_text
     from zoo.data.texts import Text, list_texts
 
     whole = wishes["whole_files"]
     whole = layout == "files" if whole is None else whole
-    found = [Text(Path(f"text:{number}"), text) for number, text in enumerate(texts, 1)]
-    for path in files:
-        if path == STDIN:
-            lines = enumerate(sys.stdin.read().splitlines(), 1)
-            found += [Text(Path(f"-:{number}"), line.strip()) for number, line in lines if line.strip()]
-            continue
-        listed, notes = list_texts([path], whole_files=whole, text_column=wishes["text_column"])
-        for note in notes:
-            context.report(note)
-        found += listed
-    return found
+    typed = [Text(Path(f"text:{number}"), safe_text(text)) for number, text in enumerate(texts, 1)]
+    if not files:
+        return typed
+    found, notes = list_texts(files, whole_files=whole, text_column=wishes["text_column"])
+    for note in notes:
+        context.report(note)
+    return typed + found
 
 
 @command("zoo evaluate run photos/")

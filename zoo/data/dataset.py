@@ -34,6 +34,11 @@ class Item:
     label: int
     text: str | None = None
 
+    @property
+    def content(self) -> str | None:
+        """What equal texts share; capitals and spaces do not count. None for an image."""
+        return None if self.text is None else content_digest(self.text)
+
 
 @dataclass(frozen=True)
 class Split:
@@ -41,6 +46,7 @@ class Split:
 
     origin: `folders` or `table` where the user made the split; `made` where zoo drew the validation part,
     with `seed` and `val_fraction` (None otherwise). train, val, test: names relative to the root, sorted.
+    contents: of training texts, a digest each: a line has no name that lasts.
     """
 
     origin: Origin
@@ -49,6 +55,7 @@ class Split:
     test: tuple[str, ...] = ()
     seed: int | None = None
     val_fraction: float | None = None
+    contents: tuple[str, ...] = ()
 
     @cached_property
     def hash(self) -> str:
@@ -63,15 +70,21 @@ class Split:
     def facts(self) -> dict[str, Any]:
         """The split as plain JSON values."""
         drawn = {"seed": self.seed, "val_fraction": self.val_fraction} if self.origin == "made" else {}
-        return {"origin": self.origin, **drawn, "hash": self.hash} | {
-            part: list(getattr(self, part)) for part in PARTS
-        }
+        contents = {"contents": list(self.contents)} if self.contents else {}
+        names: dict[str, Any] = {part: list(getattr(self, part)) for part in PARTS}
+        return {"origin": self.origin, **drawn, "hash": self.hash, **names, **contents}
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Split:
         """The split that `facts` was made of."""
         parts = {part: tuple(facts.get(part, ())) for part in PARTS}
-        return cls(facts["origin"], **parts, seed=facts.get("seed"), val_fraction=facts.get("val_fraction"))
+        return cls(
+            facts["origin"],
+            **parts,
+            seed=facts.get("seed"),
+            val_fraction=facts.get("val_fraction"),
+            contents=tuple(facts.get("contents", ())),
+        )
 
 
 @dataclass(frozen=True)
@@ -101,7 +114,13 @@ class Dataset:
     def fingerprint(self) -> str:
         """sha256 over classes, relative names, labels and parts: another dataset has another one."""
         parts = (
-            [part, *(f"{item.label}\0{relative_name(item.path, self.root)}" for item in getattr(self, part))]
+            [
+                part,
+                *(
+                    f"{item.label}\0{relative_name(item.path, self.root)}\0{item.content or ''}"
+                    for item in getattr(self, part)
+                ),
+            ]
             for part in PARTS
         )
         return _sha256([list(self.classes), *parts])
@@ -120,7 +139,9 @@ class Dataset:
         """The dataset with its items parted in another way; the split says so too."""
         parts = {"train": tuple(train), "val": tuple(val), "test": tuple(test)}
         names = {part: part_names(items, self.root) for part, items in parts.items()}
-        return replace(self, **parts, split=replace(self.split, **names))  # type: ignore[arg-type]
+        contents = tuple(sorted({item.content for item in train if item.content is not None}))
+        split = replace(self.split, **names, contents=contents)  # type: ignore[arg-type]
+        return replace(self, **parts, split=split)  # type: ignore[arg-type]
 
     def with_notes(self, *notes: Note) -> Dataset:
         """The dataset with more to say."""
@@ -136,6 +157,16 @@ class EvaluationSet:
     items: tuple[Item, ...]
     part: Part | None
     notes: tuple[Note, ...]
+
+
+def content_digest(text: str) -> str:
+    """16 hexadecimal digits that equal texts share; capitals and spaces do not count.
+
+    >>> content_digest("Good  film") == content_digest("good film")
+    True
+    """
+    plain = " ".join(text.split()).casefold().encode("utf-8", "replace")
+    return hashlib.blake2b(plain, digest_size=8).hexdigest()
 
 
 def part_names(items: Iterable[Item], root: Path) -> tuple[str, ...]:

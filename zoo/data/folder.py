@@ -35,6 +35,9 @@ JUNK = frozenset(
 )
 """Names that operating systems and tools leave behind, besides everything that starts with a dot."""
 
+ABOUT = frozenset({"readme", "license", "licence", "notice", "changelog", "authors", "citation"})
+"""Files of texts that lie beside the data in a repository."""
+
 SPLIT_NAMES: dict[str, Part] = {
     "train": "train",
     "training": "train",
@@ -145,8 +148,10 @@ def find_in_folder(root: Path, kind: Kind = IMAGES) -> Found:
         part_or_all, folder, listing = step
         if listing.folders:
             notes.extend(_beside_the_classes(folder, listing, kind))
-        elif listing.files and kind.file_per_class:
+        elif kind.file_per_class and class_files(listing):
             _refuse_split_files(folder, listing)
+            if about := [name for name in listing.files if name not in class_files(listing)]:
+                notes.append(Note(f"{_named(about, 'file')} passed over: about the data, not of them"))
         elif part_or_all == "test" and listing.files:
             plan.remove(step)
             found = kind.count(len(listing.files))
@@ -165,7 +170,7 @@ def find_in_folder(root: Path, kind: Kind = IMAGES) -> Found:
         os.path.join(folder, name)
         for _, folder, listing in plan
         if not listing.folders
-        for name in listing.files
+        for name in class_files(listing)
     )
     return Found(root, parts, (*notes, *tally.notes()), empty, by_line=by_line)
 
@@ -262,8 +267,10 @@ def _walk_classes(plan: Sequence[Step], tally: Tally) -> tuple[dict[Part | None,
             else:
                 tally.looping.append(path)
         if not listing.folders:
-            for name in listing.files:
-                classes[class_name(os.path.splitext(name)[0])] = [os.path.join(folder, name)]
+            for name in class_files(listing):
+                classes.setdefault(class_name(os.path.splitext(name)[0]), []).append(
+                    os.path.join(folder, name)
+                )
     links: list[list[str]] = []
     for _, files, path in entered:
         links.append([])
@@ -384,6 +391,15 @@ def _beside_the_classes(folder: Path, listing: Listing, kind: Kind) -> Iterator[
             hint="Move them into class folders to use them.",
             level="warning",
         )
+
+
+def class_files(listing: Listing) -> list[str]:
+    """The files that stand for a class each: not those that tell about the data."""
+    return [
+        name
+        for name in listing.files
+        if os.path.splitext(name)[0].lower() not in ABOUT and not name.lower().endswith(".md")
+    ]
 
 
 def _refuse_split_files(folder: Path, listing: Listing) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from zoo.data.dataset import Dataset, Item
 from zoo.data.kinds import IMAGES, Kind
 from zoo.data.names import one_line
-from zoo.data.splits import content_name, split_off
+from zoo.data.splits import split_off
 from zoo.events import Note
 
 if TYPE_CHECKING:
@@ -93,9 +93,9 @@ def find_copies(paths: Sequence[Path]) -> list[list[int]]:
 
 def find_equal_texts(items: Sequence[Item]) -> list[list[int]]:
     """Groups of positions whose texts are the same but for capitals and spaces."""
-    groups: dict[Path, list[int]] = {}
+    groups: dict[str | None, list[int]] = {}
     for position, item in enumerate(items):
-        groups.setdefault(content_name(item.text or ""), []).append(position)
+        groups.setdefault(item.content, []).append(position)
     return [group for group in groups.values() if len(group) > 1]
 
 

@@ -41,7 +41,7 @@ from zoo.data.folder import (
 )
 from zoo.data.kinds import IMAGES, TEXTS, Kind
 from zoo.data.names import natural_key, one_line, twin_key
-from zoo.data.splits import content_name, split_off
+from zoo.data.splits import split_off
 from zoo.data.table import READERS, find_in_table, find_texts_in_table
 from zoo.errors import DatasetError, StorageError, UsageError, close_names, join_names
 from zoo.events import Note
@@ -90,7 +90,7 @@ def scan_dataset(
             root=found.root,
             fraction=val_fraction,
             seed=seed,
-            copies={item.path: content_name(item.text) for item in items["train"] if item.text is not None},
+            copies={item.path: Path(item.content) for item in items["train"] if item.content is not None},
         )
         drawn = f"{val_fraction:.0%} of every class, seed {seed}"
         notes.append(Note(f"{kind.count(len(items['val']))} ({drawn}) kept for validation"))
@@ -129,10 +129,13 @@ def scan_evaluation(
     notes = [*found.notes, *_missing_classes(found.parts[source], order, part or "data", kind)]
     if part:
         notes.append(Note(f"measured on the {part} part"))
-    elif split is not None and split.names <= set(part_names(items, found.root)):
-        seen = frozenset(split.train)
-        items = [item for item in items if relative_name(item.path, found.root) not in seen]
-        notes.append(Note(f"{kind.count(len(seen))} that the run was trained on are left out"))
+    elif split is not None:
+        fresh = unseen(items, found.root, split)
+        if len(fresh) < len(items):
+            notes.append(
+                Note(f"{kind.count(len(items) - len(fresh))} that the run was trained on are left out")
+            )
+        items = fresh
     if not items:
         raise DatasetError(f"no {kind.noun}s to measure on in {one_line(path)}", hint=kind.layouts)
     return EvaluationSet(found.root, tuple(classes), tuple(items), part, tuple(notes))
@@ -143,6 +146,18 @@ def refuse_missing(paths: Sequence[Path]) -> None:
     for path in paths:
         if not path.exists():
             raise _not_there(path)
+
+
+def unseen(items: Sequence[Item], root: Path, split: Split) -> list[Item]:
+    """The items that a run was not trained on: texts by what they say, images by name, if they are the very
+    data that its split was drawn from."""
+    if split.contents:
+        contents = frozenset(split.contents)
+        return [item for item in items if item.content not in contents]
+    if not split.names <= set(part_names(items, root)):
+        return list(items)
+    seen = frozenset(split.train)
+    return [item for item in items if relative_name(item.path, root) not in seen]
 
 
 def list_images(paths: Sequence[Path]) -> list[Path]:

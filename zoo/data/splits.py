@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
+from itertools import groupby
 from pathlib import Path
 
 from zoo.data.dataset import Item, relative_name
@@ -22,42 +24,43 @@ def split_off(
     Of every class `fraction` is drawn, rounded, at least one item and never the last one. Files are drawn by
     the hash of seed and relative name, not by a shuffle: a file that is added or removed later leaves nearly
     all others in the part that they were in, and no library version can change the draw. copies: from a file
-    to the one that it is drawn together with.
+    to the one that it is drawn together with; copies in several classes stay in the rest.
     """
     by_class: dict[int, list[tuple[bytes, int]]] = {}
     for position, item in enumerate(items):
         drawn_by = copies.get(item.path, item.path) if copies else item.path
         key = f"{seed}\0{relative_name(drawn_by, root)}".encode()
         by_class.setdefault(item.label, []).append((blake2b(key, digest_size=16).digest(), position))
+    classes_of = Counter(
+        digest for ranked in by_class.values() for digest in {digest for digest, _ in ranked}
+    )
     drawn: set[int] = set()
     for ranked in by_class.values():
-        ranked.sort()
-        count = whole_groups([digest for digest, _ in ranked], share(len(ranked), fraction))
-        drawn.update(position for _, position in ranked[:count])
+        free = sorted(row for row in ranked if classes_of[row[0]] == 1)
+        count = min(share(len(ranked), fraction), len(free))
+        drawn.update(free[place][1] for place in whole_groups([digest for digest, _ in free], count))
     rest = [item for position, item in enumerate(items) if position not in drawn]
     return rest, [item for position, item in enumerate(items) if position in drawn]
 
 
-def content_name(text: str) -> Path:
-    """A name that equal texts share; capitals and spaces do not count.
+def whole_groups(keys: Sequence[bytes], count: int) -> list[int]:
+    """The places of about `count` sorted keys, equal ones together: a group is taken where that comes nearer.
 
-    >>> content_name("Good  film") == content_name("good film")
-    True
-    """
-    return Path(blake2b(" ".join(text.split()).casefold().encode("utf-8", "replace")).hexdigest())
+    Where every group is too large the smallest is taken; where all keys are equal, `count` of them.
 
-
-def whole_groups(keys: Sequence[bytes], count: int) -> int:
-    """The number nearest to `count`, from it upwards, at which sorted keys can be cut without parting equal
-    ones; downwards where nothing would be left; `count` itself where all are equal.
-
-    >>> whole_groups([b"a", b"b", b"b", b"c"], 2)
-    3
+    >>> whole_groups([b"a", b"b", b"b", b"c"], 2), whole_groups([b"a", b"a", b"a", b"b"], 1)
+    ([0, 3], [3])
     >>> whole_groups([b"a", b"b", b"b"], 2), whole_groups([b"a", b"a", b"a"], 1)
-    (1, 1)
+    ([0], [0])
     """
-    cuts = [i for i in range(1, len(keys)) if keys[i - 1] != keys[i]]
-    return next((i for i in cuts if i >= count), cuts[-1] if cuts else count) if count else 0
+    groups = [list(group) for _, group in groupby(range(len(keys)), key=lambda place: keys[place])]
+    if len(groups) < 2:
+        return list(range(count))
+    taken: list[int] = []
+    for group in groups:
+        if abs(len(taken) + len(group) - count) < abs(len(taken) - count):
+            taken += group
+    return taken or (min(groups, key=len) if count else [])
 
 
 def share(count: int, fraction: float) -> int:

@@ -6,11 +6,14 @@ Every cell is read as text: a label 01 stays 01. Paths are relative to the table
 from __future__ import annotations
 
 import csv
+import json
+import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoo.data.dataset import Part
 from zoo.data.encodings import decode
@@ -23,13 +26,15 @@ from zoo.events import Note
 if TYPE_CHECKING:
     import polars
 
+csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a long text is no error
+
 PATH_COLUMNS = (
     *("path", "image", "image_path", "img_path", "img", "file", "filename", "file_name", "filepath"),
     *("file_path", "image_name", "image_file", "image_id", "id", "name"),
 )
 TEXT_COLUMNS = (
-    *("text", "sentence", "review", "content", "body", "message", "comment", "document", "tweet", "post"),
-    *("question", "utterance", "headline", "description", "title", "name"),
+    *("text", "sentence", "review", "review_text", "review_body", "content", "body", "message", "sms"),
+    *("comment", "comment_text", "document", "tweet", "post", "question", "utterance", "headline"),
 )
 LABEL_COLUMNS = (
     *("label", "class", "category", "target", "labels", "classes", "class_name", "label_name"),
@@ -68,7 +73,7 @@ def find_in_table(table: Path, *, path_column: str | None = None, label_column: 
     Raises DatasetError where the table cannot be read, the columns cannot be told, an image has two labels,
     or not one of the files exists; UnknownName for a column that is not there.
     """
-    frame, notes = read_table(table)
+    frame, notes = read_table(table, named=(path_column, label_column))
     columns = choose_columns(frame, table, PATHS, path_column, label_column)
     rows, lacking = _rows(frame, columns, table, PATHS)
     whole = [row for _, row in rows]
@@ -84,8 +89,9 @@ def find_texts_in_table(
 
     Raises as `find_in_table`.
     """
-    frame, notes = read_table(table, TEXTS)
+    frame, notes = read_table(table, TEXTS, named=(text_column, label_column))
     columns = choose_columns(frame, table, SENTENCES, text_column, label_column)
+    notes.append(Note(f"{one_line(table)}: texts in {columns.item}, labels in {columns.label}"))
     rows, lacking = _rows(frame, columns, table, SENTENCES)
     parts: dict[Part | None, ClassFiles] = {}
     texts: dict[str, str] = {}
@@ -281,52 +287,96 @@ def _locator(table: Path, names: Sequence[str]) -> tuple[Callable[[str], Path], 
     return lambda name: place(name, folder, ending), notes
 
 
-def read_table(table: Path, kind: Kind = IMAGES) -> tuple[polars.DataFrame, list[Note]]:
-    """The table with every cell as text. Raises DatasetError where it cannot be read."""
+def read_table(
+    table: Path, kind: Kind = IMAGES, *, named: Sequence[str | None] = ()
+) -> tuple[polars.DataFrame, list[Note]]:
+    """The table with every cell as text. named: columns that it must have, so that a header is told by them.
+
+    Raises DatasetError where it cannot be read.
+    """
     import polars as pl
 
     try:
-        frame, notes = READERS[table.suffix.lower()](table, kind)
-        frame = frame.with_columns(pl.all().cast(pl.String))
+        frame, notes = READERS[table.suffix.lower()](table, kind, [name for name in named if name])
+        plain = [name for name, dtype in frame.schema.items() if not dtype.is_nested()]
+        frame = frame.select(plain).with_columns(pl.all().cast(pl.String))
     except pl.exceptions.PolarsError as error:
         reason = str(error).strip().partition("\n")[0]
-        raise DatasetError(f"cannot read {one_line(table)}: {reason}") from error
+        raise DatasetError(f"cannot read {one_line(table)}: {reason}", hint=kind.layouts) from error
     if frame.height == 0:
         raise DatasetError(f"{one_line(table)} has no rows", hint=kind.layouts)
     return frame, notes
 
 
-def _read_csv(table: Path, kind: Kind) -> tuple[polars.DataFrame, list[Note]]:
-    """A CSV or TSV with any usual delimiter, encoding and quoting, with or without a header."""
-    import polars as pl
-
+def _text_of(table: Path, kind: Kind) -> tuple[str, list[Note]]:
+    """The characters of a table that is a text file, and a note where its encoding was guessed."""
     decoded = decode(table.read_bytes())
     if decoded is None:
         raise DatasetError(f"{one_line(table)} is no text", hint=kind.layouts)
-    text = decoded.text
-    notes = []
-    if decoded.guessed:
-        notes.append(Note(f"{one_line(table)} is not UTF-8: read as Windows-1252", level="warning"))
-    lines = text.split("\n", 1)
-    if not text.strip():
+    if not decoded.text.strip():
         raise DatasetError(f"{one_line(table)} is empty")
-    delimiter = max(DELIMITERS, key=lines[0].count)
-    header = next(csv.reader([lines[0]], delimiter=delimiter))
-    has_header = not (any(map(IMAGES.matches, header)) if kind is IMAGES else any(map(_is_sentence, header)))
+    guessed = Note(f"{one_line(table)} is not UTF-8: read as Windows-1252", level="warning")
+    return decoded.text, [guessed] * decoded.guessed
+
+
+def _read_csv(table: Path, kind: Kind, named: Sequence[str]) -> tuple[polars.DataFrame, list[Note]]:
+    """A CSV or TSV with any usual delimiter, encoding and quoting, with or without a header."""
+    import polars as pl
+
+    text, notes = _text_of(table, kind)
+    delimiter = _delimiter(text, table.suffix.lower())
+    header = next(csv.reader([text.split("\n", 1)[0]], delimiter=delimiter))
+    has_header = _is_header(header, kind, named)
     if not has_header:
-        notes.append(
-            Note(f"{one_line(table)} has no header: its first line is taken for {kind.article} {kind.noun}")
-        )
+        first = f"its first line is taken for {kind.article} {kind.noun}"
+        notes.append(Note(f"{one_line(table)} has no header: {first}"))
     quoted = kind is IMAGES or not _has_bare_quotes(text, delimiter)
-    frame = pl.read_csv(
-        BytesIO(text.encode("utf-8", "surrogatepass")),
-        separator=delimiter,
-        has_header=has_header,
-        infer_schema=False,
-        encoding="utf8-lossy",
-        quote_char='"' if quoted else None,
-    )
+    try:
+        frame = pl.read_csv(
+            BytesIO(text.encode("utf-8", "surrogatepass")),
+            separator=delimiter,
+            has_header=has_header,
+            infer_schema=False,
+            encoding="utf8-lossy",
+            quote_char='"' if quoted else None,
+        )
+    except pl.exceptions.ComputeError:  # a quote inside a cell: Python's reader takes it for what it is
+        frame = _read_loosely(table, text, delimiter, has_header)
     return frame, notes
+
+
+def _read_loosely(table: Path, text: str, delimiter: str, has_header: bool) -> polars.DataFrame:
+    """A CSV by Python's reader, which minds no quotes inside a cell. Raises DatasetError for a ragged row."""
+    import polars as pl
+
+    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter)
+    rows = [(reader.line_num, row) for row in reader if row]
+    names = rows.pop(0)[1] if has_header else [f"column_{n}" for n in range(1, len(rows[0][1]) + 1)]
+    for line, row in rows:
+        if len(row) != len(names):
+            raise DatasetError(
+                f"{one_line(table)}, line {line}: {len(row)} cells, where there should be {len(names)}",
+                hint=f"Put a cell that holds {delimiter!r} or a quote into quotes.",
+            )
+    return pl.DataFrame([row for _, row in rows], schema=names, orient="row")
+
+
+def _delimiter(text: str, suffix: str) -> str:
+    """What parts the cells: tabs in a .tsv; else what comes equally often in every line, outside quotes."""
+    if suffix == ".tsv":
+        return "\t"
+    lines = [re.sub(r'"[^"]*"', "", line) for line in text.split("\n", 20)[:20] if line.strip()]
+    counts = {sign: [line.count(sign) for line in lines] for sign in DELIMITERS}
+    even = [sign for sign, found in counts.items() if min(found) > 0 and min(found) == max(found)]
+    return max(even or DELIMITERS, key=lambda sign: counts[sign][0])
+
+
+def _is_header(cells: Sequence[str], kind: Kind, named: Sequence[str]) -> bool:
+    """Whether the first line names the columns: those that the user named, or usual ones, and no item."""
+    usual = {*PATH_COLUMNS, *TEXT_COLUMNS, *LABEL_COLUMNS, *SPLIT_COLUMNS}
+    if any(name in cells for name in named) or any(cell.strip().lower() in usual for cell in cells):
+        return True
+    return not any(map(IMAGES.matches if kind is IMAGES else _is_sentence, cells))
 
 
 def _is_sentence(cell: str) -> bool:
@@ -342,19 +392,46 @@ def _has_bare_quotes(text: str, delimiter: str) -> bool:
     return not any(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells)
 
 
-def _read_parquet(table: Path, _kind: Kind) -> tuple[polars.DataFrame, list[Note]]:
+def _read_parquet(table: Path, _kind: Kind, _named: Sequence[str]) -> tuple[polars.DataFrame, list[Note]]:
     import polars as pl
 
     return pl.read_parquet(table), []
 
 
-def _read_jsonl(table: Path, _kind: Kind) -> tuple[polars.DataFrame, list[Note]]:
+def _read_jsonl(table: Path, kind: Kind, _named: Sequence[str]) -> tuple[polars.DataFrame, list[Note]]:
+    """A line of JSON per row, whatever types its values have; lists and objects are left out."""
     import polars as pl
 
-    return pl.read_ndjson(table), []
+    text, notes = _text_of(table, kind)
+    rows: list[dict[str, str | None]] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DatasetError(
+                f"{one_line(table)}, line {number}: not JSON: {error}", hint="Expected an object per line."
+            ) from error
+        if not isinstance(row, dict):
+            raise DatasetError(
+                f"{one_line(table)}, line {number}: not an object", hint='Like: {"text": "…", "label": "…"}'
+            )
+        rows.append({key: _cell(value) for key, value in row.items() if not isinstance(value, list | dict)})
+    columns = dict.fromkeys(key for row in rows for key in row)
+    data = {column: [row.get(column) for row in rows] for column in columns}
+    return pl.DataFrame(data, schema=dict.fromkeys(columns, pl.String)), notes
 
 
-READERS: dict[str, Callable[[Path, Kind], tuple[polars.DataFrame, list[Note]]]] = {
+def _cell(value: Any) -> str | None:
+    """A value of JSON as the text of a cell; a lone surrogate, which no text has, is replaced."""
+    if value is None or isinstance(value, str):
+        return None if value is None else value.encode("utf-8", "replace").decode()
+    return json.dumps(value)
+
+
+Read = Callable[[Path, Kind, Sequence[str]], "tuple[polars.DataFrame, list[Note]]"]
+READERS: dict[str, Read] = {
     ".csv": _read_csv,
     ".tsv": _read_csv,
     ".txt": _read_csv,

@@ -8,6 +8,7 @@ reviews/train.csv  reviews/test.csv                      the same, a table per p
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,10 +18,12 @@ from zoo.data.encodings import decode
 from zoo.data.folder import SPLIT_NAMES, TABLE_SUFFIXES, ClassFiles, Found, find_in_folder, is_junk
 from zoo.data.kinds import TEXTS
 from zoo.data.names import one_line
-from zoo.data.table import choose_text_column, find_texts_in_table, read_table
+from zoo.data.table import SENTENCES, choose_columns, choose_text_column, find_texts_in_table, read_table
 from zoo.errors import DatasetError
 from zoo.events import Note
 
+STDIN = Path("-")
+TEXT_FILES = replace(TEXTS, suffixes=TEXTS.suffixes | TABLE_SUFFIXES)
 MOST_BYTES = 1 << 30  # of one file: what is larger is no file of texts
 
 
@@ -40,12 +43,12 @@ class Reader:
     empty: int = 0
 
     def read(self, path: Path) -> str:
-        """The characters of a file. Raises DatasetError for what is no text."""
-        if path.stat().st_size > MOST_BYTES:
+        """The characters of a file, or of standard input. Raises DatasetError for what is no text."""
+        if path != STDIN and path.stat().st_size > MOST_BYTES:
             raise DatasetError(
                 f"{one_line(path)} is larger than {MOST_BYTES >> 30} GiB", hint="Split it into several files."
             )
-        decoded = decode(path.read_bytes())
+        decoded = decode(sys.stdin.buffer.read() if path == STDIN else path.read_bytes())
         if decoded is None:
             raise DatasetError(
                 f"{one_line(path)} is no text: it holds bytes that no text has", hint=TEXTS.layouts
@@ -56,9 +59,11 @@ class Reader:
 
     def lines(self, path: Path) -> Iterator[Text]:
         """A text per line that is not empty, named FILE:LINE, lines counted from 1."""
-        for number, line in enumerate(self.read(path).split("\n"), 1):
+        for number, line in enumerate(self.read(path).removesuffix("\n").split("\n"), 1):
             if text := line.strip():
                 yield Text(Path(f"{path}:{number}"), text)
+            else:
+                self.empty += 1
 
     def whole(self, path: Path) -> Iterator[Text]:
         """The file as one text, if there is anything in it."""
@@ -77,7 +82,7 @@ class Reader:
                 level="warning",
             )
         if self.empty:
-            yield Note(f"{TEXTS.count(self.empty)} passed over: empty", level="warning")
+            yield Note(f"{TEXTS.count(self.empty)} passed over: empty")
 
 
 def find_texts_in_folder(
@@ -128,8 +133,13 @@ def join_tables(
     parts: dict[Part | None, ClassFiles] = {}
     texts: dict[str, str] = {}
     notes: list[Note] = []
+    frame, _ = read_table(tables["train"], TEXTS, named=(text_column, label_column))
+    columns = choose_columns(frame, tables["train"], SENTENCES, text_column, label_column)
     for part, table in tables.items():
-        found = find_texts_in_table(table, text_column=text_column, label_column=label_column)
+        if part == "test" and columns.label not in read_table(table, TEXTS, named=(columns.item,))[0].columns:
+            notes.append(Note(f"{one_line(table)} passed over: it has no column {columns.label}"))
+            continue
+        found = find_texts_in_table(table, text_column=columns.item, label_column=columns.label)
         if set(found.parts) != {None}:
             raise DatasetError(
                 f"{one_line(table)} is the {part} part, and its column of splits says otherwise",
@@ -146,18 +156,19 @@ def list_texts(
 ) -> tuple[list[Text], list[Note]]:
     """The texts in files, in the order given, and what the user should know about them.
 
-    A table has one per row; any other file one per line, or is one with `whole_files`; a folder stands for
-    every such file in and below it. Raises DatasetError for a path that is not there, and where there is no
-    text in all of them.
+    A table has one per row; any other file, and - for standard input, one per line, or is one with
+    `whole_files`; a folder stands for every such file in and below it. Raises DatasetError for a path that is
+    not there, and where there is no text in all of them.
     """
     from zoo.data.scanning import list_files
 
     reader = Reader()
     texts: list[Text] = []
     notes: list[Note] = []
-    for path in list_files(paths, TEXTS):
+    files = [file for path in paths for file in ([path] if path == STDIN else list_files([path], TEXT_FILES))]
+    for path in files:
         if path.suffix.lower() in TABLE_SUFFIXES:
-            frame, told = read_table(path, TEXTS)
+            frame, told = read_table(path, TEXTS, named=(text_column,))
             notes += told
             column = frame[choose_text_column(frame, path, text_column)]
             cells = [str(cell or "").strip() for cell in column]
