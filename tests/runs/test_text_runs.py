@@ -142,16 +142,68 @@ def test_the_same_seed_gives_the_same_bytes(train, tmp_path: Path, options) -> N
     assert a == b
 
 
-def test_published_vectors_stay_while_new_words_and_a_new_encoder_learn(train, store: Store) -> None:
-    result = train(encoder="attention", tune_epochs=2, new_words=1)
-    assert result.frozen_changed == 0
-    state = load_run(result.run, store=store).classifier.network.state_dict()
-    record = load_run(result.run, store=store).record
-    from zoo.runs.folder import read_adapter
+def test_published_vectors_stay_while_new_words_and_a_new_encoder_learn(
+    train, registry, store: Store, tmp_path
+) -> None:
+    from zoo.store.obtaining import fetch_model
+    from zoo.words.loading import load_words
 
-    kept = read_adapter(Path(result.run), record)
-    assert torch.equal(kept["encoder.embedding.known.weight"], state["encoder.embedding.known.weight"])
+    states = []
+    for epochs in (1, 2):
+        result = train(
+            encoder="attention", tune_epochs=epochs, new_words=1, patience=0, out=tmp_path / str(epochs)
+        )
+        assert result.frozen_changed == 0
+        states.append(load_run(result.run, store=store).classifier)
+    record = load_run(result.run, store=store).record
     assert record.recipe.unfreeze == 2
+    first, second = (one.network.state_dict() for one in states)
+    assert record.text is not None
+    assert states[1].reader is not None
+    words = states[1].reader.selection.words[: record.text.known]
+    published = load_words(fetch_model(WORDS, registry=registry, store=store), store)[words]
+    assert torch.equal(second["encoder.embedding.known.weight"][1:], torch.from_numpy(published))
+    moved = {name for name in second if not torch.equal(first[name], second[name])}
+    assert {"encoder.embedding.new.weight", "encoder.encoder.score.weight"} <= moved
+
+
+def test_one_text_is_not_a_list_of_letters(frozen: RunResult, store: Store) -> None:
+    run = load_run(frozen.run, store=store)
+    for ask in (run.predict, run.embed):
+        with pytest.raises(UsageError, match="one item was given where a list is expected"):
+            ask("good")
+    assert run.predict([]) == []
+
+
+def test_words_from_scratch_are_drawn_one_by_one(train, store: Store, tmp_path: Path) -> None:
+    result = train(from_scratch=True, unfreeze="all", tune_epochs=1, tune_lr=1e-9, new_words=1)
+    state = load_run(result.run, store=store).classifier.network.state_dict()
+    known, new = (state[f"encoder.embedding.{part}.weight"][1:] for part in ("known", "new"))
+    few = min(len(known), len(new))
+    assert torch.nn.functional.cosine_similarity(known[:few], new[:few]).abs().mean() < 0.5
+    with pytest.raises(InvalidRecipe, match="sif is fitted to them"):
+        train(from_scratch=True, unfreeze="all", encoder="sif", out=tmp_path / "sif")
+
+
+def test_wishes_for_the_head_are_meant_for_an_encoder_that_is_trained_with_it(train, store: Store) -> None:
+    result = train(encoder="cnn", epochs=3, lr=0.002, patience=0)
+    recipe = load_run(result.run, store=store).record.recipe
+    assert (result.epochs, recipe.tune_epochs, recipe.tune_lr) == (3, 3, 0.002)
+
+
+def test_words_of_a_policy_begin_with_what_it_gives_them(train, few: Path, store: Store) -> None:
+    (few / "more.txt").write_text("an unforgettible kingdoom\nqqxqq zzyzz\n" * 2)
+    result = train(unknown="fold+hyphen+ngrams")
+    run = load_run(result.run, store=store)
+    assert run.record.recipe.new_words is None
+    (found,) = run.predict(["kingdoom"])
+    assert found.known == 1
+
+
+def test_a_run_goes_on_with_everything_frozen(train, finetune, few: Path, tmp_path: Path) -> None:
+    first = train(unfreeze="all", tune_epochs=1)
+    further = finetune(first.run, few, out=tmp_path / "further", unfreeze="none", epochs=1)
+    assert further.epochs == 1
 
 
 def test_a_text_without_a_known_word_is_flagged(frozen: RunResult, store: Store) -> None:

@@ -220,6 +220,7 @@ def evaluate(context: Context, run: str, data: Path, **options: Any) -> None:
 @click.option(
     "--unknown", metavar="POLICY", help="What to do with unknown words, fold+hyphen+ngrams.  [default: skip]"
 )
+@click.option("--member", metavar="FILE", help="Which file of a .zip of word vectors.")
 @text_options
 @compute_options
 def embed(
@@ -229,6 +230,7 @@ def embed(
     out: Path,
     pooling: str | None,
     unknown: str | None,
+    member: str | None,
     on_bad: str,
     **options: Any,
 ) -> None:
@@ -250,7 +252,10 @@ def embed(
     refuse_nothing(files, texts)
     from zoo.runs.classifier import is_run, load_classifier
 
-    if not is_run(model, context.registry) and (vectors := find_vectors(context, model)) is not None:
+    if (
+        not is_run(model, context.registry)
+        and (vectors := find_vectors(context, model, member=member)) is not None
+    ):
         items = gather_texts(context, files, texts, wishes)
         found = embed_by_vectors(
             vectors, items, pooling=pooling or "mean", policy=unknown or "skip", report=context.report

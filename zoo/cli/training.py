@@ -72,6 +72,7 @@ def recipe_option(field: Field) -> Callable[[Callable[..., Any]], Callable[..., 
 @click.option("--path-column", help="Column of a table that names the files.")
 @click.option("--text-column", help="Column of a table that holds the texts.")
 @click.option("--label-column", help="Column of a table that names the classes.")
+@click.option("--member", metavar="FILE", help="Which file of a .zip of word vectors.")
 @click.option("--data-license", metavar="NAME", help="Licence of your data, for run.json: an SPDX name.")
 @license_option
 @recipe_options
@@ -83,6 +84,7 @@ def finetune(
     path_column: str | None,
     text_column: str | None,
     label_column: str | None,
+    member: str | None,
     data_license: str | None,
     **recipe: Any,
 ) -> None:
@@ -107,6 +109,7 @@ def finetune(
                 path_column=path_column,
                 text_column=text_column,
                 label_column=label_column,
+                member=member,
                 data_license=data_license,
                 report=context.report,
                 stop_requested=stop,
@@ -134,7 +137,7 @@ def beside(result: RunResult) -> str:
     """What a baseline comes to, and which of the two is the better tool here; nothing without one."""
     if result.baseline is None:
         return ""
-    better = result.baseline.val_accuracy >= result.val_accuracy
+    better = result.baseline.val_accuracy > result.val_accuracy
     verdict = "; it is the better tool for these texts" if better else ""
     return f"{result.baseline.name} on the same split: {result.baseline.val_accuracy:.4f}{verdict}\n"
 

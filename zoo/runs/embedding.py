@@ -87,6 +87,8 @@ def embed_texts(
     from zoo.training.machine import Machine
 
     reader = text_reader(classifier)
+    if not texts:
+        raise UsageError("no texts to embed")
     read = [reader(text.text) for text in texts]
     machine = Machine(pick_device(device))
     extractor = feature_extractor(classifier.network).to(machine.device)

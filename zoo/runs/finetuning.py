@@ -19,7 +19,7 @@ from zoo.events import Note, Report, silent
 from zoo.runs.classifier import is_run
 from zoo.runs.folder import refuse_existing, refuse_unwritable
 from zoo.runs.record import RunRecord, RunResult, read_record
-from zoo.store.obtaining import default_store, find_model
+from zoo.store.obtaining import default_registry, default_store, find_model
 from zoo.training.interruption import never
 from zoo.training.recipe import FIELDS, Recipe, resolve, suit
 from zoo.words.files import find_file
@@ -41,7 +41,8 @@ UNNAMED_LICENSE = Note(
 class Plan:
     """A fine-tuning run that nothing speaks against so far.
 
-    start: the run that this one goes on from. local: a file of vectors that was given by its path.
+    start: the run that this one goes on from. local: a file of vectors that was given by its path. member: of
+    a .zip of vectors. typed: the model and the data as the user named them.
     """
 
     entry: ModelEntry
@@ -53,6 +54,8 @@ class Plan:
     start_record: RunRecord | None = None
     data_license: str | None = None
     local: LocalModel | None = None
+    member: str | None = None
+    typed: tuple[str, str] = ("", "")
 
 
 def finetune_model(
@@ -65,6 +68,7 @@ def finetune_model(
     path_column: str | None = None,
     text_column: str | None = None,
     label_column: str | None = None,
+    member: str | None = None,
     data_license: str | None = None,
     report: Report = silent,
     stop_requested: Callable[[], bool] = never,
@@ -74,8 +78,8 @@ def finetune_model(
 
     name: a model, a file of word vectors, or the folder of an earlier run to go on from (its recipe is then
     the default). Word vectors take texts, every other model takes images. data: a folder or a table, see
-    zoo/data/scanning and zoo/data/texts. data_license: of the data, for run.json. recipe: fields of
-    `zoo.Recipe`.
+    zoo/data/scanning and zoo/data/texts. member: which file of a .zip of vectors. data_license: of the data,
+    for run.json. recipe: fields of `zoo.Recipe`.
 
     The recipe is checked first, then the folder, then the model is fetched. Raises InvalidRecipe, RunExists,
     StorageError, DatasetError, NetworkError, IntegrityError; TrainingStopped and Interrupted after the best
@@ -90,7 +94,8 @@ def finetune_model(
     refuse_existing(out)
     refuse_unwritable(out)
     store = store or default_store()
-    local = None if record else find_file(str(name), store, registered=registry or (), report=report)
+    registry = default_registry() if registry is None else registry
+    local = None if record else find_file(str(name), store, registered=registry, member=member, report=report)
     entry = (
         local.entry
         if local
@@ -115,13 +120,25 @@ def finetune_model(
     if record is not None and dataset.classes != record.classes:
         raise UsageError(
             f"{name} knows {', '.join(record.classes)}; {data} has {', '.join(dataset.classes)}",
-            hint=f"Begin with the model itself: zoo finetune {entry.name} {data} --out {out}",
+            hint=f"Begin with the model itself: zoo finetune MODEL {data} --out {out} (it was {entry.name})",
         )
     for note in dataset.notes:
         report(note)
     if data_license is None and store.policies:
         report(UNNAMED_LICENSE)
-    plan = Plan(entry, dataset, checked, out, began, start, record, data_license, local)
+    plan = Plan(
+        entry,
+        dataset,
+        checked,
+        out,
+        began,
+        start,
+        record,
+        data_license,
+        local,
+        member,
+        (str(name), str(data)),
+    )
 
     from zoo.runs.trainer import train_run  # from here on torch is needed
 
@@ -151,4 +168,7 @@ def choose_recipe(record: RunRecord | None, options: dict[str, Any]) -> Recipe:
     fixed = [name for name, f in FIELDS.items() if f.group in ("head", "texts") and name not in free]
     if changed := [n for n in fixed if n in given and FIELDS[n].read(given[n]) != earlier[n]]:
         raise InvalidRecipe([f"{name} cannot change: the run is trained already" for name in changed])
+    if str(given.get("unfreeze")) in ("none", "0"):  # what was meant for deeper stages means nothing now
+        earlier |= {name: None for name, f in FIELDS.items() if f.group == "deeper" and f.optional}
+        earlier |= {"tune_patience": None}
     return Recipe.from_options(**{**earlier, **given})

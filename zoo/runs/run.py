@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.data.texts import Text, list_texts
+from zoo.errors import UsageError
 from zoo.events import Report, silent
 from zoo.runs.classifier import Classifier, load_run_classifier
 from zoo.runs.embedding import Embeddings, embed_files, embed_texts
@@ -49,6 +50,7 @@ class Run:
         items: of a run on images, files and folders; of a run on texts, texts themselves, and Path objects of
         files with a text per line. Options: see `predict_files` and `predict_texts`.
         """
+        items = several(items)
         if self.classifier.reader is None:
             return predict_files(self.classifier, [Path(f) for f in items], report=self.report, **options)
         return predict_texts(self.classifier, self.texts(items), report=self.report, **options)
@@ -59,6 +61,7 @@ class Run:
 
     def embed(self, items: Iterable[str | Path], **options: Any) -> Embeddings:
         """What the head sees of every readable image, or of every text. items: as for `predict`."""
+        items = several(items)
         if self.classifier.reader is not None:
             return embed_texts(self.classifier, self.texts(items), report=self.report, **options)
         paths = [Path(f) for f in items]
@@ -66,6 +69,10 @@ class Run:
 
     def texts(self, items: Iterable[str | Path]) -> list[Text]:
         """Texts as they are, and those in files; a file is one text if the run was trained on such."""
+        if isinstance(items, str | Path):
+            raise UsageError(
+                "one text or file was given where a list is expected", hint="Put it in a list: […]."
+            )
         found: list[Text] = []
         for number, item in enumerate(items, 1):
             if isinstance(item, Path):
@@ -84,3 +91,10 @@ def load_run(path: str | Path, *, store: Store | None = None, report: Report = s
     Raises IntegrityError if the folder is no run or is damaged.
     """
     return Run(Path(path), read_record(Path(path)), store or default_store(), report)
+
+
+def several(items: Iterable[str | Path]) -> list[str | Path]:
+    """The items as a list. Raises UsageError for one alone: a text is not a list of its letters."""
+    if isinstance(items, str | Path):
+        raise UsageError("one item was given where a list is expected", hint="Put it in a list: […].")
+    return list(items)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,7 +31,7 @@ from zoo.words.tokens import usual_tokenizer
 from zoo.words.unknown import STAND_INS, parse_policy
 from zoo.words.vectors import WordVectors
 
-ENCODED_AT_ONCE = 1024
+WORDS_AT_ONCE = 1 << 16  # that an encoder is given, padding included: 80 MB of 300 numbers each
 
 
 def prepare(job: Job) -> Start:
@@ -42,7 +43,7 @@ def prepare(job: Job) -> Start:
         network: nn.Module = build_text_network(state, recipe, len(plan.dataset.classes))
     else:
         local = plan.local or job.store.fetch(plan.entry, report=job.report)
-        vectors = load_words(local, job.store, precision="float32", report=job.report)
+        vectors = load_words(local, job.store, precision="float32", member=plan.member, report=job.report)
         reader, encoder = choose_words(vectors, plan.dataset, recipe)
         network = TextClassifier(encoder, len(plan.dataset.classes))
         sha256, state = None if recipe.from_scratch else local.sha256, {}
@@ -68,14 +69,14 @@ def choose_words(vectors: WordVectors, dataset: Dataset, recipe: Recipe) -> tupl
 
     train = words(dataset.train)
     known = select_words(vectors, train + words(dataset.val + dataset.test), new_from=None)
-    if not known.known:
+    if not any(vectors.vocabulary.find_many([word for text in train for word in text]) >= 0):
         raise DatasetError(
-            f"the vectors know none of the words of {dataset.root}",
+            "the vectors know none of the words of the training texts",
             hint="Are the texts in the language of the vectors? See: zoo coverage",
         )
-    new, first = choose_new_words(vectors, train, recipe)
-    selection = WordSelection((*known.words, *new), known.known)
     matrix = torch.from_numpy(np.array(known.matrix(vectors)))
+    new, first = choose_new_words(vectors, train, matrix, recipe)
+    selection = WordSelection((*known.words, *new), known.known)
     if recipe.from_scratch:
         matrix = draw_vectors(matrix, len(matrix), recipe.seed)
     name = recipe.encoder or "mean"
@@ -95,24 +96,26 @@ def choose_words(vectors: WordVectors, dataset: Dataset, recipe: Recipe) -> tupl
 
 
 def choose_new_words(
-    vectors: WordVectors, train: Sequence[Sequence[str]], recipe: Recipe
+    vectors: WordVectors, train: Sequence[Sequence[str]], matrix: Tensor, recipe: Recipe
 ) -> tuple[tuple[str, ...], Tensor]:
-    """Words that the vectors lack, with a vector each to begin with (new, dimension).
+    """Words of train that the vectors lack, with a vector each to begin with (new, dimension).
 
     What is left of the policy (ngrams, mean) gives one; where new words learn, those that come often enough
-    and have none begin with a random one.
+    and have none begin with a random one. matrix: of the known words, whose spread the random ones have.
     """
     learn = not frozen_throughout(recipe) and (recipe.unfreeze == "all" or int(recipe.unfreeze) >= 2)
+    least = recipe.new_words or math.inf if learn else math.inf
     rest = [name for name in parse_policy(recipe.unknown or "skip") if name not in STAND_INS]
-    least = recipe.new_words if learn else 1
-    found = select_words(vectors, train, new_from=least or None)
-    vectors_of, given = found.first_vectors(vectors, "+".join(rest) or "skip")
-    first = torch.from_numpy(vectors_of)
-    if learn:
-        drawn = draw_vectors(torch.from_numpy(np.array(found.matrix(vectors))), len(first), recipe.seed)
-        return found.words[found.known :], torch.where(torch.from_numpy(given)[:, None], first, drawn)
-    chosen = tuple(word for word, there in zip(found.words[found.known :], given, strict=True) if there)
-    return chosen, first[torch.from_numpy(given)]
+    counts = Counter(word for words in train for word in words)
+    found = select_words(vectors, train, new_from=1)
+    first, given = found.first_vectors(vectors, "+".join(rest) or "skip")
+    lacking = found.words[found.known :]
+    chosen = [row for row, word in enumerate(lacking) if given[row] or counts[word] >= least]
+    drawn = draw_vectors(matrix, len(chosen), recipe.seed + 1)  # not the draws of the words from scratch
+    begin = torch.from_numpy(first)[chosen]
+    return tuple(lacking[row] for row in chosen), torch.where(
+        torch.from_numpy(given)[chosen][:, None], begin, drawn
+    )
 
 
 def look(job: Job, start: Start) -> Seen:
@@ -138,7 +141,9 @@ def encode(job: Job, start: Start, seen: Seen, items: Sequence[Item]) -> Tensor:
     """What the frozen encoder makes of each text: (items, features)."""
     machine = Machine(job.device)
     extractor = feature_extractor(start.network).to(machine.device)
-    batches = TextBatches([seen.read[item.path].ids for item in items], [0] * len(items), ENCODED_AT_ONCE)
+    ids = [seen.read[item.path].ids for item in items]
+    longest = max(1, *map(len, ids))
+    batches = TextBatches(ids, [0] * len(items), max(1, WORDS_AT_ONCE // longest))
     found: list[Tensor] = []
     with torch.no_grad():
         for batch in batches.epoch(0):

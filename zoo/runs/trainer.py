@@ -70,7 +70,7 @@ def train_run(
     if fitted.best is None:
         raise fitted.fault or Interrupted(
             "stopped before the first epoch was finished: there is nothing to keep",
-            hint="The features are kept: the same command goes on from there.",
+            hint="The same command begins again" + ("." if start.reader else ": the features are kept."),
         )
     result = save(job, start, seen, fitted)
     if fitted.fault is not None:
@@ -79,7 +79,7 @@ def train_run(
     if fitted.interrupted:
         raise Interrupted(
             f"stopped in epoch {len(fitted.history) + 1}; epoch {fitted.best_epoch} was best: {plan.out}",
-            hint=f"Go on from it: zoo finetune {plan.out} {seen.dataset.root} --out {next_free(plan.out)}",
+            hint=f"Go on from it: zoo finetune {plan.out} {plan.typed[1]} --out {next_free(plan.out)}",
         )
     return result
 

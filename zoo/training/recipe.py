@@ -127,17 +127,17 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         bool, knob("deeper", "Begin with random weights: shows what the pretrained ones are worth.")
     ] = False
     tune_epochs: Annotated[
-        int | None, knob("deeper", "Most passes over the images once stages are unfrozen (10).", low=1)
+        int | None, knob("deeper", "Most passes over the items once stages are unfrozen (10).", low=1)
     ] = None
     tune_lr: Annotated[
-        float | None, knob("deeper", "Learning rate of the head then (adam 0.0001, sgd 0.001).", above=0)
+        float | None, knob("deeper", "Learning rate of the head then (adam 0.0001, of words 0.003).", above=0)
     ] = None
     tune_weight_decay: Annotated[
         float | None, knob("deeper", "Pull of the weights towards 0 then (0.0001).", low=0)
     ] = None
     lr_decay: Annotated[
         float | None,
-        knob("deeper", "Factor of the learning rate per stage further down (0.7).", above=0, high=1),
+        knob("deeper", "Factor of the learning rate per stage further down (0.7; words 1).", above=0, high=1),
     ] = None
     augment: Annotated[
         str | None, knob("deeper", "Random variation of the images then (light).", choices=AUGMENTATIONS)
@@ -164,7 +164,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         knob(
             "texts",
             "What to do with other unknown words; several in the order to try: fold+hyphen+ngrams "
-            "(fold+hyphen).",
+            "(fold+hyphen). ngrams and mean help words of the training texts only.",
             choices=UNKNOWN,
             pattern=r"(skip|fold|hyphen|ngrams|mean)(\+(skip|fold|hyphen|ngrams|mean))+",
         ),
@@ -421,7 +421,12 @@ def suit(recipe: Recipe, *, texts: bool) -> Recipe:
         check(recipe, [f"{name} is for texts, and this model takes images" for name in alien])
         return recipe
     alien = [name for name in ("augment", "workers") if getattr(recipe, name) not in (None, "none")]
-    check(recipe, [f"{name} is for images, and this model takes texts" for name in alien])
+    wrong = [f"{name} is for images, and this model takes texts" for name in alien]
+    if recipe.from_scratch and recipe.encoder == "sif":
+        wrong.append("from_scratch knows no vectors, and sif is fitted to them")
+    if recipe.from_scratch and {"ngrams", "mean"} & set((recipe.unknown or "").split("+")):
+        wrong.append("from_scratch knows no vectors, and ngrams and mean are made of them")
+    check(recipe, wrong)
     filled: dict[str, Any] = {
         "encoder": "mean",
         "unknown": "fold+hyphen",
@@ -429,13 +434,16 @@ def suit(recipe: Recipe, *, texts: bool) -> Recipe:
         "baseline": True,
     }
     encoder = recipe.encoder or "mean"
-    if encoder in LEARNED_ENCODERS:
-        filled |= {"encoder_width": 100}
+    if encoder in LEARNED_ENCODERS:  # there is one phase: what was wished for the head is meant for it
+        filled |= {"encoder_width": 100, "tune_lr": recipe.lr}
+        if 0 < recipe.epochs != FIELDS["epochs"].default:
+            filled |= {"tune_epochs": recipe.epochs}
     if recipe.unfreeze in ("none", 0) and encoder in LEARNED_ENCODERS:
         recipe = msgspec.structs.replace(recipe, unfreeze=2)
     row = OPTIMIZERS[recipe.optimizer]
     if not frozen_throughout(recipe):
-        filled |= {"new_words": 2, "augment": "none", "tune_lr": 3 * row.head_lr, "lr_decay": 1.0}
+        filled |= {"new_words": 2, "augment": "none", "lr_decay": 1.0}
+        filled |= {"tune_lr": filled.get("tune_lr") or 3 * row.head_lr}
         filled |= {"dropout": 0.5}  # as Kim 2014: words have far more numbers to fit with than a head
     return fill(recipe, filled)
 
