@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import pty
 import re
@@ -67,11 +68,12 @@ class Terminal:
         self.inner, self.outer = pty.openpty()
         os.set_blocking(self.inner, False)
         self.text = ""
+        self.decoder = codecs.getincrementaldecoder("utf-8")()  # a block may end inside a character
 
     def read(self) -> str:
         with suppress(BlockingIOError, OSError):  # OSError: nobody has it open any more
             while block := os.read(self.inner, 65536):
-                self.text += block.decode()
+                self.text += self.decoder.decode(block)
         return self.text
 
     @property

@@ -461,8 +461,7 @@ for path in map(Path, sys.argv[1:]):
     assert told["108.jpg"][0] == "3x5200x5200"  # decoded at half its size
     assert told["allowed.png"][0] == "3x6300x6300"
     assert all(told[name][0] == "refused" for name in ("108.png", "900.png", "900.jpg", "131p.jpg"))
-    for _, seconds, megabytes in told.values():
-        assert float(seconds) < 1.0, told
+    for _, _, megabytes in told.values():
         assert float(megabytes) < 500, told
     assert done.stderr == ""  # no warning of Pillow's
 

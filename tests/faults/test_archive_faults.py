@@ -73,6 +73,26 @@ def test_what_was_bundled_is_there_on_a_machine_without_network(
     assert json.loads(registry.read_text())["models"]["net"]["license"] == "mit"
 
 
+def test_a_bundle_replaces_no_name_that_is_known_and_its_own_names_work_from_python(
+    server: Server, home: Path, tmp_path: Path
+) -> None:
+    from zoo.store.obtaining import default_registry, fetch_model
+    from zoo.store.store import open_store
+
+    there = Store(tmp_path / "there")
+    entries = [
+        unproven(server.add(f"/{name}", BODY), name=name, sha256=SHA256) for name in ("resnet18", "ours")
+    ]
+    made = bundle(there, entries, tmp_path / "models.tar")
+    notes: list[Event] = []
+    unbundle(open_store(), made, runs_to=tmp_path, report=notes.append)
+    assert [note.message for note in notes if isinstance(note, Note)] == [
+        "resnet18 of the bundle is another file than resnet18 here, and does not replace it"
+    ]
+    assert default_registry()["resnet18"].weights.sha256 != SHA256
+    assert fetch_model("ours").path.read_bytes() == BODY
+
+
 def test_a_bundle_is_a_plain_tar_file_that_other_tools_check(made: Path, tmp_path: Path) -> None:
     with tarfile.open(made, "r:") as archive:
         archive.extractall(tmp_path / "out", filter="data")

@@ -139,6 +139,33 @@ def test_a_damaged_file_is_not_found_is_listed_and_is_healed(
     assert any(isinstance(e, Note) and "damaged" in e.message for e in told)
 
 
+def test_a_damaged_derived_file_is_deleted_by_fix_and_made_again_when_it_is_needed(
+    store: Store, source: Path
+) -> None:
+    local = store.fetch(entry_for(source.as_uri()))
+
+    def write(path: Path) -> None:
+        path.write_bytes(b"derived")
+
+    store.derive(local, "kind", write).write_bytes(b"x")
+    assert {v.state for v in store.verify()} == {"whole", "damaged"}
+    assert {v.state for v in store.verify(fix=True)} == {"whole", "deleted"}
+    assert [v.state for v in store.verify()] == ["whole"]
+    assert store.derive(local, "kind", write).read_bytes() == b"derived"
+
+
+def test_fix_deletes_nothing_that_a_policy_would_not_let_it_fetch_again(
+    store: Store, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store.fetch(entry_for(source.as_uri())).path
+    path.write_bytes(b"damaged")
+    monkeypatch.setenv("ZOO_LICENSE_POLICY", "apache-2.0")
+    (verdict,) = store.verify(fix=True)
+    assert verdict.state == "damaged"
+    assert "ZOO_LICENSE_POLICY" in (verdict.detail or "")
+    assert path.read_bytes() == b"damaged"
+
+
 def test_a_touched_but_right_file_is_found_by_hashing_it(store: Store, source: Path) -> None:
     entry = entry_for(source.as_uri())
     os.utime(store.fetch(entry).path, (0, 0))

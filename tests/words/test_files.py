@@ -244,3 +244,20 @@ def test_another_file_of_the_hub_than_it_states_is_refused(hub: Server, store: S
     with pytest.raises(IntegrityError, match="wrong bytes"):
         load_model("hf://owner/words/glove.txt", store=store)
     assert list(store.blobs.folder.iterdir()) == []
+
+
+def test_only_a_fetch_brings_a_file_of_the_hub(
+    hub: Server, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from zoo.cli.main import main
+
+    name = "hf://owner/words/glove.txt"
+    for arguments in (["fetch", name, "--dry-run"], ["rm", name]):
+        with pytest.raises(SystemExit):
+            main(arguments)
+        assert hub.log == [], arguments
+    with pytest.raises(SystemExit) as left:
+        main(["fetch", name])
+    assert not left.value.code
+    assert "dimensions, its entry says" not in capsys.readouterr().err
+    assert hub.log

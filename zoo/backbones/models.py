@@ -33,7 +33,7 @@ def load_model(
     `zoo.words.loading.load_words`.
     """
     store = store or default_store()
-    registry = registry or default_registry()
+    registry = default_registry(store) if registry is None else registry
     local = find_file(name, store, registered=registry, member=member, report=report)
     if local is None:
         entry = find_model(name, registry=registry, store=store)

@@ -78,9 +78,11 @@ def guard(group: str, name: str, function: Callable[P, T], kind: tuple[type, ...
     def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             found = function(*args, **kwargs)
-        except (ZooError, TypeError):
+        except ZooError:
             raise
         except Exception as error:
+            if group == ARCHITECTURES and isinstance(error, TypeError):
+                raise  # an argument of the entry that its constructor does not take
             raise broken(find_points(group, name)[0], "failed", error) from error
         if not isinstance(found, kind):
             wanted = " or ".join(one.__name__ for one in kind)

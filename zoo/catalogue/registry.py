@@ -76,14 +76,16 @@ class Registry(Mapping[str, ModelEntry]):
         return [*self.curated(), *behind]
 
 
-def load_registry(extra: Sequence[Path] = ()) -> Registry:
-    """Every registry file as one: the shipped one, those of $ZOO_REGISTRY, then `extra`.
+def load_registry(extra: Sequence[Path] = (), *, bundled: Sequence[Path] = ()) -> Registry:
+    """Every registry file as one: those of bundles, the shipped one, those of $ZOO_REGISTRY, then `extra`.
 
-    A name in a later file replaces that of an earlier one: a published hash that is wrong can be put right.
-    Raises InvalidRegistry.
+    A name in a later file replaces that of an earlier one: a published hash that is wrong can be put right,
+    and nobody's bundle gives another meaning to a name that is known here. Raises InvalidRegistry.
     """
     named = os.environ.get("ZOO_REGISTRY", "")
     entries = read_shipped(shipped_registry())
+    for path in bundled:
+        entries = read_registry_file(path) | entries
     for path in (*(Path(p).expanduser() for p in named.split(os.pathsep) if p), *extra):
         entries.update(read_registry_file(path))
     return Registry(entries)

@@ -30,7 +30,7 @@ class Context:
     def registry(self) -> Registry:
         from zoo.catalogue.registry import load_registry
 
-        return load_registry((*self.store.registries, *self.registries))
+        return load_registry(self.registries, bundled=self.store.registries)
 
     @cached_property
     def store(self) -> Store:

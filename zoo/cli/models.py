@@ -12,7 +12,7 @@ import click
 from zoo.cli.command import Choice, Context, ModelName, command, license_option
 from zoo.cli.sink import megabytes, table
 from zoo.cli.words import word_options
-from zoo.errors import NetworkError, UsageError, ZooError, join_names
+from zoo.errors import Interrupted, NetworkError, UsageError, ZooError, join_names
 from zoo.events import Note
 
 if TYPE_CHECKING:
@@ -255,10 +255,13 @@ def fetch(
     entries, results = [], []
     for name in dict.fromkeys(names):  # all of them first: a typo in the last one costs no download
         try:
+            if pins is None and (file := own_file(context, name, words["member"])) is not None:
+                results.append(Fetched(name, file))  # it is compiled where it lies, not copied
+                continue
             entries.append(find_entry(context, name))
         except NetworkError as error:  # the Hub was asked what hf://… is
             results.append(Fetched(name, None, error))
-    if any(words.values()) and not any(entry.task == "word-vectors" for entry in entries):
+    if any(words.values()) and not results and not any(e.task == "word-vectors" for e in entries):
         raise UsageError("--precision, --strict and --member are for word vectors", hint="Leave them out.")
     if dry_run:
         for entry in entries:
@@ -283,10 +286,17 @@ def compile_words(context: Context, fetched: Fetched, options: dict[str, Any]) -
     if fetched.model is None or fetched.model.entry.task != "word-vectors":
         return fetched
     from zoo.store.parallel import Fetched
+    from zoo.words.files import find_file, is_hub_file
     from zoo.words.loading import load_words
 
     try:
-        load_words(fetched.model, context.store, report=context.report, **options)
+        model: LocalModel | None = fetched.model
+        if is_hub_file(fetched.name):  # what it is, its bytes say, now that they are here
+            model = find_file(fetched.name, context.store, member=options["member"])
+        assert model is not None
+        load_words(model, context.store, report=context.report, **options)
+    except Interrupted:
+        raise
     except ZooError as error:
         return Fetched(fetched.name, None, error)
     return fetched
@@ -356,14 +366,28 @@ def verify(context: Context, names: tuple[str, ...], fix: bool) -> int:
 
 
 def find_entry(context: Context, name: str) -> ModelEntry:
-    """The entry of a name, of a file of word vectors, or of `hf://owner/repo`. Raises UnknownModel."""
-    from zoo.store.obtaining import find_model
-    from zoo.words.files import find_file
+    """The entry of a name, of a file of word vectors, or of `hf://owner/repo[/FILE]`; brings no file.
 
-    local = find_file(name, context.store, registered=context.registry, report=context.report)
+    Raises UnknownModel.
+    """
+    from zoo.store.obtaining import find_model
+    from zoo.words.files import entry_of, is_hub_file
+
+    if is_hub_file(name):
+        return entry_of(name, name)
+    local = own_file(context, name)
     if local is not None:
         return local.entry
     return find_model(name, registry=context.registry, store=context.store)
+
+
+def own_file(context: Context, name: str, member: str | None = None) -> LocalModel | None:
+    """A file of word vectors on this machine, as a model; None for any other name. member: of a .zip."""
+    from zoo.words.files import find_file, is_hub_file
+
+    if is_hub_file(name):
+        return None
+    return find_file(name, context.store, registered=context.registry, member=member, report=context.report)
 
 
 COMMANDS = {"list": list_models, "show": show, "fetch": fetch, "rm": rm, "verify": verify}

@@ -94,7 +94,7 @@ def finetune_model(
     refuse_existing(out)
     refuse_unwritable(out)
     store = store or default_store()
-    registry = default_registry() if registry is None else registry
+    registry = default_registry(store) if registry is None else registry
     local = None if record else find_file(str(name), store, registered=registry, member=member, report=report)
     entry = (
         local.entry

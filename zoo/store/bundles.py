@@ -28,6 +28,7 @@ import msgspec
 from msgspec.structs import replace
 
 from zoo.catalogue.entry import ModelEntry
+from zoo.catalogue.registry import load_registry
 from zoo.catalogue.validation import entry_from, entry_to_mapping
 from zoo.errors import (
     HashMismatch,
@@ -223,6 +224,7 @@ def unbundle(store: Store, archive: Path, *, runs_to: Path, report: Report = sil
                 told = f"{', '.join(converted)}: converted before bundling; no published hash proves it"
                 report(Note(told, "Trust them as you trust whoever made the bundle."))
             keep_entries(store, entries, archive)
+            tell_hidden(entries, report)
     report(Progress(f"unbundle {archive.name}", total, total, "bytes"))
     return Unbundled(tuple(entries), tuple(runs.values()), total)
 
@@ -265,6 +267,20 @@ def check_manifest(
         return {name: entry_from(name, mapping) for name, mapping in manifest.entries.items()}
     except InvalidRegistry as error:
         raise IntegrityError(f"{archive}: {error.message}", hint="Make the bundle again.") from error
+
+
+def tell_hidden(entries: Mapping[str, ModelEntry], report: Report) -> None:
+    """Warn of names in a bundle that mean another file here: a bundle replaces nothing."""
+    known = load_registry()
+    for name, entry in entries.items():
+        if name in known and known[name].weights != entry.weights:
+            report(
+                Note(
+                    f"{name} of the bundle is another file than {name} here, and does not replace it",
+                    hint="To use it, give its entry another name in a registry file of your own.",
+                    level="warning",
+                )
+            )
 
 
 def plan_runs(manifest: Manifest, runs_to: Path) -> dict[str, Path]:

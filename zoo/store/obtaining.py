@@ -22,7 +22,7 @@ def find_model(name: str, *, registry: Registry | None = None, store: Store | No
         from zoo.store.hub_repo import entry_from_hub
 
         return entry_from_hub(name, store=store or default_store())
-    return (registry or default_registry()).find(name)
+    return (default_registry(store) if registry is None else registry).find(name)
 
 
 def fetch_model(
@@ -40,11 +40,11 @@ def fetch_model(
     return store.fetch(find_model(name, registry=registry, store=store), report=report)
 
 
-def default_registry() -> Registry:
-    """The shipped registry and those of $ZOO_REGISTRY."""
+def default_registry(store: Store | None = None) -> Registry:
+    """The shipped registry, those of $ZOO_REGISTRY, and what bundles brought into the store."""
     from zoo.catalogue.registry import load_registry
 
-    return load_registry()
+    return load_registry(bundled=(store or default_store()).registries)
 
 
 def default_store() -> Store:

@@ -137,8 +137,9 @@ class Store:
 
     @property
     def registries(self) -> tuple[Path, ...]:
-        """The registry files that came with bundles, so that their names resolve here."""
-        return tuple(sorted((self.home / "registries").glob("*.yaml")))
+        """The registry files that came with bundles, shared ones first, so that their names resolve here."""
+        homes = [blobs.folder.parent for blobs, _ in self.places]
+        return tuple(path for home in homes for path in sorted((home / "registries").glob("*.yaml")))
 
     def remove(self, entry: ModelEntry, *, patience: float | None = None) -> int:
         """Forget a model: its files, partial files and what locks its hash. Returns the bytes freed.

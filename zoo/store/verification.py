@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from msgspec import structs
+
 from zoo.catalogue.entry import ModelEntry
-from zoo.errors import ZooError
+from zoo.errors import Interrupted, ZooError
 from zoo.events import Progress, Report
 from zoo.store.blobs import Blobs
+from zoo.store.fetching import check_offline
 from zoo.store.hashing import hash_file
 from zoo.store.records import Record, source_key
 
@@ -27,8 +30,8 @@ class Verdict:
 
     name: of the model; None for a file that no record needs. kind: "published" or the kind of a derived file.
     state: `missing` was fetched once and is gone; `absent` was never fetched; `fixed` was damaged or missing
-    and is whole again; `deleted` was damaged, and no model needs it. bytes: on the disk. detail: what is
-    wrong.
+    and is whole again; `deleted` was damaged, and no model needs it, or it is made again when one does.
+    bytes: on the disk. detail: what is wrong.
     """
 
     name: str | None
@@ -78,14 +81,31 @@ def check_record(
         return verdicts
     if blobs is not store.blobs:
         return [v if v.good else replace(v, detail=f"{v.detail}; {SHARED}") for v in verdicts]
+    try:
+        if not any(verdict.kind == "published" and verdict.good for verdict in verdicts):
+            store.check_license(entry)
+            check_offline(store, entry)  # nothing is deleted that could not be fetched again
+    except ZooError as error:
+        return [v if v.good else replace(v, detail=error.message) for v in verdicts]
     for verdict in bad:
         assert verdict.sha256 is not None
         blobs.remove(verdict.sha256)
+    whole = {kind: made for kind, made in record.derived.items() if kind not in {v.kind for v in bad}}
+    store.records.write(source_key(entry.weights), structs.replace(record, derived=whole))
     try:
         store.fetch(entry, report=report)
+    except Interrupted:
+        raise
     except ZooError as error:
-        return [v if v.good else replace(v, detail=error.message) for v in verdicts]
-    return [v if v.good else replace(v, state="fixed") for v in verdicts]
+        return [v if v.good else replace(v, state="missing", detail=error.message) for v in verdicts]
+    return [v if v.good else mended(v) for v in verdicts]
+
+
+def mended(verdict: Verdict) -> Verdict:
+    """The verdict on a bad file after a fetch: a published one is whole, a derived one made when needed."""
+    if verdict.kind == "published":
+        return replace(verdict, state="fixed")
+    return replace(verdict, state="deleted", detail="it is made again at the next use")
 
 
 def check_orphan(store: Store, blobs: Blobs, sha256: str, *, fix: bool, report: Report) -> Verdict:

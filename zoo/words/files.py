@@ -58,7 +58,7 @@ def find_file(
     """
     if name in registered:
         return None
-    if HUB_FILE.fullmatch(name) and name.endswith(SUFFIXES):
+    if is_hub_file(name):
         local = store.fetch(entry_of(name, name), report=report)
         return describe(name, name, local.path, store, member, local.sha256)
     if re.match(r"https?://", name):
@@ -71,6 +71,11 @@ def find_file(
         what = "is not a regular file" if path.exists() else "no such file"
         raise UsageError(f"{path}: {what}")
     return None
+
+
+def is_hub_file(name: str) -> bool:
+    """Whether a name means one file of word vectors on the Hub: hf://OWNER/REPO/FILE."""
+    return HUB_FILE.fullmatch(name) is not None and name.endswith(SUFFIXES)
 
 
 def describe(
