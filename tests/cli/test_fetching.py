@@ -59,6 +59,10 @@ def test_with_json_what_came_is_on_stdout_and_what_failed_in_one_document_on_std
     error = json.loads(said.err)["error"]
     assert error["code"] == said.code == 4
     assert error["message"].startswith("1 of 2 models did not come:")
+    (failed,) = error["failures"]
+    assert (failed["name"], failed["code"]) == ("gone", 4)
+    assert "HF_TOKEN" in failed["hint"]
+    assert zoo("fetch", "gone", "wrong", "--json", "--quiet", "--registry", registry).json == []
 
 
 def test_one_model_that_fails_alone_says_its_own_error(zoo, registry: Path):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli.command import Choice, Context, ModelName, command, license_option
-from zoo.cli.sink import megabytes, table
+from zoo.cli.sink import Mode, megabytes, table
 from zoo.cli.words import word_options
 from zoo.errors import Interrupted, NetworkError, UsageError, ZooError, join_names
 from zoo.events import Note
@@ -273,7 +273,7 @@ def fetch(
         results = [compile_words(context, result, words) for result in results]
         models = [result.model for result in results if result.model is not None]
         rows = [{"name": m.entry.name, "path": str(m.path), "sha256": m.sha256} for m in models]
-        if rows:
+        if rows or context.sink.mode is Mode.JSON:
             lines = [f"{row['name']}  {row['path']}  sha256 {row['sha256'][:16]}…" for row in rows]
             context.sink.answer(rows, lambda: "\n".join(lines))
     failures = {result.name: result.error for result in results if result.error is not None}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.errors import ZooError
+from zoo.errors import SomeFailed, ZooError
 from zoo.events import EpochEnd, Event, Note, Progress
 
 if TYPE_CHECKING:
@@ -66,7 +66,10 @@ class Sink:
         """Say what happened and what to do next, on stderr."""
         self.close()
         if self.mode is Mode.JSON:
-            document = {"code": error.exit_code, "message": error.message, "hint": error.hint}
+            document = error_facts(error)
+            if isinstance(error, SomeFailed):
+                failed = error.failures.items()
+                document["failures"] = [{"name": name, **error_facts(reason)} for name, reason in failed]
             click.echo(printable(json.dumps({"error": document}, ensure_ascii=False)), err=True)
             return
         click.echo(f"{paint('error:', 'red')} {printable(error.message)}", err=True)
@@ -108,6 +111,11 @@ class Sink:
             self._bars.remove_task(self._tasks.pop(progress.task))
             if not self._tasks:
                 self.close()
+
+
+def error_facts(error: ZooError) -> dict[str, Any]:
+    """An error as JSON has it."""
+    return {"code": error.exit_code, "message": error.message, "hint": error.hint}
 
 
 def tell(text: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Literal
 
@@ -87,6 +88,9 @@ def fetch_models(
     counts those that ended. Raises Interrupted on Ctrl-C and SIGTERM; what came is kept.
     """
     held = {entry.name: find_pin(entry, pins) for entry in entries} if pins is not None else {}
+    store = copy(store)  # its memory is for all of them together
+    each = max(2, store.settings.connections // max(1, min(jobs, len(entries))))
+    store.settings = replace(store.settings, connections=min(each, store.settings.connections))
     results: list[Fetched | None] = [None] * len(entries)
     faults: list[BaseException] = []
     waiting: SimpleQueue[int] = SimpleQueue()
