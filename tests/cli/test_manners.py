@@ -231,3 +231,11 @@ def test_doctor_reports_a_package_that_shadows_ours(
     done = shell("doctor", "--json")
     assert done.returncode == 1
     assert str(stranger) in json.loads(done.stdout)["problems"][0]
+
+
+def test_doctor_names_a_registry_that_cannot_be_read_and_goes_on(zoo, home: Path, monkeypatch):
+    monkeypatch.setenv("ZOO_REGISTRY", "/no/such/registry.yaml")
+    said = zoo("doctor")
+    assert said.code == 1
+    assert "problem: /no/such/registry.yaml" in said.out
+    assert "python" in said.out

@@ -23,13 +23,14 @@ def doctor(context: Context) -> int:
     from zoo.runs.record import library_versions
 
     plugins, broken = find_plugins()
-    problems = [*shadowed_packages(), *store_problems(context), *policy_problems(context), *broken]
+    models, unread = count_models(context)
+    problems = [*shadowed_packages(), *store_problems(context), *policy_problems(context), *unread, *broken]
     facts: dict[str, Any] = {
         "versions": library_versions(),
         "python": sys.executable,
         "device": describe_device(),
         "store": {"home": str(context.store.home), "free_bytes": free_bytes(context.store.home)},
-        "models": {"curated": len(context.registry.curated()), "all": len(context.registry.everything())},
+        "models": models,
         "settings": {name: value for name, value in sorted(os.environ.items()) if is_setting(name)},
         "plugins": plugins,
         "problems": problems,
@@ -82,6 +83,16 @@ def store_problems(context: Context) -> list[str]:
     return (
         [f"only {megabytes(free)} free in {home}: set ZOO_HOME to a larger disk"] if free < 2 * 10**8 else []
     )
+
+
+def count_models(context: Context) -> tuple[dict[str, int], list[str]]:
+    """How many models there are, and what is wrong with the registry files that should name them."""
+    try:
+        registry = context.registry
+    except UsageError as error:
+        remove = "; a file below ZOO_HOME came with a bundle and may be deleted"
+        return {"curated": 0, "all": 0}, [f"{' '.join(str(error).split())}{remove}"]
+    return {"curated": len(registry.curated()), "all": len(registry.everything())}, []
 
 
 def policy_problems(context: Context) -> list[str]:

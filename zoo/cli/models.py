@@ -222,7 +222,7 @@ def fact_lines(facts: dict[str, Any], indent: str = "") -> list[str]:
     "hosts",
     multiple=True,
     metavar="HOST",
-    help="Also a private or plain http address; repeatable.  [env: ZOO_ALLOW_HOST]",
+    help="Also a host on a private network; repeatable.  [env: ZOO_ALLOW_HOST]",
 )
 @license_option
 @word_options

@@ -78,7 +78,7 @@ def check_address(address: Address, *, resolve: bool = True) -> tuple[str, ...]:
     if address.scheme == "http" and not here and not allowed:
         raise AddressRefused(
             f"{address} is refused: plain http, which anybody on the way can change",
-            hint=f"Use https://, or allow this host: --allow-host {address.host} (ZOO_ALLOW_HOST).",
+            hint=f"Use https://, or allow this host: ZOO_ALLOW_HOST={address.host}",
         )
     if literal is None and not resolve:
         return ()
@@ -97,7 +97,7 @@ def check_address(address: Address, *, resolve: bool = True) -> tuple[str, ...]:
             if not is_public(ip):
                 raise AddressRefused(
                     f"{address} is refused: {address.host} is {ip}, an address on a private network",
-                    hint=f"If you mean it: --allow-host {address.host} (ZOO_ALLOW_HOST).",
+                    hint=f"If you mean it: ZOO_ALLOW_HOST={address.host}",
                 )
     return found
 
