@@ -63,6 +63,8 @@ def test_one_of_several_licences_is_enough_and_globs_hold(curated: list[ModelEnt
     both = select(curated, license=["BSD-3-Clause", "cc-by-4.0"])
     assert {e.license for e in both} == {"bsd-3-clause", "cc-by-4.0"}
     assert {e.license for e in select(curated, license="cc-by*")} >= {"cc-by-4.0", "cc-by-sa-3.0"}
+    assert select(curated, license="bsd-3-clause, cc-by-4.0") == both
+    assert {e.license for e in select(curated, license="pddl")} == {"pddl-1.0"}, "as a policy means it"
 
 
 @pytest.mark.parametrize("sort", SORTS)

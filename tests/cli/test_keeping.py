@@ -228,3 +228,12 @@ def test_packed_word_vectors_of_gensim_go_through_the_same_verbs(
     monkeypatch.setenv("GENSIM_DATA_DIR", str(tmp_path / "nothing"))
     assert zoo("unbundle", tmp_path / "words.tar", "--offline").code == 0
     assert "which" in zoo("similar", "glove-mini", "the", "--offline").out
+
+
+def test_two_files_of_one_name_are_no_lock_file(call, data: Path, tmp_path: Path):
+    for folder, words in (("x", "the 1 2\nof 3 4\n"), ("y", "the 1 2\nof 3 5\n")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "words.txt").write_text(words)
+    said = call("lock", tmp_path / "x" / "words.txt", tmp_path / "y" / "words.txt")
+    assert said.code == 2
+    assert "two files of one name" in said.err

@@ -113,7 +113,12 @@ def test_a_member_of_a_zip_is_chosen(zoo, home: Path, tmp_path: Path):
     assert "Say which one: a.txt, b.txt" in said.err
     assert zoo("similar", tmp_path / "glove.zip", "the", "--member", "b.txt").code == 0
     assert "dimension: 3" in zoo("show", tmp_path / "glove.zip").out
-    assert zoo("fetch", tmp_path / "glove.zip", "--member", "a.txt").code == 0
+    fetch = ("fetch", tmp_path / "glove.zip", "--member", "a.txt")
+    assert zoo(*fetch).code == 0
+    assert [row["action"] for row in zoo(*fetch, "--dry-run", "--json").json] == ["keep"]
+    refused = zoo(*fetch, "--license", "mit")
+    assert refused.code == 2
+    assert "--license allows mit" in refused.err
 
 
 def test_all_unknown_words_are_named_at_once(words):

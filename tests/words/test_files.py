@@ -261,3 +261,6 @@ def test_only_a_fetch_brings_a_file_of_the_hub(
     assert not left.value.code
     assert "dimensions, its entry says" not in capsys.readouterr().err
     assert hub.log
+    with pytest.raises(SystemExit):
+        main(["show", name, "--json"])
+    assert '"dimension": 2' in capsys.readouterr().out

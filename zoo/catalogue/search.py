@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from zoo.catalogue.entry import ENTRY_TYPES, ImageModel, ModelEntry
-from zoo.catalogue.licenses import KNOWN
+from zoo.catalogue.licenses import parse_policy
 from zoo.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
@@ -74,12 +74,17 @@ def select(
     if max_bytes is not None:
         chosen = [entry for entry in chosen if entry.bytes is not None and entry.bytes <= max_bytes]
     if license:
-        allowed = [license.lower()] if isinstance(license, str) else [one.lower() for one in license]
-        known = {*KNOWN, *(entry.license.lower() for entry in entries)}
-        for one in allowed:
-            if one not in known and not set(one) & set("*?["):
-                raise UnknownName("licence", one, sorted(known))
-        chosen = [e for e in chosen if any(fnmatchcase(e.license.lower(), one) for one in allowed)]
+        given = [license] if isinstance(license, str) else license
+        names = [name for one in given for name in re.split(r"[,\s]+", one.lower()) if name]
+        globs = [name for name in names if set(name) & set("*?[")]
+        plain = [name for name in names if name not in globs]
+        policy = parse_policy(plain, "--license") if plain else None
+        chosen = [
+            entry
+            for entry in chosen
+            if (policy is not None and policy.allows(entry.license))
+            or any(fnmatchcase(entry.license.lower(), glob) for glob in globs)
+        ]
     return sorted(chosen, key=SORTS[sort])
 
 

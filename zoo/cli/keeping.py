@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 from zoo.cli.command import Context, ModelName, command
 from zoo.cli.models import find_entry
 from zoo.cli.sink import many, megabytes, table
+from zoo.errors import UsageError, join_names
 
 if TYPE_CHECKING:
     from zoo.store.caches import CacheReport
@@ -113,7 +115,13 @@ def lock(context: Context, names: tuple[str, ...]) -> None:
 
     from zoo.store.pins import write_lock_file
 
-    entries = [find_entry(context, name) for name in names]
+    entries = [find_entry(context, name) for name in dict.fromkeys(names)]
+    twice = [name for name, count in Counter(entry.name for entry in entries).items() if count > 1]
+    if twice:
+        raise UsageError(
+            f"{join_names(twice)}: two files of one name cannot be in one lock file",
+            hint="Give each an entry of its own in a registry file.",
+        )
     text = write_lock_file({e.name: context.store.pin(e, report=context.report) for e in entries})
     context.sink.answer(json.loads(text), lambda: text.rstrip("\n"))
 

@@ -12,7 +12,7 @@ import click
 from zoo.cli.command import Choice, Context, ModelName, command, license_option
 from zoo.cli.sink import Mode, megabytes, table
 from zoo.cli.words import word_options
-from zoo.errors import Interrupted, NetworkError, UsageError, ZooError, join_names
+from zoo.errors import Interrupted, LicenseRefused, NetworkError, UsageError, ZooError, join_names
 from zoo.events import Note
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def fetch(
     What is in the store already is not downloaded again; what was cut off goes on where it stopped. A model
     that fails does not stop the others.
     """
-    from zoo.store.parallel import Fetched, fetch_models, plan_fetch, some_failed
+    from zoo.store.parallel import Fetched, Planned, fetch_models, plan_fetch, some_failed
     from zoo.store.pins import read_lock_file
 
     if hosts:  # the variable: whatever opens an address in this process reads it
@@ -256,17 +256,19 @@ def fetch(
     for name in dict.fromkeys(names):  # all of them first: a typo in the last one costs no download
         try:
             if pins is None and (file := own_file(context, name, words["member"])) is not None:
+                context.store.check_license(file.entry)
                 results.append(Fetched(name, file))  # it is compiled where it lies, not copied
                 continue
             entries.append(find_entry(context, name))
-        except NetworkError as error:  # the Hub was asked what hf://… is
+        except (NetworkError, LicenseRefused) as error:  # the Hub was asked what hf://… is
             results.append(Fetched(name, None, error))
     if any(words.values()) and not results and not any(e.task == "word-vectors" for e in entries):
         raise UsageError("--precision, --strict and --member are for word vectors", hint="Leave them out.")
     if dry_run:
         for entry in entries:
             context.store.check_license(entry)
-        plan = [vars(planned) for planned in plan_fetch(context.store, entries, pins=pins)]
+        own = [Planned(r.name, "keep", r.model.entry.weights.urls[0], 0) for r in results if r.model]
+        plan = [vars(row) for row in (*own, *plan_fetch(context.store, entries, pins=pins))]
         context.sink.answer(plan, lambda: plan_text(plan, context.store.home))
     else:
         results += fetch_models(context.store, entries, jobs=jobs, pins=pins, report=context.report)
@@ -371,11 +373,11 @@ def find_entry(context: Context, name: str) -> ModelEntry:
     Raises UnknownModel.
     """
     from zoo.store.obtaining import find_model
-    from zoo.words.files import entry_of, is_hub_file
+    from zoo.words.files import entry_of, find_file, is_hub_file
 
-    if is_hub_file(name):
-        return entry_of(name, name)
-    local = own_file(context, name)
+    if is_hub_file(name) and context.store.find(entry_of(name, name)) is None:
+        return entry_of(name, name)  # what it is, only its bytes say
+    local = find_file(name, context.store, registered=context.registry, report=context.report)
     if local is not None:
         return local.entry
     return find_model(name, registry=context.registry, store=context.store)

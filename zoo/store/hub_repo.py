@@ -75,9 +75,10 @@ def entry_from_hub(repo_url: str, *, store: Store) -> ImageModel:
         raise UsageError(
             f"{repo_url} names a file; a model is a whole repository", hint=f"Leave /{named.file} out."
         )
-    known = read_hub_entry(store.home, repo_url)
-    if known is not None:
-        return known
+    for blobs, _ in store.places:
+        known = read_hub_entry(blobs.folder.parent, repo_url)
+        if known is not None:
+            return known
     if store.offline:
         raise Offline(
             f"{repo_url} was never fetched into {store.home}, and offline mode is on",

@@ -90,15 +90,23 @@ def check_record(
     for verdict in bad:
         assert verdict.sha256 is not None
         blobs.remove(verdict.sha256)
-    whole = {kind: made for kind, made in record.derived.items() if kind not in {v.kind for v in bad}}
-    store.records.write(source_key(entry.weights), structs.replace(record, derived=whole))
     try:
         store.fetch(entry, report=report)
     except Interrupted:
         raise
     except ZooError as error:
         return [v if v.good else replace(v, state="missing", detail=error.message) for v in verdicts]
+    forget_derived(store, entry, {verdict.kind for verdict in bad})
     return [v if v.good else mended(v) for v in verdicts]
+
+
+def forget_derived(store: Store, entry: ModelEntry, kinds: set[str]) -> None:
+    """Write down that these derived files are not here any more: the next use makes them again."""
+    key = source_key(entry.weights)
+    record = store.records.read(key)
+    if record is not None:
+        left = {kind: made for kind, made in record.derived.items() if kind not in kinds}
+        store.records.write(key, structs.replace(record, derived=left))
 
 
 def mended(verdict: Verdict) -> Verdict:
