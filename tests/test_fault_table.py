@@ -69,6 +69,6 @@ def test_a_mark_that_names_no_row_is_a_mistake(tmp_path: Path):
 def test_every_row_that_should_have_a_test_has_one() -> None:
     """By the marks in the files: a row that lost its last test turns the whole suite red."""
     marked = set()
-    for path in Path(__file__).parent.rglob("test_*.py"):
+    for path in set(Path(__file__).parent.rglob("test_*.py")) - {Path(__file__)}:  # its samples are no tests
         marked |= set(re.findall(r'mark\.fault\("(\w+)"', path.read_text("utf-8")))
     assert set(ROWS) - marked - set(NOT_YET) == set()
