@@ -12,10 +12,12 @@ import ssl
 import sys
 import threading
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from email.message import Message
 from functools import cache
+from itertools import cycle
+from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote, urljoin, urlsplit
 
 from zoo import __version__
@@ -23,13 +25,29 @@ from zoo.errors import AddressRefused
 from zoo.store.addresses import Address, check_address, parse_address
 from zoo.store.settings import Settings
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 MOVED = {301, 302, 303, 307, 308}
+
+
+class Response(http.client.HTTPResponse):
+    """Reads into a given buffer what has come; the library's own method makes a copy of it first."""
+
+    def readinto1(self, buffer: WriteableBuffer, /) -> int:
+        if self.chunked or self.fp is None:
+            return super().readinto1(buffer)
+        view = memoryview(buffer)
+        count: int = self.fp.readinto1(view if self.length is None else view[: self.length])
+        if self.length is not None:
+            self.length -= count
+        return count
 
 
 class Answer:
     """What a server answered: status, headers, and the body block by block."""
 
-    def __init__(self, address: Address, response: http.client.HTTPResponse) -> None:
+    def __init__(self, address: Address, response: Response) -> None:
         self.address = address
         self.status = response.status
         self.headers: Message = response.headers
@@ -59,6 +77,19 @@ class Answer:
             return block
         return self._response.read1(most)
 
+    def blocks(self, buffers: Sequence[bytearray]) -> Iterator[memoryview]:
+        """The rest of the body as it comes, read into the buffers in turn (fresh memory costs time).
+
+        A block is overwritten once as many others were asked for as there are buffers.
+        """
+        if self._peeked:
+            yield memoryview(self.read(len(self._peeked)))
+        for view in cycle([memoryview(buffer) for buffer in buffers]):
+            count = self._response.readinto1(view)
+            if not count:
+                return
+            yield view[:count]
+
     def peek(self) -> bytes:
         """The first bytes, which the next `read` gives as well."""
         self._peeked = self._peeked or self._response.read1(512)
@@ -84,7 +115,7 @@ def open_url(
         with connection_to(address, settings) as connection:
             connection.request("GET", address.target, headers=sent)
             with time_limit(connection, settings.read_timeout):
-                response = connection.getresponse()
+                response = cast(Response, connection.getresponse())
             target = response.headers.get("Location")
             if response.status not in MOVED or target is None:
                 with response:
@@ -123,6 +154,7 @@ def connection_to(address: Address, settings: Settings) -> Iterator[http.client.
         kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
         connection = kind(address.host, address.port)
         connection.sock = connect(found, address, settings)
+    connection.response_class = Response
     try:
         yield connection
     finally:

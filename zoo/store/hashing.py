@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BLOCK = 1 << 20
+Block = bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Hasher:
         # For gensim-data, which published nothing better.
         self._md5 = hashlib.md5(usedforsecurity=False) if md5 else None
 
-    def update(self, block: bytes | bytearray | memoryview) -> None:
+    def update(self, block: Block) -> None:
         self.bytes += len(block)
         self._sha256.update(block)
         if self._md5 is not None:

@@ -14,16 +14,16 @@ from contextlib import AbstractContextManager
 from queue import SimpleQueue
 
 from zoo.store.client import Answer
+from zoo.store.hashing import BLOCK, Block
 from zoo.store.settings import Settings
 
-MOST = 2 << 20  # bytes to take at once: of 1, 2, 4 and 8 MiB the one that costs the least processor time
 GAIN = 1.2  # several connections must be so much faster than one
 Ask = Callable[[int, int], AbstractContextManager[Answer]]
 
 
 def spread(
-    first: Iterator[bytes], ask: Ask, begin: int, end: int, settings: Settings
-) -> Generator[bytes, None, None]:
+    first: Iterator[Block], ask: Ask, begin: int, end: int, settings: Settings
+) -> Generator[Block, None, None]:
     """The bytes `begin` to `end` of a file, in order, at most `connections` parts of them in memory.
 
     first: the blocks of the connection that is open. If it is slower than `enough` over the first `trial`
@@ -105,7 +105,7 @@ class Part:
 def blocks_of(answer: Answer, count: int) -> Iterator[bytes]:
     """So many bytes of a body. Raises ConnectionError if it ends before."""
     while count > 0:
-        block = answer.read(min(MOST, count))
+        block = answer.read(min(BLOCK, count))
         if not block:
             raise ConnectionError("the body ends early")
         yield block

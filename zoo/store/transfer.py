@@ -19,10 +19,10 @@ from zoo.events import Note, Progress, Report
 from zoo.store.addresses import parse_address
 from zoo.store.client import Answer, TooManyRedirects, open_url
 from zoo.store.disk import check_room, size_text
-from zoo.store.hashing import Digests
+from zoo.store.hashing import Block, Digests
 from zoo.store.pace import Pace, TooSlow
 from zoo.store.partials import UNKNOWN, Partial
-from zoo.store.parts import MOST, spread
+from zoo.store.parts import spread
 from zoo.store.proof import Proof
 from zoo.store.replies import (
     GONE,
@@ -35,9 +35,10 @@ from zoo.store.replies import (
     strong_etag,
 )
 from zoo.store.settings import Settings
-from zoo.store.writing import Writer
+from zoo.store.writing import HELD, Writer
 
 SLACK = 64 << 20
+BUFFER = 512 << 10  # bytes to take at once; of larger ones less is still in the cache when they are hashed
 
 
 class Passing(Exception):
@@ -260,12 +261,12 @@ class Transfer:
         if writer.bytes < (1 if total is None else total):
             raise Passing("the server closed the connection")
 
-    def _blocks(self, answer: Answer, offset: int) -> Generator[bytes, None, None]:
+    def _blocks(self, answer: Answer, offset: int) -> Generator[Block, None, None]:
         """The rest of the file: over this connection, or in parts that are provably of the same file.
 
         Only at the first try: after any fault one connection goes on.
         """
-        blocks = iter(partial(answer.read, MOST), b"")
+        blocks = answer.blocks([bytearray(BUFFER) for _ in range(HELD + 1)])
         ranges = answer.status == 206 or answer.headers.get("Accept-Ranges", "").strip().lower() == "bytes"
         if self.total is None or self.effort.tries or not ranges or strong_etag(answer.headers) is None:
             return (block for block in blocks)

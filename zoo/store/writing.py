@@ -1,62 +1,26 @@
-"""Blocks go to the disk in one thread and through the hash in another, so that a fetch is as fast as the
-slowest of network, disk and hash, and not as all of them together."""
+"""One thread takes blocks from the network and writes them, another hashes them: a fetch is as fast as the
+slower of the two, and not as both together."""
 
 from __future__ import annotations
 
-import queue
+import os
+import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
 
 from zoo.store.disk import disk_errors
-from zoo.store.hashing import Digests, Hasher, hash_file
+from zoo.store.hashing import Block, Digests, Hasher, hash_file
 
-WAITING = 4  # blocks that may wait for each thread: bounds the memory of a fetch
-
-
-class Consumer:
-    """A thread that does something with one block after another. `put` raises the error that ended it."""
-
-    def __init__(self, consume: Callable[[bytes], object], name: str) -> None:
-        self._consume = consume
-        self._queue: queue.Queue[bytes | None] = queue.Queue(WAITING)
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
-
-    def put(self, block: bytes) -> None:
-        """Hand over a block, as soon as there is room."""
-        self._queue.put(block)
-        self._raise()
-
-    def settle(self) -> None:
-        """Wait until everything that was handed over is done."""
-        self._queue.join()
-        self._raise()
-
-    def end(self) -> None:
-        self._queue.put(None)
-        self._thread.join()
-
-    def _raise(self) -> None:
-        if self._error is not None:
-            raise self._error
-
-    def _run(self) -> None:
-        while (block := self._queue.get()) is not None:
-            if self._error is None:
-                try:
-                    self._consume(block)
-                except BaseException as error:
-                    self._error = error
-            self._queue.task_done()
+HELD = 4  # blocks that may still be waiting for the hash when `Writer.write` returns: bounds the memory
+STRIDE = 8 << 20  # bytes after which the disk is told to begin: else all of it waits for the flush at the end
 
 
 class Writer:
     """Appends to a file and knows the digests of everything in it, also of what was there before.
 
-    bytes: how many were taken in. A with-block: the threads end with it. Every method may raise DiskFull or
+    bytes: how many were taken in. A with-block: its thread ends with it. Every method may raise DiskFull or
     StorageError; the file then holds the beginning of what it should.
     """
 
@@ -69,16 +33,25 @@ class Writer:
             if path.stat().st_size:
                 hash_file(path, hasher=self._hasher)
             self._file = path.open("r+b", buffering=0)
-        self.bytes = self._file.seek(self._hasher.bytes)
-        self._disk = Consumer(self._append, "disk")
-        self._hash = Consumer(lambda block: self._hasher.update(block), "hash")
+        self.bytes = self._begun = self._file.seek(self._hasher.bytes)
+        self._places: SimpleQueue[None] = SimpleQueue()  # one for each block that may wait
+        self._waiting: SimpleQueue[Block | None] = SimpleQueue()
+        for _ in range(HELD):
+            self._places.put(None)
+        self._thread = threading.Thread(target=self._hash, name="hash", daemon=True)
+        self._thread.start()
 
-    def write(self, block: bytes) -> None:
-        """Append a block."""
+    def write(self, block: Block) -> None:
+        """Append a block. Its memory may be used again once HELD others were written."""
+        self._places.get()
+        self._waiting.put(block)
         with disk_errors(self._path.parent, self._what):
-            self._disk.put(block)
-        self._hash.put(block)
+            view = memoryview(block)
+            while view:  # an unbuffered write may take a part
+                view = view[self._file.write(view) :]
         self.bytes += len(block)
+        if self.bytes - self._begun >= STRIDE:
+            self._begin_flush()
 
     def restart(self) -> None:
         """Begin again with an empty file."""
@@ -87,22 +60,33 @@ class Writer:
             self._file.seek(0)
             self._file.truncate()
         self._hasher = Hasher(md5=self._wants_md5)
-        self.bytes = 0
+        self.bytes = self._begun = 0
 
     def digests(self) -> Digests:
         """The digests of the whole file as it is now."""
         self._settle()
         return self._hasher.digests()
 
-    def _append(self, block: bytes) -> None:
-        view = memoryview(block)
-        while view:  # an unbuffered write may take a part
-            view = view[self._file.write(view) :]
+    def _begin_flush(self) -> None:
+        """Let the disk begin with what is new, without waiting for it.
+
+        Linux does so when told that nobody needs those pages; as they are still to be written, it keeps them.
+        """
+        if sys.platform == "linux":
+            length = self.bytes - self._begun
+            os.posix_fadvise(self._file.fileno(), self._begun, length, os.POSIX_FADV_DONTNEED)
+        self._begun = self.bytes
 
     def _settle(self) -> None:
-        self._hash.settle()
-        with disk_errors(self._path.parent, self._what):
-            self._disk.settle()
+        for _ in range(HELD):
+            self._places.get()
+        for _ in range(HELD):
+            self._places.put(None)
+
+    def _hash(self) -> None:
+        while (block := self._waiting.get()) is not None:
+            self._hasher.update(block)
+            self._places.put(None)
 
     def __enter__(self) -> Writer:
         return self
@@ -110,6 +94,6 @@ class Writer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._hash.end()
-        self._disk.end()
+        self._waiting.put(None)
+        self._thread.join()
         self._file.close()
