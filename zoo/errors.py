@@ -239,8 +239,9 @@ class SomeFailed(ZooError):
 
     def __init__(self, message: str, failures: Mapping[str, ZooError], *, hint: str | None = None) -> None:
         self.failures = dict(failures)
-        reasons = "".join("\n  - " + str(error).replace("\n", "\n    ") for error in failures.values())
-        super().__init__(f"{message}:{reasons}", hint=hint)
+        reasons = [str(e) if str(e).startswith(name) else f"{name}: {e}" for name, e in failures.items()]
+        listed = "".join("\n  - " + reason.replace("\n", "\n    ") for reason in reasons)
+        super().__init__(f"{message}:{listed}", hint=hint)
         self.exit_code = next(iter(failures.values())).exit_code
 
 

@@ -196,7 +196,7 @@ def test_offline_no_verb_makes_a_connection(
         monkeypatch.setenv(switch, "1")
     works = [["list"], ["show", "away"], ["fetch", "here"], ["path", "here"], ["verify"], ["lock", "here"]]
     works += [["cache"], ["prune", "--dry-run"], ["bundle", "here", "-o", tmp_path / "m.tar"]]
-    works += [["unbundle", tmp_path / "m.tar"], ["fetch", "away", "--dry-run"]]
+    works += [["unbundle", tmp_path / "m.tar"], ["fetch", "here", "--dry-run"], ["rm", "hf://owner/repo"]]
     for command in works:
         assert zoo(*command, *common).code == 0, command
     names = ["away", "hf://owner/repo", "timm/resnet18.a1_in1k", "glove-wiki-gigaword-50"]
@@ -205,6 +205,10 @@ def test_offline_no_verb_makes_a_connection(
             said = zoo(*verb, name, *common)
             assert (said.code, said.out) == (4, ""), (verb, name)
             assert "offline mode is on" in said.err, (verb, name)
+    planned = zoo("fetch", "away", "--dry-run", *common)
+    assert (planned.code, "offline mode is on" in planned.err) == (4, True), (
+        "a plan says what the fetch would"
+    )
     assert server.connections == asked
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from commands import Terminal, running, start_zoo, wait_until, write_registry
-from loopback import BODY, SHA256, Server, answer, entry_for, leftovers, slowly
+from loopback import BODY, SHA256, Server, answer, cut, entry_for, leftovers, serve, slowly
+from msgspec.structs import replace
 
 pytestmark = pytest.mark.usefixtures("home")
 OTHER = BODY[::-1]
@@ -46,10 +47,10 @@ def test_a_model_that_fails_stops_no_other_and_the_first_failure_gives_the_exit_
     assert said.code == 4
     assert [line.split()[0] for line in said.out.splitlines()] == ["a", "b"]
     error = said.err[said.err.index("error:") :]
-    assert error.startswith("error: 2 of 4 models did not come:\n  - gone: http://127.0.0.1:")
+    assert error.startswith("error: 2 of 4 models failed:\n  - gone: http://127.0.0.1:")
     assert "/gone answers 404: gone, or needs a token\n    A private or gated model needs HF_TOKEN." in error
     assert f"wrong bytes: expected {digest(b'right')}, got {SHA256}" in error
-    assert error.endswith("zoo fetch gone wrong tries again.\n")
+    assert error.endswith("zoo fetch gone tries again.\n")
     assert zoo("fetch", "wrong", "gone", "--registry", registry).code == 3
 
 
@@ -58,7 +59,7 @@ def test_with_json_what_came_is_on_stdout_and_what_failed_in_one_document_on_std
     assert [row["name"] for row in said.json] == ["a"]
     error = json.loads(said.err)["error"]
     assert error["code"] == said.code == 4
-    assert error["message"].startswith("1 of 2 models did not come:")
+    assert error["message"].startswith("1 of 2 models failed:")
     (failed,) = error["failures"]
     assert (failed["name"], failed["code"]) == ("gone", 4)
     assert "HF_TOKEN" in failed["hint"]
@@ -82,13 +83,69 @@ def test_a_dry_run_says_what_would_come_and_asks_nobody(zoo, registry: Path, ser
         ["b", "download"],
         ["c", "download"],
     ]
-    assert total.startswith("300.0 kB and files of unknown size to fetch; ")
+    assert total.startswith("300 kB and files of unknown size to fetch; ")
     assert total.rstrip().endswith(f"free in {home}")
     plan = zoo("fetch", "c", "--dry-run", "--json", "--registry", registry).json
     assert plan == [
-        {"name": "c", "action": "download", "url": f"{server.url}/c", "bytes": len(LONGER)},
+        {
+            "name": "c",
+            "action": "download",
+            "url": f"{server.url}/c",
+            "bytes": len(LONGER),
+            "error": None,
+        },
     ]
     assert server.connections == asked
+
+
+def actions_of(rows: list[dict[str, object]]) -> list[tuple[object, object]]:
+    return [(row["action"], row["bytes"]) for row in rows]
+
+
+def test_a_dry_run_goes_on_where_the_fetch_would(zoo, server: Server, home: Path, tmp_path: Path):
+    """What was cut off comes to its end, and bytes that are here under another name do not come at all."""
+    net = entry_for(server.add("/net", BODY, cut(0.5), answer(404), serve), sha256=SHA256, bytes=len(BODY))
+    twin = entry_for(server.add("/twin", BODY), name="twin", sha256=SHA256, bytes=len(BODY))
+    registry = write_registry(tmp_path / "r.yaml", net, twin)
+    assert zoo("fetch", "net", "--registry", registry).code == 4
+    (kept,) = leftovers(home)
+    plan = ("fetch", "net", "twin", "--dry-run", "--json", "--registry", registry)
+    rest = len(BODY) - kept.stat().st_size
+    assert actions_of(zoo(*plan).json) == [("resume", rest), ("resume", rest)]
+    assert zoo("fetch", "net", "--registry", registry).code == 0
+    assert actions_of(zoo(*plan).json) == [("keep", 0), ("keep", 0)]
+    assert zoo("fetch", "twin", "--offline", "--registry", registry).code == 0
+    assert [request.path for request in server.log] == ["/net"] * 3
+
+
+def test_a_dry_run_shows_the_rest_when_one_model_would_fail(zoo, server: Server, tmp_path: Path):
+    free, sold = (entry_for(server.add(f"/{name}", BODY), name=name) for name in ("free", "sold"))
+    registry = write_registry(tmp_path / "r.yaml", free, replace(sold, license="gpl-3.0"))
+    plan = ("fetch", "sold", "free", "--dry-run", "--registry", registry, "--license")
+    said = zoo(*plan, "mit", "--json")
+    assert [(row["name"], row["action"]) for row in said.json] == [("sold", "fail"), ("free", "download")]
+    assert said.json[0]["error"].startswith("sold is under gpl-3.0")
+    error = json.loads(said.err)["error"]
+    assert error["message"].startswith("1 of 2 models would fail:\n  - sold is under gpl-3.0")
+    assert (said.code, error["hint"]) == (2, None)
+    refused = zoo(*plan, "apache-2.0")
+    assert [line.split()[1] for line in refused.out.splitlines()[1:3]] == ["fail", "fail"]
+    assert "2 of 2 models would fail:" in refused.err
+    assert server.connections == 0
+
+
+def test_two_files_of_one_name_are_told_apart_when_they_fail(zoo, tmp_path: Path):
+    """Each is named as it was typed; what is tried again is typed the same."""
+    paths = [tmp_path / folder / "my words.txt" for folder in ("x", "y")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text("king 1 2\nking 3 4\n")
+    said = zoo("fetch", *paths, "--strict", "--json", "--quiet")
+    assert said.json == []
+    failures = json.loads(said.err)["error"]["failures"]
+    assert [row["name"] for row in failures] == [str(path) for path in paths]
+    assert "hint" in failures[0]
+    assert f"  - {paths[0]}: " in json.loads(said.err)["error"]["message"]
 
 
 def test_a_dry_run_finds_what_another_library_has(

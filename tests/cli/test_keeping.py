@@ -178,10 +178,10 @@ def test_cache_tells_what_lies_around_the_store(
     assert lines[3].startswith(f"{home}: 1.6 MB of models; ")
     assert lines[3].endswith(" free")
     assert lines[4:] == [
-        "1 partial download, 2.0 kB",
-        "1 file that no model needs, 1.0 kB: zoo prune deletes what is left over",
-        "torch.hub keeps 2 files, 4.0 MB, which zoo never deletes",
-        "huggingface_hub keeps 1 file, 2.0 MB, which zoo never deletes",
+        "1 partial download, 2 kB",
+        "1 file that no model needs, 1 kB: zoo prune deletes what is left over",
+        "torch.hub keeps 2 files, 4 MB, which zoo never deletes",
+        "huggingface_hub keeps 1 file, 2 MB, which zoo never deletes",
     ]
 
 

@@ -76,6 +76,18 @@ def test_a_file_is_explored_by_its_path_and_what_is_wrong_with_it_is_told_once(z
     assert [found for found in home.rglob("*") if found.is_file() and found.suffix != ".lock"] == []
 
 
+def test_what_was_made_of_a_file_is_deleted_also_when_the_file_is_gone(zoo, home: Path, tmp_path: Path):
+    path = tmp_path / "words.txt"
+    path.write_text("king 1 2\nqueen 3 4\n")
+    assert zoo("fetch", path).code == 0
+    assert list((home / "blobs").iterdir())
+    path.unlink()
+    assert "freed" in zoo("rm", path).out
+    assert list((home / "blobs").iterdir()) == []
+    said = zoo("rm", path)
+    assert (said.code, "no such file" in said.err) == (2, True)
+
+
 def test_fetch_compiles_word_vectors_as_they_are_wanted_and_show_tells_their_error(zoo, home, data: Path):
     registry = ("--registry", data / "registry.yaml")
     fetched = zoo("fetch", "glove_demo", "--precision", "float16", *registry)

@@ -76,7 +76,7 @@ def test_a_size_that_only_the_server_knows_is_checked_before_the_body(
     url = server.add("/net", BODY * 20)
     what, code, message = forks.wait(forks.start(home=str(disk), url=url))
     assert (what, code) == ("DiskFull", 7)
-    assert "net needs 6.0 MB" in message
+    assert "net needs 6 MB" in message
     assert len(server.log) == 1
 
 

@@ -199,7 +199,9 @@ def test_ctrl_c_ends_at_once_keeps_what_came_and_clears_the_line(
     assert process.returncode == 130
     assert out == ""
     told, hint = err.splitlines()
-    assert re.fullmatch(r"error: fetch: stopped; 0 of 1 models are here; [\d.]+ (bytes|kB) of the rest kept", told)
+    assert re.fullmatch(
+        r"error: fetch: stopped; 0 of 1 models are here; [\d.]+ (bytes|kB) of the rest kept", told
+    )
     assert hint == "zoo fetch net goes on from there."
     (partial,) = leftovers(store.home)
     assert 0 < partial.stat().st_size < len(BODY)

@@ -15,6 +15,7 @@ from loopback import IMPATIENT, Connection, Handler, Server, begin, entry_for, l
 
 from zoo.errors import Interrupted
 from zoo.events import Event, Progress
+from zoo.store.parallel import fetch_models
 from zoo.store.store import Store
 
 BODY = random.Random(1).randbytes(2_000_000)
@@ -74,6 +75,17 @@ def test_a_file_that_comes_slowly_is_asked_for_in_parts_side_by_side(
     assert parts[-1][1] == len(BODY)
     done = [event.done for event in told if isinstance(event, Progress)]
     assert done == sorted(done)
+
+
+def test_models_at_a_time_share_the_connections(server: Server, store: Store) -> None:
+    """As many models as connections: each has one, and no parts are held in memory."""
+    entries = []
+    for number in range(EAGER.connections):
+        body = BODY[number:]
+        url = server.add(f"/{number}", body, capped(4_000_000))
+        entries.append(entry_for(url, name=f"n{number}", sha256=hashlib.sha256(body).hexdigest()))
+    assert all(fetched.model for fetched in fetch_models(store, entries, jobs=EAGER.connections))
+    assert parts_of(server) == []
 
 
 def test_parts_that_are_no_faster_are_given_up_for_one_connection(server: Server, store: Store) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from loopback import unproven as entry_for
 
-from zoo.errors import AddressRefused, HashMismatch, SizeMismatch, StorageError, UsageError
+from zoo.errors import AddressRefused, HashMismatch, Offline, SizeMismatch, StorageError, UsageError
 from zoo.events import Event, Note, Progress
 from zoo.store.local import LocalModel
+from zoo.store.parallel import plan_fetch
 from zoo.store.store import Store
 
 BYTES = b"weights of a network " * 1000
@@ -281,6 +282,24 @@ def test_a_shared_store_is_read_first_and_never_written(source: Path, tmp_path: 
     assert made.is_relative_to(own)
     assert store.derived(local, "x") == made
     assert sorted(lab.rglob("*")) == before
+
+
+def test_bytes_that_a_shared_store_has_under_another_name_are_copied_and_not_downloaded(
+    source: Path, tmp_path: Path
+) -> None:
+    lab, own = Store(tmp_path / "lab"), Store(tmp_path / "own", offline=True, shared=(tmp_path / "lab",))
+    kept = lab.fetch(entry_for(source.as_uri()))
+    twin = entry_for("https://models.example/twin", sha256=kept.sha256, name="twin")
+    (planned,) = plan_fetch(own, [twin])
+    assert (planned.action, planned.bytes) == ("copy", len(BYTES))
+    local = own.fetch(twin)
+    assert local.path == own.home / "blobs" / kept.sha256
+    assert own.record_of(local).url == "https://models.example/twin"
+    own.remove(twin)
+    kept.path.write_bytes(BYTES[::-1])
+    with pytest.raises(Offline, match="offline mode is on"):
+        own.fetch(twin)
+    assert list(own.blobs) == []
 
 
 def test_progress_ends_with_everything_done(store: Store, source: Path) -> None:

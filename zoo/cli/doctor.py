@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from zoo.cli.command import Context, command
-from zoo.cli.sink import megabytes
 from zoo.errors import BrokenPlugin, UsageError
-from zoo.store.disk import free_bytes, nearest_folder
+from zoo.store.disk import free_bytes, nearest_folder, size_text
 
 OURS = ("zoo", "adapters")
 
@@ -40,7 +39,7 @@ def doctor(context: Context) -> int:
         lines = [f"{name:<14} {version}" for name, version in facts["versions"].items()]
         lines.append(f"{'device':<14} {facts['device']}")
         lines.append(
-            f"{'store':<14} {facts['store']['home']}, {megabytes(facts['store']['free_bytes'])} free"
+            f"{'store':<14} {facts['store']['home']}, {size_text(facts['store']['free_bytes'])} free"
         )
         lines.append(
             f"{'models':<14} {facts['models']['curated']} curated, {facts['models']['all']:,} in all"
@@ -81,7 +80,7 @@ def store_problems(context: Context) -> list[str]:
         return [f"{home} cannot be written: set ZOO_HOME to a folder of your own"]
     free = free_bytes(home)
     return (
-        [f"only {megabytes(free)} free in {home}: set ZOO_HOME to a larger disk"] if free < 2 * 10**8 else []
+        [f"only {size_text(free)} free in {home}: set ZOO_HOME to a larger disk"] if free < 2 * 10**8 else []
     )
 
 

@@ -12,8 +12,9 @@ import click
 
 from zoo.cli.command import Context, ModelName, command
 from zoo.cli.models import find_entry
-from zoo.cli.sink import many, megabytes, table
+from zoo.cli.sink import many, table
 from zoo.errors import UsageError, join_names
+from zoo.store.disk import size_text
 
 if TYPE_CHECKING:
     from zoo.store.caches import CacheReport
@@ -58,22 +59,22 @@ def cache_lines(found: CacheReport) -> Iterator[str]:
     """Models, then folders, then what other libraries keep."""
     if found.models:
         rows = [
-            {"name": m.name, "size": megabytes(m.bytes), "days": round(m.idle / DAY, 1), "home": str(m.home)}
+            {"name": m.name, "size": size_text(m.bytes), "days": round(m.idle / DAY, 1), "home": str(m.home)}
             for m in found.models
         ]
         yield table(rows, CACHE_COLUMNS | ({"home": "FOLDER"} if found.shared else {})) + "\n"
-    features = f" and {megabytes(found.feature_bytes)} of features" if found.feature_bytes else ""
-    yield f"{found.home}: {megabytes(found.bytes)} of models{features}; {megabytes(found.free)} free"
+    features = f" and {size_text(found.feature_bytes)} of features" if found.feature_bytes else ""
+    yield f"{found.home}: {size_text(found.bytes)} of models{features}; {size_text(found.free)} free"
     for folder in found.shared:
         yield f"{folder}: shared, only read"
     if found.partials:
-        yield f"{many(len(found.partials), 'partial download')}, {megabytes(found.partial_bytes)}"
+        yield f"{many(len(found.partials), 'partial download')}, {size_text(found.partial_bytes)}"
     if found.orphans:
-        left = f"{many(len(found.orphans), 'file')} that no model needs, {megabytes(found.orphan_bytes)}"
+        left = f"{many(len(found.orphans), 'file')} that no model needs, {size_text(found.orphan_bytes)}"
         yield f"{left}: zoo prune deletes what is left over"
     for library, files in groupby(found.foreign, key=lambda file: file.library):
         sizes = [file.bytes for file in files]
-        yield f"{library} keeps {many(len(sizes), 'file')}, {megabytes(sum(sizes))}, which zoo never deletes"
+        yield f"{library} keeps {many(len(sizes), 'file')}, {size_text(sum(sizes))}, which zoo never deletes"
 
 
 @command("zoo prune --older-than 90 --dry-run")
@@ -92,7 +93,7 @@ def prune(context: Context, older_than: float | None, dry_run: bool) -> None:
             "name": p.name,
             "why": p.why,
             "bytes": p.bytes,
-            "size": megabytes(p.bytes),
+            "size": size_text(p.bytes),
             "days": round(p.idle / DAY, 1),
         }
         for p in gone
@@ -102,7 +103,7 @@ def prune(context: Context, older_than: float | None, dry_run: bool) -> None:
     def human() -> str:
         if not rows:
             return "Nothing to prune."
-        return f"{table(rows, PRUNE_COLUMNS)}\n\n{megabytes(sum(p.bytes for p in gone))} {verb}"
+        return f"{table(rows, PRUNE_COLUMNS)}\n\n{size_text(sum(p.bytes for p in gone))} {verb}"
 
     context.sink.answer(rows, human)
 
@@ -142,7 +143,7 @@ def bundle(context: Context, names: tuple[str, ...], out: Path) -> None:
     entries = list({entry.name: entry for entry in wanted}.values())
     write_bundle(context.store, entries, out, runs=runs, report=context.report)
     facts = {"out": str(out), "models": [entry.name for entry in entries], "runs": [str(run) for run in runs]}
-    size = megabytes(out.stat().st_size)
+    size = size_text(out.stat().st_size)
     packed = f"{many(len(entries), 'model')}, {many(len(runs), 'run')}"
     context.sink.answer(facts, lambda: f"{out}: {packed}, {size}")
 

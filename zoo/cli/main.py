@@ -25,7 +25,7 @@ from zoo.errors import DiskFull, Interrupted, StorageError, UsageError, ZooError
 VERBS = {
     "list": ("models", "List the models there are."),
     "show": ("models", "Show every fact about one model."),
-    "fetch": ("models", "Download models and verify every byte."),
+    "fetch": ("fetching", "Download models and verify every byte."),
     "rm": ("models", "Delete models from the store."),
     "verify": ("models", "Hash what the store holds again."),
     "path": ("keeping", "Print where a model's file is."),

@@ -1,24 +1,21 @@
-"""The verbs about models: list, show, fetch, rm, verify. None of them imports torch."""
+"""The verbs about models: list, show, rm, verify. None of them imports torch."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli.command import Choice, Context, ModelName, command, license_option
-from zoo.cli.sink import Mode, megabytes, table
-from zoo.cli.words import word_options
-from zoo.errors import Interrupted, LicenseRefused, NetworkError, UsageError, ZooError, join_names
+from zoo.cli.command import Choice, Context, ModelName, command
+from zoo.cli.sink import table
+from zoo.errors import Offline, join_names
 from zoo.events import Note
+from zoo.store.disk import size_text
 
 if TYPE_CHECKING:
     from zoo.catalogue.entry import ModelEntry
     from zoo.store.local import LocalModel
-    from zoo.store.parallel import Fetched
 
 TASKS = ("image-classification", "image-features", "word-vectors")
 LIST_COLUMNS = {
@@ -31,7 +28,6 @@ LIST_COLUMNS = {
     "allowed": "ALLOWED",
     "downloaded": "HERE",
 }
-PLAN_COLUMNS = {"name": "NAME", "action": "ACTION", "size": "SIZE", "url": "FROM"}
 BAD = ("damaged", "missing")  # what verify ends with exit code 3 for
 VERIFY_COLUMNS = {"name": "NAME", "state": "STATE", "path": "FILE"}
 
@@ -106,7 +102,7 @@ def list_models(
         rows = [row for row in rows if row["downloaded"]]
 
     def human() -> str:
-        shown = [{**row, "size": megabytes(row["bytes"])} for row in rows]
+        shown = [{**row, "size": size_text(row["bytes"])} for row in rows]
         columns = {key: head for key, head in LIST_COLUMNS.items() if policies or key != "allowed"}
         return table(shown, columns) if rows else ""
 
@@ -190,7 +186,7 @@ def fact_lines(facts: dict[str, Any], indent: str = "") -> list[str]:
             lines += [f"{indent}{key}:", *fact_lines(value, indent + "  ")]
             continue
         if key in ("bytes", "about_bytes"):
-            value = f"{value:,} ({megabytes(value)})"
+            value = f"{value:,} ({size_text(value)})"
         elif isinstance(value, int) and not isinstance(value, bool):
             value = f"{value:,}"
         elif isinstance(value, bool):
@@ -201,137 +197,33 @@ def fact_lines(facts: dict[str, Any], indent: str = "") -> list[str]:
     return lines
 
 
-@command("zoo fetch resnet18 mobilenet_v3_large --jobs 2")
-@click.argument("names", nargs=-1, type=ModelName())
-@click.option("--jobs", "-j", type=click.IntRange(1), default=4, show_default=True, help="Models at a time.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be fetched.")
-@click.option(
-    "--locked",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Take only what this lock file pins; without NAMES all of it.",
-)
-@click.option(
-    "--timeout",
-    type=click.FloatRange(0),
-    metavar="SECONDS",
-    help="Wait at most so long for another process that fetches the same.  [default: 3600]",
-)
-@click.option(
-    "--allow-host",
-    "hosts",
-    multiple=True,
-    metavar="HOST",
-    help="Also a host on a private network; repeatable.  [env: ZOO_ALLOW_HOST]",
-)
-@license_option
-@word_options
-def fetch(
-    context: Context,
-    names: tuple[str, ...],
-    jobs: int,
-    dry_run: bool,
-    locked: Path | None,
-    timeout: float | None,
-    hosts: tuple[str, ...],
-    **words: Any,
-) -> None:
-    """Download models and verify every byte. Word vectors are compiled, so that they open at once later.
-
-    What is in the store already is not downloaded again; what was cut off goes on where it stopped. A model
-    that fails does not stop the others.
-    """
-    from zoo.store.parallel import Fetched, Planned, fetch_models, plan_fetch, some_failed
-    from zoo.store.pins import read_lock_file
-
-    if hosts:  # the variable: whatever opens an address in this process reads it
-        os.environ["ZOO_ALLOW_HOST"] = ",".join([os.environ.get("ZOO_ALLOW_HOST", ""), *hosts])
-    if timeout is not None:
-        context.store.settings = replace(context.store.settings, lock_patience=timeout)
-    pins = None if locked is None else read_lock_file(locked)
-    names = names or tuple(pins or ())
-    if not names:
-        raise UsageError("no model is named", hint="zoo list shows what there is; or: --locked zoo.lock")
-    entries, results = [], []
-    for name in dict.fromkeys(names):  # all of them first: a typo in the last one costs no download
-        try:
-            if pins is None and (file := own_file(context, name, words["member"])) is not None:
-                context.store.check_license(file.entry)
-                results.append(Fetched(name, file))  # it is compiled where it lies, not copied
-                continue
-            entries.append(find_entry(context, name))
-        except (NetworkError, LicenseRefused) as error:  # the Hub was asked what hf://… is
-            results.append(Fetched(name, None, error))
-    if any(words.values()) and not results and not any(e.task == "word-vectors" for e in entries):
-        raise UsageError("--precision, --strict and --member are for word vectors", hint="Leave them out.")
-    if dry_run:
-        for entry in entries:
-            context.store.check_license(entry)
-        own = [Planned(r.name, "keep", r.model.entry.weights.urls[0], 0) for r in results if r.model]
-        plan = [vars(row) for row in (*own, *plan_fetch(context.store, entries, pins=pins))]
-        context.sink.answer(plan, lambda: plan_text(plan, context.store.home))
-    else:
-        results += fetch_models(context.store, entries, jobs=jobs, pins=pins, report=context.report)
-        results = [compile_words(context, result, words) for result in results]
-        models = [result.model for result in results if result.model is not None]
-        rows = [{"name": m.entry.name, "path": str(m.path), "sha256": m.sha256} for m in models]
-        if rows or context.sink.mode is Mode.JSON:
-            lines = [f"{row['name']}  {row['path']}  sha256 {row['sha256'][:16]}…" for row in rows]
-            context.sink.answer(rows, lambda: "\n".join(lines))
-    failures = {result.name: result.error for result in results if result.error is not None}
-    if failures:
-        raise some_failed(failures, of=len(set(names)))
-
-
-def compile_words(context: Context, fetched: Fetched, options: dict[str, Any]) -> Fetched:
-    """What was fetched, its word vectors compiled; the error in its place where that failed."""
-    if fetched.model is None or fetched.model.entry.task != "word-vectors":
-        return fetched
-    from zoo.store.parallel import Fetched
-    from zoo.words.files import find_file, is_hub_file
-    from zoo.words.loading import load_words
-
-    try:
-        model: LocalModel | None = fetched.model
-        if is_hub_file(fetched.name):  # what it is, its bytes say, now that they are here
-            model = find_file(fetched.name, context.store, member=options["member"])
-        assert model is not None
-        load_words(model, context.store, report=context.report, **options)
-    except Interrupted:
-        raise
-    except ZooError as error:
-        return Fetched(fetched.name, None, error)
-    return fetched
-
-
-def plan_text(plan: list[dict[str, Any]], home: Path) -> str:
-    """What --dry-run prints: a line per model, how much would come, and how much room there is."""
-    from zoo.store.disk import free_bytes
-
-    rows = [{**row, "size": megabytes(row["bytes"] or None)} for row in plan]
-    size = megabytes(sum(row["bytes"] or 0 for row in plan))
-    unknown = " and files of unknown size" if None in (row["bytes"] for row in plan) else ""
-    free = megabytes(free_bytes(home))
-    return f"{table(rows, PLAN_COLUMNS)}\n\n{size}{unknown} to fetch; {free} free in {home}"
-
-
 @command("zoo rm resnet18")
 @click.argument("names", nargs=-1, required=True, type=ModelName())
 def rm(context: Context, names: tuple[str, ...]) -> None:
     """Delete models from the store. Other models that share the bytes keep them."""
-    entries = [find_entry(context, name) for name in names]
+    context.store.offline = True  # nobody is asked about what is to go
     rows = []
-    for entry in entries:
-        freed = context.store.remove(entry)
-        shared = context.store.find(entry)
+    for name, entry in {name: find_stored(context, name) for name in names}.items():
+        freed = 0 if entry is None else context.store.remove(entry)
+        shared = None if entry is None else context.store.find(entry)
         stays = None if shared is None else str(shared.path)
-        rows.append({"name": entry.name, "freed": freed, "shared": stays})
+        rows.append({"name": name if entry is None else entry.name, "freed": freed, "shared": stays})
     context.sink.answer(rows, lambda: "\n".join(map(rm_line, rows)))
+
+
+def find_stored(context: Context, name: str) -> ModelEntry | None:
+    """The entry of a name, also of a file that is gone; None for one of the Hub that was never fetched."""
+    from zoo.words.files import recall_entry
+
+    try:
+        return recall_entry(name, context.store) or find_entry(context, name)
+    except Offline:
+        return None
 
 
 def rm_line(row: dict[str, Any]) -> str:
     """What became of one name."""
-    gone = f"{megabytes(row['freed'])} freed" if row["freed"] else "was not in the store"
+    gone = f"{size_text(row['freed'])} freed" if row["freed"] else "was not in the store"
     if row["shared"] is None:
         return f"{row['name']}: {gone}"
     return f"{row['name']}: {gone if row['freed'] else 'nothing freed'}; stays, being shared: {row['shared']}"
@@ -383,13 +275,4 @@ def find_entry(context: Context, name: str) -> ModelEntry:
     return find_model(name, registry=context.registry, store=context.store)
 
 
-def own_file(context: Context, name: str, member: str | None = None) -> LocalModel | None:
-    """A file of word vectors on this machine, as a model; None for any other name. member: of a .zip."""
-    from zoo.words.files import find_file, is_hub_file
-
-    if is_hub_file(name):
-        return None
-    return find_file(name, context.store, registered=context.registry, member=member, report=context.report)
-
-
-COMMANDS = {"list": list_models, "show": show, "fetch": fetch, "rm": rm, "verify": verify}
+COMMANDS = {"list": list_models, "show": show, "rm": rm, "verify": verify}

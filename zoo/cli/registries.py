@@ -12,7 +12,7 @@ import click
 
 from zoo.cli.command import Choice, Context, Group, ModelName, command
 from zoo.cli.models import TASKS, find_entry
-from zoo.cli.sink import paint
+from zoo.cli.sink import many, paint
 from zoo.errors import Offline, UsageError
 
 if TYPE_CHECKING:
@@ -54,20 +54,11 @@ def lint(context: Context, files: tuple[Path, ...], online: bool) -> int:
         lines = [row_text(row) for row in rows]
         for one in found:
             numbers = {"model": one.models, "problem": len(one.problems), "remark": len(one.remarks)}
-            lines.append(f"{one.path}: {', '.join(count(n, what) for what, n in numbers.items())}")
+            lines.append(f"{one.path}: {', '.join(many(n, what) for what, n in numbers.items())}")
         return "\n".join(lines)
 
     context.sink.answer(facts, human)
     return 2 if facts["problems"] else 0
-
-
-def count(number: int, what: str) -> str:
-    """A number of things.
-
-    >>> count(1, "model"), count(2, "problem")
-    ('1 model', '2 problems')
-    """
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def lint_rows(found: Lint) -> list[dict[str, Any]]:

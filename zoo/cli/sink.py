@@ -209,17 +209,3 @@ def many(count: int, noun: str) -> str:
     ('1 model', '2 models')
     """
     return f"{count} {noun}" + ("" if count == 1 else "s")
-
-
-def megabytes(size: int | None) -> str | None:
-    """A number of bytes as people say it (decimal: 1 MB = 10**6 bytes).
-
-    >>> megabytes(14_262_987)
-    '14.3 MB'
-    """
-    if size is None:
-        return None
-    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size >= scale:
-            return f"{size / scale:.1f} {unit}"
-    return f"{size} B"

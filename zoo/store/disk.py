@@ -15,17 +15,19 @@ SPARE = 1 << 20  # bytes that records, locks and the folder itself may need
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
-def size_text(count: float) -> str:
-    """A number of bytes as people say it.
+def size_text(count: float | None) -> str:
+    """A number of bytes as people say it (1 MB = 10**6 bytes); nothing where nobody knows it.
 
-    >>> size_text(42), size_text(98_000_000), size_text(1_743_563_840)
-    ('42 bytes', '98 MB', '1.7 GB')
+    >>> size_text(42), size_text(98_000_000), size_text(14_262_987), size_text(1_743_563_840), size_text(None)
+    ('42 bytes', '98 MB', '14.3 MB', '1.7 GB', '')
     """
+    if count is None:
+        return ""
     unit = 0
-    while count >= 999.5 and unit < len(UNITS) - 1:
+    while count >= 999.95 and unit < len(UNITS) - 1:
         count /= 1000
         unit += 1
-    return f"{count:.0f} {UNITS[unit]}" if unit == 0 or count >= 9.95 else f"{count:.1f} {UNITS[unit]}"
+    return f"{count:.1f}".removesuffix(".0") + f" {UNITS[unit]}"
 
 
 def nearest_folder(path: Path) -> Path:

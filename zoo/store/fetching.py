@@ -8,10 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from zoo.catalogue.entry import ModelEntry
-from zoo.errors import BrokenPlugin, IntegrityError, NetworkError, Offline, ZooError
+from zoo.errors import AddressRefused, BrokenPlugin, IntegrityError, NetworkError, Offline, ZooError
 from zoo.events import Note, Report
 from zoo.store.adoption import find_adoptable
 from zoo.store.blobs import remove_file, stamp_of
@@ -20,7 +20,7 @@ from zoo.store.disk import size_text
 from zoo.store.hashing import Digests, Hasher, hash_file
 from zoo.store.local import LocalModel
 from zoo.store.mirrors import mirror_rules, with_mirrors
-from zoo.store.partials import Partial, claim_partial
+from zoo.store.partials import Partial, claim_partial, find_parts
 from zoo.store.pins import Pin
 from zoo.store.proof import Proof, proof_of
 from zoo.store.records import Record, source_key
@@ -31,6 +31,7 @@ from zoo.store.sources.schemes import find_scheme
 if TYPE_CHECKING:
     from zoo.store.store import Store
 
+Action = Literal["keep", "copy", "adopt", "resume", "download"]
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 
@@ -90,22 +91,67 @@ class Fetch:
             self.proof = self.proof.strengthen(pin.sha256, pin.bytes, origin="the lock file")
             self.revision = pin.revision
 
+    def check(self) -> None:
+        """Raise what is known before anybody is asked: AddressRefused, Offline, BrokenPlugin."""
+        inside = self.entry.registry is not None and self.entry.registry.is_relative_to(self.store.home)
+        for url in self.entry.weights.urls:
+            if inside and find_scheme(url).local:
+                raise AddressRefused(
+                    f"{self.entry.name}: {url} is refused: a registry that came from elsewhere names a local "
+                    "file",
+                    hint="Copy the entry into a registry file of your own if you mean it.",
+                )
+        if self._same_bytes() is None:
+            check_offline(self.store, self.entry)
+
+    def plan(self) -> tuple[Action, int | None]:
+        """What `run` would do first, and the bytes that it would bring, exact or about; None: nobody knows.
+
+        adopt: from the cache of another library, if the hash of what is there is right. Raises what `check`
+        raises; asks nobody.
+        """
+        self.check()
+        size = self.proof.bytes or self.entry.bytes
+        if (path := self._same_bytes()) is not None:
+            return ("keep", 0) if self._is_own(path) else ("copy", path.stat().st_size)
+        urls = self.entry.weights.urls if self.store.offline else self.entry.weights.urls[:1]
+        if any(find_scheme(url).local for url in urls):
+            return "copy", size
+        if any(any(find_adoptable(url, self.proof)) for url in urls):
+            return "adopt", size
+        kept = sum(part.bytes for part in find_parts(self.store.blobs.folder, lock_key(self.entry)))
+        if kept == 0:
+            return "download", size
+        return "resume", None if size is None else max(size - kept, 0)
+
     def run(self) -> LocalModel:
         """Bring the bytes from the first place that has the right ones."""
         return self._from_store() or self._from_places()
 
+    def _same_bytes(self) -> Path | None:
+        """The file that has the right name already: of another entry, or of a shared folder."""
+        path = None if self.proof.sha256 is None else self.store.blob_path(self.proof.sha256)
+        return path if path is not None and path.is_file() else None
+
+    def _is_own(self, path: Path) -> bool:
+        return path.parent == self.store.blobs.folder
+
     def _from_store(self) -> LocalModel | None:
         """Bytes that are here under another name, or that were fetched when less was known of them."""
-        sha256 = self.proof.sha256
-        path = None if sha256 is None else self.store.blobs.path(sha256)
-        if sha256 is None or path is None or not path.is_file():
+        path = self._same_bytes()
+        if path is None:
             return None
-        digests = hash_file(path, hasher=Hasher(md5=self.proof.md5 is not None))
-        if digests.sha256 != sha256:
+        try:
+            if self._is_own(path):
+                digests = hash_file(path, hasher=Hasher(md5=self.proof.md5 is not None))
+                fault = self.proof.find_fault(digests, self.entry.name)
+                if fault is not None:
+                    raise fault
+            else:
+                digests = self._take_in(copy_file, path, self.proof)
+        except IntegrityError:
             told = f"{self.entry.name}: the stored file is damaged and is fetched again"
             self.report(Note(told, level="warning"))
-            return None
-        if self.proof.find_fault(digests, self.entry.name) is not None:
             return None
         return self._keep(digests, self.entry.weights.urls[0] if self.known is None else self.known.url)
 

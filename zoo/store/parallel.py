@@ -8,39 +8,33 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from zoo.catalogue.entry import ModelEntry
-from zoo.errors import Interrupted, SomeFailed, ZooError
+from zoo.errors import Interrupted, ZooError
 from zoo.events import Event, Progress, Report, silent
-from zoo.store.adoption import find_adoptable
 from zoo.store.disk import size_text
-from zoo.store.fetching import lock_key
+from zoo.store.fetching import Action, Fetch, lock_key
 from zoo.store.local import LocalModel
 from zoo.store.partials import find_parts
 from zoo.store.pins import Pin, check_pin, find_pin
-from zoo.store.proof import proof_of
-from zoo.store.sources.schemes import find_scheme
 
 if TYPE_CHECKING:
     from zoo.store.store import Store
 
-Action = Literal["keep", "copy", "adopt", "download"]
 JOBS = 4
 PATIENCE = 0.7  # seconds that threads have to let go of their files after Ctrl-C
 
 
 @dataclass(frozen=True)
 class Planned:
-    """What a fetch would do. bytes: that it would bring, exact or about; None where nobody knows.
-
-    adopt: from the cache of another library, if the hash of what is there is right.
-    """
+    """What a fetch would do (see Fetch.plan), or the error that it would raise."""
 
     name: str
-    action: Action
     url: str
-    bytes: int | None
+    action: Action | None = None
+    bytes: int | None = None
+    error: ZooError | None = None
 
 
 @dataclass(frozen=True)
@@ -55,22 +49,28 @@ class Fetched:
 def plan_fetch(
     store: Store, entries: Sequence[ModelEntry], *, pins: Mapping[str, Pin] | None = None
 ) -> list[Planned]:
-    """What `fetch_models` would do, without asking anybody: for --dry-run. Raises for what a pin forbids."""
-    plan = []
-    for entry in entries:
-        pin = None if pins is None else find_pin(entry, pins)
-        url, local = entry.weights.urls[0], store.find(entry)
+    """What `fetch_models` would do, without asking anybody: for --dry-run. Raises what it would raise."""
+    held = find_pins(entries, pins)
+    return [plan_one(store, entry, held.get(entry.name)) for entry in entries]
+
+
+def plan_one(store: Store, entry: ModelEntry, pin: Pin | None) -> Planned:
+    """The row of one entry."""
+    url = entry.weights.urls[0]
+    try:
+        store.check_license(entry)
+        local = store.find(entry)
         if local is not None:
             check_pin(local, pin)
-            plan.append(Planned(entry.name, "keep", url, 0))
-            continue
-        action: Action = "download"
-        if find_scheme(url).local:
-            action = "copy"
-        elif any(find_adoptable(url, proof_of(entry.weights))):
-            action = "adopt"
-        plan.append(Planned(entry.name, action, url, entry.bytes if pin is None else pin.bytes))
-    return plan
+            return Planned(entry.name, url, "keep", 0)
+        return Planned(entry.name, url, *Fetch(store, entry, pin, silent).plan())
+    except ZooError as error:
+        return Planned(entry.name, url, error=error)
+
+
+def find_pins(entries: Sequence[ModelEntry], pins: Mapping[str, Pin] | None) -> dict[str, Pin]:
+    """The pin of each entry, where there is a lock file. Raises what `find_pin` raises."""
+    return {} if pins is None else {entry.name: find_pin(entry, pins) for entry in entries}
 
 
 def fetch_models(
@@ -87,10 +87,10 @@ def fetch_models(
     anything is downloaded. report: called by one thread at a time; with several models the task "fetch"
     counts those that ended. Raises Interrupted on Ctrl-C and SIGTERM; what came is kept.
     """
-    held = {entry.name: find_pin(entry, pins) for entry in entries} if pins is not None else {}
-    store = copy(store)  # its memory is for all of them together
-    each = max(2, store.settings.connections // max(1, min(jobs, len(entries))))
-    store.settings = replace(store.settings, connections=min(each, store.settings.connections))
+    held = find_pins(entries, pins)
+    store = copy(store)  # its connections, and the memory of their parts, are for all of them together
+    each = store.settings.connections // max(1, min(jobs, len(entries)))
+    store.settings = replace(store.settings, connections=max(1, each))
     results: list[Fetched | None] = [None] * len(entries)
     faults: list[BaseException] = []
     waiting: SimpleQueue[int] = SimpleQueue()
@@ -145,17 +145,6 @@ def fetch_models(
     if faults:
         raise faults[0]
     return [result for result in results if result is not None]
-
-
-def some_failed(failures: Mapping[str, ZooError], of: int) -> ZooError:
-    """The error to raise when every model had its turn: the only one's own, or one that lists all."""
-    if of == 1:
-        return next(iter(failures.values()))
-    return SomeFailed(
-        f"{len(failures)} of {of} models did not come",
-        failures,
-        hint=f"zoo fetch {' '.join(failures)} tries again.",
-    )
 
 
 def say_stopped(

@@ -40,7 +40,8 @@ def spread(
     else:
         return
     alone = (place - begin) / seconds
-    if alone < settings.enough and end - place >= 2 * settings.connections * settings.part:
+    worthwhile = settings.connections > 1 and end - place >= 2 * settings.connections * settings.part
+    if worthwhile and alone < settings.enough:
         for block in side_by_side(ask, place, end, alone, settings):
             yield block
             place += len(block)

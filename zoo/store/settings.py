@@ -28,7 +28,7 @@ class Settings:
     redirects: int = 10
     lock_patience: float = 3600.0
     report_every: float = 0.1
-    connections: int = 4  # for one file, where that is faster; see parts.py
+    connections: int = 4  # at a time, for one file where that is faster (see parts.py)
     part: int = 8 << 20  # bytes of a part; `connections` of them may be in memory
     trial: float = 2.0  # seconds to measure one connection, and then several
     enough: float = 100e6  # bytes per second of one connection that nobody needs more than

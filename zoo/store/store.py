@@ -25,11 +25,11 @@ from msgspec.structs import replace
 
 from zoo.catalogue.entry import ModelEntry
 from zoo.catalogue.licenses import LicensePolicy, environment_policy
-from zoo.errors import AddressRefused, HashMismatch
+from zoo.errors import HashMismatch
 from zoo.events import Report, silent
 from zoo.store.blobs import Blobs, is_whole, remove_file, stamp_of
 from zoo.store.disk import disk_errors
-from zoo.store.fetching import Fetch, check_offline, lock_key
+from zoo.store.fetching import Fetch, lock_key
 from zoo.store.hashing import hash_file
 from zoo.store.home import find_homes, is_offline
 from zoo.store.hub_entries import forget_hub_entry
@@ -39,7 +39,6 @@ from zoo.store.partials import claim_partial, find_parts, validator_of
 from zoo.store.pins import Pin, check_pin
 from zoo.store.records import Derived, Record, Records, source_key
 from zoo.store.settings import Settings
-from zoo.store.sources.schemes import find_scheme
 from zoo.store.verification import Verdict, check_store
 
 
@@ -94,8 +93,7 @@ class Store:
         self.check_license(entry)
         found = self.find(entry)
         if found is None:
-            self._check_origin(entry)
-            check_offline(self, entry)
+            Fetch(self, entry, pin, report).check()
             with disk_errors(self.home, f"fetch {entry.name}"), self._lock(entry, report):
                 found = self.find(entry) or Fetch(self, entry, pin, report).run()
         check_pin(found, pin)
@@ -243,16 +241,6 @@ class Store:
         path = self.home / "locks" / f"{lock_key(entry)}.lock"
         patience = self.settings.lock_patience if patience is None else patience
         return hold(path, entry.name, patience=patience, report=report)
-
-    def _check_origin(self, entry: ModelEntry) -> None:
-        """Raise AddressRefused if a registry that was itself fetched names files of this machine."""
-        inside = entry.registry is not None and entry.registry.is_relative_to(self.home)
-        for url in entry.weights.urls:
-            if inside and find_scheme(url).local:
-                raise AddressRefused(
-                    f"{entry.name}: {url} is refused: a registry that came from elsewhere names a local file",
-                    hint="Copy the entry into a registry file of your own if you mean it.",
-                )
 
     def _drop_unneeded(self, candidates: Iterable[str]) -> int:
         """Delete those blobs that no record needs; returns bytes freed."""

@@ -84,7 +84,7 @@ def describe(
     """A file as a local model, its entry made from its own beginning. sha256: None to hash it."""
     stamp = stamp_of(path)
     assert stamp is not None
-    kept = store.home / "files" / f"{source_key(Weights(url=url))}.json"
+    kept = known_path(url, store)
     known = read_known(kept)
     if known is None or known.stamp != stamp:
         known = Known(stamp, {})
@@ -110,6 +110,17 @@ def describe(
             write_whole(kept, msgspec.json.encode(known))
     assert entry.weights.sha256 is not None
     return LocalModel(entry, path, entry.weights.sha256)
+
+
+def recall_entry(name: str, store: Store) -> WordModel | None:
+    """The entry of a file on this machine as it was last looked at; None for a name that never meant one."""
+    known = read_known(known_path(Path(name).expanduser().absolute().as_uri(), store))
+    return None if known is None else known.entry(None)
+
+
+def known_path(url: str, store: Store) -> Path:
+    """Where it is written down what a file was."""
+    return store.home / "files" / f"{source_key(Weights(url=url))}.json"
 
 
 def read_known(path: Path) -> Known | None:
