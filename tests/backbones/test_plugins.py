@@ -177,3 +177,14 @@ def test_doctor_names_what_does_not_work(install: Install) -> None:
     assert {"odd://…", "strange/…"} <= set(found)
     assert len(problems) == 2
     assert all("broken" in problem and "no_such_library" in problem for problem in problems)
+
+
+def test_doctor_names_plugins_of_a_wrong_kind_and_those_that_take_our_names(install: Install) -> None:
+    install("wrong", "SCHEME = ARCHITECTURE = 'a string'", scheme="odd", architecture="strange")
+    install("greedy", "SCHEME = ARCHITECTURE = None", scheme="https", architecture="timm")
+    found, problems = find_plugins()
+    assert not {"https://…", "timm/…"} & set(found)
+    assert sum("is of type str, not" in problem for problem in problems) == 2
+    taken = [problem for problem in problems if problem.endswith("a name of zoo's own: it is never used")]
+    assert [problem.split("'")[1] for problem in taken] == ["https", "timm"]
+    assert all("greedy" in problem for problem in taken)

@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import Terminal, running, start_zoo, wait_until
+from commands import Terminal, running, start_zoo, wait_until, write_registry
+from loopback import entry_for
 
 from zoo.cli.main import VERBS
 from zoo.cli.registries import registry
@@ -214,6 +215,25 @@ def test_the_shell_completes_model_names(home: Path):
     assert paths.stdout.strip() == "file,./wor"
 
 
+def test_the_shell_completes_what_bundles_brought_and_is_silent_about_bad_files(home: Path, tmp_path: Path):
+    (home / "registries").mkdir(parents=True)
+    write_registry(home / "registries" / "lab.yaml", entry_for("https://a.org/x", name="labnet"))
+    typed = {"_ZOO_COMPLETE": "bash_complete", "COMP_WORDS": "zoo show labn", "COMP_CWORD": "2"}
+    assert shell(**typed).stdout.strip() == "plain,labnet"
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("models: [")
+    done = shell(**typed, ZOO_REGISTRY=str(bad))
+    assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
+def test_doctor_finds_a_mirror_that_is_no_rule(zoo, home: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ZOO_MIRROR", "junk")
+    said = zoo("doctor", "--json")
+    assert said.code == 1
+    (problem,) = said.json["problems"]
+    assert problem.startswith("ZOO_MIRROR: 'junk' is no rule. Write FROM=TO")
+
+
 def test_doctor_reports_versions_and_no_problem(zoo, home: Path):
     said = zoo("doctor", "--json")
     assert said.json["problems"] == []
@@ -238,4 +258,5 @@ def test_doctor_names_a_registry_that_cannot_be_read_and_goes_on(zoo, home: Path
     said = zoo("doctor")
     assert said.code == 1
     assert "problem: /no/such/registry.yaml" in said.out
+    assert " See: " not in said.out.replace(". See: ", ""), "a hint is a sentence of its own"
     assert "python" in said.out

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
-from loopback import Server
+from commands import running, start_zoo, wait_until, write_registry
+from loopback import BODY, Server, entry_for, stall
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -96,6 +98,30 @@ def test_a_setting_that_is_none_is_answered_with_an_example(zoo, tmp_path: Path,
     said = zoo("registry", "add", tmp_path / "x", "--to", tmp_path / "r.yaml", "--set", setting)
     assert said.code == 2
     assert says in said.err
+
+
+def test_ctrl_c_does_not_wait_for_servers_that_say_nothing(server: Server, tmp_path: Path, home: Path):
+    urls = [server.add(f"/{number}", BODY, *[stall(0)] * 9) for number in range(12)]
+    registry = write_registry(tmp_path / "r.yaml", entry_for(*urls))
+    with running(start_zoo("registry", "lint", registry, "--online")) as process:
+        wait_until(lambda: server.connections >= 8, 30)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=8)  # each server would be waited for three times 10 s
+    assert process.returncode == 130
+
+
+def test_plain_http_is_a_problem_until_the_host_is_allowed(zoo, tmp_path: Path, monkeypatch):
+    url = "http://models.lab:8000/net"
+    path = tmp_path / "r.yaml"
+    write_registry(path, entry_for(url))
+    said = zoo("registry", "lint", path)
+    assert said.code == 2
+    assert f"'{url}' is plain http to another machine, which only ZOO_ALLOW_HOST=models.lab would" in said.out
+    for allowed in ("models.lab", "other, MODELS.lab:8000"):
+        monkeypatch.setenv("ZOO_ALLOW_HOST", allowed)
+        assert zoo("registry", "lint", path).code == 0
+    monkeypatch.setenv("ZOO_ALLOW_HOST", "models.lab:80")
+    assert zoo("registry", "lint", path).code == 2
 
 
 def test_online_a_url_that_is_gone_is_a_problem_at_its_line(zoo, server: Server, tmp_path: Path):

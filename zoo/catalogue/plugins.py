@@ -71,7 +71,8 @@ def load_plugin(group: str, name: str, kind: type[T]) -> T | None:
 def guard(group: str, name: str, function: Callable[P, T], kind: tuple[type, ...]) -> Callable[P, T]:
     """A function of a plugin, whose own faults are told as such. kind: what it must give.
 
-    What it raises of ours passes, and a TypeError: that may be about the arguments that a registry gives it.
+    What it raises of ours passes, and a TypeError of an architecture: that may be about the arguments that a
+    registry gives it.
     """
 
     @wraps(function)

@@ -6,6 +6,7 @@ Every byte must be provable, no name may become a path, and the preprocessing mu
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -164,11 +165,18 @@ def check_https(url: str) -> str | None:
 
 
 def check_http(url: str) -> str | None:
-    """What is wrong with an http URL: it must be of this machine, as mirrors and tests are."""
+    """What is wrong with an http URL: it must be of this machine, or of a host that the user allows."""
     parts = split_url(url)
-    if parts is not None and not LOOPBACK.fullmatch(parts.hostname or ""):
-        return "plain http to another machine"
-    return check_https(url)
+    if parts is None or not parts.hostname or LOOPBACK.fullmatch(parts.hostname):
+        return check_https(url)
+    if {parts.hostname, parts.netloc.lower()} & allowed_hosts():
+        return check_https(url)
+    return f"plain http to another machine, which only ZOO_ALLOW_HOST={parts.hostname} would allow"
+
+
+def allowed_hosts() -> set[str]:
+    """What $ZOO_ALLOW_HOST names, separated by commas: hosts on private networks, with or without a port."""
+    return {part.strip().lower() for part in os.environ.get("ZOO_ALLOW_HOST", "").split(",")} - {""}
 
 
 def check_hf(url: str) -> str | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli.sink import Mode, Sink
-from zoo.errors import UnknownName
+from zoo.errors import UnknownName, ZooError
 
 if TYPE_CHECKING:
     from zoo.catalogue.registry import Registry
@@ -155,11 +155,12 @@ class ModelName(click.ParamType[str]):
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
         from click.shell_completion import CompletionItem
 
-        from zoo.catalogue.registry import load_registry
-
         if incomplete.startswith((".", "/", "~")):
             return [CompletionItem(incomplete, type="file")]
-        registry = load_registry(ctx.params.get("registries") or ())
+        try:
+            registry = Context(Sink(Mode.QUIET), ctx.params.get("registries") or ()).registry
+        except ZooError:  # the command says what is wrong; a key press does not
+            return []
         entries = registry.everything() if "/" in incomplete else registry.curated()
         return [CompletionItem(e.name, help=e.license) for e in entries if e.name.startswith(incomplete)]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.cli.command import Context, command
-from zoo.errors import BrokenPlugin, UsageError
+from zoo.errors import BrokenPlugin, UsageError, ZooError
 from zoo.store.disk import free_bytes, nearest_folder, size_text
 
 OURS = ("zoo", "adapters")
@@ -23,7 +23,13 @@ def doctor(context: Context) -> int:
 
     plugins, broken = find_plugins()
     models, unread = count_models(context)
-    problems = [*shadowed_packages(), *store_problems(context), *policy_problems(context), *unread, *broken]
+    problems = [
+        *shadowed_packages(),
+        *store_problems(context),
+        *setting_problems(context),
+        *unread,
+        *broken,
+    ]
     facts: dict[str, Any] = {
         "versions": library_versions(),
         "python": sys.executable,
@@ -89,33 +95,71 @@ def count_models(context: Context) -> tuple[dict[str, int], list[str]]:
     try:
         registry = context.registry
     except UsageError as error:
-        remove = "; a file below ZOO_HOME came with a bundle and may be deleted"
-        return {"curated": 0, "all": 0}, [f"{' '.join(str(error).split())}{remove}"]
+        remove = "A file below ZOO_HOME came with a bundle and may be deleted."
+        return {"curated": 0, "all": 0}, [f"{in_a_line(error)} {remove}"]
     return {"curated": len(registry.curated()), "all": len(registry.everything())}, []
 
 
-def policy_problems(context: Context) -> list[str]:
-    """What is wrong with $ZOO_LICENSE_POLICY: nothing can be fetched until it is put right."""
-    try:
-        _ = context.store.policies
-    except UsageError as error:
-        return [f"ZOO_LICENSE_POLICY: {' '.join(str(error).split())}"]
-    return []
+def setting_problems(context: Context) -> list[str]:
+    """What is wrong with environment variables: nothing can be fetched until that is put right."""
+    from zoo.store.mirrors import mirror_rules
+
+    readers = {"ZOO_LICENSE_POLICY": lambda: context.store.policies, "ZOO_MIRROR": mirror_rules}
+    problems = []
+    for name, read in readers.items():
+        try:
+            read()
+        except UsageError as error:
+            said = in_a_line(error)
+            problems.append(said if said.startswith(name) else f"{name}: {said}")
+    return problems
+
+
+def in_a_line(error: ZooError) -> str:
+    """A message and its hint as sentences of one line."""
+    message, hint = (" ".join((text or "").split()) for text in (error.message, error.hint))
+    return f"{message.rstrip('.')}. {hint}".strip()
 
 
 def find_plugins() -> tuple[list[str], list[str]]:
     """What other packages add, and what of it does not work."""
-    from zoo.catalogue.plugins import ARCHITECTURES, SOURCES, load_plugin, plugin_names
+    from zoo.catalogue.plugins import (
+        ARCHITECTURES,
+        SOURCES,
+        find_points,
+        load_plugin,
+        package_of,
+        plugin_names,
+    )
+    from zoo.catalogue.rules import NAMESPACES, SCHEMES
 
     found, broken = [], []
-    for group, form in ((SOURCES, "://…"), (ARCHITECTURES, "/…")):
+    for group, form, ours in ((SOURCES, "://…", SCHEMES), (ARCHITECTURES, "/…", NAMESPACES)):
         for name in plugin_names(group):
+            if name in ours:
+                owners = " and ".join(sorted(map(package_of, find_points(group, name))))
+                broken.append(f"{owners} adds {name!r} to {group}, a name of zoo's own: it is never used")
+                continue
             found.append(f"{name}{form}")
             try:
-                load_plugin(group, name, object)
+                load_plugin(group, name, kind_of_plugin(group))
             except BrokenPlugin as error:
                 broken.append(error.message)
     return found, broken
+
+
+def kind_of_plugin(group: str) -> type:
+    """What a plugin of a group must be; anything, where our own packages cannot be imported."""
+    from zoo.catalogue.plugins import SOURCES
+    from zoo.store.sources.remote import Scheme
+
+    if group == SOURCES:
+        return Scheme
+    try:
+        from zoo.backbones.architectures import Architecture
+    except ImportError:  # `adapters` is somebody else's: a problem that is told already
+        return object
+    return Architecture
 
 
 def describe_device() -> str:

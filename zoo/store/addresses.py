@@ -7,11 +7,11 @@ $ZOO_ALLOW_HOST names. What was checked is what is connected to: the name is not
 from __future__ import annotations
 
 import ipaddress
-import os
 import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from zoo.catalogue.rules import allowed_hosts
 from zoo.errors import AddressRefused
 
 # Proxies that route by name (Clash, Surge) answer every name with an address of this test range.
@@ -103,9 +103,8 @@ def check_address(address: Address, *, resolve: bool = True) -> tuple[str, ...]:
 
 
 def is_allowed(address: Address) -> bool:
-    """Whether $ZOO_ALLOW_HOST (comma-separated, with or without a port) names this host."""
-    named = {part.strip().lower() for part in os.environ.get("ZOO_ALLOW_HOST", "").split(",")}
-    return bool({address.host.lower(), f"{address.host}:{address.port}".lower()} & named)
+    """Whether $ZOO_ALLOW_HOST names this host."""
+    return bool({address.host.lower(), f"{address.host}:{address.port}".lower()} & allowed_hosts())
 
 
 def is_public(ip: str) -> bool:

@@ -7,10 +7,13 @@ that its rules hold here too: which addresses may be opened, who gets the token,
 from __future__ import annotations
 
 import http.client
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 from zoo.catalogue.entry import ModelEntry
 from zoo.catalogue.problems import Finding, Step
@@ -38,16 +41,26 @@ def check_places(
         for entry in entries
         for number, url in enumerate(entry.weights.urls)
     ]
-    pool = ThreadPoolExecutor(AT_ONCE)
-    try:
-        waiting = [
-            (entry.name, pool.submit(probe, entry, url, path, settings=settings, online=online))
-            for entry, url, path in places
-        ]
-        for name, future in waiting:
-            yield from ((name, finding) for finding in future.result())
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    asked = [(Future[list[Finding]](), place) for place in places]
+    waiting: SimpleQueue[tuple[Future[list[Finding]], tuple[ModelEntry, str, tuple[Step, ...]]]] = (
+        SimpleQueue()
+    )
+    for job in asked:
+        waiting.put(job)
+
+    def work() -> None:
+        with suppress(Empty):
+            while True:
+                future, place = waiting.get_nowait()
+                try:
+                    future.set_result(probe(*place, settings=settings, online=online))
+                except BaseException as error:  # whoever waits for the answer raises it
+                    future.set_exception(error)
+
+    for _ in range(min(AT_ONCE, len(places))):  # an executor would keep Ctrl-C waiting for a silent server
+        threading.Thread(target=work, daemon=True).start()
+    for future, (entry, _, _) in asked:
+        yield from ((entry.name, finding) for finding in future.result())
 
 
 def probe(
