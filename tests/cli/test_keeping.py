@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import signal
 from pathlib import Path
 
 import pytest
+from commands import running, start_zoo, wait_until, write_registry
+from loopback import BODY, Server, entry_for, serve, slowly
 
 
 @pytest.fixture
@@ -144,6 +147,27 @@ def test_verify_lists_what_is_damaged_and_fix_fetches_it_again(call, damage: byt
     assert mended.code == 0
     assert "fixed" in mended.out
     assert path.read_bytes() == whole
+
+
+def test_ctrl_c_while_one_model_is_mended_leaves_the_others_as_they_are(
+    server: Server, home: Path, tmp_path: Path, zoo
+):
+    entries = []
+    for name in "ab":
+        body = BODY + name.encode()
+        url = server.add(f"/{name}", body, serve, slowly(30.0))
+        entries.append(entry_for(url, name=name, sha256=hashlib.sha256(body).hexdigest()))
+    registry = write_registry(tmp_path / "r.yaml", *entries)
+    for row in zoo("fetch", "a", "b", "--json", "--registry", registry).json:
+        Path(row["path"]).write_bytes(b"damaged")
+    asked = len(server.log)
+    with running(start_zoo("verify", "a", "b", "--fix", "--registry", registry)) as process:
+        wait_until(lambda: len(server.log) > asked, 30)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=15)
+    assert process.returncode == 130
+    assert [request.path for request in server.log[asked:]] == ["/a"]
+    assert [path.read_bytes() for path in (home / "blobs").iterdir() if len(path.name) == 64] == [b"damaged"]
 
 
 def test_fix_deletes_a_damaged_file_that_no_model_needs(call, home: Path):

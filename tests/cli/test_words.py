@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from zoo.errors import Interrupted
+from zoo.store.local import LocalModel
+
 
 @pytest.fixture(scope="module")
 def judge(data: Path):
@@ -74,6 +77,23 @@ def test_a_file_is_explored_by_its_path_and_what_is_wrong_with_it_is_told_once(z
     assert "words:     2,441" in shown.out
     assert "kB freed" in zoo("rm", path).out
     assert [found for found in home.rglob("*") if found.is_file() and found.suffix != ".lock"] == []
+
+
+def test_a_signal_while_one_file_is_compiled_ends_the_command(
+    zoo, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    paths = [tmp_path / f"{name}.txt" for name in ("one", "two")]
+    for path in paths:
+        path.write_text("king 1 2\nqueen 3 4\n")
+    begun: list[str] = []
+
+    def stopped(model: LocalModel, *_: object, **__: object) -> None:
+        begun.append(model.entry.name)
+        raise Interrupted("stopped by SIGTERM", exit_code=143)
+
+    monkeypatch.setattr("zoo.words.loading.load_words", stopped)
+    assert zoo("fetch", *paths).code == 143
+    assert begun == ["one.txt"]
 
 
 def test_what_was_made_of_a_file_is_deleted_also_when_the_file_is_gone(zoo, home: Path, tmp_path: Path):

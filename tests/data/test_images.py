@@ -424,7 +424,7 @@ def test_a_line_is_no_picture_but_one_pixel_is() -> None:
 
 
 @pytest.mark.fault("I5")
-def test_bombs_cost_less_than_a_second_and_500_megabytes_each(tmp_path: Path) -> None:
+def test_bombs_are_refused_or_decoded_smaller_and_cost_less_than_500_megabytes_each(tmp_path: Path) -> None:
     side = 10_400
     Image.new("RGB", (side, side), (200, 30, 30)).save(tmp_path / "108.jpg")
     (tmp_path / "108.png").write_bytes(png_header(side, side))
@@ -434,23 +434,19 @@ def test_bombs_cost_less_than_a_second_and_500_megabytes_each(tmp_path: Path) ->
     Image.new("RGB", (6300, 6300), "red").save(tmp_path / "allowed.png")
     Image.new("RGB", (6300, 6300), "red").save(tmp_path / "progressive.jpg", progressive=True)
     code = """
-import resource, sys, time
+import resource, sys
 from pathlib import Path
 from zoo.data.images import read_image
 from zoo.errors import UnreadableFile
 read_image(Path(sys.argv.pop(1)))  # the imports of the first image are not the images' cost
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in map(Path, sys.argv[1:]):
-    seconds = []
-    for attempt in range(2):  # the better of two: other processes may have the machine's caches
-        start = time.process_time()
-        try:
-            found = "x".join(map(str, read_image(path).shape))
-        except UnreadableFile:
-            found = "refused"
-        seconds.append(time.process_time() - start)
+    try:
+        found = "x".join(map(str, read_image(path).shape))
+    except UnreadableFile:
+        found = "refused"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(path.name, found, min(seconds), peak / 1024)
+    print(path.name, found, peak / 1024)
 """
     paths = [tmp_path / "warm.jpg", *sorted(tmp_path.iterdir())]
     Image.new("RGB", (8, 8)).save(paths[0])
@@ -461,7 +457,7 @@ for path in map(Path, sys.argv[1:]):
     assert told["108.jpg"][0] == "3x5200x5200"  # decoded at half its size
     assert told["allowed.png"][0] == "3x6300x6300"
     assert all(told[name][0] == "refused" for name in ("108.png", "900.png", "900.jpg", "131p.jpg"))
-    for _, _, megabytes in told.values():
+    for _, megabytes in told.values():
         assert float(megabytes) < 500, told
     assert done.stderr == ""  # no warning of Pillow's
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commands import write_registry
 from loopback import BODY, SHA256, Server, entry_for, unproven
 
 from zoo.errors import HashMismatch, IntegrityError, RunExists, UnsafeFile, UsageError, ZooError
@@ -91,6 +92,37 @@ def test_a_bundle_replaces_no_name_that_is_known_and_its_own_names_work_from_pyt
     ]
     assert default_registry()["resnet18"].weights.sha256 != SHA256
     assert fetch_model("ours").path.read_bytes() == BODY
+
+
+def test_a_later_bundle_does_not_change_what_an_earlier_one_brought(
+    server: Server, home: Path, tmp_path: Path
+) -> None:
+    from zoo.store.obtaining import fetch_model
+    from zoo.store.store import open_store
+
+    notes: list[Event] = []
+    for number in range(6):  # whatever order their files are read in
+        body = BODY[number:]
+        entry = unproven(server.add(f"/{number}", body), sha256=hashlib.sha256(body).hexdigest())
+        made = bundle(Store(tmp_path / "there"), [entry], tmp_path / f"{number}.tar")
+        unbundle(open_store(), made, runs_to=tmp_path, report=notes.append)
+        assert fetch_model("net").path.read_bytes() == BODY
+    told = [note for note in notes if isinstance(note, Note)]
+    assert len(told) == 5
+    (registry,) = open_store().registries
+    assert all(str(registry) in (note.hint or "") for note in told)
+
+
+def test_a_name_of_a_registry_that_is_given_is_not_replaced_either(
+    server: Server, home: Path, tmp_path: Path
+) -> None:
+    theirs = unproven(server.add("/theirs", BODY), sha256=SHA256)
+    ours = write_registry(tmp_path / "r.yaml", unproven(server.url + "/ours", sha256="ab" * 32))
+    made = bundle(Store(tmp_path / "there"), [theirs], tmp_path / "models.tar")
+    notes: list[Event] = []
+    unbundle(Store(home), made, runs_to=tmp_path, registries=(ours,), report=notes.append)
+    assert ["net of the bundle is another file" in n.message for n in notes if isinstance(n, Note)] == [True]
+    assert Store(home).registries == ()
 
 
 def test_a_bundle_is_a_plain_tar_file_that_other_tools_check(made: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from loopback import Server
 from loopback import unproven as entry_for
 
 from zoo.errors import AddressRefused, HashMismatch, Offline, SizeMismatch, StorageError, UsageError
@@ -153,6 +154,35 @@ def test_a_damaged_derived_file_is_deleted_by_fix_and_made_again_when_it_is_need
     assert {v.state for v in store.verify(fix=True)} == {"whole", "deleted"}
     assert [v.state for v in store.verify()] == ["whole"]
     assert store.derive(local, "kind", write).read_bytes() == b"derived"
+
+
+def test_a_damaged_converted_file_whose_source_was_not_kept_is_mended_by_its_source(
+    store: Store, source: Path
+) -> None:
+    """As for a .pth file that was converted to safetensors: the source comes again, the conversion later."""
+    entry = entry_for(source.as_uri())
+    local = store.fetch(entry)
+
+    def write(path: Path) -> None:
+        path.write_bytes(b"derived")
+
+    converted = store.derive(local, "kind", write, keep_source=False)
+    assert not local.path.exists()
+    converted.write_bytes(b"damaged")
+    assert [(v.kind, v.state) for v in store.verify(fix=True)] == [("kind", "deleted")]
+    assert [(v.kind, v.state) for v in store.verify()] == [("published", "whole")]
+    assert store.find(entry) is not None
+    assert store.find(entry).path.read_bytes() == BYTES  # type: ignore[union-attr]
+
+
+def test_fix_deletes_nothing_offline_that_it_could_not_fetch_again(tmp_path: Path, server: Server) -> None:
+    url = server.add("/net", BYTES)
+    path = Store(tmp_path).fetch(entry_for(url, sha256=SHA256)).path
+    path.write_bytes(b"damaged")
+    (verdict,) = Store(tmp_path, offline=True).verify(fix=True)
+    assert (verdict.state, path.read_bytes()) == ("damaged", b"damaged")
+    assert "offline mode is on" in (verdict.detail or "")
+    assert [v.state for v in Store(tmp_path).verify(fix=True)] == ["fixed"]
 
 
 def test_fix_deletes_nothing_that_a_policy_would_not_let_it_fetch_again(

@@ -157,7 +157,9 @@ def unbundle(context: Context, archive: Path, runs_to: Path) -> None:
     """Take the models and runs of a bundle; refused as a whole if anything in it is odd."""
     from zoo.store.bundles import unbundle as read_bundle
 
-    found = read_bundle(context.store, archive, runs_to=runs_to, report=context.report)
+    found = read_bundle(
+        context.store, archive, runs_to=runs_to, registries=context.registries, report=context.report
+    )
     facts = {"models": list(found.models), "runs": [str(run) for run in found.runs]}
     context.sink.answer(facts, lambda: "\n".join([*found.models, *map(str, found.runs)]))
 

@@ -28,7 +28,7 @@ import msgspec
 from msgspec.structs import replace
 
 from zoo.catalogue.entry import ModelEntry
-from zoo.catalogue.registry import load_registry
+from zoo.catalogue.registry import Registry, load_registry
 from zoo.catalogue.validation import entry_from, entry_to_mapping
 from zoo.errors import (
     HashMismatch,
@@ -193,9 +193,17 @@ def add_file(archive: tarfile.TarFile, name: str, path: Path) -> None:
         raise UsageError(f"{path} cannot go into a bundle: {error}") from error
 
 
-def unbundle(store: Store, archive: Path, *, runs_to: Path, report: Report = silent) -> Unbundled:
+def unbundle(
+    store: Store,
+    archive: Path,
+    *,
+    runs_to: Path,
+    registries: Sequence[Path] = (),
+    report: Report = silent,
+) -> Unbundled:
     """Take a bundle into the store, its runs into `runs_to`. Refused as a whole if anything is odd.
 
+    registries: files of the user's own, beside $ZOO_REGISTRY: no name that means something here is replaced.
     Raises UnsafeFile, IntegrityError, HashMismatch (also where a source gave other bytes before), RunExists,
     DiskFull. Models that are here already stay as they are.
     """
@@ -223,8 +231,8 @@ def unbundle(store: Store, archive: Path, *, runs_to: Path, report: Report = sil
             if converted:
                 told = f"{', '.join(converted)}: converted before bundling; no published hash proves it"
                 report(Note(told, "Trust them as you trust whoever made the bundle."))
-            keep_entries(store, entries, archive)
-            tell_hidden(entries, report)
+            known = load_registry(registries, bundled=store.registries)
+            keep_entries(store, leave_out_known(entries, known, store, report), archive)
     report(Progress(f"unbundle {archive.name}", total, total, "bytes"))
     return Unbundled(tuple(entries), tuple(runs.values()), total)
 
@@ -269,18 +277,26 @@ def check_manifest(
         raise IntegrityError(f"{archive}: {error.message}", hint="Make the bundle again.") from error
 
 
-def tell_hidden(entries: Mapping[str, ModelEntry], report: Report) -> None:
-    """Warn of names in a bundle that mean another file here: a bundle replaces nothing."""
-    known = load_registry()
+def leave_out_known(
+    entries: Mapping[str, ModelEntry], known: Registry, store: Store, report: Report
+) -> dict[str, ModelEntry]:
+    """The entries whose names mean no other file here; the others are told: a bundle replaces nothing."""
+    new = {}
     for name, entry in entries.items():
-        if name in known and known[name].weights != entry.weights:
-            report(
-                Note(
-                    f"{name} of the bundle is another file than {name} here, and does not replace it",
-                    hint="To use it, give its entry another name in a registry file of your own.",
-                    level="warning",
-                )
+        if name not in known or known[name].weights == entry.weights:
+            new[name] = entry
+            continue
+        hint, file = (
+            "To use it, give its entry another name in a registry file of your own.",
+            known[name].registry,
+        )
+        if file in store.registries:
+            hint = (
+                f"An earlier bundle brought that name. To use the new one, delete {file} and unbundle again."
             )
+        told = f"{name} of the bundle is another file than {name} here, and does not replace it"
+        report(Note(told, hint, level="warning"))
+    return new
 
 
 def plan_runs(manifest: Manifest, runs_to: Path) -> dict[str, Path]:

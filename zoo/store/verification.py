@@ -54,10 +54,10 @@ def check_store(
     verdicts: list[Verdict] = []
     if entries is None:
         for blobs, records in store.places:
-            known = [record for _, record in records]
-            for record in known:
+            for _, record in list(records):
                 verdicts += check_record(store, blobs, record, entry_of(record), fix=fix, report=report)
-            for sha256 in sorted(set(blobs) - {sha256 for record in known for sha256 in record.blobs}):
+            needed = {sha256 for _, record in records for sha256 in record.blobs}  # as they are after a fix
+            for sha256 in sorted(set(blobs) - needed):
                 verdicts.append(check_orphan(store, blobs, sha256, fix=fix, report=report))
         return verdicts
     for entry in entries:
