@@ -66,8 +66,8 @@ def chunked(connection: Connection) -> None:
 def test_a_body_in_many_blocks_is_stored_whole(
     server: Server, home: Path, handler: Handler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "BUFFER", 700)
-    monkeypatch.setattr(writing, "STRIDE", 10_000)
+    monkeypatch.setattr(transfer, "BUFFER", 10_000)
+    monkeypatch.setattr(writing, "STRIDE", 25_000)
     url = server.add("/net", BODY, handler)
     model = Store(home, settings=IMPATIENT).fetch(entry_for(url))
     assert model.path.read_bytes() == BODY

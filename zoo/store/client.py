@@ -6,11 +6,13 @@ On the standard library, which was measured against httpx2 on loopback: 1.6 time
 from __future__ import annotations
 
 import http.client
+import io
 import os
 import socket
 import ssl
 import sys
 import threading
+import time
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -28,6 +30,10 @@ from zoo.store.settings import Settings
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+PATIENCE = 0.05  # seconds to fill a block
+SPARE = (
+    io.DEFAULT_BUFFER_SIZE
+)  # with less room than that, the reader below keeps bytes back: a fault loses them
 MOVED = {301, 302, 303, 307, 308}
 
 
@@ -78,17 +84,37 @@ class Answer:
         return self._response.read1(most)
 
     def blocks(self, buffers: Sequence[bytearray]) -> Iterator[memoryview]:
-        """The rest of the body as it comes, read into the buffers in turn (fresh memory costs time).
+        """The rest of the body, read into the buffers in turn (fresh memory costs time).
 
-        A block is overwritten once as many others were asked for as there are buffers.
+        A block is a full buffer, or what came in PATIENCE: TLS gives 16 kB at a time, too few to hand on.
+        It is overwritten once as many others were asked for as there are buffers. What came before a fault of
+        the network is given before its error is raised.
         """
-        if self._peeked:
-            yield memoryview(self.read(len(self._peeked)))
+        for _ in range(2):  # what was peeked at, and what came together with the header
+            if not (block := self.read(SPARE)):
+                return
+            yield memoryview(block)
         for view in cycle([memoryview(buffer) for buffer in buffers]):
-            count = self._response.readinto1(view)
+            count, failure = self._fill(view)
+            if count:
+                yield view[:count]
+            if failure is not None:
+                raise failure
             if not count:
                 return
-            yield view[:count]
+
+    def _fill(self, view: memoryview) -> tuple[int, Exception | None]:
+        """How many bytes came until the buffer was full, time was up or the body ended; what failed."""
+        filled, limit = 0, time.monotonic() + PATIENCE
+        while len(view) - filled > SPARE and time.monotonic() < limit:
+            try:
+                count = self._response.readinto1(view[filled:])
+            except (OSError, http.client.HTTPException) as error:
+                return filled, error
+            if not count:
+                break
+            filled += count
+        return filled, None
 
     def peek(self) -> bytes:
         """The first bytes, which the next `read` gives as well."""
