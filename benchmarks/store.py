@@ -25,6 +25,7 @@ import resource
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 ROOT = Path(__file__).parents[1]
 MB = 1e6
@@ -42,12 +44,16 @@ MB = 1e6
 # --- the server's process
 
 
-def serve_file(path: Path, rate: float = 0.0) -> None:
+def serve_file(path: Path, rate: float = 0.0, certificate: Path | None = None) -> None:
     """Answer every GET with the file, every HEAD as the Hub does; print the port, then serve for ever.
 
-    rate: bytes per second that each connection gets; 0 for as many as there are.
+    rate: bytes per second that each connection gets; 0 for as many as there are. certificate: for https.
     """
     size, sha256 = path.stat().st_size, hash_of(path)
+    context = None
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     print(listener.getsockname()[1], flush=True)
     facts = (
@@ -56,7 +62,7 @@ def serve_file(path: Path, rate: float = 0.0) -> None:
     )
 
     def answer(client: socket.socket) -> None:
-        with client:
+        with client if context is None else context.wrap_socket(client, server_side=True) as client:
             request = b""
             while b"\r\n\r\n" not in request:
                 block = client.recv(65536)
@@ -74,7 +80,17 @@ def serve_file(path: Path, rate: float = 0.0) -> None:
                     for place in range(begin, end, step):
                         if rate:
                             time.sleep(max((place - begin) / rate - (time.monotonic() - started), 0.0))
-                        client.sendfile(file, place, min(step, end - place))
+                        send(client, file, place, min(step, end - place))
+
+    def send(client: socket.socket, file: BinaryIO, place: int, count: int) -> None:
+        if context is None:
+            client.sendfile(file, place, count)
+            return
+        file.seek(place)
+        while count > 0:
+            block = file.read(min(count, 1 << 20))
+            client.sendall(block)
+            count -= len(block)
 
     while True:
         client, _ = listener.accept()
@@ -82,13 +98,13 @@ def serve_file(path: Path, rate: float = 0.0) -> None:
 
 
 @contextmanager
-def running_server(path: Path, rate: float = 0.0) -> Iterator[str]:
-    process = subprocess.Popen(
-        [sys.executable, __file__, "serve", str(path), str(rate)], stdout=subprocess.PIPE, text=True
-    )
+def running_server(path: Path, rate: float = 0.0, certificate: Path | None = None) -> Iterator[str]:
+    command = [sys.executable, __file__, "serve", str(path), str(rate)]
+    command += [] if certificate is None else [str(certificate)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        yield f"http{'' if certificate is None else 's'}://127.0.0.1:{int(process.stdout.readline())}"
     finally:
         process.kill()
         process.wait()
@@ -183,16 +199,20 @@ def random_file(folder: Path, megabytes: int) -> Iterator[Path]:
 
 
 def best_of(
-    names: Iterable[str], source: Path, rounds: int, rate: float = 0.0
+    names: Iterable[str], source: Path, rounds: int, rate: float = 0.0, certificate: Path | None = None
 ) -> dict[str, dict[str, float]]:
     """The fastest of some rounds for each way to download a file, all of them in each round."""
     sha256, target = hash_of(source), source.parent / "target"
     best: dict[str, dict[str, float]] = {}
-    with running_server(source, rate) as url:
+    trust = {} if certificate is None else {"SSL_CERT_FILE": str(certificate)}
+    with running_server(source, rate, certificate) as url:
         for _, name in itertools.product(range(rounds), names):
             target.mkdir()
             command = [sys.executable, __file__, "one", name, url, str(target), sha256]
-            result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            done = subprocess.run(
+                command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | trust
+            )
+            result = json.loads(done.stdout)
             shutil.rmtree(target)
             if name not in best or result["seconds"] < best[name]["seconds"]:
                 best[name] = result
@@ -210,19 +230,37 @@ def compare_connections(folder: Path, megabytes: int, rounds: int, cap: float) -
 
 
 def compare_downloads(folder: Path, megabytes: int, rounds: int) -> list[str]:
-    with random_file(folder, megabytes) as source:
-        size, best = source.stat().st_size, best_of(LIBRARIES, source, rounds)
-    ours = best["zoo"]["seconds"]
     lines = [
-        f"| download of {megabytes} MiB | MB/s | processor s | peak memory + | zoo is |",
-        "|---|---|---|---|---|",
+        f"| download of {megabytes} MiB | over | MB/s | processor s | peak memory + | zoo is |",
+        "|---|---|---|---|---|---|",
     ]
-    for name, result in best.items():
-        lines.append(
-            f"| {name} | {size / result['seconds'] / MB:.0f} | {result['processor']:.2f} "
-            f"| {result['grown'] / MB:.0f} MB | {result['seconds'] / ours:.1f} × as fast |"
-        )
+    with random_file(folder, megabytes) as source:
+        size = source.stat().st_size
+        found = {"http": best_of(LIBRARIES, source, rounds)}
+        if certificate := make_certificate(folder):
+            found["https"] = best_of(
+                ("zoo", "torch.hub.download_url_to_file"), source, rounds, certificate=certificate
+            )
+    for over, best in found.items():
+        for name, result in best.items():
+            ratio = result["seconds"] / best["zoo"]["seconds"]
+            lines.append(
+                f"| {name} | {over} | {size / result['seconds'] / MB:.0f} | {result['processor']:.2f} "
+                f"| {result['grown'] / MB:.0f} MB | {ratio:.1f} × as fast |"
+            )
     return lines
+
+
+def make_certificate(folder: Path) -> Path | None:
+    """A key and a certificate for 127.0.0.1 in one file; None where there is no openssl to make it."""
+    path = folder / "certificate.pem"
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+    command += f" -addext subjectAltName=IP:127.0.0.1 -keyout {path} -out {path}.new"
+    if shutil.which("openssl") is None:
+        return None
+    subprocess.run(command.split(), check=True, capture_output=True)
+    path.write_text(path.read_text() + Path(f"{path}.new").read_text())
+    return path
 
 
 def count_requests(folder: Path, processes: int = 64) -> str:
@@ -298,8 +336,8 @@ def main() -> None:
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     match sys.argv[1:]:
-        case ["serve", path, rate]:
-            serve_file(Path(path), float(rate))
+        case ["serve", path, rate, *certificate]:
+            serve_file(Path(path), float(rate), *map(Path, certificate))
         case ["one", name, url, folder, sha256]:
             measure_one(name, url, Path(folder), sha256)
         case _:
