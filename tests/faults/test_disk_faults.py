@@ -16,6 +16,7 @@ from commands import write_registry
 from forks import Forks
 from loopback import BODY, SHA256, Server, entry_for, find_wrong_blobs, leftovers, unproven, without_length
 
+from zoo.errors import StorageError
 from zoo.store.home import find_homes
 from zoo.store.store import Store, open_store
 
@@ -118,6 +119,34 @@ def test_a_limit_on_file_sizes_is_told_like_a_full_disk(server: Server, store: S
     assert len(server.log) == 1
     assert store.fetch(entry_for(url)).path.read_bytes() == BODY
     assert server.offsets("/net")[-1] == 100_000, "what came is kept"
+
+
+@pytest.mark.fault("D19")
+@pytest.mark.parametrize("adopted", [False, True], ids=["a local file", "another library's cache"])
+def test_a_copy_that_is_cut_by_a_limit_never_gets_a_name(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adopted: bool
+) -> None:
+    """A write may take a part of a block without an error: what was read is not what is on the disk."""
+    source = tmp_path / "torch" / "hub" / "checkpoints" / "net"
+    source.parent.mkdir(parents=True)
+    source.write_bytes(BODY)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    url = "https://models.example/net" if adopted else source.as_uri()
+    with Forks() as forks:
+        what, code, _ = forks.wait(forks.start(home=str(home), url=url, largest=100_000))
+    assert (what, code) == ("DiskFull", 7)
+    assert find_wrong_blobs(home) == []
+    assert Store(home).fetch(entry_for(url)).path.read_bytes() == BODY
+
+
+@pytest.mark.fault("D20")
+def test_a_source_that_cannot_be_read_is_not_called_a_fault_of_the_store(store: Store) -> None:
+    broken = Path("/proc/self/mem")  # a regular file whose first byte is an error
+    if not broken.is_file():
+        pytest.skip("no /proc here")
+    with pytest.raises(StorageError, match=f"net: {broken} cannot be read: Input/output error"):
+        store.fetch(unproven(broken.as_uri()))
+    assert leftovers(store.home) == []
 
 
 @pytest.mark.fault("D20")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from zoo.errors import StorageError
 from zoo.events import Progress, Report
 from zoo.store.disk import check_room
-from zoo.store.hashing import BLOCK, Digests, Hasher
+from zoo.store.hashing import BLOCK, Digests
 from zoo.store.partials import Partial, validator_of
 from zoo.store.proof import Proof
 from zoo.store.settings import Settings
+from zoo.store.writing import Writer
 
 
 def copy_file(
@@ -20,22 +23,33 @@ def copy_file(
 
     A copy, not a link: whoever edits the source later must not edit the store.
     """
-    check_room(partial.folder, source.stat().st_size, what)
-    hasher = Hasher(md5=proof.md5 is not None)
     total = source.stat().st_size
+    check_room(partial.folder, total, what)
     told = time.monotonic()
+    partial.path.write_bytes(b"")
     partial.rename(validator=validator_of(str(source)))
-    with source.open("rb", buffering=0) as reader, partial.path.open("wb", buffering=0) as writer:
-        while block := reader.read(BLOCK):
-            hasher.update(block)
+    with Writer(partial.path, what=what, md5=proof.md5 is not None) as writer:
+        for block in read_blocks(source, what):
             writer.write(block)
             if time.monotonic() - told >= settings.report_every:
                 told = time.monotonic()
-                report(Progress(f"fetch {what}", hasher.bytes, total, "bytes"))
-    report(Progress(f"fetch {what}", hasher.bytes, hasher.bytes, "bytes"))
-    digests = hasher.digests()
+                report(Progress(f"fetch {what}", writer.bytes, total, "bytes"))
+        digests = writer.digests()
+    report(Progress(f"fetch {what}", digests.bytes, digests.bytes, "bytes"))
     fault = proof.find_fault(digests, f"{what}: {source}")
     if fault is not None:
-        partial.path.unlink()
         raise fault
     return digests
+
+
+def read_blocks(source: Path, what: str) -> Iterator[bytes]:
+    """A file in blocks. Raises StorageError where it cannot be read."""
+    try:
+        with source.open("rb", buffering=0) as file:
+            while block := file.read(BLOCK):
+                yield block
+    except OSError as error:
+        raise StorageError(
+            f"{what}: {source} cannot be read: {error.strerror or error}",
+            hint="Whoever owns that file may let you: chmod o+r",
+        ) from error
