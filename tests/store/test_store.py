@@ -156,6 +156,22 @@ def test_a_damaged_derived_file_is_deleted_by_fix_and_made_again_when_it_is_need
     assert store.derive(local, "kind", write).read_bytes() == b"derived"
 
 
+def test_a_damaged_source_is_fetched_again_also_where_what_was_made_of_it_is_whole(
+    store: Store, source: Path
+) -> None:
+    local = store.fetch(entry_for(source.as_uri()))
+
+    def write(path: Path) -> None:
+        path.write_bytes(b"derived")
+
+    made = store.derive(local, "kind", write)
+    local.path.write_bytes(b"damaged")
+    assert {(v.kind, v.state) for v in store.verify(fix=True)} == {("published", "fixed"), ("kind", "whole")}
+    assert {v.state for v in store.verify()} == {"whole"}
+    assert local.path.read_bytes() == BYTES
+    assert store.derived(local, "kind") == made
+
+
 def test_a_damaged_converted_file_whose_source_was_not_kept_is_mended_by_its_source(
     store: Store, source: Path
 ) -> None:

@@ -99,6 +99,16 @@ class Store:
         check_pin(found, pin)
         return found
 
+    def fetch_again(self, entry: ModelEntry, *, report: Report = silent) -> LocalModel:
+        """The published file of a model, fetched also where something that was made of it is here.
+
+        Raises what `fetch` raises.
+        """
+        self.check_license(entry)
+        Fetch(self, entry, None, report).check()
+        with disk_errors(self.home, f"fetch {entry.name}"), self._lock(entry, report):
+            return Fetch(self, entry, None, report).run()
+
     @property
     def policies(self) -> tuple[LicensePolicy, ...]:
         """Every licence policy that holds: a model must keep all of them."""

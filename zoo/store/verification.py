@@ -90,8 +90,9 @@ def check_record(
     for verdict in bad:
         assert verdict.sha256 is not None
         blobs.remove(verdict.sha256)
+    fetch = store.fetch_again if any(verdict.kind == "published" for verdict in bad) else store.fetch
     try:
-        store.fetch(entry, report=report)
+        fetch(entry, report=report)
     except Interrupted:
         raise
     except ZooError as error:
