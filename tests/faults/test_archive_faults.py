@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 from commands import write_registry
 from loopback import BODY, SHA256, Server, entry_for, unproven
+from msgspec.structs import replace
 
 from zoo.errors import HashMismatch, IntegrityError, RunExists, UnsafeFile, UsageError, ZooError
 from zoo.events import Event, Note
-from zoo.store.bundles import bundle, unbundle
+from zoo.store.bundles import bundle
 from zoo.store.store import Store
 from zoo.store.tar_file import read_members
+from zoo.store.unbundling import unbundle
 
 Add = Callable[[tarfile.TarFile], None]
 
@@ -87,9 +89,10 @@ def test_a_bundle_replaces_no_name_that_is_known_and_its_own_names_work_from_pyt
     made = bundle(there, entries, tmp_path / "models.tar")
     notes: list[Event] = []
     unbundle(open_store(), made, runs_to=tmp_path, report=notes.append)
-    assert [note.message for note in notes if isinstance(note, Note)] == [
-        "resnet18 of the bundle is another file than resnet18 here, and does not replace it"
-    ]
+    (told,) = [note.message for note in notes if isinstance(note, Note)]
+    assert told.startswith(
+        "resnet18 of the bundle is not resnet18 here (weights.sha256_prefix, weights.sha256, "
+    )
     assert default_registry()["resnet18"].weights.sha256 != SHA256
     assert fetch_model("ours").path.read_bytes() == BODY
 
@@ -113,6 +116,140 @@ def test_a_later_bundle_does_not_change_what_an_earlier_one_brought(
     assert all(str(registry) in (note.hint or "") for note in told)
 
 
+def test_a_later_bundle_does_not_change_what_is_said_of_the_same_weights(
+    server: Server, home: Path, tmp_path: Path
+) -> None:
+    """Its licence above all, whatever order the files are read in."""
+    from zoo.store.obtaining import find_model
+
+    entry = unproven(server.add("/net", BODY), sha256=SHA256)
+    notes: list[Event] = []
+    for number, said in enumerate(["mit", "gpl-3.0", "apache-2.0", "unknown"]):
+        there = Store(tmp_path / f"there-{number}")
+        made = bundle(there, [replace(entry, license=said)], tmp_path / f"{number}.tar")
+        unbundle(Store(home), made, runs_to=tmp_path, report=notes.append)
+        assert find_model("net").license == "mit"
+        unbundle(Store(home), made, runs_to=tmp_path)  # again, which changes nothing
+        assert find_model("net").license == "mit"
+    told = [note.message for note in notes if isinstance(note, Note)]
+    assert told == ["net of the bundle is not net here (license) and does not replace it"] * 3
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"sha256": "../../evil", "stamp": None}, {"name": "net\x1b]0;owned\x07"}, {"name": "../net"}],
+    ids=["no sha256", "escape sequences", "a path"],
+)
+def test_a_record_that_is_none_is_refused_before_anything_is_unpacked(
+    made: Path, tmp_path: Path, facts: dict[str, object]
+) -> None:
+    def lie(manifest: dict[str, object]) -> None:
+        (record,) = manifest["records"].values()  # type: ignore[attr-defined]
+        record |= facts
+
+    rewrite(made, lie)
+    away = Store(tmp_path / "away")
+    with pytest.raises(IntegrityError, match="does not fit its files"):
+        unbundle(away, made, runs_to=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+    assert not away.home.exists()
+
+
+def test_no_bundle_puts_another_file_in_the_place_of_a_published_one(
+    server: Server, home: Path, tmp_path: Path
+) -> None:
+    """Neither beside what is here, nor into an empty store with a record that claims both."""
+    entry = unproven(server.add("/net", BODY), sha256=SHA256)
+    there = Store(tmp_path / "there")
+    local = there.fetch(entry)
+
+    def forge(path: Path) -> None:
+        path.write_bytes(b"forged")
+
+    there.derive(local, "safetensors", forge)
+    made = bundle(there, [entry], tmp_path / "forged.tar")
+    here = Store(home, offline=True)
+    here_before = Store(home).fetch(entry)
+    unbundle(here, made, runs_to=tmp_path)
+    assert here.derivations(here_before) == {}
+    assert sorted(path.name for path in (home / "blobs").iterdir()) == [SHA256]
+
+    def claim_both(manifest: dict[str, object]) -> None:
+        (record,) = manifest["records"].values()  # type: ignore[attr-defined]
+        record |= {"stamp": [1, 1, 1]}
+        manifest["files"][f"blobs/{SHA256}"] = SHA256  # type: ignore[index]
+
+    rewrite(made, claim_both, member(f"blobs/{SHA256}", BODY))
+    with pytest.raises(IntegrityError, match="does not fit its files"):
+        unbundle(Store(tmp_path / "empty"), made, runs_to=tmp_path)
+
+
+def test_two_runs_of_one_name_are_refused_and_one_run_twice_is_one(store: Store, tmp_path: Path) -> None:
+    runs = [tmp_path / folder / name for folder, name in (("a", "run"), ("b", "Run"))]
+    for run in runs:
+        run.mkdir(parents=True)
+        (run / "run.json").write_text("{}")
+    with pytest.raises(UsageError, match="two runs are called Run"):
+        bundle(store, [], tmp_path / "two.tar", runs=runs)
+    assert not (tmp_path / "two.tar").exists()
+    bundle(store, [], tmp_path / "one.tar", runs=[runs[0], runs[0]])
+    assert [m.name for m in read_members(tmp_path / "one.tar")][3:] == ["runs/run/run.json"]
+
+
+@pytest.mark.parametrize("name", ["my: run", "con", "a."])
+def test_a_run_that_other_systems_cannot_store_is_refused_when_it_is_packed(
+    store: Store, tmp_path: Path, name: str
+) -> None:
+    run = tmp_path / name
+    run.mkdir()
+    (run / "run.json").write_text("{}")
+    with pytest.raises(UsageError, match="cannot go into a bundle"):
+        bundle(store, [], tmp_path / "x.tar", runs=[run])
+
+
+def test_a_file_that_is_also_a_folder_and_a_later_schema_are_refused(made: Path, tmp_path: Path) -> None:
+    def lie(manifest: dict[str, object]) -> None:
+        manifest["files"]["runs/run-1/deep"] = SHA256  # type: ignore[index]
+
+    def come_from_the_future(manifest: dict[str, object]) -> None:
+        manifest["schema"] = 9
+
+    away = Store(tmp_path / "away")
+    rewrite(made, come_from_the_future)
+    with pytest.raises(UsageError, match="schema 9"):
+        unbundle(away, made, runs_to=tmp_path / "runs")
+    rewrite(made, lambda manifest: manifest.update(schema=1))
+    rewrite(made, lie, member("runs/run-1/deep", BODY))
+    with pytest.raises(UnsafeFile):
+        unbundle(away, made, runs_to=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+    assert not away.home.exists()
+
+
+def test_a_registry_that_cannot_be_read_ends_unbundling_before_anything_is_unpacked(
+    made: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("models: [")
+    away = Store(tmp_path / "away")
+    with pytest.raises(UsageError, match="broken"):
+        unbundle(away, made, runs_to=tmp_path / "runs", registries=[broken])
+    assert not (tmp_path / "runs").exists()
+    assert not away.home.exists()
+
+
+def test_the_licences_of_a_bundle_are_those_that_the_registry_states_now(
+    server: Server, store: Store, tmp_path: Path
+) -> None:
+    entry = unproven(server.add("/net", BODY), sha256=SHA256)
+    store.fetch(entry)
+    twin = replace(entry, name="twin", license="gpl-3.0")
+    made = bundle(store, [replace(entry, license="cc-by-nc-4.0"), twin], tmp_path / "models.tar")
+    with tarfile.open(made) as archive:
+        said = archive.extractfile("LICENSES").read().decode()  # type: ignore[union-attr]
+    assert said == "net: cc-by-nc-4.0\ntwin: gpl-3.0\n"
+
+
 def test_a_name_of_a_registry_that_is_given_is_not_replaced_either(
     server: Server, home: Path, tmp_path: Path
 ) -> None:
@@ -121,7 +258,9 @@ def test_a_name_of_a_registry_that_is_given_is_not_replaced_either(
     made = bundle(Store(tmp_path / "there"), [theirs], tmp_path / "models.tar")
     notes: list[Event] = []
     unbundle(Store(home), made, runs_to=tmp_path, registries=(ours,), report=notes.append)
-    assert ["net of the bundle is another file" in n.message for n in notes if isinstance(n, Note)] == [True]
+    assert [n.message.split(" (")[0] for n in notes if isinstance(n, Note)] == [
+        "net of the bundle is not net here"
+    ]
     assert Store(home).registries == ()
 
 
@@ -276,7 +415,7 @@ def test_a_flipped_byte_in_a_bundle_is_noticed(made: Path, tmp_path: Path, where
     assert away.find(unproven("x")) is None
 
 
-def rewrite(path: Path, change: Callable[[dict[str, object]], None]) -> None:
+def rewrite(path: Path, change: Callable[[dict[str, object]], None], *more: Add) -> None:
     """The same bundle with another list of contents."""
     with tarfile.open(path) as archive:
         members = [(info.name, archive.extractfile(info).read()) for info in archive.getmembers()]  # type: ignore[union-attr]
@@ -284,7 +423,10 @@ def rewrite(path: Path, change: Callable[[dict[str, object]], None]) -> None:
     change(manifest)
     path.unlink()
     write_tar(
-        path, member(members[0][0], json.dumps(manifest).encode()), *(member(n, b) for n, b in members[1:])
+        path,
+        member(members[0][0], json.dumps(manifest).encode()),
+        *(member(n, b) for n, b in members[1:]),
+        *more,
     )
 
 

@@ -155,7 +155,7 @@ def bundle(context: Context, names: tuple[str, ...], out: Path) -> None:
 )
 def unbundle(context: Context, archive: Path, runs_to: Path) -> None:
     """Take the models and runs of a bundle; refused as a whole if anything in it is odd."""
-    from zoo.store.bundles import unbundle as read_bundle
+    from zoo.store.unbundling import unbundle as read_bundle
 
     found = read_bundle(
         context.store, archive, runs_to=runs_to, registries=context.registries, report=context.report

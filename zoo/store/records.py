@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from zoo.catalogue.entry import Weights
-from zoo.store.blobs import Stamp, remove_file, write_whole
+from zoo.store.blobs import Blobs, Stamp, is_whole, remove_file, write_whole
 
 
 class Derived(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,3 +104,11 @@ def read_record(path: Path) -> Record | None:
         return msgspec.json.decode(path.read_bytes(), type=Record)
     except (FileNotFoundError, NotADirectoryError, msgspec.MsgspecError):
         return None  # a damaged record costs a fetch, never a wrong byte
+
+
+def find_file(blobs: Blobs, record: Record) -> Path | None:
+    """The published file of a record if it is whole, else a derived one that is."""
+    for sha256, stamp in record.blobs.items():
+        if is_whole(blobs.path(sha256), sha256, stamp):
+            return blobs.path(sha256)
+    return None

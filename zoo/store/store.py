@@ -37,7 +37,7 @@ from zoo.store.local import LocalModel
 from zoo.store.locks import hold
 from zoo.store.partials import claim_partial, find_parts, validator_of
 from zoo.store.pins import Pin, check_pin
-from zoo.store.records import Derived, Record, Records, source_key
+from zoo.store.records import Derived, Record, Records, find_file, source_key
 from zoo.store.settings import Settings
 from zoo.store.verification import Verdict, check_store
 
@@ -263,14 +263,6 @@ def open_store(*, offline: bool | None = None, settings: Settings | None = None)
     *shared, home = find_homes()
     offline = is_offline() if offline is None else offline
     return Store(home, offline=offline, shared=tuple(shared), settings=settings)
-
-
-def find_file(blobs: Blobs, record: Record) -> Path | None:
-    """The published file of a record if it is whole, else a derived one that is."""
-    for sha256, stamp in record.blobs.items():
-        if is_whole(blobs.path(sha256), sha256, stamp):
-            return blobs.path(sha256)
-    return None
 
 
 def bare_record(local: LocalModel) -> Record:
