@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import signal
 from pathlib import Path
 
 import pytest
 from commands import running, start_zoo, wait_until, write_registry
 from loopback import BODY, Server, entry_for, serve, slowly
+
+from zoo.store.bundles import bundle
+from zoo.store.store import Store
+from zoo.store.unbundling import unbundle
 
 
 @pytest.fixture
@@ -252,6 +257,33 @@ def test_packed_word_vectors_of_gensim_go_through_the_same_verbs(
     monkeypatch.setenv("GENSIM_DATA_DIR", str(tmp_path / "nothing"))
     assert zoo("unbundle", tmp_path / "words.tar", "--offline").code == 0
     assert "which" in zoo("similar", "glove-mini", "the", "--offline").out
+
+
+def test_what_a_bundle_brought_and_nobody_can_read_ends_only_what_asks_for_it(
+    zoo, server: Server, home: Path, tmp_path: Path
+) -> None:
+    """As when the package of an architecture was uninstalled, or the file was damaged."""
+    entries = [
+        entry_for(server.add(f"/{n}", BODY), name=n, sha256=hashlib.sha256(BODY).hexdigest())
+        for n in ("good", "bad")
+    ]
+    made = bundle(Store(tmp_path / "there"), entries, tmp_path / "models.tar")
+    unbundle(Store(home), made, runs_to=tmp_path)
+    (registry,) = Store(home).registries
+    document = json.loads(registry.read_text())
+    document["models"]["bad"]["architecture"] = "lab/tinynet"
+    registry.write_text(json.dumps(document))
+    (registry.parent / "junk.yaml").write_text("models: [")
+    assert "good" in zoo("list").out
+    assert zoo("fetch", "good").code == 0
+    said = zoo("fetch", "bad")
+    assert (said.code, said.err.startswith(f"error: {registry}:1: models.bad.architecture: ")) == (2, True)
+    problems = zoo("doctor", "--json").json["problems"]
+    assert [problem.partition(":")[0] for problem in problems] == [
+        str(registry),
+        str(registry.parent / "junk.yaml"),
+    ]
+    assert unbundle(Store(home), made, runs_to=tmp_path).models == ("good", "bad")
 
 
 def test_two_files_of_one_name_are_no_lock_file(call, data: Path, tmp_path: Path):

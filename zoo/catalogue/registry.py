@@ -12,7 +12,7 @@ import msgspec
 from zoo.catalogue.entry import ImageModel, ModelEntry, WordModel
 from zoo.catalogue.index import load_index
 from zoo.catalogue.validation import entry_from, entry_to_mapping
-from zoo.errors import UnknownModel, UsageError, close_names
+from zoo.errors import InvalidRegistry, UnknownModel, UsageError, close_names
 
 __all__ = ["Registry", "entry_from", "entry_to_mapping", "load_registry", "read_registry_file"]
 
@@ -20,10 +20,16 @@ COMPILED = Path(__file__).with_name("curated.json")
 
 
 class Registry(Mapping[str, ModelEntry]):
-    """The curated models by name, in the order of their files; `find` and `everything` know the index too."""
+    """The curated models by name, in the order of their files; `find` and `everything` know the index too.
 
-    def __init__(self, entries: Mapping[str, ModelEntry]) -> None:
+    unread: what bundles brought that cannot be read here, by name or file: it ends only what asks for it.
+    """
+
+    def __init__(
+        self, entries: Mapping[str, ModelEntry], unread: Mapping[str, InvalidRegistry] | None = None
+    ) -> None:
         self._entries = dict(entries)
+        self.unread = dict(unread or {})
 
     def __getitem__(self, name: str) -> ModelEntry:
         return self._entries[name]
@@ -43,6 +49,8 @@ class Registry(Mapping[str, ModelEntry]):
         """
         if name in self._entries:
             return self._entries[name]
+        if name in self.unread:
+            raise self.unread[name]
         index = load_index()
         if name in index.left_out:
             raise UsageError(f"{name}: {index.left_out[name]}", hint="See: zoo list --all")
@@ -80,15 +88,18 @@ def load_registry(extra: Sequence[Path] = (), *, bundled: Sequence[Path] = ()) -
     """Every registry file as one: those of bundles, the shipped one, those of $ZOO_REGISTRY, then `extra`.
 
     A name in a later file replaces that of an earlier one: a published hash that is wrong can be put right,
-    and nobody's bundle gives another meaning to a name that is known here. Raises InvalidRegistry.
+    and nobody's bundle gives another meaning to a name that is known here. Raises InvalidRegistry for a file
+    of the user's own; of a bundle's, what can be read is taken.
     """
     named = os.environ.get("ZOO_REGISTRY", "")
     entries = read_shipped(shipped_registry())
+    unread: dict[str, InvalidRegistry] = {}
     for path in bundled:
-        entries = read_registry_file(path) | entries
+        found, problems = read_bundled_file(path)
+        entries, unread = found | entries, unread | problems
     for path in (*(Path(p).expanduser() for p in named.split(os.pathsep) if p), *extra):
         entries.update(read_registry_file(path))
-    return Registry(entries)
+    return Registry(entries, unread)
 
 
 def read_registry_file(path: Path) -> dict[str, ModelEntry]:
@@ -100,6 +111,13 @@ def read_registry_file(path: Path) -> dict[str, ModelEntry]:
     from zoo.catalogue.registry_file import read_entries  # PyYAML: 14 ms
 
     return read_entries(path)
+
+
+def read_bundled_file(path: Path) -> tuple[dict[str, ModelEntry], dict[str, InvalidRegistry]]:
+    """The entries of a file that a bundle brought, and what of it cannot be read here."""
+    from zoo.catalogue.registry_file import read_what_can_be  # PyYAML: 14 ms
+
+    return read_what_can_be(path)
 
 
 def shipped_registry() -> Path:

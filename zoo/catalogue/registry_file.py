@@ -35,6 +35,26 @@ def read_as_written(path: Path) -> dict[str, ModelEntry]:
     return found.entries
 
 
+def read_what_can_be(path: Path) -> tuple[dict[str, ModelEntry], dict[str, InvalidRegistry]]:
+    """The entries of a registry file, and why others cannot be read: by name, or by path for the file."""
+    try:
+        document, problems = parse_yaml(read_text(path))
+    except NotPlain as error:
+        return {}, {str(path): invalid(path, [error.problem])}
+    except OSError as error:
+        return {}, {str(path): InvalidRegistry(f"{path}: the registry cannot be read: {error.strerror}")}
+    models, more = models_of(document)
+    unread = {str(path): invalid(path, [*problems, *more])} if problems or more else {}
+    entries: dict[str, ModelEntry] = {}
+    for name, mapping in models.items():
+        entry, findings = check_entry(name, mapping)
+        if entry is None or findings:
+            unread[name] = invalid(path, [locate(document, name, finding) for finding in findings])
+        else:
+            entries[name] = at_home(entry, path)
+    return entries, unread
+
+
 class Examined(NamedTuple):
     """A registry file as it is written. entries: those that can be read. problems: empty for a good file."""
 

@@ -95,9 +95,9 @@ def count_models(context: Context) -> tuple[dict[str, int], list[str]]:
     try:
         registry = context.registry
     except UsageError as error:
-        remove = "A file below ZOO_HOME came with a bundle and may be deleted."
-        return {"curated": 0, "all": 0}, [f"{in_a_line(error)} {remove}"]
-    return {"curated": len(registry.curated()), "all": len(registry.everything())}, []
+        return {"curated": 0, "all": 0}, [in_a_line(error)]
+    unread = [f"{in_a_line(error)} It came with a bundle." for error in registry.unread.values()]
+    return {"curated": len(registry.curated()), "all": len(registry.everything())}, unread
 
 
 def setting_problems(context: Context) -> list[str]:
