@@ -51,7 +51,7 @@ class Hub:
             "library_name": "timm",
             "safetensors": {"parameters": {"F32": 11689512}, "total": 11689512},
         }
-        for path in ("", "/revision/main", "/revision/v1.0"):
+        for path in ("", "/revision/main", "/revision/v1.0", f"/revision/{COMMIT}"):
             self.server.add(f"/api/models/owner/net{path}", json.dumps(info).encode())
         for name, body in files.items():
             cdn = self.server.add(f"/cdn/{name}", body).replace("127.0.0.1", "localhost")

@@ -286,10 +286,12 @@ def test_what_a_bundle_brought_and_nobody_can_read_ends_only_what_asks_for_it(
     assert unbundle(Store(home), made, runs_to=tmp_path).models == ("good", "bad")
 
 
-def test_two_files_of_one_name_are_no_lock_file(call, data: Path, tmp_path: Path):
-    for folder, words in (("x", "the 1 2\nof 3 4\n"), ("y", "the 1 2\nof 3 5\n")):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "words.txt").write_text(words)
-    said = call("lock", tmp_path / "x" / "words.txt", tmp_path / "y" / "words.txt")
-    assert said.code == 2
-    assert "two files of one name" in said.err
+def test_a_path_is_no_name_for_a_lock_file(call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Another folder has another file of that name; one that is named as it is stored is found again."""
+    (tmp_path / "words.txt").write_text("the 1 2\nof 3 4\n")
+    said = call("lock", tmp_path / "words.txt")
+    assert (said.code, said.out) == (2, "")
+    assert f"zoo registry add {tmp_path / 'words.txt'} --to registry.yaml" in said.err
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "zoo.lock").write_text(call("lock", "words.txt").out)
+    assert call("fetch", "--locked", "zoo.lock").code == 0

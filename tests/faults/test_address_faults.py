@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from loopback import BODY, SHA256, Server, answer, entry_for
 
-from zoo.errors import AddressRefused, DownloadFailed, Offline
+from zoo.errors import AddressRefused, DownloadFailed, Offline, UsageError
 from zoo.store.client import trust
 from zoo.store.store import Store, open_store
 
@@ -191,6 +191,49 @@ def test_offline_a_mirror_list_falls_through_to_what_is_on_this_machine(
     entry = entry_for(server.add("/net", BODY), (tmp_path / "copy").as_uri())
     assert Store(home, offline=True).fetch(entry).sha256 == SHA256
     assert server.connections == 0
+
+
+@pytest.mark.fault("D14")
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://[bad/x",
+        f"https://{'a' * 70}.com/x",
+        "https://a..b.com/x",
+        f"https://{'ü' * 70}.com/x",
+        "https://h:9x/",
+    ],
+)
+def test_a_redirect_to_no_address_is_refused_and_the_next_place_is_asked(
+    server: Server, store: Store, target: str
+) -> None:
+    bad, good = server.add("/bad", BODY, *[answer(302, Location=target)] * 4), server.add("/good", BODY)
+    with pytest.raises(AddressRefused):
+        store.fetch(entry_for(bad))
+    assert store.fetch(entry_for(bad, good)).path.read_bytes() == BODY
+
+
+@pytest.mark.parametrize("proxy", ["http://proxy:abc", "http://[bad", "http://"])
+def test_a_proxy_that_is_none_is_named(store: Store, monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises(UsageError, match="HTTPS_PROXY"):
+        store.fetch(entry_for("https://93.184.215.14/net"))
+
+
+def test_a_proxy_that_is_dead_and_certificates_that_are_missing_are_named(
+    tls_server: Server, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tls_server.add("/net", BODY)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    trust.cache_clear()
+    with pytest.raises(UsageError, match=r"SSL_CERT_FILE: .*none\.pem holds no certificates"):
+        store.fetch(entry_for(f"https://127.0.0.1:{tls_server.port}/net"))
+    monkeypatch.delenv("SSL_CERT_FILE")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    with pytest.raises(
+        DownloadFailed, match=r"the proxy 127\.0\.0\.1:9 gives no connection: Connection refused"
+    ):
+        store.fetch(entry_for("https://93.184.215.14/net"))
 
 
 def test_a_proxy_sees_the_name_and_gets_the_credentials_of_its_url(

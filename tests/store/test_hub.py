@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hub import COMMIT, CONFIG, Hub
-from loopback import BODY, SHA256, Connection, Server, answer, cut, serve, unproven
+from loopback import BODY, SHA256, Connection, Server, answer, cut, serve, stall, unproven
 
+from zoo.cli.main import main
 from zoo.errors import DownloadFailed, HashMismatch, Offline, UsageError
 from zoo.store.hub_repo import entry_from_hub
 from zoo.store.sources.hf import parse_hub_url
@@ -140,6 +142,48 @@ def test_a_repository_of_a_timm_model_becomes_an_entry(hub: Hub, store: Store) -
     assert (picture.size, picture.resize, picture.interpolation) == (288, 303, "bicubic")
     assert (picture.mean, picture.std) == ((0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
     assert store.fetch(entry).sha256 == SHA256
+
+
+@pytest.mark.fault("D4")
+def test_a_hub_that_says_nothing_is_given_up(hub: Hub, store: Store) -> None:
+    for path in ("/api/models/owner/net", "/owner/net/resolve/main/model.safetensors"):
+        hub.server.plans[path] = [stall(0)] * 9
+    with pytest.raises(DownloadFailed, match="the Hub cannot be reached"):
+        entry_from_hub("hf://owner/net", store=store)
+
+
+def test_a_token_that_no_header_can_carry_is_named(
+    hub: Hub, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_ü€")
+    for act in (
+        lambda: entry_from_hub("hf://owner/net", store=store),
+        lambda: store.fetch(unproven("hf://owner/net/model.safetensors")),
+    ):
+        with pytest.raises(UsageError, match="HF_TOKEN holds letters that no token has"):
+            act()
+
+
+def test_a_locked_repository_is_fetched_at_its_commit_after_the_branch_moved(
+    hub: Hub,
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def zoo(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as left:
+            main([*arguments])
+        assert not left.value.code, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    lock = tmp_path / "zoo.lock"
+    lock.write_text(zoo("lock", "hf://owner/net"))
+    for path in ("/api/models/owner/net", "/api/models/owner/net/revision/main"):
+        hub.server.files[path] = hub.server.files[path].replace(COMMIT.encode(), b"f" * 40)
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "elsewhere"))
+    assert SHA256[:16] in zoo("fetch", "--locked", str(lock))
+    assert SHA256[:16] in zoo("fetch", "hf://owner/net", "--locked", str(lock))
 
 
 def test_the_hub_is_asked_once_about_a_repository_until_it_is_removed(hub: Hub, store: Store) -> None:

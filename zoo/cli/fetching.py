@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from zoo.catalogue.entry import ModelEntry
     from zoo.store.local import LocalModel
     from zoo.store.parallel import Fetched, Planned
+    from zoo.store.pins import Pin
 
 PLAN_COLUMNS = {"name": "NAME", "action": "ACTION", "size": "SIZE", "url": "FROM"}
 
@@ -94,7 +95,7 @@ def fetch(
                 context.store.check_license(file.entry)
                 ended[name] = Fetched(name, file)  # it is compiled where it lies, not copied
             else:
-                entries[name] = find_entry(context, name)
+                entries[name] = find_pinned(context, name, None if pins is None else pins.get(name))
         except ZooError as error:
             if stops_all(error):
                 raise
@@ -118,6 +119,18 @@ def fetch(
         lines = [f"{row['name']}  {row['path']}  sha256 {row['sha256'][:16]}…" for row in rows]
         context.sink.answer(rows, lambda: "\n".join(lines))
     tell_failures({name: row.error for name, row in ended.items()}, "failed")
+
+
+def find_pinned(context: Context, name: str, pin: Pin | None) -> ModelEntry:
+    """The entry of a name; of a repository, as it was at the commit that a lock file pins."""
+    from msgspec import structs
+
+    from zoo.words.files import is_hub_file
+
+    if pin is None or pin.revision is None or not name.startswith("hf://") or is_hub_file(name):
+        return find_entry(context, name)
+    then = find_entry(context, f"{name.partition('@')[0]}@{pin.revision}")
+    return structs.replace(then, name=name)
 
 
 def stops_all(error: ZooError) -> bool:

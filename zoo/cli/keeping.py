@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import shlex
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -13,7 +13,7 @@ import click
 from zoo.cli.command import Context, ModelName, command
 from zoo.cli.models import find_entry
 from zoo.cli.sink import many, table
-from zoo.errors import UsageError, join_names
+from zoo.errors import UsageError
 from zoo.store.disk import size_text
 
 if TYPE_CHECKING:
@@ -115,15 +115,16 @@ def lock(context: Context, names: tuple[str, ...]) -> None:
     import json
 
     from zoo.store.pins import write_lock_file
+    from zoo.words.files import OWN
 
-    entries = [find_entry(context, name) for name in dict.fromkeys(names)]
-    twice = [name for name, count in Counter(entry.name for entry in entries).items() if count > 1]
-    if twice:
-        raise UsageError(
-            f"{join_names(twice)}: two files of one name cannot be in one lock file",
-            hint="Give each an entry of its own in a registry file.",
-        )
-    text = write_lock_file({e.name: context.store.pin(e, report=context.report) for e in entries})
+    entries = {name: find_entry(context, name) for name in names}
+    for name, entry in entries.items():
+        if entry.family == OWN and entry.name != name:  # a path: another folder has another file of that name
+            add = f"zoo registry add {shlex.quote(name)} --to registry.yaml"
+            raise UsageError(
+                f"{name}: a lock file names models, not paths", hint=f"Give it an entry of its own: {add}"
+            )
+    text = write_lock_file({e.name: context.store.pin(e, report=context.report) for e in entries.values()})
     context.sink.answer(json.loads(text), lambda: text.rstrip("\n"))
 
 

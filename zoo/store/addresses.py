@@ -62,7 +62,10 @@ def parse_address(url: str) -> Address:
     if any(ord(letter) < 33 or ord(letter) == 127 for letter in url):
         raise AddressRefused(f"{url!r} is refused: it holds a space or a control character")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    host = parts.hostname.encode("idna").decode() if not parts.hostname.isascii() else parts.hostname
+    try:  # also of a plain name: no label of it may be empty, or longer than 63 letters
+        host = parts.hostname if ":" in parts.hostname else parts.hostname.encode("idna").decode()
+    except UnicodeError as error:
+        raise AddressRefused(f"{url!r} is refused: {parts.hostname} is no name of a host ({error})") from None
     return Address(parts.scheme, host, port or PORTS[parts.scheme], quote_target(target))
 
 

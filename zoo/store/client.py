@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote, urljoin, urlsplit
 
 from zoo import __version__
-from zoo.errors import AddressRefused
+from zoo.errors import AddressRefused, UsageError
 from zoo.store.addresses import Address, check_address, parse_address
 from zoo.store.settings import Settings
 
@@ -157,7 +157,10 @@ class TooManyRedirects(http.client.HTTPException):
 
 def next_address(address: Address, target: str) -> Address:
     """Where a redirect leads. Raises AddressRefused if it leaves https."""
-    there = parse_address(urljoin(address.url, target.strip().replace(" ", "%20")))
+    try:
+        there = parse_address(urljoin(address.url, target.strip().replace(" ", "%20")))
+    except ValueError as error:
+        raise AddressRefused(f"{address} redirects to {target!r}, which is no address: {error}") from None
     if address.scheme == "https" and there.scheme == "http":
         raise AddressRefused(
             f"{address} redirects to {there}: from https to plain http, which is refused",
@@ -174,7 +177,8 @@ def connection_to(address: Address, settings: Settings) -> Iterator[http.client.
     connection: http.client.HTTPConnection
     if proxy is not None:
         connection = tunnel(address, proxy, settings)
-        connection.connect()
+        with proxy_errors(connection):
+            connection.connect()
         connection.sock.settimeout(settings.read_timeout)
     else:
         kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
@@ -209,18 +213,32 @@ def connect(found: tuple[str, ...], address: Address, settings: Settings) -> soc
 
 def tunnel(address: Address, proxy: str, settings: Settings) -> http.client.HTTPConnection:
     """A connection through an HTTP proxy: the proxy sees the host's name, never what is asked."""
-    parts = urlsplit(proxy if "//" in proxy else f"http://{proxy}")
-    if not parts.hostname:
-        raise OSError(f"the proxy address {proxy!r} names no host")
+    try:
+        parts = urlsplit(proxy if "//" in proxy else f"http://{proxy}")
+        host, port = parts.hostname, parts.port or 8080
+    except ValueError as error:
+        raise UsageError(f"HTTPS_PROXY: {error}", hint="Like this: http://proxy.lab:8080") from None
+    if not host:
+        raise UsageError("HTTPS_PROXY names no host", hint="Like this: http://proxy.lab:8080")
     headers = {}
     if parts.username is not None:
         secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         headers["Proxy-Authorization"] = f"Basic {b64encode(secret.encode()).decode()}"
-    connection = http.client.HTTPSConnection(
-        parts.hostname, parts.port or 8080, timeout=settings.connect_timeout, context=trust()
-    )
+    connection = http.client.HTTPSConnection(host, port, timeout=settings.connect_timeout, context=trust())
     connection.set_tunnel(address.host, address.port, headers)
     return connection
+
+
+@contextmanager
+def proxy_errors(connection: http.client.HTTPConnection) -> Iterator[None]:
+    """Say of what fails on the way to a proxy that it was the proxy; what is wrong behind it stays itself."""
+    try:
+        yield
+    except ssl.SSLError:
+        raise
+    except OSError as error:
+        place = f"the proxy {connection.host}:{connection.port}"
+        raise OSError(f"{place} gives no connection: {error.strerror or error}") from error
 
 
 def proxy_for(address: Address) -> str | None:
@@ -237,10 +255,13 @@ def proxy_for(address: Address) -> str | None:
 @cache
 def trust() -> ssl.SSLContext:
     """Whom to believe: $SSL_CERT_FILE (or requests' and curl's names for it), else the system's store."""
-    named = (os.environ.get(name) for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
-    for path in named:
-        if path:
-            return ssl.create_default_context(cafile=path)
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        if path := os.environ.get(name):
+            try:
+                return ssl.create_default_context(cafile=path)
+            except OSError as error:
+                wrong = f"{name}: {path} holds no certificates: {error.strerror or error}"
+                raise UsageError(wrong, hint="Name a .pem file, or unset the variable.") from error
     if (
         sys.platform != "linux"
     ):  # OpenSSL does not know the system's store there; python.org's has none at all

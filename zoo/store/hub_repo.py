@@ -17,7 +17,7 @@ from zoo.catalogue.validation import entry_from
 from zoo.errors import DownloadFailed, InvalidRegistry, Offline, UsageError
 from zoo.store.disk import disk_errors
 from zoo.store.hub_entries import keep_hub_entry, read_hub_entry
-from zoo.store.sources.hf import HubFile, endpoint, hub_errors, parse_hub_url
+from zoo.store.sources.hf import HubFile, endpoint, hub_errors, hub_token, parse_hub_url
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
@@ -84,7 +84,7 @@ def entry_from_hub(repo_url: str, *, store: Store) -> ImageModel:
             f"{repo_url} was never fetched into {store.home}, and offline mode is on",
             hint=f"Online, zoo fetch {repo_url} brings it (unset ZOO_OFFLINE and HF_HUB_OFFLINE).",
         )
-    info = ask_hub(named, repo_url)
+    info = ask_hub(named, repo_url, timeout=store.settings.read_timeout)
     config = read_config(named, info, repo_url, store)
     entry = describe(repo_url, named, info, config)
     with disk_errors(store.home, f"fetch {repo_url}"):
@@ -92,17 +92,21 @@ def entry_from_hub(repo_url: str, *, store: Store) -> ImageModel:
     return entry
 
 
-def ask_hub(named: HubFile, repo_url: str) -> ModelInfo:
-    """What the Hub's API says about the repository: commit, files with size and sha256, licence, tags."""
+def ask_hub(named: HubFile, repo_url: str, *, timeout: float) -> ModelInfo:
+    """What the Hub's API says about the repository: commit, files with size and sha256, licence, tags.
+
+    timeout: seconds for each silence. Raises what `hub_errors` makes of it.
+    """
     from huggingface_hub import HfApi
 
     with hub_errors(repo_url, repo_url):
-        return HfApi(endpoint=endpoint()).model_info(named.repo, revision=named.revision, files_metadata=True)
+        hub = HfApi(endpoint=endpoint(), token=hub_token() or False)
+        return hub.model_info(named.repo, revision=named.revision, files_metadata=True, timeout=timeout)
 
 
 def read_config(named: HubFile, info: ModelInfo, repo_url: str, store: Store) -> Config:
     """The repository's config.json. Raises UsageError if there is none of a timm model."""
-    from huggingface_hub import get_token, hf_hub_url
+    from huggingface_hub import hf_hub_url
 
     from zoo.store.client import open_url
 
@@ -113,7 +117,7 @@ def read_config(named: HubFile, info: ModelInfo, repo_url: str, store: Store) ->
     body = b""
     with (
         hub_errors(repo_url, repo_url),
-        open_url(url, headers={}, token=get_token(), settings=store.settings) as answer,
+        open_url(url, headers={}, token=hub_token(), settings=store.settings) as answer,
     ):
         while block := answer.read(1 << 16):
             body += block

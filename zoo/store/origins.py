@@ -85,7 +85,7 @@ def find_on_hub(source: str, store: Store, report: Report) -> Place:
             f"{source} is not asked: offline mode is on", hint="Unset ZOO_OFFLINE and HF_HUB_OFFLINE."
         )
     named = parse_hub_url(source)
-    info = ask_hub(named, source)
+    info = ask_hub(named, source, timeout=store.settings.read_timeout)
     files = {file.rfilename: file for file in info.siblings or ()}
     file = named.file or next((name for name in WEIGHTS if name in files), None)
     if file is None or file not in files:

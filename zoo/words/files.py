@@ -22,6 +22,7 @@ from zoo.store.local import LocalModel
 from zoo.store.records import source_key
 from zoo.store.store import Store
 
+OWN = "own"  # the family of what no registry lists
 SUFFIXES = (".txt", ".vec", ".bin", ".gz", ".zip")
 UPPER_CASE = re.compile(rb"^\S*[A-Z]", re.MULTILINE)  # in the first word of a line
 HUB_FILE = re.compile(r"hf://[^/]+/[^/]+/.+")
@@ -144,7 +145,7 @@ def entry_of(
     """The entry of a file; the defaults are for one that nobody has seen yet."""
     return WordModel(
         name=name,
-        family="own",
+        family=OWN,
         task="word-vectors",
         architecture=f"words/{format}",
         weights=Weights(url=url, sha256=sha256, bytes=bytes),

@@ -55,9 +55,19 @@ def endpoint() -> str:
     return hub
 
 
+def hub_token() -> str | None:
+    """$HF_TOKEN, or what a login saved. Raises UsageError for one that no header can carry."""
+    from huggingface_hub import get_token
+
+    token = get_token()
+    if token is not None and not (token.isascii() and token.isprintable()):
+        raise UsageError("HF_TOKEN holds letters that no token has", hint="Copy it again, or unset it.")
+    return token
+
+
 def resolve(wanted: Wanted) -> Remote:
     """The URL of the file at a fixed commit, with the size and sha256 that the Hub states."""
-    from huggingface_hub import get_hf_file_metadata, get_token, hf_hub_url
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
     named = parse_hub_url(wanted.url)
     if named.file is None:
@@ -66,7 +76,7 @@ def resolve(wanted: Wanted) -> Remote:
     revision = wanted.revision or named.revision
     with hub_errors(wanted.entry.name, wanted.url):
         url = hf_hub_url(named.repo, named.file, revision=revision, endpoint=hub)
-        token = get_token()
+        token = hub_token()
         facts = get_hf_file_metadata(url, token=token or False, endpoint=hub)
     commit = facts.commit_hash
     if commit is not None:
