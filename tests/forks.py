@@ -102,7 +102,8 @@ def run_job(job: dict[str, Any], writer: int) -> None:
         os.setuid(job["uid"])
     what, code, message = "fetched", 0, ""
     try:
-        store = Store(Path(job["home"]), settings=IMPATIENT, offline=job.get("offline", False))
+        shared = tuple(map(Path, job.get("shared", ())))
+        store = Store(Path(job["home"]), settings=IMPATIENT, shared=shared, offline=job.get("offline", False))
         store.fetch(entry_for(job["url"], **job.get("facts", {})))
     except ZooError as error:
         what, code, message = type(error).__name__, error.exit_code, str(error)
@@ -114,8 +115,10 @@ def run_job(job: dict[str, Any], writer: int) -> None:
 
 if __name__ == "__main__":
     import email.message
+    import encodings.idna
     import http.client
     import ssl
+    import urllib.request
 
     import filelock
     import loopback
@@ -123,5 +126,15 @@ if __name__ == "__main__":
     import zoo.store.downloading
     import zoo.store.store
 
-    _ = (email.message, http.client, ssl, filelock.FileLock, filelock.SoftFileLock, loopback, zoo.store)
+    _ = (
+        email.message,
+        encodings.idna,
+        http.client,
+        ssl,
+        urllib.request,
+        filelock.FileLock,
+        filelock.SoftFileLock,
+        loopback,
+        zoo.store,
+    )
     serve_jobs()

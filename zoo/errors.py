@@ -24,7 +24,8 @@
     ├── TrainingStopped               6   a fault ended training; what was good is kept
     ├── StorageError                  7   disk full, no permission, a lock that is not released
     │   ├── DiskFull
-    │   └── LockTimeout
+    │   ├── LockTimeout
+    │   └── SourceMissing                 a file of this machine that a registry names is not there
     ├── SomeFailed                    …   some of several things failed; the exit code of the first
     └── Interrupted                 130   Ctrl-C (143 for SIGTERM)
 
@@ -229,6 +230,10 @@ class DiskFull(StorageError):
 
 class LockTimeout(StorageError):
     """Another process holds the lock for longer than we were told to wait."""
+
+
+class SourceMissing(StorageError):
+    """A file of this machine that a registry names is not there, or is no regular file."""
 
 
 class SomeFailed(ZooError):

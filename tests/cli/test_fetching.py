@@ -118,6 +118,14 @@ def test_a_dry_run_goes_on_where_the_fetch_would(zoo, server: Server, home: Path
     assert [request.path for request in server.log] == ["/net"] * 3
 
 
+def test_a_dry_run_counts_a_damaged_file_as_gone(zoo, registry: Path, server: Server):
+    (row,) = zoo("fetch", "a", "--json", "--registry", registry).json
+    Path(row["path"]).write_bytes(BODY[::-1])
+    assert actions_of(zoo("fetch", "a", "--dry-run", "--json", "--registry", registry).json) == [
+        ("download", len(BODY))
+    ]
+
+
 def test_a_dry_run_shows_the_rest_when_one_model_would_fail(zoo, server: Server, tmp_path: Path):
     free, sold = (entry_for(server.add(f"/{name}", BODY), name=name) for name in ("free", "sold"))
     registry = write_registry(tmp_path / "r.yaml", free, replace(sold, license="gpl-3.0"))

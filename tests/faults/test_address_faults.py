@@ -12,10 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loopback import BODY, SHA256, Server, answer, entry_for
+from commands import write_registry
+from loopback import BODY, SHA256, Server, answer, entry_for, unproven
 
-from zoo.errors import AddressRefused, DownloadFailed, Offline, UsageError
+from zoo.catalogue.registry import load_registry
+from zoo.errors import AddressRefused, DownloadFailed, Offline, SourceMissing, UsageError
 from zoo.store.client import trust
+from zoo.store.obtaining import fetch_model
 from zoo.store.store import Store, open_store
 
 
@@ -191,6 +194,32 @@ def test_offline_a_mirror_list_falls_through_to_what_is_on_this_machine(
     entry = entry_for(server.add("/net", BODY), (tmp_path / "copy").as_uri())
     assert Store(home, offline=True).fetch(entry).sha256 == SHA256
     assert server.connections == 0
+
+
+@pytest.mark.fault("D14")
+def test_a_bundle_in_a_shared_folder_names_no_file_of_this_machine_and_ones_own_registry_may(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "net.bin").write_bytes(BODY)
+    entry = entry_for((tmp_path / "net.bin").as_uri())
+    lab = tmp_path / "lab"
+    (lab / "registries").mkdir(parents=True)
+    write_registry(lab / "registries" / "x.yaml", entry)
+    with pytest.raises(AddressRefused, match="came from elsewhere"):
+        fetch_model("net", store=Store(home, shared=(lab,)))
+    monkeypatch.chdir(tmp_path)
+    mine = load_registry([write_registry(tmp_path / "r.yaml", entry)])
+    assert Store(tmp_path).fetch(mine["net"]).path.read_bytes() == BODY  # a store around the registry
+
+
+def test_a_place_on_this_machine_that_is_gone_is_passed_over(
+    server: Server, store: Store, tmp_path: Path
+) -> None:
+    gone = (tmp_path / "gone").as_uri()
+    entry = entry_for(gone, "package://zoo/no-such-file", server.add("/net", BODY))
+    assert store.fetch(entry).path.read_bytes() == BODY
+    with pytest.raises(SourceMissing, match="gone is not there"):
+        store.fetch(unproven((tmp_path / "other-gone").as_uri()))
 
 
 @pytest.mark.fault("D14")

@@ -17,7 +17,9 @@ from forks import Forks
 from loopback import BODY, SHA256, Server, entry_for, find_wrong_blobs, leftovers, unproven, without_length
 
 from zoo.errors import StorageError
+from zoo.store.adoption import find_adoptable
 from zoo.store.home import find_homes
+from zoo.store.proof import Proof
 from zoo.store.store import Store, open_store
 
 NOBODY = 65534
@@ -137,6 +139,36 @@ def test_a_copy_that_is_cut_by_a_limit_never_gets_a_name(
     assert (what, code) == ("DiskFull", 7)
     assert find_wrong_blobs(home) == []
     assert Store(home).fetch(entry_for(url)).path.read_bytes() == BODY
+
+
+@pytest.mark.fault("K5")
+@pytest.mark.parametrize("variable", ["TORCH_HOME", "ZOO_HOME"])
+def test_a_home_of_nobody_is_no_fault_of_zoo(
+    server: Server, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """As in a container, whose user the system does not know."""
+    monkeypatch.setenv(variable, "~no-such-user-here/x")
+    monkeypatch.chdir(tmp_path)
+    entry = entry_for(server.add("/net", BODY), "https://models.example/net")
+    assert open_store().fetch(entry).path.read_bytes() == BODY
+    assert list(find_adoptable(entry.weights.urls[1], Proof(sha256=SHA256))) == []
+
+
+@pytest.mark.fault("D20")
+@as_root
+def test_a_shared_folder_that_may_not_be_read_is_passed_over(server: Server, open_folder: Path) -> None:
+    url, locked = server.add("/net", BODY), open_folder / "locked"
+    Store(locked).fetch(entry_for(url))
+    (locked / "registries").mkdir()
+    home = open_folder / "home"
+    home.mkdir()
+    home.chmod(0o777)
+    locked.chmod(0o700)
+    with Forks() as forks:
+        what, code, message = forks.wait(
+            forks.start(home=str(home), shared=[str(locked)], url=url, uid=NOBODY)
+        )
+    assert (what, code) == ("fetched", 0), message
 
 
 @pytest.mark.fault("D20")

@@ -369,6 +369,16 @@ def test_a_hostile_header_is_a_network_error(server: Server, store: Store, head:
         store.fetch(entry_for(server.add("/net", BODY, hostile), bytes=len(BODY)))
 
 
+def test_a_size_beyond_belief_is_refused_and_the_next_place_is_asked(server: Server, store: Store) -> None:
+    def boast(connection: Connection) -> None:
+        connection.head(200, Content_Length=10**15)
+
+    boaster, good = server.add("/boast", BODY, *[boast] * 4), server.add("/good", BODY)
+    with pytest.raises(DownloadFailed, match="claims 1000 TB"):
+        store.fetch(entry_for(boaster))
+    assert store.fetch(entry_for(boaster, good)).path.read_bytes() == BODY
+
+
 @pytest.mark.fault("D1")
 def test_a_chunked_body_that_is_cut_is_noticed(server: Server, store: Store) -> None:
     def chunked(connection: Connection, end: bytes = b"") -> None:

@@ -144,6 +144,19 @@ def test_a_repository_of_a_timm_model_becomes_an_entry(hub: Hub, store: Store) -
     assert store.fetch(entry).sha256 == SHA256
 
 
+def test_a_mirror_stands_in_for_a_hub_where_the_entry_states_commit_and_hash(
+    hub: Hub, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = Server()
+    mirror.add(f"/owner/net/resolve/{COMMIT}/model.safetensors", BODY)
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
+    monkeypatch.setenv("ZOO_MIRROR", f"https://hub.invalid/={mirror.url}/")
+    entry = unproven(f"hf://owner/net@{COMMIT}/model.safetensors", sha256=SHA256)
+    assert store.fetch(entry).path.read_bytes() == BODY
+    assert "authorization" not in mirror.log[0].headers
+    mirror.close()
+
+
 @pytest.mark.fault("D4")
 def test_a_hub_that_says_nothing_is_given_up(hub: Hub, store: Store) -> None:
     for path in ("/api/models/owner/net", "/owner/net/resolve/main/model.safetensors"):

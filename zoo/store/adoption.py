@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from zoo.errors import UsageError
+from zoo.store.home import expand
 from zoo.store.proof import Proof
 from zoo.store.sources.hf import parse_hub_url
 
@@ -53,20 +54,20 @@ def candidates(url: str, proof: Proof) -> Iterator[tuple[str, Path]]:
 def torch_cache() -> Path:
     """Where torch.hub keeps checkpoints: $TORCH_HOME, $XDG_CACHE_HOME."""
     home = os.environ.get("TORCH_HOME")
-    return (Path(home) if home else cache_home() / "torch").expanduser() / "hub" / "checkpoints"
+    return expand(home or cache_home() / "torch") / "hub" / "checkpoints"
 
 
 def hub_cache() -> Path:
     """Where huggingface_hub keeps repositories: $HF_HUB_CACHE, $HF_HOME."""
     if given := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(given).expanduser()
+        return expand(given)
     home = os.environ.get("HF_HOME")
-    return (Path(home) if home else cache_home() / "huggingface").expanduser() / "hub"
+    return expand(home or cache_home() / "huggingface") / "hub"
 
 
 def gensim_cache() -> Path:
     """Where gensim keeps data sets: $GENSIM_DATA_DIR."""
-    return Path(os.environ.get("GENSIM_DATA_DIR") or "~/gensim-data").expanduser()
+    return expand(os.environ.get("GENSIM_DATA_DIR") or "~/gensim-data")
 
 
 def cache_home() -> Path:

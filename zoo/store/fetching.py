@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from zoo.catalogue.entry import ModelEntry
-from zoo.errors import AddressRefused, BrokenPlugin, IntegrityError, NetworkError, Offline, ZooError
+from zoo.errors import (
+    AddressRefused,
+    BrokenPlugin,
+    IntegrityError,
+    NetworkError,
+    Offline,
+    SourceMissing,
+    ZooError,
+)
 from zoo.events import Note, Report
 from zoo.store.adoption import find_adoptable
 from zoo.store.blobs import remove_file, stamp_of
@@ -93,7 +101,7 @@ class Fetch:
 
     def check(self) -> None:
         """Raise what is known before anybody is asked: AddressRefused, Offline, BrokenPlugin."""
-        inside = self.entry.registry is not None and self.entry.registry.is_relative_to(self.store.home)
+        inside = self.store.is_bundled(self.entry)
         for url in self.entry.weights.urls:
             if inside and find_scheme(url).local:
                 raise AddressRefused(
@@ -112,7 +120,8 @@ class Fetch:
         """
         self.check()
         size = self.proof.bytes or self.entry.bytes
-        if (path := self._same_bytes()) is not None:
+        path = self._same_bytes()
+        if path is not None and hash_file(path).sha256 == path.name:
             return ("keep", 0) if self._is_own(path) else ("copy", path.stat().st_size)
         urls = self.entry.weights.urls if self.store.offline else self.entry.weights.urls[:1]
         if any(find_scheme(url).local for url in urls):
@@ -242,7 +251,7 @@ def first_that_works(act: Callable[[T], LocalModel], places: Sequence[T], report
     for place in places:
         try:
             return act(place)
-        except (NetworkError, IntegrityError, BrokenPlugin) as error:
+        except (NetworkError, IntegrityError, BrokenPlugin, SourceMissing) as error:
             failures.append(error)
             if len(failures) < len(places):
                 report(Note(f"{error.message}: trying the next place", level="warning"))

@@ -20,7 +20,7 @@ def find_homes() -> tuple[Path, ...]:
     """
     given = [part for part in os.environ.get("ZOO_HOME", "").split(os.pathsep) if part.strip()]
     if given:
-        return tuple(Path(part).expanduser().absolute() for part in given)
+        return tuple(expand(part).absolute() for part in given)
     from platformdirs import user_cache_path
 
     nowhere = StorageError(
@@ -34,6 +34,11 @@ def find_homes() -> tuple[Path, ...]:
     if not home.is_absolute():  # platformdirs before 4.5 left "~" as it is
         raise nowhere
     return (home,)
+
+
+def expand(path: str | Path) -> Path:
+    """A path with ~ filled in where there is such a home; else as written: a container may have none."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - the other one raises
 
 
 def is_offline() -> bool:

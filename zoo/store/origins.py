@@ -13,6 +13,7 @@ from zoo.catalogue.rules import check_relative, kind_of
 from zoo.errors import Offline, StorageError, UsageError
 from zoo.events import Note, Report
 from zoo.store.hashing import hash_file
+from zoo.store.home import expand
 from zoo.store.hub_repo import WEIGHTS, ask_hub, decode_config, license_of, read_config, timm_facts
 from zoo.store.local import LocalModel
 from zoo.store.sources.hf import HubFile, parse_hub_url
@@ -55,7 +56,7 @@ def local_path(source: str) -> Path:
     """The path that was typed, also as a file:// URL."""
     from urllib.request import url2pathname
 
-    return Path(url2pathname(source[7:])) if source.startswith("file://") else Path(source).expanduser()
+    return Path(url2pathname(source[7:])) if source.startswith("file://") else expand(source)
 
 
 def find_here(path: Path, registry: Path, report: Report) -> Place:

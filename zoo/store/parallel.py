@@ -64,6 +64,8 @@ def plan_one(store: Store, entry: ModelEntry, pin: Pin | None) -> Planned:
             check_pin(local, pin)
             return Planned(entry.name, url, "keep", 0)
         return Planned(entry.name, url, *Fetch(store, entry, pin, silent).plan())
+    except Interrupted:
+        raise
     except ZooError as error:
         return Planned(entry.name, url, error=error)
 

@@ -15,6 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
+from msgspec.structs import replace
+
 from zoo.catalogue.entry import ModelEntry
 from zoo.catalogue.problems import Finding, Step
 from zoo.errors import DownloadFailed, ZooError
@@ -71,7 +73,8 @@ def probe(
         scheme = find_scheme(url)
         if not (scheme.local or online):
             return []
-        source = scheme.resolve(Wanted(url, entry))
+        unproven = replace(entry, weights=replace(entry.weights, sha256=None))  # so that the source states it
+        source = scheme.resolve(Wanted(url, unproven))
         found = (
             check_file(entry, source) if isinstance(source, Path) else check_remote(entry, source, settings)
         )

@@ -102,7 +102,7 @@ class Records:
 def read_record(path: Path) -> Record | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Record)
-    except (FileNotFoundError, NotADirectoryError, msgspec.MsgspecError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError, msgspec.MsgspecError):
         return None  # a damaged record costs a fetch, never a wrong byte
 
 

@@ -16,6 +16,7 @@ rename → record. A wrong byte never gets the right name, whatever fails in bet
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -141,13 +142,21 @@ class Store:
     def blob_path(self, sha256: str) -> Path:
         """The file of a hash, in the first folder that has it."""
         paths = [blobs.path(sha256) for blobs, _ in self.places]
-        return next((path for path in paths if path.is_file()), paths[-1])
+        return next((path for path in paths if os.access(path, os.R_OK)), paths[-1])
 
     @property
     def registries(self) -> tuple[Path, ...]:
         """The registry files that came with bundles, shared ones first, so that their names resolve here."""
-        homes = [blobs.folder.parent for blobs, _ in self.places]
-        return tuple(path for home in homes for path in sorted((home / "registries").glob("*.yaml")))
+        readable = [folder for folder in self._bundled if os.access(folder, os.R_OK | os.X_OK)]
+        return tuple(path for folder in readable for path in sorted(folder.glob("*.yaml")))
+
+    def is_bundled(self, entry: ModelEntry) -> bool:
+        """Whether an entry came with a bundle: it may not name files of this machine."""
+        return entry.registry is not None and entry.registry.parent in self._bundled
+
+    @property
+    def _bundled(self) -> list[Path]:
+        return [blobs.folder.parent.absolute() / "registries" for blobs, _ in self.places]
 
     def remove(self, entry: ModelEntry, *, patience: float | None = None) -> int:
         """Forget a model: its files, partial files and what locks its hash. Returns the bytes freed.

@@ -246,6 +246,11 @@ class Transfer:
     def _receive(self, answer: Answer, reply: Reply, writer: Writer) -> None:
         """Read the body into the file. Raises Passing if it ends early, TooSlow if it drips."""
         total = self.total = self.proof.bytes if self.proof.bytes is not None else reply.total
+        if total is not None and self.proof.bytes is None and total > self.settings.largest:
+            raise DownloadFailed(
+                f"{self.where} claims {size_text(total)}: more than {size_text(self.settings.largest)}",
+                hint="Give its bytes in the registry if that is right.",
+            )
         if total is not None:
             check_room(self.partial.folder, total - writer.bytes, self.what)
         most = self.settings.largest if total is None else total

@@ -18,6 +18,7 @@ from zoo.events import Report, silent
 from zoo.store.blobs import Stamp, stamp_of, write_whole
 from zoo.store.disk import disk_errors
 from zoo.store.hashing import hash_file
+from zoo.store.home import expand
 from zoo.store.local import LocalModel
 from zoo.store.records import source_key
 from zoo.store.store import Store
@@ -64,7 +65,7 @@ def find_file(
         return describe(name, name, local.path, store, member, local.sha256)
     if re.match(r"https?://", name):
         raise UsageError(f"{name}: an address alone cannot prove what comes from it", hint=PROVE_IT)
-    path = Path(name).expanduser()
+    path = expand(name)
     if path.is_file():
         path = path.absolute()
         return describe(safe_name(path.name), path.as_uri(), path, store, member)
@@ -115,7 +116,7 @@ def describe(
 
 def recall_entry(name: str, store: Store) -> WordModel | None:
     """The entry of a file on this machine as it was last looked at; None for a name that never meant one."""
-    known = read_known(known_path(Path(name).expanduser().absolute().as_uri(), store))
+    known = read_known(known_path(expand(name).absolute().as_uri(), store))
     return None if known is None else known.entry(None)
 
 

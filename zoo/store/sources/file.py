@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from zoo.errors import AddressRefused, StorageError
+from zoo.errors import AddressRefused, SourceMissing
 from zoo.store.sources.remote import Wanted
 
 
@@ -13,7 +13,7 @@ def resolve(wanted: Wanted) -> Path:
     """The path that a file URL names.
 
     Raises AddressRefused for a file on another host (on Windows that would open a network connection), and
-    StorageError for anything but a regular file: a device or a pipe has no end.
+    SourceMissing for anything but a regular file: a device or a pipe has no end.
     """
     from urllib.request import url2pathname
 
@@ -26,7 +26,7 @@ def resolve(wanted: Wanted) -> Path:
     path = Path(url2pathname(url.path))
     if not path.is_file():
         there = "not a regular file" if path.exists() else "not there"
-        raise StorageError(
+        raise SourceMissing(
             f"{wanted.entry.name}: {path} is {there}",
             hint=f"The registry names it: {wanted.entry.registry}" if wanted.entry.registry else None,
         )

@@ -19,6 +19,7 @@ from zoo.store.addresses import check_address, parse_address
 from zoo.store.sources.remote import Remote, Wanted
 
 HUB = "https://huggingface.co"
+COMMIT = re.compile("[0-9a-f]{40}")
 PART = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 FORM = re.compile(rf"hf://(?P<repo>{PART}/{PART})(?:@(?P<revision>[^@/\s]+))?(?:/(?P<file>[^@\s][^@]*))?")
 
@@ -66,7 +67,10 @@ def hub_token() -> str | None:
 
 
 def resolve(wanted: Wanted) -> Remote:
-    """The URL of the file at a fixed commit, with the size and sha256 that the Hub states."""
+    """The URL of the file at a fixed commit, with the size and sha256 that the Hub states.
+
+    An entry that states commit and sha256 needs no answer of the Hub: $ZOO_MIRROR can stand in for it.
+    """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
     named = parse_hub_url(wanted.url)
@@ -74,6 +78,10 @@ def resolve(wanted: Wanted) -> Remote:
         raise UsageError(f"{wanted.entry.name}: {wanted.url} names a repository, not a file of it")
     hub = endpoint()
     revision = wanted.revision or named.revision
+    sha256 = wanted.entry.weights.sha256
+    if sha256 is not None and revision is not None and COMMIT.fullmatch(revision):
+        url = hf_hub_url(named.repo, named.file, revision=revision, endpoint=hub)
+        return Remote((url,), token=hub_token(), revision=revision)  # nothing is left to ask the Hub
     with hub_errors(wanted.entry.name, wanted.url):
         url = hf_hub_url(named.repo, named.file, revision=revision, endpoint=hub)
         token = hub_token()

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from zoo.errors import StorageError, UsageError
+from zoo.errors import SourceMissing, UsageError
 from zoo.store.sources.remote import Wanted
 
 
@@ -26,7 +26,7 @@ def resolve(wanted: Wanted) -> Path:
         if path.is_file():
             return path
     if folders:
-        raise StorageError(
+        raise SourceMissing(
             f"{wanted.entry.name}: the package {package} carries no {file}",
             hint=f"Install it again: pip install --force-reinstall {package}",
         )
