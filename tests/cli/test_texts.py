@@ -10,7 +10,9 @@ import numpy as np
 import polars
 import pytest
 
+import zoo
 from zoo.cli.inference import POOLINGS
+from zoo.errors import LicenseRefused
 from zoo.words import texts as words_texts
 
 
@@ -30,6 +32,45 @@ def call(zoo, home: Path, desk: Path, data: Path, monkeypatch: pytest.MonkeyPatc
     """`call("predict", …)` with the real GloVe words."""
     monkeypatch.setenv("ZOO_HOME", str(desk / "home"))
     return lambda *arguments: zoo(*arguments, "--registry", data / "registry.yaml")
+
+
+@pytest.fixture
+def guarded(run, desk: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The run, and a policy that does not allow the licence of its vectors (pddl) nor an unknown one."""
+    (desk / "own.txt").write_text("good 1 2\nbad 3 4\n")
+    monkeypatch.setenv("ZOO_LICENSE_POLICY", "mit")
+    return run
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("predict", "RUN", "--text", "a good film"),
+        ("evaluate", "RUN", "REVIEWS"),
+        ("embed", "RUN", "--text", "good", "-o", "OUT"),
+        ("embed", "OWN", "--text", "good", "-o", "OUT"),
+        ("bundle", "RUN", "-o", "OUT"),
+        ("similar", "OWN", "good"),
+        ("coverage", "OWN", "REVIEWS"),
+        ("finetune", "RUN", "REVIEWS", "--out", "OUT"),
+    ],
+    ids=" ".join,
+)
+def test_no_verb_goes_round_the_licence_policy(call, guarded, desk: Path, tmp_path: Path, command):
+    places = {"RUN": guarded, "OWN": desk / "own.txt", "REVIEWS": desk / "reviews", "OUT": tmp_path / "o.npz"}
+    said = call(*(places.get(word, word) for word in command))
+    assert (said.code, said.out) == (2, "")
+    assert "ZOO_LICENSE_POLICY allows mit" in said.err
+    assert not (tmp_path / "o.npz").exists()
+
+
+def test_the_library_does_not_go_round_the_licence_policy(guarded, desk: Path):
+    for act in (
+        lambda: zoo.load_run(guarded).predict(["good"]),
+        lambda: zoo.load_model(str(desk / "own.txt")),
+    ):
+        with pytest.raises(LicenseRefused):
+            act()
 
 
 @pytest.fixture

@@ -34,6 +34,25 @@ def test_a_run_goes_on_under_the_licences_of_both_data_sets(licensed, finetune):
     assert record.model["license"] == "apache-2.0"
 
 
+def test_a_run_that_goes_on_with_data_that_nobody_named_is_partly_unknown(
+    licensed, trained, finetune, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Other data make it so, the same ones do not; a policy hears of it."""
+
+    def license_after(start: object, **options: object) -> tuple[str | None, bool]:
+        told: list[Event] = []
+        out = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
+        found = finetune(start, epochs=1, out=out, report=told.append, **options)
+        warned = any(isinstance(event, Note) and "training data" in event.message for event in told)
+        return read_record(Path(found.run)).data_license, warned
+
+    monkeypatch.setenv("ZOO_LICENSE_POLICY", "apache-2.0")
+    assert license_after(licensed) == ("cc-by-4.0", False)
+    assert license_after(licensed, folder=few) == ("cc-by-4.0 and unknown", True)
+    assert license_after(trained.run, folder=few, data_license="mit") == ("unknown and mit", True)
+    assert license_after(trained.run, folder=few) == (None, True)
+
+
 def test_a_run_of_an_earlier_zoo_still_loads(trained):
     facts = json.loads((Path(trained.run) / "run.json").read_text())
     del facts["data_license"]

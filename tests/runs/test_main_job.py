@@ -230,11 +230,19 @@ def test_embeddings_are_written_for_numpy_and_for_tables(trained, store, data: P
     from zoo.runs.embedding import write_embeddings
 
     found = load_run(trained.run, store=store).embed([data / "photos"])
-    write_embeddings(found, tmp_path / "f.npz")
-    write_embeddings(found, tmp_path / "f.parquet")
+    facts = load_run(trained.run, store=store).classifier.licenses
+    assert facts == {
+        "model": "mobilenet_v2_demo",
+        "model_license": "apache-2.0",
+        "data_license": "unknown",
+    }
+    write_embeddings(found, tmp_path / "f.npz", facts)
+    write_embeddings(found, tmp_path / "f.parquet", facts)
     with np.load(tmp_path / "f.npz", allow_pickle=False) as arrays:
         np.testing.assert_array_equal(arrays["features"], found.features)
         assert arrays["paths"].tolist() == [str(path) for path in found.paths]
+        assert {name: str(arrays[name]) for name in facts} == facts
+    assert polars.read_parquet_metadata(tmp_path / "f.parquet").items() >= facts.items()
     frame = polars.read_parquet(tmp_path / "f.parquet")
     np.testing.assert_array_equal(np.stack(frame["features"].to_list()), found.features)
     with pytest.raises(UsageError, match=r"\.npz or \.parquet|no such format"):

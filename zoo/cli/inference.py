@@ -11,7 +11,7 @@ import click
 
 from zoo.cli.command import Choice, Context, ModelName, command
 from zoo.cli.sink import table
-from zoo.cli.words import find_vectors
+from zoo.cli.words import find_words
 from zoo.data.scanning import refuse_missing
 from zoo.errors import UsageError
 
@@ -250,12 +250,14 @@ def embed(
     refuse_missing([path for path in files if path != STDIN])
     texts, wishes = take_text_options(options)
     refuse_nothing(files, texts)
-    from zoo.runs.classifier import is_run, load_classifier
+    from zoo.runs.classifier import is_run, load_classifier, model_licenses
 
-    if (
-        not is_run(model, context.registry)
-        and (vectors := find_vectors(context, model, member=member)) is not None
-    ):
+    local = None if is_run(model, context.registry) else find_words(context, model, member)
+    if local is not None:
+        from zoo.words.loading import load_words
+
+        vectors = load_words(local, context.store, member=member, report=context.report)
+        licenses = model_licenses(local.entry)
         items = gather_texts(context, files, texts, wishes)
         found = embed_by_vectors(
             vectors, items, pooling=pooling or "mean", policy=unknown or "skip", report=context.report
@@ -266,6 +268,7 @@ def embed(
         classifier = load_classifier(
             model, registry=context.registry, store=context.store, report=context.report
         )
+        licenses = classifier.licenses
         if classifier.reader is None:
             refuse_texts(classifier.name, texts, wishes)
             settings = {"store": context.store, "on_bad": cast("OnBad", on_bad), **options}
@@ -273,10 +276,10 @@ def embed(
         else:
             items = gather_texts(context, files, texts, wishes, layout=classifier.layout)
             found = embed_texts(classifier, items, report=context.report, **options)
-    write_embeddings(found, out)
+    write_embeddings(found, out, licenses)
     count, width = found.features.shape
     lost = None if found.known is None else int((found.known == 0).sum())
-    facts = {"out": str(out), "files": count, "features": width}
+    facts = {"out": str(out), "files": count, "features": width, **licenses}
     facts |= {} if lost is None else {"without_known_words": lost}
     noun = ("file" if lost is None else "text") + "s" * (count != 1)
     context.sink.answer(facts, lambda: f"{out}: {count:,} {noun}, {width:,} features each")

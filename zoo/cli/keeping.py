@@ -139,7 +139,10 @@ def bundle(context: Context, names: tuple[str, ...], out: Path) -> None:
 
     runs = [Path(name) for name in dict.fromkeys(names) if is_run(name, context.registry)]
     records = [read_record(run) for run in runs]  # on texts, or from scratch, a run has all that it needs
-    wanted = [r.entry for r in records if r.text is None and r.weights_sha256 is not None]
+    trained = [record for record in records if record.weights_sha256 is not None]
+    for record in trained:
+        context.store.check_license(record.entry)
+    wanted = [record.entry for record in trained if record.text is None]
     wanted += [find_entry(context, name) for name in names if not is_run(name, context.registry)]
     entries = list({entry.name: entry for entry in wanted}.values())
     write_bundle(context.store, entries, out, runs=runs, report=context.report)

@@ -14,6 +14,7 @@ from zoo.errors import UsageError
 from zoo.events import Note
 
 if TYPE_CHECKING:
+    from zoo.store.local import LocalModel
     from zoo.words.vectors import UnknownWord, WordVectors
 
 UNKNOWN = {"word": "UNKNOWN WORD", "count": "TIMES"}
@@ -174,19 +175,23 @@ def open_model(context: Context, name: str, **options: Any) -> WordVectors:
 
 def find_vectors(context: Context, name: str, **options: Any) -> WordVectors | None:
     """The same; None for a model of images."""
+    from zoo.words.loading import load_words
+
+    local = find_words(context, name, options.get("member"))
+    return None if local is None else load_words(local, context.store, report=context.report, **options)
+
+
+def find_words(context: Context, name: str, member: str | None = None) -> LocalModel | None:
+    """The file of word vectors that a name or path means, fetched; None for a model of images."""
     from zoo.catalogue.entry import WordModel
     from zoo.store.obtaining import find_model
     from zoo.words.files import find_file
-    from zoo.words.loading import load_words
 
-    member = options.get("member")
     local = find_file(name, context.store, registered=context.registry, member=member, report=context.report)
-    if local is None:
-        entry = find_model(name, registry=context.registry, store=context.store)
-        if not isinstance(entry, WordModel):
-            return None
-        local = context.store.fetch(entry, report=context.report)
-    return load_words(local, context.store, report=context.report, **options)
+    if local is not None:
+        return local
+    entry = find_model(name, registry=context.registry, store=context.store)
+    return context.store.fetch(entry, report=context.report) if isinstance(entry, WordModel) else None
 
 
 def known_words(vectors: WordVectors, words: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.catalogue.entry import ImageInput, ImageModel, ModelEntry, WordModel
+from zoo.catalogue.licenses import UNKNOWN
 from zoo.data.dataset import Layout, Split
 from zoo.errors import UsageError, WeightsMismatch
 from zoo.events import Report, silent
@@ -31,7 +32,8 @@ class Classifier:
 
     classes: names in the order of the outputs; empty for a model that gives features only. identity: sha256
     that tells this network from every other, so that features of it can be kept. split, layout: of the data
-    that a run was trained on. reader: how texts become the network's input; None for images.
+    that a run was trained on. reader: how texts become the network's input; None for images. data_license: of
+    the data that a run was trained on; None where nobody said, and for a plain model.
     """
 
     name: str
@@ -42,11 +44,24 @@ class Classifier:
     split: Split | None = None
     layout: Layout | None = None
     reader: TextReader | None = None
+    data_license: str | None = None
+
+    @property
+    def licenses(self) -> dict[str, str]:
+        """What goes into everything that is made with it: the model, its licence, that of a run's data."""
+        return model_licenses(self.entry) | (
+            {} if self.split is None else {"data_license": self.data_license or UNKNOWN}
+        )
 
     @property
     def input(self) -> ImageInput:
         """How a photograph becomes the network's input. Raises UsageError for a run on texts."""
         return image_model(self.entry).input
+
+
+def model_licenses(entry: ModelEntry) -> dict[str, str]:
+    """A model and its licence, as an export says them."""
+    return {"model": entry.name, "model_license": entry.license}
 
 
 def load_classifier(
@@ -107,8 +122,10 @@ def load_run_classifier(
 
     state = read_adapter(folder, record)
     reader = None if record.text is None else read_words(folder, record.text)
+    store = store or default_store()
+    if record.weights_sha256 is not None:
+        store.check_license(record.entry)
     if reader is None:
-        store = store or default_store()
         network = build_start(record.entry, record.weights_sha256, store=store, report=report)
     else:
         network = build_text_network(state, record.recipe, len(record.classes))
@@ -127,6 +144,7 @@ def load_run_classifier(
         Split.from_facts(record.data["split"]),
         record.data.get("layout"),
         reader,
+        record.data_license,
     )
 
 

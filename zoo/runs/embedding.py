@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,35 +120,43 @@ def embed_by_vectors(
     return Embeddings(tuple(text.place for text in texts), found.matrix, found.tokens, found.used)
 
 
-def write_npz(embeddings: Embeddings, out: Path) -> None:
-    """numpy's own format: arrays `paths`, `features`, for texts `words` and `known`; no pickle."""
+def write_npz(embeddings: Embeddings, out: Path, facts: Mapping[str, str]) -> None:
+    """Arrays `paths`, `features`, for texts `words` and `known`, and a text per fact; no pickle."""
     paths = np.array([str(path) for path in embeddings.paths])
     arrays: dict[str, Any] = {"paths": paths, "features": embeddings.features, **embeddings.columns}
+    arrays |= {name: np.array(fact) for name, fact in facts.items()}
     with out.open("wb") as file:
         np.savez(file, **arrays)
 
 
-def write_parquet(embeddings: Embeddings, out: Path) -> None:
-    """Columns `path`, `features` (a list of float32 per row), for texts `words` and `known`."""
+def write_parquet(embeddings: Embeddings, out: Path, facts: Mapping[str, str]) -> None:
+    """Columns `path`, `features` (float32), for texts `words` and `known`; the facts are its metadata."""
     import polars
 
     features = polars.Series(
         "features", embeddings.features, dtype=polars.Array(polars.Float32, embeddings.features.shape[1])
     )
     paths = [str(path) for path in embeddings.paths]
-    polars.DataFrame({"path": paths, "features": features, **embeddings.columns}).write_parquet(out)
+    table = polars.DataFrame({"path": paths, "features": features, **embeddings.columns})
+    table.write_parquet(out, metadata=dict(facts))
 
 
-WRITERS: dict[str, Callable[[Embeddings, Path], None]] = {".npz": write_npz, ".parquet": write_parquet}
+WRITERS: dict[str, Callable[[Embeddings, Path, Mapping[str, str]], None]] = {
+    ".npz": write_npz,
+    ".parquet": write_parquet,
+}
 
 
-def write_embeddings(embeddings: Embeddings, out: Path) -> None:
-    """Write to `out` in the format of its suffix, beside and renamed. Raises UsageError for another one."""
+def write_embeddings(embeddings: Embeddings, out: Path, facts: Mapping[str, str] | None = None) -> None:
+    """Write to `out` in the format of its suffix, beside and renamed. Raises UsageError for another one.
+
+    facts: what goes in beside the vectors: the model, its licence, that of the data (Classifier.licenses).
+    """
     check_suffix(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(f".{out.name}.partial")
     try:
-        WRITERS[out.suffix](embeddings, draft)
+        WRITERS[out.suffix](embeddings, draft, facts or {})
         draft.replace(out)
     finally:
         draft.unlink(missing_ok=True)

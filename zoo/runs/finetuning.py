@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.catalogue.entry import ModelEntry, WordModel
-from zoo.catalogue.licenses import join_licenses
+from zoo.catalogue.licenses import UNKNOWN, check_license_name, join_licenses
 from zoo.data.dataset import Dataset
 from zoo.data.kinds import IMAGES, TEXTS
 from zoo.data.leaks import settle_copies
+from zoo.data.names import safe_text
 from zoo.data.scanning import scan_dataset
 from zoo.errors import InvalidRecipe, UsageError
 from zoo.events import Note, Report, silent
@@ -89,7 +90,7 @@ def finetune_model(
     out, data = Path(out), Path(data)
     start = Path(name) if is_run(name, registry) else None
     record = read_record(start) if start is not None else None
-    data_license = join_licenses(None if record is None else record.data_license, data_license)
+    data_license = None if data_license is None else check_license_name(data_license)
     wished = choose_recipe(record, recipe)
     refuse_existing(out)
     refuse_unwritable(out)
@@ -124,7 +125,8 @@ def finetune_model(
         )
     for note in dataset.notes:
         report(note)
-    if data_license is None and store.policies:
+    data_license = license_of_data(data_license, record, safe_text(dataset.root))
+    if store.policies and UNKNOWN in (data_license or UNKNOWN).split(" and "):
         report(UNNAMED_LICENSE)
     plan = Plan(
         entry,
@@ -143,6 +145,18 @@ def finetune_model(
     from zoo.runs.trainer import train_run  # from here on torch is needed
 
     return train_run(plan, store=store, report=report, stop_requested=stop_requested)
+
+
+def license_of_data(named: str | None, record: RunRecord | None, root: str) -> str | None:
+    """The licence of all data that a run has seen; None where nobody named any.
+
+    Where an earlier run goes on with data of another folder, what nobody named of either is unknown.
+    """
+    if record is None:
+        return named
+    if record.data["root"] == root or (named is None and record.data_license is None):
+        return join_licenses(record.data_license, named)
+    return join_licenses(record.data_license or UNKNOWN, named or UNKNOWN)
 
 
 def choose_column(entry: ModelEntry, path_column: str | None, text_column: str | None) -> str | None:

@@ -46,14 +46,15 @@ def load_words(
     its own sha256, one per precision and member. keep_source: False deletes the published file once the
     compiled one is safe. The other options are those of `compile_vectors`.
 
-    Raises what `compile_vectors` raises; UsageError for an entry that is no word vectors; IntegrityError
-    where the entry states another dimension than the file has, while `strict` (else a Note tells).
+    Raises what `compile_vectors` raises; LicenseRefused; UsageError for an entry that is no word vectors;
+    IntegrityError where the entry states another dimension than the file has, while `strict` (else a Note).
     """
     entry = local.entry
     if not isinstance(entry, WordModel):
         raise UsageError(f"{entry.name} is no word vectors: it is {entry.task}")
     if precision is not None and precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
+    store.check_license(entry)
     path = find_compiled(local, store, precision, member)
     if path is None:
         check_source(local)
