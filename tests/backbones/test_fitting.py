@@ -201,10 +201,51 @@ def test_files_from_before_batch_norm_counted_its_batches_are_whole() -> None:
 
 @pytest.mark.fault("S8")
 def test_weights_without_one_matching_name_are_refused_with_examples() -> None:
-    state = {f"encoder.{key}": tensor for key, tensor in small_state().items()}
+    state = {f"encoder_{key}": tensor for key, tensor in small_state().items()}
     with pytest.raises(
-        WeightsMismatch, match=r"conv1\.weight is missing.* not of this network: encoder\.conv1"
+        WeightsMismatch, match=r"conv1\.weight is missing.* not of this network: encoder_conv1"
     ):
+        fit_weights(entry_of("torchvision/resnet18"), state)
+
+
+@pytest.mark.fault("S8")
+@pytest.mark.parametrize("prefix", ["model.", "backbone.", "module.encoder.body."])
+def test_a_network_inside_another_is_taken_out_and_the_rest_is_told(prefix: str) -> None:
+    """As Lightning and self-supervised training save it, beside losses and projection heads."""
+    state = {prefix + key: tensor for key, tensor in small_state().items()}
+    state |= {"loss.weight": torch.ones(1000), "projection.0.weight": torch.ones(512, 2048)}
+    events: list[Event] = []
+    network = fit_weights(entry_of("torchvision/resnet18"), state, report=events.append)
+    assert torch.equal(network.conv1.weight, state[f"{prefix}conv1.weight"])
+    told = f"net: of the file, what is named {prefix}… is taken, the rest left out"
+    assert [event.message for event in events if isinstance(event, Note)][-2:] == [
+        told,
+        "net: all 122 tensors loaded",
+    ]
+
+
+@pytest.mark.fault("S8")
+def test_of_two_networks_none_is_guessed() -> None:
+    state = {f"{who}.{key}": t for who in ("student", "teacher") for key, t in small_state().items()}
+    with pytest.raises(WeightsMismatch, match=r"holds 2 networks that fit: student\., teacher\."):
+        fit_weights(entry_of("torchvision/resnet18"), state)
+
+
+@pytest.mark.fault("S8")
+def test_an_averaged_model_is_taken_out_of_its_wrapper() -> None:
+    averaged = torch.optim.swa_utils.AveragedModel(build_network(entry_of("torchvision/resnet18")))
+    events: list[Event] = []
+    network = fit_weights(entry_of("torchvision/resnet18"), averaged.state_dict(), report=events.append)
+    assert torch.equal(network.conv1.weight, averaged.module.conv1.weight)
+    assert events[-1] == Note("net: all 122 tensors loaded")
+
+
+@pytest.mark.fault("S8")
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64])
+def test_weights_that_are_no_real_numbers_are_refused(dtype: torch.dtype) -> None:
+    state = {key: tensor.to(dtype) for key, tensor in small_state().items()}
+    name = str(dtype).removeprefix("torch.")
+    with pytest.raises(WeightsMismatch, match=rf"conv1\.weight is {name} instead of float32"):
         fit_weights(entry_of("torchvision/resnet18"), state)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,45 @@ def test_nan_weights_are_warned_about(tmp_path: Path) -> None:
     (note,) = [event for event in told if isinstance(event, Note)]
     assert "1 of 2 tensors hold NaN: b" in note.message
     assert note.level == "warning"
+
+
+@pytest.mark.fault("S6")
+def test_infinite_and_tiny_numbers_are_looked_at_too_and_masks_may_be_infinite(tmp_path: Path) -> None:
+    bad = torch.ones(3).to(torch.float8_e4m3fn)
+    bad.view(torch.uint8)[1] = 0x7F
+    tensors = {
+        "a": torch.tensor([1.0, float("inf")]),
+        "b": bad,
+        "attention.mask": torch.tensor([0.0, float("-inf")]),
+        "c": torch.tensor([1, 2]),
+    }
+    torch.save(tensors, tmp_path / "x")
+    told: list[Event] = []
+    read_state_dict(tmp_path / "x", report=told.append)
+    assert [event.message for event in told if isinstance(event, Note)] == [
+        "x: 1 of 4 tensors hold infinite values: a",
+        "x: 1 of 4 tensors hold NaN: b",
+    ]
+
+
+@pytest.mark.fault("S6")
+@pytest.mark.parametrize(
+    ("form", "says"),
+    [
+        (lambda t: t.to_sparse(), "sparse"),
+        (lambda t: t.to_sparse_csr(), "sparse"),
+        (lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8), "quantized"),
+        (lambda t: t.to("meta"), "without its numbers"),
+    ],
+    ids=["coo", "csr", "quantized", "meta"],
+)
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+def test_tensors_that_are_no_plain_arrays_are_refused_by_name(
+    tmp_path: Path, form: Callable[[torch.Tensor], torch.Tensor], says: str
+) -> None:
+    torch.save({"a": torch.ones(3), "b": form(torch.eye(3))}, tmp_path / "x")
+    with pytest.raises(IntegrityError, match=f"x: b is {says}"):
+        read_state_dict(tmp_path / "x")
 
 
 def test_a_changed_file_is_refused_before_it_is_unpickled(store: Store, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,6 +61,14 @@ def fit_weights(entry: ImageModel, weights: Mapping[str, Tensor], *, report: Rep
         refit = compare(network, renamed, classifier=entry.classes is not None)
         if refit.share > fit.share or fit.headless:
             weights, fit = renamed, refit
+    if fit.share < ENOUGH:
+        inside = find_inside(network, weights, classifier=entry.classes is not None)
+        if len(inside) > 1:
+            raise ambiguous(entry, inside)
+        for prefix in inside:
+            report(Note(f"{entry.name}: of the file, what is named {prefix}… is taken, the rest left out"))
+            weights = take_inside(weights, prefix)
+            fit = compare(network, weights, classifier=entry.classes is not None)
     if fit.headless or fit.share < ENOUGH:
         raise mismatch(entry, fit)
     whole = not fit.gaps and is_all_weights(network)
@@ -94,7 +102,7 @@ def compare(network: nn.Module, weights: Mapping[str, Tensor], *, classifier: bo
     """How the weights fit. classifier: the network has one; it is no part of the backbone's share."""
     state = network.state_dict()
     head = classifier_prefix(network) if classifier else None
-    loaded = [key for key, tensor in weights.items() if key in state and tensor.shape == state[key].shape]
+    loaded = [key for key, tensor in weights.items() if key in state and is_like(tensor, state[key])]
     fits = set(loaded)
     extra = extra_keys(network)
     unexpected = [k for k in weights if not (k in state or k.startswith(extra) or is_idle(k))]
@@ -111,6 +119,35 @@ def compare(network: nn.Module, weights: Mapping[str, Tensor], *, classifier: bo
             part(count_elements(state, filled), count_elements(state, backbone)),
             part(count_elements(weights, loaded), count_elements(weights, [*loaded, *unexpected])),
         ),
+    )
+
+
+def is_like(tensor: Tensor, place: Tensor) -> bool:
+    """Whether a tensor can stand in a place: the shape, and real numbers for real numbers."""
+    return tensor.shape == place.shape and tensor.is_floating_point() == place.is_floating_point()
+
+
+def find_inside(network: nn.Module, weights: Mapping[str, Tensor], *, classifier: bool) -> list[str]:
+    """The prefixes below which the whole network is: `model.` of Lightning, `backbone.`, two of a pair."""
+    first = next((key for key in network.state_dict() if not is_idle(key)), "")
+    prefixes = [key.removesuffix(first) for key in weights if first and key.endswith(f".{first}")]
+    return [
+        prefix
+        for prefix in prefixes
+        if compare(network, take_inside(weights, prefix), classifier=classifier).share >= ENOUGH
+    ]
+
+
+def take_inside(weights: Mapping[str, Tensor], prefix: str) -> StateDict:
+    """The tensors whose names begin so, under the rest of their names."""
+    return {key.removeprefix(prefix): t for key, t in weights.items() if key.startswith(prefix)}
+
+
+def ambiguous(entry: ImageModel, inside: Sequence[str]) -> WeightsMismatch:
+    """The error for a file that holds several networks of the kind: teacher and student, two encoders."""
+    return WeightsMismatch(
+        f"{entry.name}: the file holds {len(inside)} networks that fit: {some(inside)}",
+        hint="Nothing was loaded. Save the one that is meant alone.",
     )
 
 
@@ -170,7 +207,14 @@ def describe_gap(key: str, state: Mapping[str, Tensor], weights: Mapping[str, Te
     """Why a tensor of the network stays unfilled."""
     if key not in weights:
         return f"{key} is missing"
-    return f"{key} is {tuple(weights[key].shape)} instead of {tuple(state[key].shape)}"
+    found, place = weights[key], state[key]
+    if found.shape == place.shape:
+        return f"{key} is {short(found.dtype)} instead of {short(place.dtype)}"
+    return f"{key} is {tuple(found.shape)} instead of {tuple(place.shape)}"
+
+
+def short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def tell(entry: ImageModel, fit: Fit) -> Note:

@@ -33,11 +33,15 @@ WRAPPERS = (
     "model_state",
     "model",
     "module",
+    "params_ema",
+    "params",
     "weights",
     "network",
     "net",
 )
-PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
+PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel (AveragedModel too) and torch.compile
+COUNTERS = {"n_averaged"}  # what AveragedModel keeps beside the network
+INFINITE = "infinite values"
 # Bytes of tensors for each byte of file: tied tensors make it 2, packed ones a little more.
 MOST_RATIO = 10
 FREE_BYTES = 16 << 20  # a small file may hold more
@@ -103,16 +107,15 @@ def read_state_dict(path: Path, *, what: str | None = None, report: Report = sil
     tensors = (
         read_safetensors(path, what) if kind == "safetensors" else read_checkpoint(path, kind, what, report)
     )
-    broken = [name for name, tensor in tensors.items() if has_nan(tensor)]
-    if broken:
-        some = ", ".join(broken[:3]) + (", …" if len(broken) > 3 else "")
-        report(
-            Note(
-                f"{what}: {len(broken)} of {len(tensors)} tensors hold NaN: {some}",
-                "Whatever is computed with them is NaN as well: use another file.",
-                "warning",
+    odd = {name: fault for name, tensor in tensors.items() if (fault := find_odd_numbers(tensor))}
+    for fault in dict.fromkeys(odd.values()):
+        names = [name for name in odd if odd[name] == fault and not (fault == INFINITE and "mask" in name)]
+        if names:
+            some = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+            told = f"{what}: {len(names)} of {len(tensors)} tensors hold {fault}: {some}"
+            report(
+                Note(told, "Whatever is computed with them is worth nothing: use another file.", "warning")
             )
-        )
     return tensors
 
 
@@ -190,6 +193,9 @@ def read_checkpoint(path: Path, kind: Format, what: str, report: Report) -> dict
         reason = first_line(error) or type(error).__name__
         raise damage(what, f"PyTorch cannot read it: {reason}") from error
     tensors = unwrap(loaded, what, report)
+    for name, tensor in tensors.items():
+        if form := find_form(tensor):
+            raise damage(what, f"{name} is {form}, which no network here takes")
     # One stored number can be spread over any shape, and the next step would read or write all of it.
     check_size(what, path, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()))
     return strip_prefixes(tensors, what, report)
@@ -244,15 +250,15 @@ def unwrap(loaded: Any, what: str, report: Report) -> dict[str, Tensor]:
 def strip_prefixes(tensors: dict[str, Tensor], what: str, report: Report) -> dict[str, Tensor]:
     """The tensors under the names of the bare network."""
     for prefix in PREFIXES * 2:  # both wrap both ways round
-        if all(name.startswith(prefix) for name in tensors):
+        inside = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        if inside and set(tensors) - set(inside) <= COUNTERS:
             report(Note(f"{what}: the prefix {prefix!r} of every name is stripped"))
-            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+            tensors = {name.removeprefix(prefix): tensor for name, tensor in inside.items()}
     return tensors
 
 
 def write_state_dict(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Keep tensors as safetensors. Tensors that share memory become separate: the format knows no sharing."""
-    import torch
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -260,8 +266,6 @@ def write_state_dict(tensors: Mapping[str, Tensor], path: Path) -> None:
     separate = {}
     for name, tensor in tensors.items():
         tensor = tensor.detach()
-        if tensor.layout != torch.strided or tensor.is_quantized:
-            raise damage(name, f"a tensor of layout {tensor.layout}, quantized: {tensor.is_quantized}")
         storage = tensor.untyped_storage()
         whole = storage.nbytes() == tensor.numel() * tensor.element_size() and storage.data_ptr() not in seen
         seen.add(storage.data_ptr())
@@ -272,19 +276,27 @@ def write_state_dict(tensors: Mapping[str, Tensor], path: Path) -> None:
         raise damage(path.name, f"cannot be kept as safetensors: {first_line(error)}") from error
 
 
-def has_nan(tensor: Tensor) -> bool:
-    """Whether a tensor holds a value that is not a number; at the speed of reading it once."""
+def find_form(tensor: Tensor) -> str | None:
+    """What makes a tensor another thing than an array of numbers in memory; None for a plain one."""
     import torch
 
-    if tensor.numel() == 0 or tensor.dtype not in (
-        torch.float32,
-        torch.float16,
-        torch.bfloat16,
-        torch.float64,
-    ):
-        return False
-    low, _ = tensor.aminmax()
-    return bool(torch.isnan(low))
+    if tensor.layout != torch.strided:
+        return f"sparse ({str(tensor.layout).removeprefix('torch.')})"
+    if tensor.is_quantized:
+        return "quantized"
+    return "without its numbers (on the meta device)" if tensor.is_meta else None
+
+
+def find_odd_numbers(tensor: Tensor) -> str | None:
+    """NaN or infinite values in a tensor, in words; None where all is well. It is read once."""
+    import torch
+
+    if tensor.numel() == 0 or not tensor.is_floating_point():
+        return None
+    low, high = (tensor.float() if tensor.element_size() == 1 else tensor).aminmax()
+    if torch.isnan(low):
+        return "NaN"
+    return None if torch.isfinite(low) and torch.isfinite(high) else INFINITE
 
 
 def refusal(what: str, error: Exception) -> UnsafeFile:
