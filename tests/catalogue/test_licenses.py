@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from zoo.catalogue.licenses import KNOWN, environment_policy, join_licenses, parse_policy
 from zoo.catalogue.registry import load_registry
@@ -49,7 +50,15 @@ def test_a_policy_without_a_name_is_refused() -> None:
         ("mit and pddl", True),
         ("gpl-3.0 and mit", False),
         ("gpl-3.0 or agpl-3.0", False),
-        ("(mit)", False),
+        ("(mit)", True),
+        ("(MIT OR Apache-2.0)", True),
+        ("pddl and (mit or gpl-3.0)", True),
+        ("pddl and (agpl-3.0 or gpl-3.0)", False),
+        ("mit with classpath-exception-2.0", True),
+        ("gpl-3.0 with gcc-exception-3.1", False),
+        ("(mit", False),
+        ("mit or", False),
+        ("mit) or gpl-3.0", False),
         ("unknown", False),
         ("UNKNOWN", False),
         ("unknown or mit", True),
@@ -58,6 +67,28 @@ def test_a_policy_without_a_name_is_refused() -> None:
 )
 def test_what_a_policy_lets_through(written: str, allowed: bool) -> None:
     assert parse_policy("mit pddl-1.0 licenseref-lab", "--license").allows(written) is allowed
+
+
+@pytest.mark.parametrize(
+    ("written", "typed"),
+    [
+        ("mit or apache-2.0", "--license bsd-3-clause,mit"),
+        ("apache-2.0 and (gpl-2.0+ or strange)", "--license bsd-3-clause,apache-2.0,gpl-2.0-or-later"),
+    ],
+)
+def test_what_a_refusal_says_to_type_can_be_typed(written: str, typed: str) -> None:
+    entry = replace(load_registry()["resnet18"], license=written)
+    policy = parse_policy("bsd-3-clause", "--license")
+    with pytest.raises(LicenseRefused) as caught:
+        policy.check(entry)
+    assert (caught.value.hint or "").endswith(f"If you may use this one: {typed}")
+    parse_policy(typed.removeprefix("--license "), "--license").check(entry)
+
+
+def test_a_refusal_of_what_no_policy_can_name_says_so() -> None:
+    entry = replace(load_registry()["resnet18"], license="apache 2")
+    with pytest.raises(LicenseRefused, match="No policy can name 'apache 2': state its SPDX name"):
+        parse_policy("mit", "--license").check(entry)
 
 
 def test_unknown_is_allowed_where_it_is_listed_and_only_there() -> None:

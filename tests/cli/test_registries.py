@@ -55,7 +55,12 @@ def test_a_changed_hash_stands_out_in_a_diff(zoo, data: Path, tmp_path: Path):
     found = zoo("registry", "diff", data / "registry.yaml", proposed, "--json").json
     assert found["added"] == ["glove_new"]
     assert found["changed"][0]["other_bytes"] is True
-    assert found["changed"][0]["fields"][1] == {"field": "license", "before": "apache-2.0", "after": "mit"}
+    assert found["changed"][0]["fields"][1] == {
+        "field": "license",
+        "before": "apache-2.0",
+        "after": "mit",
+        "is_about_bytes": False,
+    }
     assert zoo("registry", "diff", proposed, proposed).out == "No entry differs.\n"
 
 

@@ -9,19 +9,19 @@ from zoo.catalogue.entry import ModelEntry
 from zoo.catalogue.validation import entry_to_mapping
 
 HASHES = ("weights.sha256", "weights.sha256_prefix", "weights.md5")
+FILES = (*HASHES, "weights.url")
 
 
 class Change(NamedTuple):
-    """One field of an entry. before, after: plain values; None where nothing was stated."""
+    """One field of an entry. before, after: plain values; None where nothing was stated.
+
+    is_about_bytes: what proved the bytes before is gone or another: the same name now means another file.
+    """
 
     field: str
     before: Any
     after: Any
-
-    @property
-    def is_about_bytes(self) -> bool:
-        """Whether what proved the bytes before is gone or another: the same name now means another file."""
-        return self.field in HASHES and self.before is not None
+    is_about_bytes: bool = False
 
 
 class Differences(NamedTuple):
@@ -46,8 +46,24 @@ def compare_entries(before: ModelEntry, after: ModelEntry) -> list[Change]:
     """The fields in which two entries differ; those that prove the bytes first."""
     old, new = flatten(entry_to_mapping(before)), flatten(entry_to_mapping(after))
     fields = [field for field in dict.fromkeys([*old, *new]) if old.get(field) != new.get(field)]
-    fields.sort(key=lambda field: field not in HASHES)
-    return [Change(field, old.get(field), new.get(field)) for field in fields]
+    changes = [
+        Change(f, old.get(f), new.get(f), f in FILES and proves_otherwise(f, old, new)) for f in fields
+    ]
+    return sorted(changes, key=lambda change: (not change.is_about_bytes, change.field not in HASHES))
+
+
+def proves_otherwise(field: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a change of this field may mean other bytes.
+
+    A prefix that became the whole sha256 proves the same. A URL proves nothing where a hash does; without
+    one, the commit in it is all there is.
+    """
+    if field == "weights.url":
+        return not any(old.get(name) for name in HASHES)
+    whole = new.get("weights.sha256") or ""
+    if field == "weights.sha256_prefix" and whole and old.get(field):
+        return not whole.startswith(old[field])
+    return old.get(field) is not None
 
 
 def flatten(facts: Mapping[str, Any], above: str = "") -> dict[str, Any]:

@@ -5,7 +5,7 @@
 A policy is an allow-list: names separated by commas or spaces, each an SPDX identifier, one of the names that
 the Hub and timm use beside them, or `LicenseRef-…` for one of your own (SPDX's form for that). Upper and
 lower case are the same. There are no patterns: `cc-by*` would let `cc-by-nc-4.0` in. A model under `A or B`
-needs one of them, under `A and B` both. `unknown` is never allowed unless it is listed.
+needs one of them, under `A and B` both, brackets as in SPDX. `unknown` is never allowed unless it is listed.
 """
 
 from __future__ import annotations
@@ -65,8 +65,7 @@ class LicensePolicy:
         [True, False, True, False]
         """
         listed = {canonical(name) for name in self.names}
-        choices = re.split(r"\s+or\s+", license.lower())
-        return any(all(canonical(part) in listed for part in re.split(r"\s+and\s+", one)) for one in choices)
+        return any(names <= listed for names in read_choices(license))
 
     def check(self, entry: ModelEntry) -> None:
         """Raise LicenseRefused, with what to type, unless the model may be used."""
@@ -77,12 +76,20 @@ class LicensePolicy:
             if entry.license.lower() == UNKNOWN
             else f"is under {entry.license}"
         )
-        listed, more = ",".join(self.names), ",".join([*self.names, entry.license.lower()])
-        wider = f"{VARIABLE}={more}" if self.source == VARIABLE else f"--license {more}"
         raise LicenseRefused(
             f"{entry.name} {under}; {self.source} allows {join_names(self.names)}",
-            hint=f"Models that fit: zoo list --license {listed}. If you may use this one: {wider}",
+            hint=f"Models that fit: zoo list --license {','.join(self.names)}. {self._widen(entry.license)}",
         )
+
+    def _widen(self, license: str) -> str:  # noqa: A002
+        """What to type for a model that may be used after all."""
+        listed = {canonical(name) for name in self.names}
+        for names in read_choices(license):
+            if all(is_listable(name) for name in names):
+                more = ",".join([*self.names, *sorted(names - listed)])
+                wider = f"{VARIABLE}={more}" if self.source == VARIABLE else f"--license {more}"
+                return f"If you may use this one: {wider}"
+        return f"No policy can name {license!r}: state its SPDX name in a registry file of your own."
 
 
 def parse_policy(texts: str | Iterable[str], source: str) -> LicensePolicy:
@@ -122,8 +129,66 @@ def unlisted_names(license: str) -> list[str]:  # noqa: A002
     >>> unlisted_names("MIT or Apache 2")
     ['apache 2']
     """
-    names = re.split(r"\s+(?:or|and)\s+", license.lower())
-    return [name for name in names if name not in KNOWN and not name.startswith(OWN)]
+    names = dict.fromkeys(name for choice in read_choices(license) for name in sorted(choice))
+    return [name for name in names if not is_listable(name)]
+
+
+def is_listable(name: str) -> bool:
+    """Whether a policy can have a name."""
+    return name in KNOWN or name.startswith(OWN)
+
+
+def read_choices(license: str) -> list[frozenset[str]]:  # noqa: A002
+    """The sets of licences of which one must be kept, as an SPDX expression has it; none if it is malformed.
+
+    An exception (`with …`) only permits more, so the licence alone is asked for.
+
+    >>> [sorted(names) for names in read_choices("Apache-2.0 AND (MIT OR GPL-2.0+ WITH Bison-exception)")]
+    [['apache-2.0', 'mit'], ['apache-2.0', 'gpl-2.0-or-later']]
+    >>> read_choices("(mit or")
+    []
+    """
+    tokens = re.findall(r"[()]|[^\s()]+", license.lower())
+    try:
+        choices = read_any(tokens)
+    except IndexError:
+        return []
+    return [] if tokens else choices
+
+
+def read_any(tokens: list[str]) -> list[frozenset[str]]:
+    """`A or B`: the choices of each. Takes the tokens it reads; raises IndexError where one is missing."""
+    choices = read_all(tokens)
+    while tokens and tokens[0] == "or":
+        tokens.pop(0)
+        choices += read_all(tokens)
+    return choices
+
+
+def read_all(tokens: list[str]) -> list[frozenset[str]]:
+    """`A and B`: each choice of the one with each of the other."""
+    choices = read_one(tokens)
+    while tokens and tokens[0] == "and":
+        tokens.pop(0)
+        choices = [one | other for other in read_one(tokens) for one in choices]
+    return choices
+
+
+def read_one(tokens: list[str]) -> list[frozenset[str]]:
+    """A name, of several words where nobody wrote SPDX, or an expression in brackets."""
+    if tokens[0] == "(":
+        tokens.pop(0)
+        inside = read_any(tokens)
+        if tokens.pop(0) != ")":
+            raise IndexError
+        return inside
+    words = []
+    while tokens and tokens[0] not in ("(", ")", "and", "or"):
+        words.append(tokens.pop(0))
+    name = " ".join(words).partition(" with ")[0]
+    if not name:
+        raise IndexError
+    return [frozenset({canonical(name)})]
 
 
 def join_licenses(earlier: str | None, later: str | None) -> str | None:
@@ -143,4 +208,6 @@ def join_licenses(earlier: str | None, later: str | None) -> str | None:
 
 def canonical(name: str) -> str:
     """The name that stands for all of its spellings."""
-    return SAME.get(name.lower(), name.lower())
+    lowered = name.lower()
+    later = lowered.removesuffix("+") + "-or-later"
+    return later if lowered.endswith("+") and later in KNOWN else SAME.get(lowered, lowered)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from zoo.catalogue.entry import ImageModel, ModelEntry, Score, Speed, WordModel
+from zoo.catalogue.licenses import read_choices
 from zoo.catalogue.plugins import ARCHITECTURES, SOURCES, plugin_names
 from zoo.catalogue.problems import Finding
 
@@ -21,7 +22,7 @@ Findings = Iterator[Finding]
 NAME = re.compile(r"(?:hf://)?[A-Za-z0-9_][A-Za-z0-9._+@-]*(?:/[A-Za-z0-9_][A-Za-z0-9._+@-]*)*")
 LONGEST_NAME = 128
 RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)  # by Windows
-LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+() -]{0,99}")
+LICENSE = re.compile(r"[A-Za-z0-9(][A-Za-z0-9.+() -]{0,99}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 PREFIX = re.compile(r"[0-9a-f]{8,63}")
 MD5 = re.compile(r"[0-9a-f]{32}")
@@ -55,7 +56,7 @@ def check_name(entry: ModelEntry) -> Findings:
 
 def check_license(entry: ModelEntry) -> Findings:
     """A licence is named, or said to be unknown."""
-    if not LICENSE.fullmatch(entry.license):
+    if not LICENSE.fullmatch(entry.license) or not read_choices(entry.license):
         yield Finding(
             ("license",), f"{entry.license!r} is no licence", "Write its SPDX name, or: license: unknown"
         )
