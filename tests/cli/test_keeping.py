@@ -286,6 +286,36 @@ def test_what_a_bundle_brought_and_nobody_can_read_ends_only_what_asks_for_it(
     assert unbundle(Store(home), made, runs_to=tmp_path).models == ("good", "bad")
 
 
+def test_a_model_of_a_registry_that_is_not_given_now_is_verified_and_removed_by_its_name(
+    zoo, server: Server, home: Path, tmp_path: Path
+):
+    entry = entry_for(server.add("/net", BODY), name="mine")
+    assert zoo("fetch", "mine", "--registry", write_registry(tmp_path / "r.yaml", entry)).code == 0
+    assert [row["state"] for row in zoo("verify", "mine", "--json").json] == ["whole"]
+    assert "300 kB freed" in zoo("rm", "mine").out
+    said = zoo("rm", "mine")
+    assert (said.code, "no model 'mine'" in said.err) == (2, True)
+
+
+def test_prune_counts_shared_bytes_once_and_only_where_nobody_needs_them(
+    zoo, server: Server, home: Path, tmp_path: Path
+):
+    entries = [entry_for(server.add(f"/{name}", BODY), name=name) for name in ("one", "two", "three")]
+    registry = ("--registry", write_registry(tmp_path / "r.yaml", *entries))
+    assert zoo("fetch", "one", "two", "three", *registry).code == 0
+    all_of_them = ("prune", "--older-than", "0", "--dry-run")
+    assert zoo(*all_of_them).out.endswith("\n300 kB would go\n")
+    assert sorted(row["bytes"] for row in zoo(*all_of_them, "--json").json) == [0, 0, len(BODY)]
+
+
+def test_the_doctor_finds_a_home_that_is_a_file(zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "file"))
+    said = zoo("doctor", "--json")
+    assert said.code == 1
+    assert "is a file, not a folder" in said.json["problems"][0]
+
+
 def test_a_path_is_no_name_for_a_lock_file(call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Another folder has another file of that name; one that is named as it is stored is found again."""
     (tmp_path / "words.txt").write_text("the 1 2\nof 3 4\n")

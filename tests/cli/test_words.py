@@ -142,7 +142,9 @@ def test_a_member_of_a_zip_is_chosen(zoo, home: Path, tmp_path: Path):
         archive.writestr("b.txt", "the 1 0 0\nof 1 1 0\n")
     said = zoo("similar", tmp_path / "glove.zip", "the")
     assert said.code == 2
-    assert "Say which one: a.txt, b.txt" in said.err
+    assert "Say which one with --member: a.txt, b.txt" in said.err
+    refused = zoo("registry", "add", tmp_path / "glove.zip", "--to", tmp_path / "r.yaml")
+    assert (refused.code, "Unpack the one that is meant" in refused.err) == (2, True)
     assert zoo("similar", tmp_path / "glove.zip", "the", "--member", "b.txt").code == 0
     assert "dimension: 3" in zoo("show", tmp_path / "glove.zip").out
     fetch = ("fetch", tmp_path / "glove.zip", "--member", "a.txt")

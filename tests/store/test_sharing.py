@@ -33,6 +33,7 @@ from zoo.errors import (
     HashMismatch,
     InvalidRegistry,
     Offline,
+    SizeMismatch,
     UnknownName,
     UsageError,
 )
@@ -112,6 +113,19 @@ def test_a_lock_file_that_differs_from_the_registry_is_refused(server: Server, s
 def test_a_file_that_is_no_lock_file_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(InvalidRegistry):
         read_lock_file(put(tmp_path / "zoo.lock", text.encode()))
+
+
+def test_a_lock_file_of_a_later_zoo_and_one_of_another_size_are_refused(
+    server: Server, store: Store, tmp_path: Path
+) -> None:
+    entry = entry_for(server.add("/net", BODY), sha256=SHA256, bytes=len(BODY))
+    path = tmp_path / "zoo.lock"
+    path.write_text(write_lock_file({"net": store.pin(entry)}).replace(f": {len(BODY)}", ": 7"))
+    with pytest.raises(SizeMismatch, match="expected 300,000 bytes, got 7"):
+        find_pin(entry, read_lock_file(path))
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 9'))
+    with pytest.raises(UsageError, match="schema 9"):
+        read_lock_file(path)
 
 
 def test_a_lock_file_that_is_not_there_says_how_to_make_one(tmp_path: Path) -> None:

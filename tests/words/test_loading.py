@@ -85,7 +85,7 @@ def test_a_member_that_was_named_once_is_remembered_until_there_are_two(store: S
     local = LocalModel(words_entry(tmp_path / "glove.zip", dimension=3), tmp_path / "glove.zip", "0" * 64)
     with pytest.raises(UsageError, match="holds several files") as several:
         load_words(local, store)
-    assert several.value.hint == "Say which one: glove.2d.txt, glove.3d.txt"
+    assert several.value.hint == "Say which one with --member: glove.2d.txt, glove.3d.txt"
     assert load_words(local, store, member="glove.3d.txt").vector_size == 3
     assert load_words(local, store)["of"].tolist() == [3, 2, 1]
     load_words(local, store, member="glove.2d.txt")

@@ -34,7 +34,7 @@ from zoo.store.origins import Place, bring, find_place
 from zoo.store.records import source_key
 from zoo.store.store import Store
 from zoo.store.weights_file import load_weights, read_metadata, read_state_dict, tell_format
-from zoo.words.archives import open_source
+from zoo.words.archives import SeveralFiles, open_source
 from zoo.words.formats import SAMPLE_BYTES, Shape, sniff_format
 
 WORDS = "word-vectors"
@@ -147,9 +147,13 @@ def look_into(file: LocalModel | Path, name: str, report: Report) -> dict[str, A
         return read_notes(path, name)
     if kind not in ("unknown", "zip") or (kind == "zip" and is_checkpoint(path)):
         return {}
-    with open_source(path, None, name) as stream:
-        sample = stream.read(SAMPLE_BYTES)
-        shape = sniff_format(sample, stream.name)
+    try:
+        with open_source(path, None, name) as stream:
+            sample = stream.read(SAMPLE_BYTES)
+            shape = sniff_format(sample, stream.name)
+    except SeveralFiles as error:  # an entry has no place for the name of one
+        error.hint = "Unpack the one that is meant, and register that."
+        raise
     lowercase = None if shape.format == "word2vec-binary" else is_lowercase(sample, shape)
     if lowercase:
         told = f"{name}: no capital among the words that were looked at, so that texts are put in lower case"

@@ -81,6 +81,8 @@ def shadowed_packages() -> list[str]:
 
 def store_problems(context: Context) -> list[str]:
     """What keeps the store from taking a new model."""
+    if context.store.home.exists() and not context.store.home.is_dir():
+        return [f"{context.store.home} is a file, not a folder: set ZOO_HOME to another place"]
     home = nearest_folder(context.store.home)
     if not os.access(home, os.W_OK):
         return [f"{home} cannot be written: set ZOO_HOME to a folder of your own"]

@@ -9,7 +9,7 @@ import click
 
 from zoo.cli.command import Choice, Context, ModelName, command
 from zoo.cli.sink import table
-from zoo.errors import Offline, join_names
+from zoo.errors import Offline, UnknownModel, join_names
 from zoo.events import Note
 from zoo.store.disk import size_text
 
@@ -204,7 +204,7 @@ def rm(context: Context, names: tuple[str, ...]) -> None:
     context.store.offline = True  # nobody is asked about what is to go
     rows = []
     for name, entry in {name: find_stored(context, name) for name in names}.items():
-        freed = 0 if entry is None else context.store.remove(entry)
+        freed = 0 if entry is None else context.store.remove(entry, report=context.report)
         shared = None if entry is None else context.store.find(entry)
         stays = None if shared is None else str(shared.path)
         rows.append({"name": name if entry is None else entry.name, "freed": freed, "shared": stays})
@@ -216,9 +216,19 @@ def find_stored(context: Context, name: str) -> ModelEntry | None:
     from zoo.words.files import recall_entry
 
     try:
-        return recall_entry(name, context.store) or find_entry(context, name)
+        return recall_entry(name, context.store) or find_kept(context, name)
     except Offline:
         return None
+
+
+def find_kept(context: Context, name: str) -> ModelEntry:
+    """The entry of a name; of a model that is here but in no registry now, what was written down of it."""
+    try:
+        return find_entry(context, name)
+    except UnknownModel:
+        if (entry := context.store.recall(name)) is None:
+            raise
+        return entry
 
 
 def rm_line(row: dict[str, Any]) -> str:
@@ -237,7 +247,7 @@ def verify(context: Context, names: tuple[str, ...], fix: bool) -> int:
 
     Without NAMES everything is checked. Exit code 3 when something is damaged and was not mended.
     """
-    entries = [find_entry(context, name) for name in names] or None
+    entries = [find_kept(context, name) for name in names] or None
     verdicts = context.store.verify(entries, fix=fix, report=context.report)
     rows = [
         {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.catalogue.entry import ModelEntry, Weights
 from zoo.catalogue.rules import check_relative, kind_of
-from zoo.errors import Offline, StorageError, UsageError
+from zoo.errors import NetworkError, Offline, StorageError, UsageError
 from zoo.events import Note, Report
 from zoo.store.hashing import hash_file
 from zoo.store.home import expand
@@ -130,6 +130,10 @@ def bring(
         store.check_license(draft)
         digests = hash_file(place.path)
         return Weights(url=place.weights.url, sha256=digests.sha256, bytes=digests.bytes), place.path
-    local = store.fetch(draft, report=report)
+    try:
+        local = store.fetch(draft, report=report)
+    except NetworkError as error:  # there is no entry yet that zoo fetch could name
+        error.hint = "The same command tries again, and goes on where this one stopped."
+        raise
     size = store.record_of(local).bytes
     return Weights(url=place.weights.url, sha256=local.sha256, bytes=size), local

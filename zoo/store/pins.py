@@ -11,11 +11,12 @@ from pathlib import Path
 import msgspec
 
 from zoo.catalogue.entry import ModelEntry
-from zoo.errors import HashMismatch, InvalidRegistry, UnknownName, UsageError
+from zoo.errors import HashMismatch, InvalidRegistry, SizeMismatch, UnknownName, UsageError
 from zoo.store.local import LocalModel
 from zoo.store.proof import proof_of
 
 LARGEST = 16 << 20
+SCHEMA = 1
 
 
 class Pin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,7 +33,7 @@ class LockFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Every pinned name."""
 
     models: dict[str, Pin]
-    schema: int = 1
+    schema: int = SCHEMA
 
 
 def write_lock_file(pins: Mapping[str, Pin]) -> str:
@@ -54,6 +55,11 @@ def read_lock_file(path: Path) -> dict[str, Pin]:
         ) from error
     except (msgspec.MsgspecError, RecursionError) as error:
         raise InvalidRegistry(f"{path}: {error}", hint="Make it again: zoo lock NAME… > zoo.lock") from error
+    if found.schema != SCHEMA:
+        raise UsageError(
+            f"{path} is of schema {found.schema}, which a later zoo wrote",
+            hint="Upgrade this one: pip install --upgrade transfer-zoo",
+        )
     for name, pin in found.models.items():
         if len(pin.sha256) != 64 or not set(pin.sha256) <= set("0123456789abcdef") or pin.bytes < 0:
             raise InvalidRegistry(f"{path}: models.{name}: {pin.sha256!r} is no sha256")
@@ -71,6 +77,13 @@ def find_pin(entry: ModelEntry, pins: Mapping[str, Pin]) -> Pin:
             f"{entry.name}: the lock file and the registry name different files",
             expected=pin.sha256,
             got=str(stated.sha256 or stated.sha256_prefix),
+            hint=f"zoo lock {entry.name} writes down the registry's.",
+        )
+    if stated.bytes not in (None, pin.bytes):
+        raise SizeMismatch(
+            f"{entry.name} in the lock file",
+            expected=stated.bytes or 0,
+            got=pin.bytes,
             hint=f"zoo lock {entry.name} writes down the registry's.",
         )
     # A file beside the registry lies elsewhere on every machine: its hash tells that it is the same.

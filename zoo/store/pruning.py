@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -27,8 +28,9 @@ HOUR = 3600.0
 class Prunable:
     """Something that may go.
 
-    name: of the model; None for files that no model needs. idle: seconds since it was last used, never
-    negative, whatever the clock says. why: `unused` models, `partial` downloads, `orphan` files.
+    name: of the model; None for files that no model needs. bytes: that are free when it is gone.
+    idle: seconds since it was last used, never negative, whatever the clock says. why: `unused` models,
+    `partial` downloads, `orphan` files.
     """
 
     name: str | None
@@ -63,7 +65,23 @@ def find_prunable(
         idle = idle_time(path, now)
         if idle >= HOUR:
             found.append(Prunable(None, "orphan", (path,), size_of((path,)), idle))
-    return sorted(found, key=lambda item: (-item.idle, item.name or ""))
+    return count_freed(sorted(found, key=lambda item: (-item.idle, item.name or "")), store)
+
+
+def count_freed(found: Sequence[Prunable], store: Store) -> list[Prunable]:
+    """The same, each with the bytes that its going frees: not those that others need, or that went before."""
+    going = [item.paths for item in found if item.why == "unused"]
+    counted: set[Path] = set()
+    for _, record in store.records:
+        paths = tuple(store.blobs.path(sha256) for sha256 in record.blobs)
+        if paths not in going:
+            counted.update(paths)
+    told = []
+    for item in found:
+        own = tuple(path for path in item.paths if path not in counted)
+        counted.update(own)
+        told.append(replace(item, bytes=size_of(own)))
+    return told
 
 
 def prune(store: Store, *, older_than: float | None = None, dry_run: bool = False) -> list[Prunable]:

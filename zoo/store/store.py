@@ -40,7 +40,7 @@ from zoo.store.partials import claim_partial, find_parts, validator_of
 from zoo.store.pins import Pin, check_pin
 from zoo.store.records import Derived, Record, Records, find_file, source_key
 from zoo.store.settings import Settings
-from zoo.store.verification import Verdict, check_store
+from zoo.store.verification import Verdict, check_store, entry_of
 
 
 class Store:
@@ -150,6 +150,12 @@ class Store:
         readable = [folder for folder in self._bundled if os.access(folder, os.R_OK | os.X_OK)]
         return tuple(path for folder in readable for path in sorted(folder.glob("*.yaml")))
 
+    def recall(self, name: str) -> ModelEntry | None:
+        """As much of an entry as was written down of a model that is here, whatever registry it came from."""
+        found = (record for _, records in self.places for _, record in records if record.name == name)
+        record = next(found, None)
+        return None if record is None else entry_of(record)
+
     def is_bundled(self, entry: ModelEntry) -> bool:
         """Whether an entry came with a bundle: it may not name files of this machine."""
         return entry.registry is not None and entry.registry.parent in self._bundled
@@ -158,14 +164,14 @@ class Store:
     def _bundled(self) -> list[Path]:
         return [blobs.folder.parent.absolute() / "registries" for blobs, _ in self.places]
 
-    def remove(self, entry: ModelEntry, *, patience: float | None = None) -> int:
+    def remove(self, entry: ModelEntry, *, patience: float | None = None, report: Report = silent) -> int:
         """Forget a model: its files, partial files and what locks its hash. Returns the bytes freed.
 
         Files that another model needs stay, and so does everything in shared folders.
         patience: seconds to wait for a process that is fetching it.
         """
         key = source_key(entry.weights)
-        with disk_errors(self.home, f"remove {entry.name}"), self._lock(entry, silent, patience):
+        with disk_errors(self.home, f"remove {entry.name}"), self._lock(entry, report, patience):
             freed = sum(remove_file(p.path) for p in find_parts(self.blobs.folder, lock_key(entry)))
             forget_hub_entry(self.home, entry.name)
             remove_file(self.home / "files" / f"{key}.json")

@@ -21,6 +21,10 @@ FREE_BYTES = 16 << 20  # a small file may pack better
 VECTOR_SUFFIXES = (".txt", ".vec", ".bin", "")
 
 
+class SeveralFiles(UsageError):
+    """An archive of several files, where nobody said which one is meant."""
+
+
 class PackedSource:
     """A readable stream of plain bytes that knows how far it is in the file on disk.
 
@@ -136,4 +140,4 @@ def choose_member(members: list[zipfile.ZipInfo], archive: str, wanted: str | No
         raise UsageError(f"{archive} holds no {wanted!r}", hint=f"It holds: {listed}")
     if not files:
         raise IntegrityError(f"{archive} is an archive without a file in it")
-    raise UsageError(f"{archive} holds several files", hint=f"Say which one: {listed}")
+    raise SeveralFiles(f"{archive} holds several files", hint=f"Say which one with --member: {listed}")
