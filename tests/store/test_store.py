@@ -13,6 +13,7 @@ from loopback import unproven as entry_for
 
 from zoo.errors import AddressRefused, HashMismatch, Offline, SizeMismatch, StorageError, UsageError
 from zoo.events import Event, Note, Progress
+from zoo.store.blobs import stamp_of
 from zoo.store.local import LocalModel
 from zoo.store.parallel import plan_fetch
 from zoo.store.store import Store
@@ -217,6 +218,26 @@ def test_a_touched_but_right_file_is_found_by_hashing_it(store: Store, source: P
     entry = entry_for(source.as_uri())
     os.utime(store.fetch(entry).path, (0, 0))
     assert store.find(entry) is not None
+
+
+def test_a_store_that_was_copied_is_hashed_once_and_not_at_every_use(store: Store, source: Path) -> None:
+    entry = entry_for(source.as_uri())
+    local = store.fetch(entry)
+
+    def write(path: Path) -> None:
+        path.write_bytes(b"derived")
+
+    made = store.derive(local, "kind", write)
+    for path in (local.path, made):
+        os.utime(path, (0, 0))
+    store.fetch(entry)
+    record = store.record_of(local)
+    assert record.stamp == stamp_of(local.path)
+    assert record.derived["kind"].stamp == stamp_of(made)
+    made.write_bytes(b"damaged")
+    store.fetch(entry)
+    assert store.derived(local, "kind") is None
+    assert store.record_of(local).derived["kind"].stamp != stamp_of(made)
 
 
 def test_verify_without_a_source_says_why_it_could_not_fix(store: Store, source: Path) -> None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -97,6 +97,8 @@ class Store:
             Fetch(self, entry, pin, report).check()
             with disk_errors(self.home, f"fetch {entry.name}"), self._lock(entry, report):
                 found = self.find(entry) or Fetch(self, entry, pin, report).run()
+        else:
+            self._renew_stamps(source_key(entry.weights))
         check_pin(found, pin)
         return found
 
@@ -266,6 +268,22 @@ class Store:
         path = self.home / "locks" / f"{lock_key(entry)}.lock"
         patience = self.settings.lock_patience if patience is None else patience
         return hold(path, entry.name, patience=patience, report=report)
+
+    def _renew_stamps(self, key: str) -> None:
+        """Write down new stamps of files that were touched or copied: else every use would hash them."""
+        record = self.records.read(key)
+        if record is None:
+            return
+        new = dict(record.blobs)
+        for sha256, stamp in record.blobs.items():
+            now = stamp_of(self.blobs.path(sha256))
+            if now is not None and now != stamp and hash_file(self.blobs.path(sha256)).sha256 == sha256:
+                new[sha256] = now
+        if new != record.blobs:
+            derived = {kind: replace(made, stamp=new[made.sha256]) for kind, made in record.derived.items()}
+            own = None if record.stamp is None else new[record.sha256]
+            with suppress(OSError):  # a folder that is only read keeps the old ones
+                self.records.write(key, replace(record, stamp=own, derived=derived))
 
     def _drop_unneeded(self, candidates: Iterable[str]) -> int:
         """Delete those blobs that no record needs; returns bytes freed."""
