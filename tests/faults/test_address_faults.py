@@ -19,6 +19,7 @@ from zoo.catalogue.registry import load_registry
 from zoo.errors import AddressRefused, DownloadFailed, Offline, SourceMissing, UsageError
 from zoo.store.client import trust
 from zoo.store.obtaining import fetch_model
+from zoo.store.parallel import plan_fetch
 from zoo.store.store import Store, open_store
 
 
@@ -217,7 +218,10 @@ def test_a_place_on_this_machine_that_is_gone_is_passed_over(
 ) -> None:
     gone = (tmp_path / "gone").as_uri()
     entry = entry_for(gone, "package://zoo/no-such-file", server.add("/net", BODY))
+    assert [(p.action, p.bytes) for p in plan_fetch(store, [entry])] == [("download", None)]
     assert store.fetch(entry).path.read_bytes() == BODY
+    (planned,) = plan_fetch(store, [unproven((tmp_path / "other-gone").as_uri())])
+    assert isinstance(planned.error, SourceMissing)
     with pytest.raises(SourceMissing, match="gone is not there"):
         store.fetch(unproven((tmp_path / "other-gone").as_uri()))
 

@@ -246,7 +246,7 @@ def test_a_plan_says_what_would_be_done_and_asks_nobody(server: Server, store: S
     plan = plan_fetch(store, [here, local, entry_for("https://a.org/x", name="away", bytes=7)])
     assert [(p.name, p.action, p.bytes) for p in plan] == [
         ("here", "keep", 0),
-        ("local", "copy", None),
+        ("local", "copy", len(BODY)),
         ("away", "download", 7),
     ]
     assert server.connections == asked

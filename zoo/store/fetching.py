@@ -123,11 +123,25 @@ class Fetch:
         path = self._same_bytes()
         if path is not None and hash_file(path).sha256 == path.name:
             return ("keep", 0) if self._is_own(path) else ("copy", path.stat().st_size)
-        urls = self.entry.weights.urls if self.store.offline else self.entry.weights.urls[:1]
-        if any(find_scheme(url).local for url in urls):
-            return "copy", size
-        if any(any(find_adoptable(url, self.proof)) for url in urls):
-            return "adopt", size
+        gone: list[SourceMissing] = []
+        for url in self.entry.weights.urls:
+            scheme = find_scheme(url)
+            if scheme.local:
+                try:
+                    source = scheme.resolve(Wanted(url, self.entry, self.revision))
+                except SourceMissing as error:
+                    gone.append(error)
+                    continue
+                return "copy", source.stat().st_size if isinstance(source, Path) else size
+            if any(find_adoptable(url, self.proof)):
+                return "adopt", size
+            if not self.store.offline:
+                return self._plan_download(size)
+        if gone:
+            raise gone[0]
+        raise Offline(f"{self.entry.name}: the stored file is damaged, and offline mode is on")
+
+    def _plan_download(self, size: int | None) -> tuple[Action, int | None]:
         kept = sum(part.bytes for part in find_parts(self.store.blobs.folder, lock_key(self.entry)))
         if kept == 0:
             return "download", size
