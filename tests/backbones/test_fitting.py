@@ -15,6 +15,7 @@ from zoo.backbones.loading import fit_weights
 from zoo.catalogue.entry import ImageInput, ImageModel, Weights
 from zoo.errors import UnknownName, UsageError, WeightsMismatch
 from zoo.events import Event, Note
+from zoo.store.weights_file import read_state_dict
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -222,6 +223,23 @@ def test_a_network_inside_another_is_taken_out_and_the_rest_is_told(prefix: str)
         told,
         "net: all 122 tensors loaded",
     ]
+
+
+@pytest.mark.fault("S8")
+def test_a_network_saved_in_parts_is_put_together(tmp_path: Path) -> None:
+    parts = {
+        "backbone": small_state(),
+        "head": {"weight": torch.ones(5, 512)},
+        "epoch": 7,
+        "optimizer": {"lr": 1},
+    }
+    torch.save(parts, tmp_path / "x.pth")
+    events: list[Event] = []
+    state = read_state_dict(tmp_path / "x.pth", report=events.append)
+    network = fit_weights(entry_of("torchvision/resnet18"), state, report=events.append)
+    assert torch.equal(network.conv1.weight, parts["backbone"]["conv1.weight"])  # type: ignore[index]
+    assert Note("x.pth: left out, as no tensors: epoch, optimizer") in events
+    assert events[-1] == Note("net: all 122 tensors loaded")
 
 
 @pytest.mark.fault("S8")

@@ -234,9 +234,10 @@ def unwrap(loaded: Any, what: str, report: Report) -> dict[str, Tensor]:
             path.append(inner)
             loaded = loaded[inner]
             continue
+        tensors = tensors or gather(loaded)
         if not tensors or not all(isinstance(name, str) for name in tensors):
             break
-        others = [str(name) for name in loaded if name not in tensors]
+        others = [str(n) for n in loaded if not any(key == n or key.startswith(f"{n}.") for key in tensors)]
         if path:
             report(Note(f"{what}: the weights are taken from {'.'.join(path)!r} of the checkpoint"))
         if others:
@@ -245,6 +246,19 @@ def unwrap(loaded: Any, what: str, report: Report) -> dict[str, Tensor]:
     is_mapping = isinstance(loaded, Mapping)
     found = f"{', '.join(map(repr, list(loaded)[:5]))}" if is_mapping else type(loaded).__name__
     raise damage(what, f"no weights in it, but {found or 'nothing'}")
+
+
+def gather(parts: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """The tensors of several state dicts side by side, named as if they were parts of one network."""
+    from torch import Tensor
+
+    return {
+        f"{part}.{name}": value
+        for part, inside in parts.items()
+        if isinstance(inside, Mapping)
+        for name, value in inside.items()
+        if isinstance(value, Tensor)
+    }
 
 
 def strip_prefixes(tensors: dict[str, Tensor], what: str, report: Report) -> dict[str, Tensor]:
