@@ -250,6 +250,14 @@ def test_of_two_networks_none_is_guessed() -> None:
 
 
 @pytest.mark.fault("S8")
+def test_a_copy_beside_the_network_is_not_taken_for_it() -> None:
+    state = small_state()
+    state |= {f"teacher.{key}": torch.zeros_like(tensor) for key, tensor in small_state().items()}
+    with pytest.raises(WeightsMismatch, match=r"holds 2 networks that fit: \(without a prefix\), teacher\."):
+        fit_weights(entry_of("torchvision/resnet18"), state)
+
+
+@pytest.mark.fault("S8")
 def test_an_averaged_model_is_taken_out_of_its_wrapper() -> None:
     averaged = torch.optim.swa_utils.AveragedModel(build_network(entry_of("torchvision/resnet18")))
     events: list[Event] = []

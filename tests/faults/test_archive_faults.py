@@ -155,6 +155,21 @@ def test_a_record_that_is_none_is_refused_before_anything_is_unpacked(
     assert not away.home.exists()
 
 
+def test_a_bundle_does_not_change_a_name_of_the_index(server: Server, home: Path, tmp_path: Path) -> None:
+    """Neither when it comes, nor one that came before this was looked at."""
+    from zoo.store.obtaining import find_model
+
+    name = "timm/resnet18.a1_in1k"
+    entry = unproven(server.add("/net", BODY), name=name, sha256=SHA256)
+    made = bundle(Store(tmp_path / "there"), [entry], tmp_path / "models.tar")
+    notes: list[Event] = []
+    unbundle(Store(home), made, runs_to=tmp_path, report=notes.append)
+    assert [f"{name} of the bundle is not" in n.message for n in notes if isinstance(n, Note)] == [True]
+    (home / "registries").mkdir(exist_ok=True)
+    write_registry(home / "registries" / "old.yaml", entry)
+    assert find_model(name).license == "apache-2.0"
+
+
 def test_no_bundle_puts_another_file_in_the_place_of_a_published_one(
     server: Server, home: Path, tmp_path: Path
 ) -> None:

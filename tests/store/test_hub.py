@@ -192,6 +192,7 @@ def test_a_locked_repository_is_fetched_at_its_commit_after_the_branch_moved(
 
     lock = tmp_path / "zoo.lock"
     lock.write_text(zoo("lock", "hf://owner/net"))
+    assert SHA256[:16] in zoo("fetch", "--locked", str(lock), "--offline")
     for path in ("/api/models/owner/net", "/api/models/owner/net/revision/main"):
         hub.server.files[path] = hub.server.files[path].replace(COMMIT.encode(), b"f" * 40)
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "elsewhere"))

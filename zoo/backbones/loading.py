@@ -65,7 +65,7 @@ def fit_weights(entry: ImageModel, weights: Mapping[str, Tensor], *, report: Rep
         inside = find_inside(network, weights, classifier=entry.classes is not None)
         if len(inside) > 1:
             raise ambiguous(entry, inside)
-        for prefix in inside:
+        for prefix in filter(None, inside):
             report(Note(f"{entry.name}: of the file, what is named {prefix}… is taken, the rest left out"))
             weights = take_inside(weights, prefix)
             fit = compare(network, weights, classifier=entry.classes is not None)
@@ -130,12 +130,17 @@ def is_like(tensor: Tensor, place: Tensor) -> bool:
 def find_inside(network: nn.Module, weights: Mapping[str, Tensor], *, classifier: bool) -> list[str]:
     """The prefixes below which the whole network is: `model.` of Lightning, `backbone.`, two of a pair."""
     first = next((key for key in network.state_dict() if not is_idle(key)), "")
-    prefixes = [key.removesuffix(first) for key in weights if first and key.endswith(f".{first}")]
+    prefixes = [key.removesuffix(first) for key in weights if first and f".{key}".endswith(f".{first}")]
     return [
-        prefix
-        for prefix in prefixes
-        if compare(network, take_inside(weights, prefix), classifier=classifier).share >= ENOUGH
+        prefix for prefix in prefixes if fills(network, take_inside(weights, prefix), classifier=classifier)
     ]
+
+
+def fills(network: nn.Module, weights: Mapping[str, Tensor], *, classifier: bool) -> bool:
+    """Whether the network finds nearly all of itself among these weights, whatever else there is."""
+    state = network.state_dict()
+    own = {key: tensor for key, tensor in weights.items() if key in state}
+    return compare(network, own, classifier=classifier).share >= ENOUGH
 
 
 def take_inside(weights: Mapping[str, Tensor], prefix: str) -> StateDict:
@@ -145,8 +150,9 @@ def take_inside(weights: Mapping[str, Tensor], prefix: str) -> StateDict:
 
 def ambiguous(entry: ImageModel, inside: Sequence[str]) -> WeightsMismatch:
     """The error for a file that holds several networks of the kind: teacher and student, two encoders."""
+    named = some(prefix or "(without a prefix)" for prefix in inside)
     return WeightsMismatch(
-        f"{entry.name}: the file holds {len(inside)} networks that fit: {some(inside)}",
+        f"{entry.name}: the file holds {len(inside)} networks that fit: {named}",
         hint="Nothing was loaded. Save the one that is meant alone.",
     )
 

@@ -61,6 +61,8 @@ def proves_otherwise(field: str, old: Mapping[str, Any], new: Mapping[str, Any])
     if field == "weights.url":
         return not any(old.get(name) for name in HASHES)
     whole = new.get("weights.sha256") or ""
+    if whole and whole == old.get("weights.sha256"):
+        return False
     if field == "weights.sha256_prefix" and whole and old.get(field):
         return not whole.startswith(old[field])
     return old.get(field) is not None

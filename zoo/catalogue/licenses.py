@@ -129,7 +129,8 @@ def unlisted_names(license: str) -> list[str]:  # noqa: A002
     >>> unlisted_names("MIT or Apache 2")
     ['apache 2']
     """
-    names = dict.fromkeys(name for choice in read_choices(license) for name in sorted(choice))
+    choices = read_choices(license) or [frozenset({license.lower()})]
+    names = dict.fromkeys(name for choice in choices for name in sorted(choice))
     return [name for name in names if not is_listable(name)]
 
 

@@ -96,6 +96,9 @@ def load_registry(extra: Sequence[Path] = (), *, bundled: Sequence[Path] = ()) -
     unread: dict[str, InvalidRegistry] = {}
     for path in bundled:
         found, problems = read_bundled_file(path)
+        for name in [name for name in (*found, *problems) if "/" in name and load_index().find(name)]:
+            found.pop(name, None)  # a name of the index needs no bundle, and keeps its meaning
+            problems.pop(name, None)
         entries, unread = found | entries, unread | problems
     for path in (*(Path(p).expanduser() for p in named.split(os.pathsep) if p), *extra):
         entries.update(read_registry_file(path))

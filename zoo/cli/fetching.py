@@ -125,10 +125,15 @@ def find_pinned(context: Context, name: str, pin: Pin | None) -> ModelEntry:
     """The entry of a name; of a repository, as it was at the commit that a lock file pins."""
     from msgspec import structs
 
+    from zoo.store.hub_entries import read_hub_entry
     from zoo.words.files import is_hub_file
 
     if pin is None or pin.revision is None or not name.startswith("hf://") or is_hub_file(name):
         return find_entry(context, name)
+    for blobs, _ in context.store.places:
+        kept = read_hub_entry(blobs.folder.parent, name)
+        if kept is not None and kept.weights.urls[0] == pin.url:
+            return kept
     then = find_entry(context, f"{name.partition('@')[0]}@{pin.revision}")
     return structs.replace(then, name=name)
 

@@ -216,7 +216,8 @@ def find_stored(context: Context, name: str) -> ModelEntry | None:
     from zoo.words.files import recall_entry
 
     try:
-        return recall_entry(name, context.store) or find_kept(context, name)
+        own = None if name in context.registry else recall_entry(name, context.store)
+        return own or find_kept(context, name)
     except Offline:
         return None
 

@@ -13,7 +13,6 @@ from zoo.catalogue.licenses import UNKNOWN, check_license_name, join_licenses
 from zoo.data.dataset import Dataset
 from zoo.data.kinds import IMAGES, TEXTS
 from zoo.data.leaks import settle_copies
-from zoo.data.names import safe_text
 from zoo.data.scanning import scan_dataset
 from zoo.errors import InvalidRecipe, UsageError
 from zoo.events import Note, Report, silent
@@ -125,7 +124,7 @@ def finetune_model(
         )
     for note in dataset.notes:
         report(note)
-    data_license = license_of_data(data_license, record, safe_text(dataset.root))
+    data_license = license_of_data(data_license, record, dataset.fingerprint)
     if store.policies and UNKNOWN in (data_license or UNKNOWN).split(" and "):
         report(UNNAMED_LICENSE)
     plan = Plan(
@@ -147,14 +146,14 @@ def finetune_model(
     return train_run(plan, store=store, report=report, stop_requested=stop_requested)
 
 
-def license_of_data(named: str | None, record: RunRecord | None, root: str) -> str | None:
+def license_of_data(named: str | None, record: RunRecord | None, fingerprint: str) -> str | None:
     """The licence of all data that a run has seen; None where nobody named any.
 
-    Where an earlier run goes on with data of another folder, what nobody named of either is unknown.
+    Where an earlier run goes on with other data, what nobody named of either is unknown.
     """
     if record is None:
         return named
-    if record.data["root"] == root or (named is None and record.data_license is None):
+    if record.data.get("fingerprint") == fingerprint or (named is None and record.data_license is None):
         return join_licenses(record.data_license, named)
     return join_licenses(record.data_license or UNKNOWN, named or UNKNOWN)
 

@@ -26,7 +26,7 @@ def find_adoptable(url: str, proof: Proof) -> Iterator[tuple[str, Path]]:
         return
     for library, path in candidates(url, proof):
         try:
-            size = path.stat().st_size if path.is_file() else None
+            size = path.stat().st_size if path.is_file() and os.access(path, os.R_OK) else None
         except OSError:
             continue
         if size is not None and proof.bytes in (None, size):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -70,12 +71,9 @@ def find_prunable(
 
 def count_freed(found: Sequence[Prunable], store: Store) -> list[Prunable]:
     """The same, each with the bytes that its going frees: not those that others need, or that went before."""
-    going = [item.paths for item in found if item.why == "unused"]
-    counted: set[Path] = set()
-    for _, record in store.records:
-        paths = tuple(store.blobs.path(sha256) for sha256 in record.blobs)
-        if paths not in going:
-            counted.update(paths)
+    needed = Counter(tuple(store.blobs.path(s) for s in record.blobs) for _, record in store.records)
+    staying = needed - Counter(item.paths for item in found if item.why == "unused")
+    counted = {path for paths in staying for path in paths}
     told = []
     for item in found:
         own = tuple(path for path in item.paths if path not in counted)

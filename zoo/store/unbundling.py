@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from zoo.catalogue.differences import compare_entries
 from zoo.catalogue.entry import ModelEntry
+from zoo.catalogue.index import load_index
 from zoo.catalogue.registry import Registry, load_registry
 from zoo.catalogue.rules import NAME, SHA256
 from zoo.catalogue.validation import entry_from, entry_to_mapping
@@ -153,7 +154,7 @@ def check_manifest(
     try:
         return {name: entry_from(name, mapping) for name, mapping in manifest.entries.items()}
     except InvalidRegistry as error:
-        raise IntegrityError(f"{archive}: {error.message}", hint=ELSEWHERE) from error
+        raise IntegrityError(f"{archive}: {error.message}", hint=error.hint or ELSEWHERE) from error
 
 
 def fits(key: str, record: Record, manifest: Manifest) -> bool:
@@ -183,7 +184,7 @@ def leave_out_known(
     """
     new = {}
     for name, entry in entries.items():
-        here = known.get(name)
+        here = known.get(name) or load_index().find(name)
         if here is None or here.registry == target:
             new[name] = entry
         elif fields := [change.field for change in compare_entries(here, entry)]:
