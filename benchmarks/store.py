@@ -7,8 +7,9 @@ process, imports not counted, the best round taken. "Verified" means that the sh
 compares the first 8 digits where a file name has them, huggingface_hub compares the size. Neither waits until
 the file is on the disk, as zoo does: one row says what that costs torch.hub.
 
-The second table is about one file over several connections (zoo/store/parts.py), from a server that gives
-each connection 20 MB/s and from one that gives all it has; tried at once shows what a needless try costs.
+The second table is about one file over several connections (zoo/store/network/byte_ranges.py), from a server
+that gives each connection 20 MB/s and from one that gives all it has; tried at once shows what a needless try
+costs.
 """
 
 from __future__ import annotations
@@ -116,11 +117,11 @@ def running_server(path: Path, rate: float = 0.0, certificate: Path | None = Non
 def download_ours(url: str, folder: Path, sha256: str, **settings: float) -> Callable[[], object]:
     from loopback import entry_for
 
-    import zoo.store.downloading
+    import zoo.store.network.download
     from zoo.store.settings import Settings
     from zoo.store.store import Store
 
-    _ = zoo.store.downloading
+    _ = zoo.store.network.download
     entry = entry_for(f"{url}/file", sha256=sha256)
     return lambda: Store(folder, settings=Settings(**settings)).fetch(entry)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import polars
 
 from zoo.catalogue.registry import load_registry
-from zoo.runs.finetuning import finetune_model
+from zoo.runs.making.finetuning import finetune_model
 
 SIZES = (25, 100, 400, 1600, 4300)  # training texts per class
 HELD_OUT = 1000  # per class

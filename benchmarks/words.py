@@ -87,7 +87,7 @@ def median(work: Callable[[], Any]) -> Measured:
 def ours_compile(folder: Path, source: str) -> Measured:
     import polars  # noqa: F401
 
-    from zoo.words.compiling import compile_vectors
+    from zoo.words.compiling.compiler import compile_vectors
 
     seconds, report = timed(lambda: compile_vectors(folder / source, folder / "ours.words"))
     return seconds, [report.words, report.dimension]
@@ -102,7 +102,7 @@ def gensim_parse(folder: Path, source: str) -> Measured:
 
 
 def ours_open(folder: Path, word: str) -> Measured:
-    from zoo.words.vectors import open_vectors
+    from zoo.words.vectors.word_vectors import open_vectors
 
     return timed(lambda: open_vectors(folder / "ours.words")[word].tolist())
 
@@ -114,7 +114,7 @@ def gensim_open(folder: Path, word: str) -> Measured:
 
 
 def ours_nearest(folder: Path, words: str) -> Measured:
-    from zoo.words.vectors import open_vectors
+    from zoo.words.vectors.word_vectors import open_vectors
 
     vectors = open_vectors(folder / "ours.words")
     asked = words.split()

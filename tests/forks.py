@@ -123,7 +123,7 @@ if __name__ == "__main__":
     import filelock
     import loopback
 
-    import zoo.store.downloading
+    import zoo.store.network.download
     import zoo.store.store
 
     _ = (

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from zoo.backbones.models import load_model as load_model
     from zoo.catalogue.search import list_models as list_models
     from zoo.errors import ZooError as ZooError
-    from zoo.runs.finetuning import finetune_model as finetune_model
+    from zoo.runs.making.finetuning import finetune_model as finetune_model
     from zoo.runs.run import load_run as load_run
-    from zoo.store.obtaining import fetch_model as fetch_model
+    from zoo.store.names import fetch_model as fetch_model
     from zoo.training.recipe import Recipe as Recipe
 
 __version__ = "0.1.0"
@@ -29,8 +29,8 @@ __version__ = "0.1.0"
 PUBLIC = {
     "Recipe": "zoo.training.recipe",
     "ZooError": "zoo.errors",
-    "fetch_model": "zoo.store.obtaining",
-    "finetune_model": "zoo.runs.finetuning",
+    "fetch_model": "zoo.store.names",
+    "finetune_model": "zoo.runs.making.finetuning",
     "list_models": "zoo.catalogue.search",
     "load_model": "zoo.backbones.models",
     "load_run": "zoo.runs.run",

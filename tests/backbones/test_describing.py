@@ -17,13 +17,13 @@ from hub import COMMIT, Hub
 from loopback import Server
 from safetensors.torch import save
 
-from zoo.backbones.describing import add_model, name_for
 from zoo.backbones.models import load_model
 from zoo.catalogue.entry import ImageModel, Weights, WordModel
 from zoo.catalogue.registry import load_registry, read_registry_file
 from zoo.errors import LicenseRefused, Offline, StorageError, UnsafeFile, UsageError, WeightsMismatch
 from zoo.events import Event, Note
-from zoo.store.origins import Place
+from zoo.registering.adding import add_model, name_for
+from zoo.registering.sources import Place
 from zoo.store.store import Store
 
 TINY = "timm/test_resnet.r160_in1k"

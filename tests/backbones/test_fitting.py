@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones.architectures import build_network
+from zoo.backbones.checkpoints import read_state_dict
 from zoo.backbones.loading import fit_weights
 from zoo.catalogue.entry import ImageInput, ImageModel, Weights
 from zoo.errors import UnknownName, UsageError, WeightsMismatch
 from zoo.events import Event, Note
-from zoo.store.weights_file import read_state_dict
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

@@ -14,8 +14,8 @@ from zoo.backbones.labels import class_names
 from zoo.backbones.loading import draft_network, load_backbone
 from zoo.catalogue.entry import ImageInput, ImageModel, Weights
 from zoo.catalogue.registry import load_registry
-from zoo.data.images import read_image
-from zoo.data.preprocessing import preprocess
+from zoo.data.pixels.decoding import read_image
+from zoo.data.pixels.preprocessing import preprocess
 from zoo.errors import UsageError, WeightsMismatch
 from zoo.events import Event, Note
 from zoo.store.store import Store

@@ -50,7 +50,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     return call
 
 
-REMOTE = "from zoo.store.sources.remote import Remote, Scheme\n"
+REMOTE = "from zoo.store.remote import Remote, Scheme\n"
 BROKEN_SCHEMES = {
     "no-such-library": ("import no_such_library", "cannot be imported: ModuleNotFoundError"),
     "exits": ("import sys; sys.exit('bye')", "cannot be imported: SystemExit: bye"),

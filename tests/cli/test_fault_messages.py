@@ -36,8 +36,8 @@ from loopback import (
 
 from zoo.catalogue.registry import entry_to_mapping
 from zoo.store import store as store_module
+from zoo.store.disk.locks import hold
 from zoo.store.fetching import lock_key
-from zoo.store.locks import hold
 
 HTML = b"<!DOCTYPE html><p>Please sign in here</p>\n"
 

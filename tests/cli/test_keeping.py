@@ -12,9 +12,9 @@ import pytest
 from commands import running, start_zoo, wait_until, write_registry
 from loopback import BODY, Server, entry_for, serve, slowly
 
-from zoo.store.bundles import bundle
+from zoo.store.bundles.packing import bundle
+from zoo.store.bundles.unpacking import unbundle
 from zoo.store.store import Store
-from zoo.store.unbundling import unbundle
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import polars
 import pytest
 
 import zoo
-from zoo.cli.inference import POOLINGS
+from zoo.cli.using import POOLINGS
 from zoo.errors import LicenseRefused
-from zoo.words import texts as words_texts
+from zoo.words.texts import pooling as words_texts
 
 
 @pytest.fixture(scope="module")

@@ -16,15 +16,15 @@ import torch
 from PIL import Image
 
 from zoo.catalogue.entry import ImageInput
-from zoo.data.batches import (
+from zoo.data.pixels.batches import (
     BadFile,
     check_bad_files,
     describe_traits,
     load_batches,
     name_bad_files,
 )
-from zoo.data.images import read_image
-from zoo.data.preprocessing import Draws, augment, preprocess
+from zoo.data.pixels.decoding import read_image
+from zoo.data.pixels.preprocessing import Draws, augment, preprocess
 from zoo.data.scanning import scan_dataset
 from zoo.errors import DatasetError, UnreadableFile
 from zoo.events import Event, Progress
@@ -251,8 +251,8 @@ import sys, threading, time
 from functools import partial
 from pathlib import Path
 from zoo.catalogue.entry import ImageInput
-from zoo.data.batches import load_batches
-from zoo.data.preprocessing import preprocess
+from zoo.data.pixels.batches import load_batches
+from zoo.data.pixels.preprocessing import preprocess
 paths = sorted(Path(sys.argv[1]).rglob("*.jpg")) * 1000
 wanted = ImageInput(size=224, resize=256, mean=(0.5,) * 3, std=(0.5,) * 3)
 try:

@@ -516,7 +516,7 @@ def test_scanning_imports_neither_torch_nor_polars() -> None:
 def test_a_scan_lists_every_folder_once_and_opens_no_file(plant) -> None:
     root = plant(*(f"c{i % 20}/{i}.jpg" for i in range(200)))
     code = """
-import sys, zoo.data.scanning, zoo.data.folder
+import sys, zoo.data.scanning, zoo.data.finding.folder
 from collections import Counter
 from pathlib import Path
 seen = Counter()

@@ -16,8 +16,8 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from zoo.data import images
-from zoo.data.images import MOST_BYTES, decode_picture, read_image, read_picture
+from zoo.data.pixels import decoding as images
+from zoo.data.pixels.decoding import MOST_BYTES, decode_picture, read_image, read_picture
 from zoo.errors import UnreadableFile
 
 
@@ -217,7 +217,7 @@ def test_large_images_are_converted_in_strips_without_a_seam(photo, monkeypatch)
     layer.putalpha(photo.convert("L"))
     contents = [encoded(layer, "PNG"), encoded(photo, "PNG"), encoded(photo.convert("P"), "PNG")]
     whole = [pixels(content) for content in contents]
-    monkeypatch.setattr("zoo.data.images.BAND_PIXELS", 384 * 7)
+    monkeypatch.setattr("zoo.data.pixels.decoding.BAND_PIXELS", 384 * 7)
     for content, expected in zip(contents, whole, strict=True):
         assert torch.equal(pixels(content), expected)
 
@@ -436,7 +436,7 @@ def test_bombs_are_refused_or_decoded_smaller_and_cost_less_than_500_megabytes_e
     code = """
 import resource, sys
 from pathlib import Path
-from zoo.data.images import read_image
+from zoo.data.pixels.decoding import read_image
 from zoo.errors import UnreadableFile
 read_image(Path(sys.argv.pop(1)))  # the imports of the first image are not the images' cost
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -487,7 +487,7 @@ def test_a_jpeg_is_decoded_smaller_only_as_far_as_allowed(data: Path) -> None:
 
 
 def test_keeping_four_times_the_size_hardly_changes_the_resized_image(data: Path) -> None:
-    from zoo.data.preprocessing import resize, shorter_side
+    from zoo.data.pixels.preprocessing import resize, shorter_side
 
     path = data / "photos" / "cat_720p.jpg"
     whole, less = read_image(path), read_image(path, keep=4 * 64)

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from zoo.catalogue.entry import ImageInput
-from zoo.data.batches import load_batches
 from zoo.data.dataset import Dataset
 from zoo.data.leaks import describe_leak, find_copies, find_lookalikes, settle_copies, thumbnails
-from zoo.data.preprocessing import preprocess
+from zoo.data.pixels.batches import load_batches
+from zoo.data.pixels.preprocessing import preprocess
 from zoo.data.scanning import scan_dataset
 
 INPUT = ImageInput(size=224, resize=256, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

@@ -9,7 +9,7 @@ import polars
 import pytest
 
 from zoo.data.dataset import Dataset
-from zoo.data.encodings import decode
+from zoo.data.finding.encodings import decode
 from zoo.data.kinds import TEXTS
 from zoo.data.leaks import settle_copies
 from zoo.data.scanning import scan_dataset, scan_evaluation

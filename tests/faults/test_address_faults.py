@@ -17,9 +17,9 @@ from loopback import BODY, SHA256, Server, answer, entry_for, unproven
 
 from zoo.catalogue.registry import load_registry
 from zoo.errors import AddressRefused, DownloadFailed, Offline, SourceMissing, UsageError
-from zoo.store.client import trust
-from zoo.store.obtaining import fetch_model
-from zoo.store.parallel import plan_fetch
+from zoo.store.fetching_many import plan_fetch
+from zoo.store.names import fetch_model
+from zoo.store.network.connection import trust
 from zoo.store.store import Store, open_store
 
 

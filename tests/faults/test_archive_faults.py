@@ -17,10 +17,10 @@ from msgspec.structs import replace
 
 from zoo.errors import HashMismatch, IntegrityError, RunExists, UnsafeFile, UsageError, ZooError
 from zoo.events import Event, Note
-from zoo.store.bundles import bundle
+from zoo.store.bundles.packing import bundle
+from zoo.store.bundles.tar_file import read_members
+from zoo.store.bundles.unpacking import unbundle
 from zoo.store.store import Store
-from zoo.store.tar_file import read_members
-from zoo.store.unbundling import unbundle
 
 Add = Callable[[tarfile.TarFile], None]
 
@@ -79,7 +79,7 @@ def test_what_was_bundled_is_there_on_a_machine_without_network(
 def test_a_bundle_replaces_no_name_that_is_known_and_its_own_names_work_from_python(
     server: Server, home: Path, tmp_path: Path
 ) -> None:
-    from zoo.store.obtaining import default_registry, fetch_model
+    from zoo.store.names import default_registry, fetch_model
     from zoo.store.store import open_store
 
     there = Store(tmp_path / "there")
@@ -100,7 +100,7 @@ def test_a_bundle_replaces_no_name_that_is_known_and_its_own_names_work_from_pyt
 def test_a_later_bundle_does_not_change_what_an_earlier_one_brought(
     server: Server, home: Path, tmp_path: Path
 ) -> None:
-    from zoo.store.obtaining import fetch_model
+    from zoo.store.names import fetch_model
     from zoo.store.store import open_store
 
     notes: list[Event] = []
@@ -120,7 +120,7 @@ def test_a_later_bundle_does_not_change_what_is_said_of_the_same_weights(
     server: Server, home: Path, tmp_path: Path
 ) -> None:
     """Its licence above all, whatever order the files are read in."""
-    from zoo.store.obtaining import find_model
+    from zoo.store.names import find_model
 
     entry = unproven(server.add("/net", BODY), sha256=SHA256)
     notes: list[Event] = []
@@ -157,7 +157,7 @@ def test_a_record_that_is_none_is_refused_before_anything_is_unpacked(
 
 def test_a_bundle_does_not_change_a_name_of_the_index(server: Server, home: Path, tmp_path: Path) -> None:
     """Neither when it comes, nor one that came before this was looked at."""
-    from zoo.store.obtaining import find_model
+    from zoo.store.names import find_model
 
     name = "timm/resnet18.a1_in1k"
     entry = unproven(server.add("/net", BODY), name=name, sha256=SHA256)
@@ -374,7 +374,7 @@ def test_extension_headers_are_refused(store: Store, tmp_path: Path, format: int
 
 @pytest.mark.fault("S3")
 def test_a_million_members_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.store.tar_file.MOST_MEMBERS", 1000)
+    monkeypatch.setattr("zoo.store.bundles.tar_file.MOST_MEMBERS", 1000)
     path = write_tar(tmp_path / "x.tar", *(member(f"runs/a/{n}", b"") for n in range(1001)))
     with pytest.raises(UnsafeFile, match="more than 1,000 members"):
         read_members(path)

@@ -17,10 +17,10 @@ from forks import Forks
 from loopback import BODY, SHA256, Server, entry_for, find_wrong_blobs, leftovers, unproven, without_length
 
 from zoo.errors import StorageError
-from zoo.store.adoption import find_adoptable
-from zoo.store.home import find_homes
-from zoo.store.proof import Proof
+from zoo.store.disk.homes import find_homes
+from zoo.store.sources.other_caches import find_adoptable
 from zoo.store.store import Store, open_store
+from zoo.store.trust.expected import Proof
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -281,7 +281,7 @@ def test_without_home_and_for_an_unknown_user_the_error_says_what_to_set() -> No
     code = (
         "import os, platformdirs\n"
         "from zoo.errors import StorageError\n"
-        "from zoo.store.home import find_homes\n"
+        "from zoo.store.disk.homes import find_homes\n"
         "os.setuid(54321)\n"
         "try:\n    find_homes()\n"
         "except StorageError as error:\n    print(error)\n"

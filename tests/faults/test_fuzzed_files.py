@@ -14,14 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from zoo.backbones.checkpoints import read_state_dict
 from zoo.catalogue.registry import read_registry_file
 from zoo.errors import IntegrityError, InvalidRegistry, UsageError, ZooError
-from zoo.store.pins import read_lock_file
-from zoo.store.records import read_record
-from zoo.store.tar_file import read_members
-from zoo.store.weights_file import read_state_dict
-from zoo.words.compiling import compile_vectors
-from zoo.words.vectors import open_vectors
+from zoo.store.bundles.tar_file import read_members
+from zoo.store.disk.records import read_record
+from zoo.store.trust.lock_file import read_lock_file
+from zoo.words.compiling.compiler import compile_vectors
+from zoo.words.vectors.word_vectors import open_vectors
 
 quick = settings(
     max_examples=150,

@@ -34,9 +34,9 @@ from loopback import (
 
 from zoo.errors import DownloadFailed, LockTimeout
 from zoo.events import Event, Note
-from zoo.store.partials import claim_partial
-from zoo.store.pruning import find_prunable, prune
+from zoo.store.disk.partial_files import claim_partial
 from zoo.store.store import Store
+from zoo.store.upkeep.pruning import find_prunable, prune
 
 
 @pytest.fixture(scope="module")

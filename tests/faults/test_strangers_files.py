@@ -22,9 +22,9 @@ from loopback import unproven
 from safetensors.torch import save_file
 from torch import nn
 
+from zoo.backbones.checkpoints import load_weights, read_state_dict
 from zoo.errors import HashMismatch, IntegrityError, UnsafeFile, ZooError
 from zoo.store.store import Store
-from zoo.store.weights_file import load_weights, read_state_dict
 
 
 class Evil:

@@ -29,7 +29,7 @@ from loopback import (
 
 from zoo.errors import DownloadFailed, HashMismatch, NetworkError, SizeMismatch
 from zoo.events import Event, Note
-from zoo.store.partials import claim_partial
+from zoo.store.disk.partial_files import claim_partial
 from zoo.store.settings import Settings
 from zoo.store.store import Store
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from adapters import attach_head, find_classifier, freeze
 from zoo.catalogue.entry import ImageInput
-from zoo.data.images import read_image
-from zoo.data.preprocessing import preprocess
+from zoo.data.pixels.decoding import read_image
+from zoo.data.pixels.preprocessing import preprocess
 from zoo.errors import TrainingStopped, UnreadableFile
 from zoo.events import Event, Note, Progress
 from zoo.features.extraction import FeatureTable, extract_features

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from zoo.catalogue.entry import ImageInput
-from zoo.data.batches import load_batches
 from zoo.data.dataset import Item
+from zoo.data.pixels.batches import load_batches
 from zoo.features.lookalikes import find_resaved
 
 INPUT = ImageInput(size=64, resize=64, mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -20,7 +20,7 @@ def features_of(items: list[Item]) -> torch.Tensor:
     """Grey patches: near for the same photograph, whatever its compression."""
     from functools import partial
 
-    from zoo.data.preprocessing import preprocess
+    from zoo.data.pixels.preprocessing import preprocess
 
     paths = [item.path for item in items]
     with load_batches(paths, partial(preprocess, input=INPUT), len(paths)) as batches:

@@ -40,7 +40,7 @@ def trained(
 
     On the CPU wherever the tests run: convolutions of a GPU round to TF32, and a photograph may change sides.
     """
-    from zoo.runs.finetuning import finetune_model
+    from zoo.runs.making.finetuning import finetune_model
 
     out = tmp_path_factory.mktemp("runs") / "run"
     return finetune_model(
@@ -63,7 +63,7 @@ def few(data: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def finetune(data: Path, registry: Registry, store: Store, tmp_path: Path) -> Callable[..., RunResult]:
     """`finetune(epochs=3)`: a run of the same kind in a folder of this test."""
-    from zoo.runs.finetuning import finetune_model
+    from zoo.runs.making.finetuning import finetune_model
 
     def call(name: str | Path = MODEL, folder: Path | None = None, **options: object) -> RunResult:
         settings = {"out": tmp_path / "run", "registry": registry, "store": store, "device": "cpu", **options}

@@ -13,7 +13,7 @@ from zoo.cli.models import run_facts
 from zoo.errors import UnknownName
 from zoo.events import Event, Note
 from zoo.runs.record import read_record, write_record
-from zoo.store.bundles import bundle
+from zoo.store.bundles.packing import bundle
 
 
 @pytest.fixture(scope="module")

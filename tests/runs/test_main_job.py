@@ -23,8 +23,8 @@ from zoo.errors import (
 )
 from zoo.events import EpochEnd, Note
 from zoo.runs.classifier import load_classifier
-from zoo.runs.prediction import predict_files
 from zoo.runs.run import load_run
+from zoo.runs.using.prediction import predict_files
 
 PHOTOS = {
     "bird.bmp": "chickadee",
@@ -227,7 +227,7 @@ def test_word_vectors_are_no_model_for_photographs(finetune):
 def test_embeddings_are_written_for_numpy_and_for_tables(trained, store, data: Path, tmp_path: Path):
     import polars
 
-    from zoo.runs.embedding import write_embeddings
+    from zoo.runs.using.embedding import write_embeddings
 
     found = load_run(trained.run, store=store).embed([data / "photos"])
     facts = load_run(trained.run, store=store).classifier.licenses

@@ -13,9 +13,9 @@ import torch
 from zoo.data.texts import Text
 from zoo.errors import HashMismatch, InvalidRecipe, UsageError
 from zoo.events import Event, Note
-from zoo.runs.prediction import predict_texts
 from zoo.runs.record import RunResult
 from zoo.runs.run import load_run
+from zoo.runs.using.prediction import predict_texts
 from zoo.store.store import Store
 from zoo.training.recipe import ENCODERS
 
@@ -31,7 +31,7 @@ def said() -> list[Event]:
 @pytest.fixture(scope="module")
 def frozen(data: Path, registry, store: Store, said, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     """A head on the mean of frozen vectors, everything else by default; 90 % to train, 10 % to validate."""
-    from zoo.runs.finetuning import finetune_model
+    from zoo.runs.making.finetuning import finetune_model
 
     out = tmp_path_factory.mktemp("runs") / "frozen"
     settings = {"registry": registry, "store": store, "report": said.append}
@@ -145,7 +145,7 @@ def test_the_same_seed_gives_the_same_bytes(train, tmp_path: Path, options) -> N
 def test_published_vectors_stay_while_new_words_and_a_new_encoder_learn(
     train, registry, store: Store, tmp_path
 ) -> None:
-    from zoo.store.obtaining import fetch_model
+    from zoo.store.names import fetch_model
     from zoo.words.loading import load_words
 
     states = []

@@ -12,8 +12,8 @@ from loopback import BODY, SHA256, Connection, Server, answer, cut, serve, stall
 
 from zoo.cli.main import main
 from zoo.errors import DownloadFailed, HashMismatch, Offline, UsageError
-from zoo.store.hub_repo import entry_from_hub
 from zoo.store.sources.hf import parse_hub_url
+from zoo.store.sources.hub_model import entry_from_hub
 from zoo.store.store import Store
 
 

@@ -12,7 +12,7 @@ import zoo
 from zoo.catalogue.licenses import parse_policy
 from zoo.catalogue.registry import Registry
 from zoo.errors import LicenseRefused, UnknownName
-from zoo.store.bundles import bundle
+from zoo.store.bundles.packing import bundle
 from zoo.store.store import Store
 
 

@@ -29,4 +29,4 @@ def test_opening_a_store_and_looking_for_a_model_imports_nothing_heavy() -> None
 
 
 def test_a_download_needs_the_standard_library_alone() -> None:
-    assert loaded_by("import zoo.store.downloading") <= STANDARD
+    assert loaded_by("import zoo.store.network.download") <= STANDARD

@@ -15,7 +15,7 @@ from loopback import IMPATIENT, Connection, Handler, Server, begin, entry_for, l
 
 from zoo.errors import Interrupted
 from zoo.events import Event, Progress
-from zoo.store.parallel import fetch_models
+from zoo.store.fetching_many import fetch_models
 from zoo.store.store import Store
 
 BODY = random.Random(1).randbytes(2_000_000)

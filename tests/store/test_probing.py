@@ -10,7 +10,7 @@ from hub import COMMIT, Hub
 from loopback import BODY, IMPATIENT, SHA256, Server, answer, entry_for, serve, unproven, without_length
 
 from zoo.catalogue.entry import ModelEntry
-from zoo.store.probing import check_places
+from zoo.store.upkeep.source_checks import check_places
 
 
 def faults(*entries: ModelEntry, online: bool = True) -> list[str]:

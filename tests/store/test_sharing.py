@@ -38,10 +38,10 @@ from zoo.errors import (
     UsageError,
 )
 from zoo.events import Event, Note, Progress
-from zoo.store.caches import report_cache
-from zoo.store.parallel import fetch_models, plan_fetch
-from zoo.store.pins import find_pin, read_lock_file, write_lock_file
+from zoo.store.fetching_many import fetch_models, plan_fetch
 from zoo.store.store import Store
+from zoo.store.trust.lock_file import find_pin, read_lock_file, write_lock_file
+from zoo.store.upkeep.inventory import report_cache
 
 OTHER = BODY[::-1]
 

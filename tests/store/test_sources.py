@@ -11,9 +11,9 @@ from loopback import BODY, IMPATIENT, SHA256, Server, answer, cut, entry_for, le
 
 from zoo.errors import AddressRefused, DownloadFailed, HashMismatch, Offline, UsageError
 from zoo.events import Event, Note
-from zoo.store.mirrors import mirror_rules
+from zoo.store.remote import Remote, Wanted
 from zoo.store.sources.gensim import RELEASES
-from zoo.store.sources.remote import Remote, Wanted
+from zoo.store.sources.mirrors import mirror_rules
 from zoo.store.sources.schemes import SCHEMES, find_scheme
 from zoo.store.store import Store
 
@@ -159,7 +159,7 @@ def test_a_scheme_of_another_package_comes_through_its_entry_point(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Store
 ) -> None:
     (tmp_path / "lab_source.py").write_text(
-        "from pathlib import Path\nfrom zoo.store.sources.remote import Scheme\n"
+        "from pathlib import Path\nfrom zoo.store.remote import Scheme\n"
         "SCHEME = Scheme(lambda wanted: Path(wanted.url.removeprefix('lab://')), local=True)\n"
     )
     facts = tmp_path / "lab_source-1.0.dist-info"

@@ -13,9 +13,9 @@ from loopback import unproven as entry_for
 
 from zoo.errors import AddressRefused, HashMismatch, Offline, SizeMismatch, StorageError, UsageError
 from zoo.events import Event, Note, Progress
-from zoo.store.blobs import stamp_of
+from zoo.store.disk.blobs import stamp_of
+from zoo.store.fetching_many import plan_fetch
 from zoo.store.local import LocalModel
-from zoo.store.parallel import plan_fetch
 from zoo.store.store import Store
 
 BYTES = b"weights of a network " * 1000

@@ -13,10 +13,10 @@ from loopback import unproven
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from zoo.backbones.checkpoints import load_weights, read_state_dict, tell_format, write_state_dict
 from zoo.errors import HashMismatch, IntegrityError
 from zoo.events import Event, Note
 from zoo.store.store import Store
-from zoo.store.weights_file import load_weights, read_state_dict, tell_format, write_state_dict
 
 
 def network() -> nn.Module:

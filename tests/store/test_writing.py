@@ -12,10 +12,11 @@ import pytest
 from commands import wait_until
 from loopback import BODY, IMPATIENT, Connection, Handler, Server, entry_for, serve, without_length
 
-from zoo.store import transfer, writing
-from zoo.store.hashing import Block, Hasher
+from zoo.store.disk import writing
+from zoo.store.disk.writing import HELD, Writer
+from zoo.store.network import transfer
 from zoo.store.store import Store
-from zoo.store.writing import HELD, Writer
+from zoo.store.trust.hashing import Block, Hasher
 
 
 @pytest.fixture

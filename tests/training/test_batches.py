@@ -11,8 +11,8 @@ import torch
 
 from zoo.catalogue.entry import ImageInput
 from zoo.data.dataset import Item
-from zoo.data.images import read_image
-from zoo.data.preprocessing import preprocess
+from zoo.data.pixels.decoding import read_image
+from zoo.data.pixels.preprocessing import preprocess
 from zoo.errors import UnreadableFile
 from zoo.events import Event, Note
 from zoo.training.batches import FeatureBatches, ImageBatches, TextBatches, cut

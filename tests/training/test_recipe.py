@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 import adapters
-from zoo.data import preprocessing
+from zoo.data.pixels import preprocessing
 from zoo.errors import InvalidRecipe
 from zoo.training.optimizers import OPTIMIZERS
 from zoo.training.recipe import (
@@ -30,7 +30,7 @@ from zoo.training.recipe import (
 )
 from zoo.training.schedules import SCHEDULES
 from zoo.training.strategies import phases
-from zoo.words.unknown import POLICIES
+from zoo.words.texts.unknown import POLICIES
 
 LIMITED = [field for field in FIELDS.values() if field.kind in (int, float)]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from zoo.words.compiling import CompileReport, compile_vectors
-from zoo.words.vectors import WordVectors, open_vectors
+from zoo.words.compiling.compiler import CompileReport, compile_vectors
+from zoo.words.vectors.word_vectors import WordVectors, open_vectors
 
 Compile = Callable[..., tuple[WordVectors, CompileReport]]
 

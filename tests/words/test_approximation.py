@@ -10,9 +10,9 @@ import pytest
 
 from zoo.errors import UsageError
 from zoo.events import Event, Note
-from zoo.words.layout import CompiledFile
-from zoo.words.vectors import WordVectors
-from zoo.words.vocabulary import build_vocabulary
+from zoo.words.vectors.layout import CompiledFile
+from zoo.words.vectors.vocabulary import build_vocabulary
+from zoo.words.vectors.word_vectors import WordVectors
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def clustered() -> WordVectors:
 
 
 def test_the_recall_that_is_told_is_that_of_other_queries_too(clustered: WordVectors) -> None:
-    from zoo.words.approximation import ApproximateIndex
+    from zoo.words.vectors.approximate import ApproximateIndex
 
     told: list[Event] = []
     index = ApproximateIndex(clustered, wanted=0.9, report=told.append)
@@ -53,7 +53,7 @@ def test_the_recall_that_is_told_is_that_of_other_queries_too(clustered: WordVec
 
 
 def test_a_recall_of_one_reads_what_it_takes(clustered: WordVectors) -> None:
-    from zoo.words.approximation import ApproximateIndex
+    from zoo.words.vectors.approximate import ApproximateIndex
 
     index = ApproximateIndex(clustered, wanted=1.0)
     assert index.recall == 1.0
@@ -67,7 +67,7 @@ def test_a_recall_of_one_reads_what_it_takes(clustered: WordVectors) -> None:
 
 
 def test_a_part_of_the_words_and_an_impossible_recall_are_refused(clustered: WordVectors) -> None:
-    from zoo.words.approximation import ApproximateIndex
+    from zoo.words.vectors.approximate import ApproximateIndex
 
     index = ApproximateIndex(clustered)
     with pytest.raises(UsageError, match="covers all words"):
@@ -79,7 +79,8 @@ def test_a_part_of_the_words_and_an_impossible_recall_are_refused(clustered: Wor
 def test_without_faiss_the_extra_is_named(vectors: WordVectors) -> None:
     script = (
         "import sys\nsys.modules['faiss'] = None\nfrom pathlib import Path\n"
-        "from zoo.words.approximation import ApproximateIndex\nfrom zoo.words.vectors import open_vectors\n"
+        "from zoo.words.vectors.approximate import ApproximateIndex\n"
+        "from zoo.words.vectors.word_vectors import open_vectors\n"
         f"ApproximateIndex(open_vectors(Path({str(vectors.path)!r})))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 
 from zoo.errors import DiskFull, IntegrityError, UnknownName, UnsafeFile, UsageError, ZooError
 from zoo.events import Event, Note, Progress
-from zoo.words.compiling import compile_vectors
-from zoo.words.layout import HEADER_BYTES, check_layout
-from zoo.words.vectors import WordVectors, open_vectors
+from zoo.words.compiling.compiler import compile_vectors
+from zoo.words.vectors.layout import HEADER_BYTES, check_layout
+from zoo.words.vectors.word_vectors import WordVectors, open_vectors
 
 TEXT = b"the 0.1 0.2 0.3\nof 1 -2 3e-2\nand 4 5 6\n"
 
@@ -273,7 +273,7 @@ def test_memory_is_bounded_by_the_file_and_not_by_its_header(
         "import re\n"
         "from pathlib import Path\n"
         "from zoo.errors import IntegrityError\n"
-        "from zoo.words.compiling import compile_vectors\n"
+        "from zoo.words.compiling.compiler import compile_vectors\n"
         "try: compile_vectors(Path('lie'), Path('out'))\n"
         "except IntegrityError as error: print(error)\n"
         "print(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])"
@@ -443,7 +443,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(glove: Path, tmp_path: Path) ->
         "import resource, sys\n"
         "from pathlib import Path\n"
         "from zoo.errors import DiskFull\n"
-        "from zoo.words.compiling import compile_vectors\n"
+        "from zoo.words.compiling.compiler import compile_vectors\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         f"try: compile_vectors(Path({str(glove)!r}), Path('out'))\n"
         "except DiskFull as error: print('full:', error)"

@@ -18,9 +18,9 @@ from zoo.errors import DownloadFailed, IntegrityError, Offline, UnsafeFile, Usag
 from zoo.events import Event, Note
 from zoo.store.sources.gensim import RELEASES
 from zoo.store.store import Store
-from zoo.words import files
-from zoo.words.files import find_file
-from zoo.words.vectors import WordVectors
+from zoo.words import own_files as files
+from zoo.words.own_files import find_file
+from zoo.words.vectors.word_vectors import WordVectors
 
 COMMIT = "c0ffee" * 6 + "c0ff"
 

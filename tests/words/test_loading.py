@@ -17,9 +17,9 @@ from zoo.errors import IntegrityError, UnknownName, UnsafeFile, UsageError
 from zoo.events import Event, Note, Progress
 from zoo.store.local import LocalModel
 from zoo.store.store import Store
-from zoo.words.layout import check_layout
 from zoo.words.loading import compiled_forms, load_words
-from zoo.words.vectors import WordVectors
+from zoo.words.vectors.layout import check_layout
+from zoo.words.vectors.word_vectors import WordVectors
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zoo.words.selection import select_words
-from zoo.words.tokens import tokenize_all
-from zoo.words.vectors import WordVectors
+from zoo.words.texts.selection import select_words
+from zoo.words.texts.tokens import tokenize_all
+from zoo.words.vectors.word_vectors import WordVectors
 
 TEXTS = [["the", "wug", "king"], ["the", "wug", "blick"], ["the", "king", "queen"], []]
 

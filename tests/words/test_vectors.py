@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from zoo.errors import UnknownName, UsageError, ZooError
-from zoo.words.nearest import nearest_rows
-from zoo.words.vectors import NoKnownWord, UnknownWord, WordVectors, open_vectors
+from zoo.words.vectors.nearest import nearest_rows
+from zoo.words.vectors.word_vectors import NoKnownWord, UnknownWord, WordVectors, open_vectors
 
 QUESTIONS = """\
 : family
@@ -304,7 +304,7 @@ def test_vectors_cannot_be_written_to(vectors: WordVectors) -> None:
 def test_opening_and_looking_up_imports_numpy_only(vectors: WordVectors) -> None:
     script = (
         "import sys\nfrom pathlib import Path\n"
-        "from zoo.words.vectors import open_vectors\n"
+        "from zoo.words.vectors.word_vectors import open_vectors\n"
         f"v = open_vectors(Path({str(vectors.path)!r}))\n"
         "v['king'], v.most_similar('king')\n"
         "print({'torch', 'gensim', 'polars', 'scipy', 'safetensors', 'tokenizers'} & set(sys.modules))"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo.words.vectors import WordVectors
-from zoo.words.vocabulary import build_vocabulary, encode, offsets_of, sort_words
+from zoo.words.vectors.vocabulary import build_vocabulary, encode, offsets_of, sort_words
+from zoo.words.vectors.word_vectors import WordVectors
 
 WORDS = st.lists(st.one_of(st.text(max_size=20), st.text("ab\0", max_size=24)), max_size=60)
 

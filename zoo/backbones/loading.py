@@ -17,10 +17,10 @@ from zoo.backbones.architectures import (
     build_network,
     find_architecture,
 )
+from zoo.backbones.checkpoints import load_weights, strip_prefixes
 from zoo.catalogue.entry import ImageModel
 from zoo.errors import UsageError, WeightsMismatch
 from zoo.events import Note, Report, silent
-from zoo.store.weights_file import load_weights, strip_prefixes
 
 if TYPE_CHECKING:
     from zoo.store.local import LocalModel

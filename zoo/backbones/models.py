@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from zoo.catalogue.entry import WordModel
 from zoo.errors import UsageError
 from zoo.events import Report, silent
-from zoo.store.obtaining import default_registry, default_store, find_model
-from zoo.words.files import find_file
+from zoo.store.names import default_registry, default_store, find_model
+from zoo.words.own_files import find_file
 
 if TYPE_CHECKING:
     from zoo.catalogue.registry import Registry

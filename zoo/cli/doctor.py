@@ -11,7 +11,7 @@ from typing import Any
 
 from zoo.cli.command import Context, command
 from zoo.errors import BrokenPlugin, UsageError, ZooError
-from zoo.store.disk import free_bytes, nearest_folder, size_text
+from zoo.store.disk.space import free_bytes, nearest_folder, size_text
 
 OURS = ("zoo", "adapters")
 
@@ -104,7 +104,7 @@ def count_models(context: Context) -> tuple[dict[str, int], list[str]]:
 
 def setting_problems(context: Context) -> list[str]:
     """What is wrong with environment variables: nothing can be fetched until that is put right."""
-    from zoo.store.mirrors import mirror_rules
+    from zoo.store.sources.mirrors import mirror_rules
 
     readers = {"ZOO_LICENSE_POLICY": lambda: context.store.policies, "ZOO_MIRROR": mirror_rules}
     problems = []
@@ -153,7 +153,7 @@ def find_plugins() -> tuple[list[str], list[str]]:
 def kind_of_plugin(group: str) -> type:
     """What a plugin of a group must be; anything, where our own packages cannot be imported."""
     from zoo.catalogue.plugins import SOURCES
-    from zoo.store.sources.remote import Scheme
+    from zoo.store.remote import Scheme
 
     if group == SOURCES:
         return Scheme

@@ -24,13 +24,13 @@ from zoo.errors import (
     UsageError,
     ZooError,
 )
-from zoo.store.disk import free_bytes, size_text
+from zoo.store.disk.space import free_bytes, size_text
 
 if TYPE_CHECKING:
     from zoo.catalogue.entry import ModelEntry
+    from zoo.store.fetching_many import Fetched, Planned
     from zoo.store.local import LocalModel
-    from zoo.store.parallel import Fetched, Planned
-    from zoo.store.pins import Pin
+    from zoo.store.trust.lock_file import Pin
 
 PLAN_COLUMNS = {"name": "NAME", "action": "ACTION", "size": "SIZE", "url": "FROM"}
 
@@ -75,8 +75,8 @@ def fetch(
     What is in the store already is not downloaded again; what was cut off goes on where it stopped. A model
     that fails does not stop the others.
     """
-    from zoo.store.parallel import Fetched, fetch_models, plan_fetch
-    from zoo.store.pins import read_lock_file
+    from zoo.store.fetching_many import Fetched, fetch_models, plan_fetch
+    from zoo.store.trust.lock_file import read_lock_file
 
     if hosts:  # the variable: whatever opens an address in this process reads it
         os.environ["ZOO_ALLOW_HOST"] = ",".join([os.environ.get("ZOO_ALLOW_HOST", ""), *hosts])
@@ -125,8 +125,8 @@ def find_pinned(context: Context, name: str, pin: Pin | None) -> ModelEntry:
     """The entry of a name; of a repository, as it was at the commit that a lock file pins."""
     from msgspec import structs
 
-    from zoo.store.hub_entries import read_hub_entry
-    from zoo.words.files import is_hub_file
+    from zoo.store.disk.hub_records import read_hub_entry
+    from zoo.words.own_files import is_hub_file
 
     if pin is None or pin.revision is None or not name.startswith("hf://") or is_hub_file(name):
         return find_entry(context, name)
@@ -164,8 +164,8 @@ def compile_words(context: Context, name: str, fetched: Fetched, options: dict[s
     """What was fetched, its word vectors compiled; the error in its place where that failed."""
     if fetched.model is None or fetched.model.entry.task != "word-vectors":
         return fetched
-    from zoo.words.files import find_file, is_hub_file
     from zoo.words.loading import load_words
+    from zoo.words.own_files import find_file, is_hub_file
 
     try:
         model: LocalModel | None = fetched.model
@@ -182,7 +182,7 @@ def compile_words(context: Context, name: str, fetched: Fetched, options: dict[s
 
 def planned_of(fetched: Fetched) -> Planned:
     """A file that lies here already, or what nobody could be asked about, as --dry-run shows it."""
-    from zoo.store.parallel import Planned
+    from zoo.store.fetching_many import Planned
 
     if fetched.model is None:
         return Planned(fetched.name, fetched.name, error=fetched.error)
@@ -213,7 +213,7 @@ def plan_text(plan: list[dict[str, Any]], home: Path) -> str:
 
 def own_file(context: Context, name: str, member: str | None = None) -> LocalModel | None:
     """A file of word vectors on this machine, as a model; None for any other name. member: of a .zip."""
-    from zoo.words.files import find_file, is_hub_file
+    from zoo.words.own_files import find_file, is_hub_file
 
     if is_hub_file(name):
         return None

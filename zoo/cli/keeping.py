@@ -14,10 +14,10 @@ from zoo.cli.command import Context, ModelName, command
 from zoo.cli.models import find_entry
 from zoo.cli.sink import many, table
 from zoo.errors import UsageError
-from zoo.store.disk import size_text
+from zoo.store.disk.space import size_text
 
 if TYPE_CHECKING:
-    from zoo.store.caches import CacheReport
+    from zoo.store.upkeep.inventory import CacheReport
 
 DAY = 86_400  # seconds
 CACHE_COLUMNS = {"name": "NAME", "size": "SIZE", "days": "DAYS IDLE"}
@@ -35,7 +35,7 @@ def path(context: Context, name: str) -> None:
 @command("zoo cache")
 def cache(context: Context) -> None:
     """Show what the store holds, and what lies in other libraries' caches (never touched)."""
-    from zoo.store.caches import report_cache
+    from zoo.store.upkeep.inventory import report_cache
 
     found = report_cache(context.store)
     facts = {
@@ -84,7 +84,7 @@ def cache_lines(found: CacheReport) -> Iterator[str]:
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 def prune(context: Context, older_than: float | None, dry_run: bool) -> None:
     """Delete what no model needs: orphans, old partial downloads, and unused models if asked to."""
-    from zoo.store.pruning import prune as prune_store
+    from zoo.store.upkeep.pruning import prune as prune_store
 
     seconds = None if older_than is None else older_than * DAY
     gone = prune_store(context.store, older_than=seconds, dry_run=dry_run)
@@ -114,8 +114,8 @@ def lock(context: Context, names: tuple[str, ...]) -> None:
     """Print a lock file: what each name means, down to the sha256, for: zoo fetch --locked zoo.lock"""
     import json
 
-    from zoo.store.pins import write_lock_file
-    from zoo.words.files import OWN
+    from zoo.store.trust.lock_file import write_lock_file
+    from zoo.words.own_files import OWN
 
     entries = {name: find_entry(context, name) for name in names}
     for name, entry in entries.items():
@@ -135,7 +135,7 @@ def bundle(context: Context, names: tuple[str, ...], out: Path) -> None:
     """Pack models and runs into one file for a machine without network."""
     from zoo.runs.classifier import is_run
     from zoo.runs.record import read_record
-    from zoo.store.bundles import bundle as write_bundle
+    from zoo.store.bundles.packing import bundle as write_bundle
 
     runs = [Path(name) for name in dict.fromkeys(names) if is_run(name, context.registry)]
     records = [read_record(run) for run in runs]  # on texts, or from scratch, a run has all that it needs
@@ -159,7 +159,7 @@ def bundle(context: Context, names: tuple[str, ...], out: Path) -> None:
 )
 def unbundle(context: Context, archive: Path, runs_to: Path) -> None:
     """Take the models and runs of a bundle; refused as a whole if anything in it is odd."""
-    from zoo.store.unbundling import unbundle as read_bundle
+    from zoo.store.bundles.unpacking import unbundle as read_bundle
 
     found = read_bundle(
         context.store, archive, runs_to=runs_to, registries=context.registries, report=context.report

@@ -11,7 +11,7 @@ from zoo.cli.command import Choice, Context, ModelName, command
 from zoo.cli.sink import table
 from zoo.errors import Offline, UnknownModel, join_names
 from zoo.events import Note
-from zoo.store.disk import size_text
+from zoo.store.disk.space import size_text
 
 if TYPE_CHECKING:
     from zoo.catalogue.entry import ModelEntry
@@ -158,7 +158,7 @@ def run_facts(folder: Path) -> dict[str, Any]:
 def compiled_facts(context: Context, local: LocalModel) -> dict[str, Any]:
     """What each compiled form of word vectors is, and what was wrong with the file that it is of."""
     from zoo.words.loading import compiled_forms
-    from zoo.words.vectors import open_vectors
+    from zoo.words.vectors.word_vectors import open_vectors
 
     facts = {}
     for form, path in compiled_forms(local, context.store).items():
@@ -213,7 +213,7 @@ def rm(context: Context, names: tuple[str, ...]) -> None:
 
 def find_stored(context: Context, name: str) -> ModelEntry | None:
     """The entry of a name, also of a file that is gone; None for one of the Hub that was never fetched."""
-    from zoo.words.files import recall_entry
+    from zoo.words.own_files import recall_entry
 
     try:
         own = None if name in context.registry else recall_entry(name, context.store)
@@ -275,8 +275,8 @@ def find_entry(context: Context, name: str) -> ModelEntry:
 
     Raises UnknownModel.
     """
-    from zoo.store.obtaining import find_model
-    from zoo.words.files import entry_of, find_file, is_hub_file
+    from zoo.store.names import find_model
+    from zoo.words.own_files import entry_of, find_file, is_hub_file
 
     if is_hub_file(name) and context.store.find(entry_of(name, name)) is None:
         return entry_of(name, name)  # what it is, only its bytes say

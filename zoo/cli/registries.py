@@ -37,7 +37,7 @@ def lint(context: Context, files: tuple[Path, ...], online: bool) -> int:
     Files that they name on this machine are hashed. Exit code 2 when there is a problem; remarks are none.
     """
     from zoo.catalogue.linting import lint_files
-    from zoo.store.probing import check_places
+    from zoo.store.upkeep.source_checks import check_places
 
     if online and context.store.offline:
         raise Offline("--online asks the network, and offline mode is on", hint="Leave one of them out.")
@@ -111,8 +111,8 @@ def add(
     in --set input.size=288 --set 'input.mean=[0.5, 0.5, 0.5]'. The weights are put into their network before
     the entry is written at the end of FILE; what is in FILE stays as it is.
     """
-    from zoo.backbones.describing import add_model, merge
     from zoo.catalogue.registry import entry_to_mapping
+    from zoo.registering.adding import add_model, merge
 
     facts = merge({k: v for k, v in options.items() if v is not None}, *map(read_setting, settings))
     added = add_model(

@@ -15,7 +15,7 @@ from zoo.events import Note
 
 if TYPE_CHECKING:
     from zoo.store.local import LocalModel
-    from zoo.words.vectors import UnknownWord, WordVectors
+    from zoo.words.vectors.word_vectors import UnknownWord, WordVectors
 
 UNKNOWN = {"word": "UNKNOWN WORD", "count": "TIMES"}
 NEIGHBOURS = {"word": "WORD", "similarity": "COSINE"}
@@ -57,7 +57,7 @@ def similar(
     known = known_words(vectors, words)
     index = None
     if approximate:
-        from zoo.words.approximation import ApproximateIndex
+        from zoo.words.vectors.approximate import ApproximateIndex
 
         index = ApproximateIndex(vectors, report=context.report)
     found = vectors.most_similar_many(known, topn=top, indexer=index)
@@ -127,7 +127,7 @@ def coverage(
     DATA is files with a text per line, folders of them, or tables with a column of texts.
     """
     from zoo.data.texts import list_texts
-    from zoo.words.texts import coverage as measure
+    from zoo.words.texts.pooling import coverage as measure
 
     texts, notes = list_texts(data, text_column=text_column)
     for note in notes:
@@ -184,8 +184,8 @@ def find_vectors(context: Context, name: str, **options: Any) -> WordVectors | N
 def find_words(context: Context, name: str, member: str | None = None) -> LocalModel | None:
     """The file of word vectors that a name or path means, fetched; None for a model of images."""
     from zoo.catalogue.entry import WordModel
-    from zoo.store.obtaining import find_model
-    from zoo.words.files import find_file
+    from zoo.store.names import find_model
+    from zoo.words.own_files import find_file
 
     local = find_file(name, context.store, registered=context.registry, member=member, report=context.report)
     if local is not None:
@@ -211,7 +211,7 @@ def look_up(vectors: WordVectors, words: Sequence[str]) -> tuple[list[str], list
 
     In lower case where only that is known: people type Paris, GloVe has paris.
     """
-    from zoo.words.vectors import UnknownWord
+    from zoo.words.vectors.word_vectors import UnknownWord
 
     folded = [word if word in vectors or word.lower() not in vectors else word.lower() for word in words]
     unknown = [UnknownWord(word, vectors) for word in dict.fromkeys(folded) if word not in vectors]

@@ -27,7 +27,7 @@ from zoo.data.dataset import (
     part_names,
     relative_name,
 )
-from zoo.data.folder import (
+from zoo.data.finding.folder import (
     TABLE_SUFFIXES,
     ClassFiles,
     Found,
@@ -39,10 +39,10 @@ from zoo.data.folder import (
     is_junk,
     visible_entries,
 )
+from zoo.data.finding.table import READERS, find_in_table, find_texts_in_table
 from zoo.data.kinds import IMAGES, TEXTS, Kind
 from zoo.data.names import natural_key, one_line, twin_key
 from zoo.data.splits import split_off
-from zoo.data.table import READERS, find_in_table, find_texts_in_table
 from zoo.errors import DatasetError, StorageError, UsageError, close_names, join_names
 from zoo.events import Note
 

@@ -14,11 +14,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from zoo.data.dataset import Layout, Part
-from zoo.data.encodings import decode
-from zoo.data.folder import SPLIT_NAMES, TABLE_SUFFIXES, ClassFiles, Found, find_in_folder, is_junk
+from zoo.data.finding.encodings import decode
+from zoo.data.finding.folder import SPLIT_NAMES, TABLE_SUFFIXES, ClassFiles, Found, find_in_folder, is_junk
+from zoo.data.finding.table import (
+    SENTENCES,
+    choose_columns,
+    choose_text_column,
+    find_texts_in_table,
+    read_table,
+)
 from zoo.data.kinds import TEXTS
 from zoo.data.names import one_line
-from zoo.data.table import SENTENCES, choose_columns, choose_text_column, find_texts_in_table, read_table
 from zoo.errors import DatasetError
 from zoo.events import Note
 

@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from zoo.data.batches import count_cpus
-from zoo.data.images import MOST_BYTES
+from zoo.data.pixels.batches import count_cpus
+from zoo.data.pixels.decoding import MOST_BYTES
 
 
 class Content(NamedTuple):

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from zoo.catalogue.entry import ImageInput
-from zoo.data import images as decoding
-from zoo.data import preprocessing
-from zoo.data.batches import BadFile, Batches, OnBad, load_batches
 from zoo.data.dataset import Item
-from zoo.data.preprocessing import Draws, augment, preprocess
+from zoo.data.pixels import decoding as decoding
+from zoo.data.pixels import preprocessing
+from zoo.data.pixels.batches import BadFile, Batches, OnBad, load_batches
+from zoo.data.pixels.preprocessing import Draws, augment, preprocess
 from zoo.errors import TrainingStopped
 from zoo.events import Progress, Report, silent
 from zoo.features import fusion, network

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.catalogue.entry import ImageInput
-from zoo.data.batches import load_batches
 from zoo.data.dataset import Item
 from zoo.data.leaks import find_lookalikes, thumbnails
-from zoo.data.preprocessing import preprocess
+from zoo.data.pixels.batches import load_batches
+from zoo.data.pixels.preprocessing import preprocess
 
 NEAR = 0.8  # cosine of the features of two files that may be one photograph
 MOST = 256  # pairs that are looked at, the nearest first

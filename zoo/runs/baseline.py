@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zoo.data.dataset import Dataset
 from zoo.runs.record import Baseline
-from zoo.words.tokens import WordTokenizer
+from zoo.words.texts.tokens import WordTokenizer
 
 NAME = "TF-IDF + logistic regression"
 

@@ -14,7 +14,7 @@ from zoo.errors import UsageError, WeightsMismatch
 from zoo.events import Report, silent
 from zoo.runs.folder import read_adapter, read_words
 from zoo.runs.record import RECORD, RunRecord, read_record
-from zoo.store.obtaining import default_store, find_model
+from zoo.store.names import default_store, find_model
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from zoo.catalogue.registry import Registry
     from zoo.store.store import Store
     from zoo.training.recipe import Recipe
-    from zoo.words.selection import TextReader
+    from zoo.words.texts.selection import TextReader
 
 
 @dataclass(frozen=True)

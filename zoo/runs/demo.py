@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.events import Note, Report, silent
-from zoo.runs.finetuning import finetune_model
 from zoo.runs.folder import refuse_existing
+from zoo.runs.making.finetuning import finetune_model
 from zoo.runs.record import RunResult
 from zoo.training.interruption import never
 

@@ -21,7 +21,7 @@ from zoo.runs.record import ADAPTER, HISTORY, WORDS, RunRecord, TextRecord
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from zoo.words.selection import TextReader
+    from zoo.words.texts.selection import TextReader
 
 AGAIN = "Restore it from a copy, or train again."
 
@@ -114,8 +114,8 @@ def write_words(reader: TextReader, folder: Path) -> TextRecord:
 
 def read_words(folder: Path, text: TextRecord) -> TextReader:
     """How the run reads texts, every byte of its words verified. Raises IntegrityError."""
-    from zoo.words.selection import TextReader, WordSelection
-    from zoo.words.tokens import WordTokenizer
+    from zoo.words.texts.selection import TextReader, WordSelection
+    from zoo.words.texts.tokens import WordTokenizer
 
     words = read_verified(folder / WORDS, text.words_sha256).decode().split("\n")[:-1]
     return TextReader(

@@ -12,11 +12,11 @@ from zoo.data.texts import Text, list_texts
 from zoo.errors import UsageError
 from zoo.events import Report, silent
 from zoo.runs.classifier import Classifier, load_run_classifier
-from zoo.runs.embedding import Embeddings, embed_files, embed_texts
-from zoo.runs.evaluation import Evaluation, evaluate_classifier
-from zoo.runs.prediction import Prediction, predict_files, predict_texts
 from zoo.runs.record import RunRecord, read_record
-from zoo.store.obtaining import default_store
+from zoo.runs.using.embedding import Embeddings, embed_files, embed_texts
+from zoo.runs.using.evaluation import Evaluation, evaluate_classifier
+from zoo.runs.using.prediction import Prediction, predict_files, predict_texts
+from zoo.store.names import default_store
 
 if TYPE_CHECKING:
     from zoo.store.store import Store

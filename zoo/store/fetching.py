@@ -21,20 +21,20 @@ from zoo.errors import (
     ZooError,
 )
 from zoo.events import Note, Report
-from zoo.store.adoption import find_adoptable
-from zoo.store.blobs import remove_file, stamp_of
-from zoo.store.copying import copy_file
-from zoo.store.disk import size_text
-from zoo.store.hashing import Digests, Hasher, hash_file
+from zoo.store.disk.blobs import remove_file, stamp_of
+from zoo.store.disk.copying import copy_file
+from zoo.store.disk.partial_files import Partial, claim_partial, find_parts
+from zoo.store.disk.records import Record, source_key
+from zoo.store.disk.space import size_text
 from zoo.store.local import LocalModel
-from zoo.store.mirrors import mirror_rules, with_mirrors
-from zoo.store.partials import Partial, claim_partial, find_parts
-from zoo.store.pins import Pin
-from zoo.store.proof import Proof, proof_of
-from zoo.store.records import Record, source_key
+from zoo.store.remote import Remote, Wanted
 from zoo.store.settings import Settings
-from zoo.store.sources.remote import Remote, Wanted
+from zoo.store.sources.mirrors import mirror_rules, with_mirrors
+from zoo.store.sources.other_caches import find_adoptable
 from zoo.store.sources.schemes import find_scheme
+from zoo.store.trust.expected import Proof, proof_of
+from zoo.store.trust.hashing import Digests, Hasher, hash_file
+from zoo.store.trust.lock_file import Pin
 
 if TYPE_CHECKING:
     from zoo.store.store import Store
@@ -197,7 +197,7 @@ class Fetch:
             adopted = self._adopt(url, proof)
             if adopted is not None:
                 return adopted
-        from zoo.store.downloading import download
+        from zoo.store.network.download import download
 
         def fetch(remote: Remote) -> LocalModel:
             return self._keep(self._take_in(download, remote, self.proof), remote.urls[0], remote.revision)

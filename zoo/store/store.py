@@ -5,7 +5,7 @@
       blobs/KEY.….partial   a download that is not whole; the next fetch goes on from there
       records/KEY.json      what a source first gave: the lock for every later fetch
       hub/KEY.json          what the Hub first said about a repository
-      files/KEY.json        what a file of word vectors outside of the store was (zoo/words/files.py)
+      files/KEY.json        what a file of word vectors outside of the store was (zoo/words/own_files.py)
       registries/*.yaml     entries that came with bundles
       locks/KEY.lock        one process at a time
       features/             belongs to zoo/features
@@ -28,19 +28,19 @@ from zoo.catalogue.entry import ModelEntry
 from zoo.catalogue.licenses import LicensePolicy, environment_policy
 from zoo.errors import HashMismatch
 from zoo.events import Report, silent
-from zoo.store.blobs import Blobs, is_whole, remove_file, stamp_of
-from zoo.store.disk import disk_errors
+from zoo.store.disk.blobs import Blobs, is_whole, remove_file, stamp_of
+from zoo.store.disk.homes import find_homes, is_offline
+from zoo.store.disk.hub_records import forget_hub_entry
+from zoo.store.disk.locks import hold
+from zoo.store.disk.partial_files import claim_partial, find_parts, validator_of
+from zoo.store.disk.records import Derived, Record, Records, find_file, source_key
+from zoo.store.disk.space import disk_errors
 from zoo.store.fetching import Fetch, lock_key
-from zoo.store.hashing import hash_file
-from zoo.store.home import find_homes, is_offline
-from zoo.store.hub_entries import forget_hub_entry
 from zoo.store.local import LocalModel
-from zoo.store.locks import hold
-from zoo.store.partials import claim_partial, find_parts, validator_of
-from zoo.store.pins import Pin, check_pin
-from zoo.store.records import Derived, Record, Records, find_file, source_key
 from zoo.store.settings import Settings
-from zoo.store.verification import Verdict, check_store, entry_of
+from zoo.store.trust.hashing import hash_file
+from zoo.store.trust.lock_file import Pin, check_pin
+from zoo.store.upkeep.verification import Verdict, check_store, entry_of
 
 
 class Store:

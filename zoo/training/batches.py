@@ -12,10 +12,10 @@ from torch import Tensor
 
 from adapters import pad_ids
 from zoo.catalogue.entry import ImageInput
-from zoo.data.batches import BadFile, OnBad, load_batches
-from zoo.data.batches import Batch as Pictures
 from zoo.data.dataset import Item
-from zoo.data.preprocessing import Draws, augment
+from zoo.data.pixels.batches import BadFile, OnBad, load_batches
+from zoo.data.pixels.batches import Batch as Pictures
+from zoo.data.pixels.preprocessing import Draws, augment
 from zoo.events import Note, Report, silent
 from zoo.training.seeds import epoch_generator
 

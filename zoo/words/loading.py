@@ -11,9 +11,9 @@ from zoo.errors import IntegrityError, UnknownName, UsageError
 from zoo.events import Note, Report, silent
 from zoo.store.local import LocalModel
 from zoo.store.store import Store
-from zoo.words.compiling import compile_into
-from zoo.words.layout import HEADER_BYTES, PRECISIONS, is_compiled
-from zoo.words.vectors import WordVectors, open_vectors
+from zoo.words.compiling.compiler import compile_into
+from zoo.words.vectors.layout import HEADER_BYTES, PRECISIONS, is_compiled
+from zoo.words.vectors.word_vectors import WordVectors, open_vectors
 
 KIND = "words"  # of what the store derives
 

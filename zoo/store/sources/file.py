@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from zoo.errors import AddressRefused, SourceMissing
-from zoo.store.sources.remote import Wanted
+from zoo.store.remote import Wanted
 
 
 def resolve(wanted: Wanted) -> Path:

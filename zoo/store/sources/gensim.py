@@ -10,7 +10,7 @@ import re
 from urllib.parse import parse_qs, urlsplit
 
 from zoo.errors import UsageError
-from zoo.store.sources.remote import Remote, Wanted
+from zoo.store.remote import Remote, Wanted
 
 RELEASES = "https://github.com/RaRe-Technologies/gensim-data/releases/download"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")

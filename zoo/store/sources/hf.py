@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from zoo.errors import DownloadFailed, Offline, UsageError
-from zoo.store.addresses import check_address, parse_address
-from zoo.store.sources.remote import Remote, Wanted
+from zoo.store.remote import Remote, Wanted
+from zoo.store.trust.addresses import check_address, parse_address
 
 HUB = "https://huggingface.co"
 COMMIT = re.compile("[0-9a-f]{40}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from zoo.store.addresses import parse_address
-from zoo.store.sources.remote import Remote, Wanted
+from zoo.store.remote import Remote, Wanted
+from zoo.store.trust.addresses import parse_address
 
 
 def resolve(wanted: Wanted) -> Remote:

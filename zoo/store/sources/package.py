@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from zoo.errors import SourceMissing, UsageError
-from zoo.store.sources.remote import Wanted
+from zoo.store.remote import Wanted
 
 
 def resolve(wanted: Wanted) -> Path:

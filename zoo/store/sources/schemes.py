@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 
 from zoo.catalogue.plugins import SOURCES, guard, load_plugin, plugin_names
 from zoo.errors import AddressRefused
+from zoo.store.remote import Remote, Scheme
 from zoo.store.sources import file, gensim, hf, https, package
-from zoo.store.sources.remote import Remote, Scheme
 
 SCHEMES: dict[str, Scheme] = {
     "https": Scheme(https.resolve),
-    "http": Scheme(https.resolve),  # to this machine only: zoo/store/addresses.py
+    "http": Scheme(https.resolve),  # to this machine only: zoo/store/trust/addresses.py
     "hf": Scheme(hf.resolve),
     "gensim": Scheme(gensim.resolve),
     "file": Scheme(file.resolve, local=True),

@@ -1,0 +1,1 @@
+"""Where labelled items come from: folders, tables."""

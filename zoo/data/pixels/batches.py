@@ -1,0 +1,260 @@
+"""Images in batches, decoded by threads ahead of the model, in a fixed order, bad files set aside.
+
+Threads, not processes: decoding and resizing release Python's lock, so that nothing has to be copied between
+processes, pickled, or started anew in every epoch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, NamedTuple, TypeVar, overload
+
+import torch
+
+from zoo.data.dataset import Dataset, Item
+from zoo.data.names import one_line
+from zoo.data.pixels.decoding import TRAITS, Picture, read_picture
+from zoo.data.pixels.preprocessing import Draws
+from zoo.errors import DatasetError, UnreadableFile
+from zoo.events import Note, Progress, Report, silent
+
+Transform = Callable[[torch.Tensor], torch.Tensor]
+RandomTransform = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+
+OnBad = Literal["skip", "stop"]
+"""What to do about a file that cannot be read: pass over it and count it, or end with an error."""
+
+MOST_BAD = 0.05
+"""Share of a class that may be unreadable: above it something is wrong with the data, not with a file."""
+
+
+@dataclass(frozen=True)
+class BadFile:
+    """A file that could not be read, and why ("is cut off: …"), to be said after its name."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{one_line(self.path)} {self.reason}"
+
+
+class Batch(NamedTuple):
+    """indices: positions of the images in the list that was given, int64 (batch,); images: (batch, …)."""
+
+    indices: torch.Tensor
+    images: torch.Tensor
+
+
+class Batches(Iterator[Batch]):
+    """Batches as they get ready. bad: files that could not be read so far; traits: how many images had which.
+
+    Threads end with the last batch, when it is closed, when a `with` block ends, or when nobody holds it.
+    """
+
+    def __init__(
+        self, source: Generator[Batch, None, None], bad: list[BadFile], traits: Counter[str]
+    ) -> None:
+        self._source = source
+        self.bad = bad
+        self.traits = traits
+
+    def __iter__(self) -> Batches:
+        return self
+
+    def __next__(self) -> Batch:
+        return next(self._source)
+
+    def close(self) -> None:
+        """Stop reading ahead; images that are being decoded are waited for."""
+        self._source.close()
+
+    def __enter__(self) -> Batches:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@overload
+def load_batches(
+    images: Sequence[Item] | Sequence[Path],
+    transform: Transform,
+    batch_size: int,
+    *,
+    order: Sequence[int] | None = None,
+    workers: int | None = None,
+    on_bad: OnBad = "skip",
+    keep: int | None = None,
+    report: Report = silent,
+    task: str = "images",
+) -> Batches: ...
+@overload
+def load_batches(
+    images: Sequence[Item] | Sequence[Path],
+    transform: RandomTransform,
+    batch_size: int,
+    *,
+    draws: Draws,
+    order: Sequence[int] | None = None,
+    workers: int | None = None,
+    on_bad: OnBad = "skip",
+    keep: int | None = None,
+    report: Report = silent,
+    task: str = "images",
+) -> Batches: ...
+def load_batches(
+    images: Sequence[Item] | Sequence[Path],
+    transform: Callable[..., torch.Tensor],
+    batch_size: int,
+    *,
+    draws: Draws | None = None,
+    order: Sequence[int] | None = None,
+    workers: int | None = None,
+    on_bad: OnBad = "skip",
+    keep: int | None = None,
+    report: Report = silent,
+    task: str = "images",
+) -> Batches:
+    """Batches of `batch_size` transformed images (the last one may be smaller), in the order given.
+
+    transform: from uint8 (3, height, width) to a tensor whose shape is always the same; with `draws` it gets
+    a generator of the item's own too, so that no result depends on how many threads there are. order:
+    positions in `images` in the order to read them, all by default. workers: threads, one per CPU by default.
+    keep: see `read_image`. A file that cannot be read goes to `.bad` and the next one takes its place in the
+    batch; with on_bad="stop" UnreadableFile is raised. At most one batch is read ahead.
+    """
+    positions = range(len(images)) if order is None else order
+    bad: list[BadFile] = []
+    traits: Counter[str] = Counter()
+
+    def load(position: int) -> tuple[torch.Tensor, tuple[str, ...]] | UnreadableFile:
+        item = images[position]
+        try:
+            picture: Picture = read_picture(item.path if isinstance(item, Item) else item, keep=keep)
+        except UnreadableFile as error:
+            return error
+        if draws is None:
+            return transform(picture.pixels), picture.traits
+        return transform(picture.pixels, draws.generator(position)), picture.traits
+
+    def batches() -> Generator[Batch, None, None]:
+        indices: list[int] = []
+        tensors: list[torch.Tensor] = []
+        threads = workers or count_cpus()
+        with closing(run_ahead(load, positions, threads=threads, ahead=batch_size + threads)) as results:
+            for done, (position, result) in enumerate(zip(positions, results, strict=True), start=1):
+                if isinstance(result, UnreadableFile):
+                    if on_bad == "stop":
+                        raise _stop_at(result)
+                    item = images[position]
+                    bad.append(BadFile(item.path if isinstance(item, Item) else item, result.reason))
+                else:
+                    tensor, found = result
+                    traits.update(found)
+                    indices.append(position)
+                    tensors.append(tensor)
+                last = done == len(positions)
+                if last or len(tensors) == batch_size:
+                    report(Progress(task, done, len(positions), "images"))
+                    if tensors:
+                        yield Batch(torch.tensor(indices), torch.stack(tensors))
+                    indices, tensors = [], []
+
+    return Batches(batches(), bad, traits)
+
+
+Result = TypeVar("Result")
+
+
+def run_ahead(
+    work: Callable[[int], Result], positions: Sequence[int], *, threads: int, ahead: int
+) -> Generator[Result, None, None]:
+    """Results of `work` in the order of `positions`, computed by threads, at most `ahead` before they are
+    wanted."""
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="zoo-images")
+    pending: deque[Future[Result]] = deque()
+    try:
+        for position in positions:
+            pending.append(pool.submit(work, position))
+            if len(pending) > ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:  # also on Ctrl-C and when the caller stops early: no thread stays behind
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def count_cpus() -> int:
+    """CPUs that this process may use: fewer than the machine has in a container or under taskset."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def check_bad_files(dataset: Dataset, bad: Sequence[BadFile], on_bad: OnBad = "skip") -> Dataset:
+    """The dataset without the files that could not be read, with a note that counts and names them.
+
+    Raises DatasetError with on_bad="stop", where more than 5 % of a class are unreadable, and where a class
+    has no image to train on or there is none to validate with.
+    """
+    if not bad:
+        return dataset
+    named = name_bad_files(bad)
+    if on_bad == "stop":
+        raise DatasetError(f"{_files(len(bad))} cannot be read: {named}", hint="Repair or remove them.")
+    paths = {file.path: file for file in bad}
+    total = Counter(item.label for item in dataset.items)
+    lost = Counter(item.label for item in dataset.items if item.path in paths)
+    for label, count in sorted(lost.items()):
+        if count > MOST_BAD * total[label]:
+            of_class = [
+                paths[item.path] for item in dataset.items if item.label == label and item.path in paths
+            ]
+            raise DatasetError(
+                f"{count} of the {total[label]} images of class {one_line(dataset.classes[label])} cannot be "
+                f"read ({count / total[label]:.0%}; at most {MOST_BAD:.0%} are passed over): "
+                f"{name_bad_files(of_class)}",
+                hint="Repair or remove them.",
+            )
+    rest = dataset.without(paths.keys())
+    if empty := [name for name, left in zip(rest.classes, rest.counts("train"), strict=True) if not left]:
+        raise DatasetError(
+            f"no image of class {one_line(empty[0])} that can be read is left to train on: {named}",
+            hint="Repair or replace them.",
+        )
+    if dataset.val and not rest.val:
+        raise DatasetError(f"no image that can be read is left to validate with: {named}")
+    return rest.with_notes(
+        Note(f"{_files(len(bad))} of {len(dataset.items):,} passed over: {named}", level="warning")
+    )
+
+
+def name_bad_files(bad: Sequence[BadFile], most: int = 3) -> str:
+    """The first few files with their reasons, on one line."""
+    shown = "; ".join(map(str, bad[:most]))
+    return shown if len(bad) <= most else f"{shown}; and {len(bad) - most} more"
+
+
+def describe_traits(traits: Counter[str]) -> Note | None:
+    """A note on images that were not plain RGB, None where all were."""
+    told = [f"{traits[trait]:,} {words}" for trait, words in TRAITS.items() if traits[trait]]
+    return Note(f"images {'; '.join(told)}") if told else None
+
+
+def _stop_at(error: UnreadableFile) -> UnreadableFile:
+    hint = "Repair or remove it, or pass over such files with --on-bad skip."
+    return UnreadableFile(error.message, hint=hint, reason=error.reason)
+
+
+def _files(count: int) -> str:
+    return f"{count:,} file{'s' * (count != 1)}"

@@ -1,0 +1,139 @@
+"""Where a file that is to be registered comes from: pinned, fetched, hashed; and what its source says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.catalogue.entry import ModelEntry, Weights
+from zoo.catalogue.rules import check_relative, kind_of
+from zoo.errors import NetworkError, Offline, StorageError, UsageError
+from zoo.events import Note, Report
+from zoo.store.disk.homes import expand
+from zoo.store.local import LocalModel
+from zoo.store.sources.hf import HubFile, parse_hub_url
+from zoo.store.sources.hub_model import WEIGHTS, ask_hub, decode_config, license_of, read_config, timm_facts
+from zoo.store.trust.hashing import hash_file
+
+if TYPE_CHECKING:
+    from zoo.store.store import Store
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file that an entry can name, before it is fetched.
+
+    weights: its URL, pinned, and what its source states about the bytes. file: its name there. path: where it
+    is, if it is a file of this machine. facts: of an entry, as its source states them.
+    """
+
+    weights: Weights
+    file: str
+    path: Path | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def find_place(source: str, registry: Path, store: Store, report: Report) -> Place:
+    """The file that somebody named: a path, `hf://OWNER/REPO[@REVISION][/FILE]`, or any other URL.
+
+    registry: the file that the entry goes into; paths are written relative to it. Of a repository without a
+    file its weights are taken. Only the Hub is asked here, for the commit. Raises StorageError, UsageError,
+    Offline, DownloadFailed.
+    """
+    kind = kind_of(source)
+    if kind == "hf":
+        return find_on_hub(source, store, report)
+    if kind == "file":
+        return find_here(local_path(source), registry, report)
+    file = source.partition("?")[0].rstrip("/").rpartition("/")[2]
+    return Place(Weights(url=source), file)
+
+
+def local_path(source: str) -> Path:
+    """The path that was typed, also as a file:// URL."""
+    from urllib.request import url2pathname
+
+    return Path(url2pathname(source[7:])) if source.startswith("file://") else expand(source)
+
+
+def find_here(path: Path, registry: Path, report: Report) -> Place:
+    """A file of this machine, and the timm config that may lie beside it."""
+    if not path.is_file():
+        there = "not a regular file" if path.exists() else "not there"
+        raise StorageError(f"{path} is {there}", hint="Give a file, hf://OWNER/REPO/FILE or https://…")
+    folder = Path(os.path.abspath(registry)).parent  # noqa: PTH100, links stay as they are named
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100
+    url = absolute.as_uri()
+    if absolute.is_relative_to(folder) and check_relative(absolute.relative_to(folder).as_posix()) is None:
+        url = absolute.relative_to(folder).as_posix()
+    config = path.with_name("config.json")
+    facts: dict[str, Any] = {}
+    if config.is_file():
+        try:
+            facts = timm_facts(decode_config(config.read_bytes(), str(config)), str(config))
+        except UsageError as error:
+            report(Note(f"{error.message}: nothing is read from it"))
+    return Place(Weights(url=url), path.name, path, facts)
+
+
+def find_on_hub(source: str, store: Store, report: Report) -> Place:
+    """A file of a repository at its commit, with the licence of its card and timm's config."""
+    if store.offline:
+        raise Offline(
+            f"{source} is not asked: offline mode is on", hint="Unset ZOO_OFFLINE and HF_HUB_OFFLINE."
+        )
+    named = parse_hub_url(source)
+    info = ask_hub(named, source, timeout=store.settings.read_timeout)
+    files = {file.rfilename: file for file in info.siblings or ()}
+    file = named.file or next((name for name in WEIGHTS if name in files), None)
+    if file is None or file not in files:
+        missing = named.file or " or ".join(WEIGHTS)
+        raise UsageError(
+            f"{source}: the repository holds no {missing}", hint=f"It holds: {', '.join(sorted(files)[:12])}"
+        )
+    facts: dict[str, Any] = {"source": f"https://huggingface.co/{named.repo}"}
+    if "config.json" in files:
+        try:
+            config = read_config(HubFile(named.repo, info.sha, None), info, source, store)
+            facts |= timm_facts(config, source, tags=info.tags or ())
+        except UsageError as error:
+            report(Note(f"{error.message}: nothing is read from its config.json"))
+    facts["license"] = license_of(info, facts.get("license"))
+    lfs = files[file].lfs
+    weights = Weights(
+        url=f"hf://{named.repo}@{info.sha}/{file}",
+        bytes=files[file].size,
+        sha256=None if lfs is None else lfs.sha256,
+    )
+    return Place(weights, file.rpartition("/")[2], facts=facts)
+
+
+def bring(
+    place: Place, name: str, licence: str, store: Store, report: Report
+) -> tuple[Weights, LocalModel | Path]:
+    """The file, and its weights with size and sha256: fetched into the store unless it lies on this machine.
+
+    licence: of the entry to be, which the licence policies judge before a download.
+    """
+    draft = ModelEntry(
+        name=name,
+        family="unknown",
+        task="image-features",
+        architecture="unknown/unknown",
+        weights=place.weights,
+        license=licence,
+    )
+    if place.path is not None:
+        store.check_license(draft)
+        digests = hash_file(place.path)
+        return Weights(url=place.weights.url, sha256=digests.sha256, bytes=digests.bytes), place.path
+    try:
+        local = store.fetch(draft, report=report)
+    except NetworkError as error:  # there is no entry yet that zoo fetch could name
+        error.hint = "The same command tries again, and goes on where this one stopped."
+        raise
+    size = store.record_of(local).bytes
+    return Weights(url=place.weights.url, sha256=local.sha256, bytes=size), local

@@ -1,0 +1,1 @@
+"""Fine-tuning: from a name and data to a run folder."""

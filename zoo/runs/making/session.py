@@ -1,0 +1,127 @@
+"""What the steps of a fine-tuning run hand to each other, whether its items are images or texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from adapters import Head
+from zoo.data.dataset import Dataset, Item
+from zoo.data.pixels.batches import BadFile
+from zoo.errors import TrainingStopped
+from zoo.events import EpochEnd, Report
+from zoo.runs.making.finetuning import Plan
+from zoo.runs.record import Baseline
+from zoo.store.store import Store
+from zoo.training.batches import BatchSource, FeatureBatches
+from zoo.training.loop import FitResult
+from zoo.training.recipe import Recipe
+from zoo.training.stopping import Score
+from zoo.training.strategies import Phase
+from zoo.words.texts.selection import ReadText, TextReader
+
+VAL_BATCH = 4096
+"""Feature vectors at a time: a few MB; nothing is learned from them, so large batches are only faster."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A plan, and what it is carried out with."""
+
+    plan: Plan
+    store: Store
+    device: torch.device
+    report: Report
+    stop_requested: Callable[[], bool]
+
+    @property
+    def recipe(self) -> Recipe:
+        """Everything that decides the run."""
+        return self.plan.recipe
+
+
+@dataclass(frozen=True)
+class Start:
+    """What training begins with: the network, all of it frozen but its new head.
+
+    sha256: of the published weights; None for random ones. identity: what features are kept under. kept:
+    names of the tensors that go into the run besides those that are trained. frozen: sha256 of every frozen
+    tensor. reader: how texts become the network's input; None for images.
+    """
+
+    network: nn.Module
+    head: Head
+    sha256: str | None
+    identity: str
+    kept: frozenset[str]
+    frozen: Mapping[str, str]
+    reader: TextReader | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The dataset without what cannot be read, and what the frozen network says about the rest.
+
+    train, val: what the head sees; None where the head is not trained alone. baseline: what a simple method
+    comes to on the same items. read: texts as ids.
+    """
+
+    dataset: Dataset
+    train: FeatureBatches | None
+    val: FeatureBatches | None
+    bad: tuple[BadFile, ...] = ()
+    baseline: Baseline | None = None
+    read: Mapping[Path, ReadText] = field(default_factory=dict)
+
+
+@dataclass
+class Fitted:
+    """What the phases came to, taken together."""
+
+    history: list[EpochEnd] = field(default_factory=list)
+    best_epoch: int = 0
+    best: Score | None = None
+    stopped_early: bool = False
+    interrupted: bool = False
+    fault: TrainingStopped | None = None
+
+    def after(self, result: FitResult) -> None:
+        """Add a phase; a later one replaces the best only if one of its epochs was better."""
+        if result.best_epoch and result.best_val_loss is not None and result.best_val_accuracy is not None:
+            self.best_epoch = len(self.history) + result.best_epoch
+            self.best = Score(result.best_val_loss, result.best_val_accuracy)
+        self.history += result.history
+        self.stopped_early = result.stopped_early
+        self.interrupted = result.interrupted
+
+
+class Side(Protocol):
+    """What a run does in one way with images and in another with texts; a module of zoo/runs is one."""
+
+    def prepare(self, job: Job) -> Start:
+        """The network of the plan, everything frozen, with its new head or with that of the earlier run."""
+
+    def look(self, job: Job, start: Start) -> Seen:
+        """Read every item of train and val once, and let the frozen network say what it sees."""
+
+    def open_batches(
+        self, job: Job, seen: Seen, items: Sequence[Item], phase: Phase | None = None, /
+    ) -> BatchSource:
+        """The items themselves, in batches: shuffled and varied for a phase, in order without one."""
+
+
+def batches_of(
+    features: Tensor,
+    items: Sequence[Item],
+    batch_size: int,
+    device: torch.device,
+    seed: int | None = None,
+) -> FeatureBatches:
+    """Features (items, width) with the labels of their items, all on the device."""
+    labels = torch.tensor([item.label for item in items])
+    return FeatureBatches(features.to(device), labels.to(device), batch_size, seed=seed)

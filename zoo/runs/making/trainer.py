@@ -1,0 +1,193 @@
+"""One fine-tuning run: freeze, attach a head, features once, train the head, then deeper stages, save.
+
+This is the walk of the README's picture, top to bottom; each step is one call into the room that knows how.
+What differs between images and texts is in the two modules of SIDES.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from torch import Tensor
+
+from adapters import count_parameters, frozen_fingerprint, parameter_groups, unfreeze
+from zoo.catalogue.entry import ImageModel, ModelEntry, WordModel
+from zoo.data.dataset import PARTS, Dataset
+from zoo.data.names import safe_text
+from zoo.errors import Interrupted, TrainingStopped
+from zoo.events import Note, Report, silent
+from zoo.runs.folder import new_folder, next_free, write_adapter, write_history, write_words
+from zoo.runs.making.finetuning import Plan
+from zoo.runs.making.session import Fitted, Job, Seen, Side, Start
+from zoo.runs.modalities import images, texts
+from zoo.runs.record import RunRecord, RunResult, library_versions, model_facts, write_record
+from zoo.store.store import Store
+from zoo.training.device import pick_device, precision_for
+from zoo.training.interruption import never
+from zoo.training.loop import FitResult, fit
+from zoo.training.losses import balanced_weights
+from zoo.training.machine import Machine, one_thread
+from zoo.training.seeds import seed_everything
+from zoo.training.stopping import Score
+from zoo.training.strategies import Phase, phases
+
+SIDES: dict[type[ModelEntry], Side] = {ImageModel: images, WordModel: texts}
+
+
+def train_run(
+    plan: Plan, *, store: Store, report: Report = silent, stop_requested: Callable[[], bool] = never
+) -> RunResult:
+    """Carry out a plan and write its run folder; see `finetune_model` for what it raises."""
+    recipe = plan.recipe
+    seed_everything(recipe.seed, deterministic=recipe.deterministic)
+    job = Job(plan, store, pick_device(recipe.device), report, stop_requested)
+    side = SIDES[type(plan.entry)]
+    start = side.prepare(job)
+    seen = side.look(job, start)
+    if (
+        recipe.standardize and seen.train and not (plan.start or recipe.from_scratch)
+    ):  # random ones say nothing
+        start.head.fit_standardize(seen.train.features)
+
+    fitted = Fitted()
+    try:
+        for phase in phases(recipe):
+            if phase.name == "head":
+                fitted.after(train_head(job, phase, start, seen))
+            else:
+                fitted.after(tune(job, phase, side, start, seen, fitted.best))
+            if fitted.interrupted:
+                break
+    except TrainingStopped as fault:
+        if fault.result is not None:
+            fitted.after(fault.result)
+        fitted.fault = fault
+
+    start.network.to("cpu").eval()
+    if fitted.best is None:
+        raise fitted.fault or Interrupted(
+            "stopped before the first epoch was finished: there is nothing to keep",
+            hint="The same command begins again" + ("." if start.reader else ": the features are kept."),
+        )
+    result = save(job, start, seen, fitted)
+    if fitted.fault is not None:
+        fitted.fault.hint = f"{fitted.fault.hint or ''} Epoch {fitted.best_epoch} is in {plan.out}.".strip()
+        raise fitted.fault
+    if fitted.interrupted:
+        raise Interrupted(
+            f"stopped in epoch {len(fitted.history) + 1}; epoch {fitted.best_epoch} was best: {plan.out}",
+            hint=f"Go on from it: zoo finetune {plan.out} {plan.typed[1]} --out {next_free(plan.out)}",
+        )
+    return result
+
+
+def train_head(job: Job, phase: Phase, start: Start, seen: Seen) -> FitResult:
+    """Train the head alone, on features that are all in memory."""
+    assert seen.train is not None
+    assert seen.val is not None
+    with one_thread():
+        return fit(
+            start.head,
+            seen.train,
+            seen.val,
+            recipe=job.recipe,
+            phase=phase,
+            machine=Machine(job.device, phase.precision),
+            class_weights=class_weights(job, seen.dataset),
+            classes=seen.dataset.classes,
+            report=job.report,
+            stop_requested=job.stop_requested,
+        )
+
+
+def tune(job: Job, phase: Phase, side: Side, start: Start, seen: Seen, best: Score | None) -> FitResult:
+    """Train the last stages together with the head, on the items themselves; deeper ones at smaller rates.
+
+    Pretrained batch norms keep their statistics: batches of a few dozen images measure them badly, and the
+    head was fitted to features that were normalised with them.
+    """
+    recipe, network, dataset = job.recipe, start.network, seen.dataset
+    stages = None if phase.unfreeze == "all" else phase.unfreeze
+    unfreeze(network, stages, freeze_norm=not recipe.from_scratch)
+    return fit(
+        network,
+        side.open_batches(job, seen, dataset.train, phase),
+        side.open_batches(job, seen, dataset.val),
+        recipe=recipe,
+        phase=phase,
+        machine=Machine(job.device, precision_for(job.device, phase.precision)),
+        groups=parameter_groups(network, phase.lr, decay=phase.lr_decay, weight_decay=phase.weight_decay),
+        class_weights=class_weights(job, dataset),
+        classes=dataset.classes,
+        start=best,
+        report=job.report,
+        stop_requested=job.stop_requested,
+    )
+
+
+def class_weights(job: Job, dataset: Dataset) -> Tensor | None:
+    """What each class weighs in the loss, if they are to be balanced."""
+    labels = [item.label for item in dataset.train]
+    return balanced_weights(labels, len(dataset.classes)) if job.recipe.balance else None
+
+
+def save(job: Job, start: Start, seen: Seen, fitted: Fitted) -> RunResult:
+    """Compare what was frozen with what it was, and write the run folder."""
+    assert fitted.best is not None
+    plan, network = job.plan, start.network
+    after = frozen_fingerprint(network)
+    changed = [name for name, digest in after.items() if start.frozen.get(name, digest) != digest]
+    if changed:  # never seen; a library that writes into frozen tensors must not pass silently
+        names = ", ".join(changed[:3])
+        job.report(Note(f"{len(changed)} frozen tensors changed: {names}", level="warning"))
+    state = {
+        name: tensor
+        for name, tensor in network.state_dict().items()
+        if name not in after or name in start.kept
+    }
+    result = RunResult(
+        run=str(plan.out),
+        classes=seen.dataset.classes,
+        best_epoch=fitted.best_epoch,
+        epochs=len(fitted.history),
+        stopped_early=fitted.stopped_early,
+        val_accuracy=fitted.best.accuracy,
+        val_loss=fitted.best.loss,
+        frozen_tensors=len(after),
+        frozen_changed=len(changed),
+        trained_parameters=count_parameters(network).trainable,
+        seconds=time.perf_counter() - plan.began,
+        baseline=seen.baseline,
+    )
+    with new_folder(plan.out) as folder:
+        write_history(fitted.history, folder)
+        record = RunRecord(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            model=model_facts(plan.entry),
+            weights_sha256=start.sha256,
+            classes=seen.dataset.classes,
+            recipe=job.recipe,
+            data=data_facts(seen),
+            result=result,
+            text=None if start.reader is None else write_words(start.reader, folder),
+            adapter_sha256=write_adapter(state, folder),
+            versions=library_versions(),
+            data_license=plan.data_license,
+        )
+        write_record(record, folder)
+    return result
+
+
+def data_facts(seen: Seen) -> dict[str, Any]:
+    """Where the items came from, for run.json."""
+    dataset = seen.dataset
+    return {
+        "root": safe_text(dataset.root),
+        "fingerprint": dataset.fingerprint,
+        "items": {part: len(getattr(dataset, part)) for part in PARTS},
+        "skipped": [{"path": safe_text(file.path), "reason": file.reason} for file in seen.bad],
+        "split": dataset.split.facts(),
+    } | ({} if dataset.layout is None else {"layout": dataset.layout})

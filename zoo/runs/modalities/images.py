@@ -1,0 +1,94 @@
+"""Runs on images: a published network, its features of every photograph computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+
+from adapters import freeze, frozen_fingerprint
+from zoo.catalogue.entry import ImageInput
+from zoo.data.dataset import Item
+from zoo.data.leaks import describe_leak
+from zoo.data.pixels.batches import OnBad, check_bad_files
+from zoo.features.extraction import extract_features
+from zoo.features.lookalikes import find_resaved
+from zoo.features.network import feature_precision
+from zoo.runs.classifier import attach_recipe_head, build_start, image_model, put_adapter
+from zoo.runs.folder import read_adapter
+from zoo.runs.making.session import VAL_BATCH, Job, Seen, Start, batches_of
+from zoo.training.batches import ImageBatches
+from zoo.training.strategies import Phase
+
+
+def prepare(job: Job) -> Start:
+    """The network of the plan, everything frozen, with its new head or with that of the earlier run."""
+    plan, recipe, record = job.plan, job.recipe, job.plan.start_record
+    sha256 = record.weights_sha256 if record else None
+    if record is None and not recipe.from_scratch:
+        sha256 = job.store.fetch(plan.entry, report=job.report).sha256
+    network = build_start(plan.entry, sha256, store=job.store, report=job.report)
+    freeze(network)
+    head = attach_recipe_head(network, plan.dataset.classes, recipe)
+    identity = sha256 or f"random {recipe.seed}"
+    earlier: frozenset[str] = frozenset()
+    if record is not None and plan.start is not None:
+        state = read_adapter(plan.start, record)
+        put_adapter(network, state, record, plan.start)
+        earlier = frozenset(state)
+        identity = record.adapter_sha256 if record.tuned else identity
+    return Start(network, head, sha256, identity, earlier, frozen_fingerprint(network))
+
+
+def look(job: Job, start: Start) -> Seen:
+    """Read every image of train and val once, compute or find its features, tell of bad files and leaks."""
+    dataset, on_bad = job.plan.dataset, cast(OnBad, job.recipe.on_bad)
+    items = dataset.train + dataset.val
+    table = extract_features(
+        start.network,
+        items,
+        input_of(job),
+        backbone_sha256=start.identity,
+        store_home=job.store.home,
+        device=job.device,
+        precision=feature_precision(job.recipe.precision),
+        workers=job.recipe.workers,
+        on_bad=on_bad,
+        report=job.report,
+    )
+    features = {items[row].path: vector for row, vector in zip(table.kept, table.features, strict=True)}
+    readable = check_bad_files(dataset, table.bad, on_bad)
+    for note in readable.notes[len(dataset.notes) :]:
+        job.report(note)
+    train, val = (
+        torch.stack([features[item.path] for item in part]) for part in (readable.train, readable.val)
+    )
+    resaved = find_resaved(readable.train, train, readable.val, val, input_of(job))
+    if resaved:
+        job.report(describe_leak(resaved, "val", len(readable.val)))
+    return Seen(
+        readable,
+        batches_of(train, readable.train, job.recipe.batch_size, job.device, seed=job.recipe.seed),
+        batches_of(val, readable.val, VAL_BATCH, job.device),
+        table.bad,
+    )
+
+
+def open_batches(job: Job, _seen: Seen, items: Sequence[Item], phase: Phase | None = None) -> ImageBatches:
+    """The photographs, decoded on the way: shuffled and varied for a phase, in order without one."""
+    return ImageBatches(
+        items,
+        input_of(job),
+        job.recipe.batch_size,
+        augmentation="none" if phase is None else phase.augment,
+        seed=None if phase is None else job.recipe.seed,
+        workers=job.recipe.workers,
+        on_bad=job.recipe.on_bad,
+        report=job.report,
+    )
+
+
+def input_of(job: Job) -> ImageInput:
+    """What the weights want to see."""
+    return image_model(job.plan.entry).input

@@ -1,0 +1,170 @@
+"""Runs on texts: published word vectors, an encoder over them, and the words that the texts need."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from adapters import TextClassifier, TextEncoder, feature_extractor, freeze, frozen_fingerprint
+from adapters.texts import WEIGHTED, draw_vectors
+from zoo.data.dataset import Dataset, Item
+from zoo.errors import DatasetError
+from zoo.events import Note, Progress
+from zoo.runs.baseline import measure_baseline
+from zoo.runs.classifier import attach_recipe_head, build_text_network, put_adapter
+from zoo.runs.folder import read_adapter, read_words
+from zoo.runs.making.session import VAL_BATCH, Job, Seen, Start, batches_of
+from zoo.training.batches import TextBatches
+from zoo.training.machine import Machine
+from zoo.training.recipe import LEARNED_ENCODERS, Recipe, frozen_throughout
+from zoo.training.strategies import Phase, phases
+from zoo.words.loading import load_words
+from zoo.words.texts.pooling import Pooling, fit_pooling
+from zoo.words.texts.selection import ReadText, TextReader, WordSelection, known_forms, select_words
+from zoo.words.texts.tokens import usual_tokenizer
+from zoo.words.texts.unknown import STAND_INS, parse_policy
+from zoo.words.vectors.word_vectors import WordVectors
+
+WORDS_AT_ONCE = 1 << 16  # that an encoder is given, padding included: 80 MB of 300 numbers each
+
+
+def prepare(job: Job) -> Start:
+    """The network of the plan, everything frozen, with its new head or with that of the earlier run."""
+    plan, recipe, record = job.plan, job.recipe, job.plan.start_record
+    if record is not None and plan.start is not None and record.text is not None:
+        reader, sha256 = read_words(plan.start, record.text), record.weights_sha256
+        state = read_adapter(plan.start, record)
+        network: nn.Module = build_text_network(state, recipe, len(plan.dataset.classes))
+    else:
+        local = plan.local or job.store.fetch(plan.entry, report=job.report)
+        vectors = load_words(local, job.store, precision="float32", member=plan.member, report=job.report)
+        reader, encoder = choose_words(vectors, plan.dataset, recipe)
+        network = TextClassifier(encoder, len(plan.dataset.classes))
+        sha256, state = None if recipe.from_scratch else local.sha256, {}
+    freeze(network)
+    head = attach_recipe_head(network, plan.dataset.classes, recipe)
+    if record is not None and plan.start is not None:
+        put_adapter(network, state, record, plan.start)
+    kept = frozenset(network.state_dict())
+    return Start(network, head, sha256, "", kept, frozen_fingerprint(network), reader)
+
+
+def choose_words(vectors: WordVectors, dataset: Dataset, recipe: Recipe) -> tuple[TextReader, TextEncoder]:
+    """How the dataset's texts are read, and an encoder with the vectors of the words that they need.
+
+    Words that the vectors know are taken from every part: their vectors were published before anybody saw
+    these texts. New words, and what a word weighs, come from train alone.
+    """
+    tokenizer = usual_tokenizer(vectors.lowercase)
+    policy = recipe.unknown or "skip"
+
+    def words(items: Sequence[Item]) -> list[list[str]]:
+        return known_forms(vectors, (i.text or "" for i in items), tokenizer, policy, recipe.max_words)
+
+    train = words(dataset.train)
+    known = select_words(vectors, train + words(dataset.val + dataset.test), new_from=None)
+    if not any(vectors.vocabulary.find_many([word for text in train for word in text]) >= 0):
+        raise DatasetError(
+            "the vectors know none of the words of the training texts",
+            hint="Are the texts in the language of the vectors? See: zoo coverage",
+        )
+    matrix = torch.from_numpy(np.array(known.matrix(vectors)))
+    new, first = choose_new_words(vectors, train, matrix, recipe)
+    selection = WordSelection((*known.words, *new), known.known)
+    if recipe.from_scratch:
+        matrix = draw_vectors(matrix, len(matrix), recipe.seed)
+    name = recipe.encoder or "mean"
+    pooling = fit_pooling(vectors, train, name) if name in WEIGHTED else Pooling(name)
+    weights = torch.tensor([pooling.weights.get(word, pooling.other) for word in selection.words])
+    torch.manual_seed(recipe.seed)
+    encoder = TextEncoder(
+        matrix,
+        encoder=name,
+        new_words=first,
+        weights=weights if name in WEIGHTED else None,
+        component=None if pooling.component is None else torch.from_numpy(pooling.component),
+        hidden=recipe.encoder_width or 1,
+        seed=recipe.seed,
+    )
+    return TextReader(tokenizer, selection, policy, recipe.max_words), encoder
+
+
+def choose_new_words(
+    vectors: WordVectors, train: Sequence[Sequence[str]], matrix: Tensor, recipe: Recipe
+) -> tuple[tuple[str, ...], Tensor]:
+    """Words of train that the vectors lack, with a vector each to begin with (new, dimension).
+
+    What is left of the policy (ngrams, mean) gives one; where new words learn, those that come often enough
+    and have none begin with a random one. matrix: of the known words, whose spread the random ones have.
+    """
+    learn = not frozen_throughout(recipe) and (recipe.unfreeze == "all" or int(recipe.unfreeze) >= 2)
+    least = recipe.new_words or math.inf if learn else math.inf
+    rest = [name for name in parse_policy(recipe.unknown or "skip") if name not in STAND_INS]
+    counts = Counter(word for words in train for word in words)
+    found = select_words(vectors, train, new_from=1)
+    first, given = found.first_vectors(vectors, "+".join(rest) or "skip")
+    lacking = found.words[found.known :]
+    chosen = [row for row, word in enumerate(lacking) if given[row] or counts[word] >= least]
+    drawn = draw_vectors(matrix, len(chosen), recipe.seed + 1)  # not the draws of the words from scratch
+    begin = torch.from_numpy(first)[chosen]
+    return tuple(lacking[row] for row in chosen), torch.where(
+        torch.from_numpy(given)[chosen][:, None], begin, drawn
+    )
+
+
+def look(job: Job, start: Start) -> Seen:
+    """Read every text, say how much of it is known, and let the frozen encoder and the baseline see it."""
+    dataset, recipe = job.plan.dataset, job.recipe
+    assert start.reader is not None
+    read = {item.path: start.reader(item.text or "") for item in dataset.train + dataset.val}
+    job.report(describe(list(read.values())))
+    seen = Seen(dataset, None, None, read=read)
+    if recipe.baseline:
+        seen = replace(seen, baseline=measure_baseline(dataset, start.reader.tokenizer))
+    if phases(recipe)[0].name != "head":
+        return seen
+    train, val = (encode(job, start, seen, items) for items in (dataset.train, dataset.val))
+    return replace(
+        seen,
+        train=batches_of(train, dataset.train, recipe.batch_size, job.device, seed=recipe.seed),
+        val=batches_of(val, dataset.val, VAL_BATCH, job.device),
+    )
+
+
+def encode(job: Job, start: Start, seen: Seen, items: Sequence[Item]) -> Tensor:
+    """What the frozen encoder makes of each text: (items, features)."""
+    machine = Machine(job.device)
+    extractor = feature_extractor(start.network).to(machine.device)
+    ids = [seen.read[item.path].ids for item in items]
+    longest = max(1, *map(len, ids))
+    batches = TextBatches(ids, [0] * len(items), max(1, WORDS_AT_ONCE // longest))
+    found: list[Tensor] = []
+    with torch.no_grad():
+        for batch in batches.epoch(0):
+            found.append(extractor(machine.place(batch.inputs)))
+            job.report(Progress("features", sum(map(len, found)), len(items), "texts"))
+    return torch.cat(found)
+
+
+def open_batches(job: Job, seen: Seen, items: Sequence[Item], phase: Phase | None = None) -> TextBatches:
+    """The ids of the texts' words, padded: shuffled for a phase, in order without one."""
+    ids = [seen.read[item.path].ids for item in items]
+    seed = None if phase is None else job.recipe.seed
+    walks = job.recipe.encoder in LEARNED_ENCODERS  # a mean is as good with any padding, and learns better
+    return TextBatches(ids, [item.label for item in items], job.recipe.batch_size, seed=seed, alike=walks)
+
+
+def describe(read: Sequence[ReadText]) -> Note:
+    """How many words are known, what was done about the others, and how many texts have none."""
+    how: Counter[str] = sum((text.how for text in read), Counter())
+    words = sum(text.words for text in read)
+    counts = ", ".join(f"{count:,} {name} ({count / max(1, words):.1%})" for name, count in how.most_common())
+    empty = sum(text.is_empty for text in read)
+    lost = f"; {empty:,} of {len(read):,} texts have no known word" if empty else ""
+    return Note(f"{words:,} words: {counts}{lost}", level="warning" if empty else "info")

@@ -1,0 +1,1 @@
+"""What one does with a run or a model: predict, evaluate, embed."""

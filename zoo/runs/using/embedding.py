@@ -1,0 +1,170 @@
+"""Files and texts become vectors: what the head of a network sees of each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo.errors import UsageError
+from zoo.events import Note, Report, silent
+
+if TYPE_CHECKING:
+    from zoo.data.pixels.batches import OnBad
+    from zoo.data.texts import Text
+    from zoo.runs.classifier import Classifier
+    from zoo.store.store import Store
+    from zoo.words.vectors.word_vectors import WordVectors
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """paths: of the readable files, or places of the texts, in the order given. features: (items, width)
+    float32. words, known: (items,) of texts, how many words each has, and how many of them are known; where
+    that is 0 the features mean nothing."""
+
+    paths: tuple[Path, ...]
+    features: np.ndarray
+    words: np.ndarray | None = None
+    known: np.ndarray | None = None
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """What is said of texts beside their features; nothing of images."""
+        return {} if self.words is None or self.known is None else {"words": self.words, "known": self.known}
+
+
+def embed_files(
+    classifier: Classifier,
+    paths: Sequence[Path],
+    *,
+    store: Store,
+    batch_size: int = 32,
+    device: str = "auto",
+    on_bad: OnBad = "skip",
+    report: Report = silent,
+) -> Embeddings:
+    """The feature vector of every readable file; those computed before come from the feature cache."""
+    from zoo.data.scanning import list_images
+    from zoo.features.extraction import extract_features
+    from zoo.runs.using.prediction import tell_bad
+    from zoo.training.device import pick_device
+
+    files = list_images([Path(path) for path in paths])
+    table = extract_features(
+        classifier.network,
+        files,
+        classifier.input,
+        backbone_sha256=classifier.identity,
+        store_home=store.home,
+        batch_size=batch_size,
+        device=pick_device(device),
+        on_bad=on_bad,
+        report=report,
+    )
+    tell_bad(table.bad, len(files), report)
+    return Embeddings(tuple(files[row] for row in table.kept), table.features.numpy())
+
+
+def embed_texts(
+    classifier: Classifier,
+    texts: Sequence[Text],
+    *,
+    batch_size: int = 256,
+    device: str = "auto",
+    report: Report = silent,
+) -> Embeddings:
+    """What the head of a run sees of every text. Texts without a known word are counted in a Note."""
+    import torch
+
+    from adapters import feature_extractor
+    from zoo.runs.using.prediction import tell_unknown, text_reader
+    from zoo.training.batches import TextBatches
+    from zoo.training.device import pick_device
+    from zoo.training.machine import Machine
+
+    reader = text_reader(classifier)
+    if not texts:
+        raise UsageError("no texts to embed")
+    read = [reader(text.text) for text in texts]
+    machine = Machine(pick_device(device))
+    extractor = feature_extractor(classifier.network).to(machine.device)
+    batches = TextBatches([one.ids for one in read], [0] * len(read), batch_size)
+    with torch.inference_mode():
+        found = [extractor(machine.place(batch.inputs)).float().cpu() for batch in batches.epoch(0)]
+    tell_unknown(read, report)
+    return Embeddings(
+        tuple(text.place for text in texts),
+        torch.cat(found).numpy(),
+        np.array([one.words for one in read]),
+        np.array([one.known for one in read]),
+    )
+
+
+def embed_by_vectors(
+    vectors: WordVectors,
+    texts: Sequence[Text],
+    *,
+    pooling: str = "mean",
+    policy: str = "skip",
+    report: Report = silent,
+) -> Embeddings:
+    """The weighted mean of the vectors of each text's words: see zoo.words.texts.pooling. Needs no torch."""
+    from zoo.words.texts.pooling import embed_texts as pool
+
+    found = pool(vectors, [text.text for text in texts], pooling=pooling, policy=policy, report=report)
+    report(Note(str(found), level="warning" if found.without_vector.any() else "info"))
+    return Embeddings(tuple(text.place for text in texts), found.matrix, found.tokens, found.used)
+
+
+def write_npz(embeddings: Embeddings, out: Path, facts: Mapping[str, str]) -> None:
+    """Arrays `paths`, `features`, for texts `words` and `known`, and a text per fact; no pickle."""
+    paths = np.array([str(path) for path in embeddings.paths])
+    arrays: dict[str, Any] = {"paths": paths, "features": embeddings.features, **embeddings.columns}
+    arrays |= {name: np.array(fact) for name, fact in facts.items()}
+    with out.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def write_parquet(embeddings: Embeddings, out: Path, facts: Mapping[str, str]) -> None:
+    """Columns `path`, `features` (float32), for texts `words` and `known`; the facts are its metadata."""
+    import polars
+
+    features = polars.Series(
+        "features", embeddings.features, dtype=polars.Array(polars.Float32, embeddings.features.shape[1])
+    )
+    paths = [str(path) for path in embeddings.paths]
+    table = polars.DataFrame({"path": paths, "features": features, **embeddings.columns})
+    table.write_parquet(out, metadata=dict(facts))
+
+
+WRITERS: dict[str, Callable[[Embeddings, Path, Mapping[str, str]], None]] = {
+    ".npz": write_npz,
+    ".parquet": write_parquet,
+}
+
+
+def write_embeddings(embeddings: Embeddings, out: Path, facts: Mapping[str, str] | None = None) -> None:
+    """Write to `out` in the format of its suffix, beside and renamed. Raises UsageError for another one.
+
+    facts: what goes in beside the vectors: the model, its licence, that of the data (Classifier.licenses).
+    """
+    check_suffix(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draft = out.with_name(f".{out.name}.partial")
+    try:
+        WRITERS[out.suffix](embeddings, draft, facts or {})
+        draft.replace(out)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def check_suffix(out: Path) -> None:
+    """Raise UsageError for a suffix that there is no writer for: before anything is computed."""
+    if out.suffix not in WRITERS:
+        raise UsageError(
+            f"cannot write {out.name}: no such format", hint=f"End it in {' or '.join(WRITERS)}."
+        )

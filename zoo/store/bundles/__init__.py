@@ -1,0 +1,1 @@
+"""Models and runs packed into one file, and taken out of it."""

@@ -1,0 +1,118 @@
+"""Reading a tar file of strangers: plain files under plain names, and nothing else that a tar file can hold.
+
+Python's tarfile knows links, devices, sparse files and headers of any length, each with a history of holes.
+A bundle needs none of them, so this reads the 512-byte headers of the POSIX format itself: two kinds of
+member, every name checked, everything refused before the first byte is written.
+https://pubs.opengroup.org/onlinepubs/9799919799/utilities/pax.html ("ustar Interchange Format")
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from zoo.errors import IntegrityError, UnsafeFile
+from zoo.store.trust.hashing import BLOCK
+
+RECORD = 512
+MOST_MEMBERS = 100_000
+PART = re.compile(r"[^\x00-\x1f\x7f/\\:*?\"<>|]{1,150}")
+RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)  # by Windows
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file inside a tar file: where its bytes begin, and how many they are."""
+
+    name: str
+    begin: int
+    bytes: int
+
+
+def read_members(path: Path) -> list[Member]:
+    """Every file of a plain tar file.
+
+    Raises UnsafeFile for anything but files and folders under relative, portable, distinct names, and
+    IntegrityError for a file that is cut or no tar file. Reads headers only.
+    """
+    size = path.stat().st_size
+    members: list[Member] = []
+    seen: set[str] = set()
+    with path.open("rb") as file:
+        while header := file.read(RECORD):
+            if not header.strip(b"\0"):
+                return members
+            kind, member = parse_header(header, file.tell(), path)
+            if member.begin + member.bytes > size:
+                raise IntegrityError(
+                    f"{path}: {member.name!r} is cut short",
+                    hint="The copy is incomplete: bring the file again.",
+                )
+            if len(seen) >= MOST_MEMBERS:
+                raise UnsafeFile(f"{path}: more than {MOST_MEMBERS:,} members", hint="No bundle has as many.")
+            twin = unicodedata.normalize("NFC", member.name).casefold()
+            if twin in seen:
+                raise UnsafeFile(f"{path}: {member.name!r} is there twice, or differs by case alone")
+            seen.add(twin)
+            if kind == "file":
+                members.append(member)
+            file.seek(member.begin + -(-member.bytes // RECORD) * RECORD)
+    raise IntegrityError(f"{path}: the end is missing", hint="The copy is incomplete: bring the file again.")
+
+
+def parse_header(header: bytes, begin: int, path: Path) -> tuple[str, Member]:
+    """("file" or "folder", what it describes) of one header."""
+    if len(header) < RECORD or header[257:262] != b"ustar":
+        raise IntegrityError(f"{path} is no tar file, or is cut", hint="zoo bundle makes one.")
+    blank = header[:148] + b" " * 8 + header[156:]
+    if number(header[148:156]) != sum(blank):
+        raise IntegrityError(f"{path}: a header is damaged", hint="Bring the file again.")
+    name = (text(header[345:500]) + "/" if header[345] else "") + text(header[:100])
+    kind = {b"0": "file", b"\0": "file", b"5": "folder"}.get(header[156:157])
+    if kind is None:
+        raise UnsafeFile(
+            f"{path}: {name!r} is no plain file (a link, a device or an extension, type {header[156:157]!r})",
+            hint="zoo bundle makes no such files: nothing was unpacked.",
+        )
+    check_name(name.removesuffix("/") if kind == "folder" else name, path)
+    size = number(header[124:136])
+    if kind == "folder" and size:
+        raise UnsafeFile(f"{path}: the folder {name!r} has {size:,} bytes")
+    return kind, Member(name, begin, size)
+
+
+def check_name(name: str, path: Path) -> None:
+    """Raise UnsafeFile unless a name stays below the folder that it is unpacked in, on every system."""
+    for part in name.split("/"):
+        fine = PART.fullmatch(part) and not RESERVED.fullmatch(part)
+        if not fine or part in (".", "..") or part.endswith((".", " ")):
+            raise UnsafeFile(
+                f"{path}: {name!r} is no name that is ever unpacked", hint="Nothing was unpacked."
+            )
+
+
+def text(field: bytes) -> str:
+    """A name field; undecodable bytes become something that check_name refuses."""
+    return field.partition(b"\0")[0].decode("utf-8", "replace").replace("\ufffd", "\0")
+
+
+def number(field: bytes) -> int:
+    """An octal number; a field that is none gives -1, which no sum and no size is."""
+    digits = field.strip(b" \0")
+    return int(digits, 8) if re.fullmatch(rb"[0-7]{1,12}", digits) else -1
+
+
+def read_blocks(file: BinaryIO, member: Member) -> Iterator[bytes]:
+    """The bytes of a member."""
+    file.seek(member.begin)
+    left = member.bytes
+    while left > 0:
+        block = file.read(min(BLOCK, left))
+        if not block:
+            raise IntegrityError(f"{member.name}: the file ends too early")
+        left -= len(block)
+        yield block

@@ -1,0 +1,1 @@
+"""What lies in $ZOO_HOME, and how it is written."""

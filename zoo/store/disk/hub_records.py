@@ -1,0 +1,40 @@
+"""What the Hub first said about a repository: a name means the same weights tomorrow, and offline."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from zoo.catalogue.entry import ImageModel
+from zoo.errors import InvalidRegistry
+from zoo.store.disk.blobs import remove_file, write_whole
+
+
+def entry_file(home: Path, repo_url: str) -> Path:
+    """Where the entry of a repository is kept; the name of the file is a hash."""
+    return home / "hub" / f"{hashlib.sha256(repo_url.encode()).hexdigest()}.json"
+
+
+def read_hub_entry(home: Path, repo_url: str) -> ImageModel | None:
+    """The entry as it was kept; None if it never was, or cannot be read any more."""
+    from zoo.catalogue.validation import entry_from
+
+    try:
+        entry = entry_from(repo_url, json.loads(entry_file(home, repo_url).read_bytes()))
+    except (FileNotFoundError, NotADirectoryError, ValueError, InvalidRegistry):
+        return None
+    return entry if isinstance(entry, ImageModel) else None
+
+
+def keep_hub_entry(home: Path, entry: ImageModel) -> None:
+    """Write an entry down: whole or not at all."""
+    from zoo.catalogue.validation import entry_to_mapping
+
+    content = json.dumps(entry_to_mapping(entry), indent=2)
+    write_whole(entry_file(home, entry.name), content.encode())
+
+
+def forget_hub_entry(home: Path, repo_url: str) -> None:
+    """Let the Hub be asked again."""
+    remove_file(entry_file(home, repo_url))

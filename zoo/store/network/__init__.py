@@ -1,0 +1,1 @@
+"""One URL becomes one verified partial file."""

@@ -1,0 +1,224 @@
+"""A repository of a timm model on the Hugging Face Hub becomes an entry, from what the Hub says of it.
+
+Nothing of the repository is executed: `config.json` is read as data, `model.safetensors` is a weights file.
+The entry names the commit that was read, the size and the sha256, so that it stays what it was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+
+from zoo.catalogue.entry import ImageModel
+from zoo.catalogue.validation import entry_from
+from zoo.errors import DownloadFailed, InvalidRegistry, Offline, UsageError
+from zoo.store.disk.hub_records import keep_hub_entry, read_hub_entry
+from zoo.store.disk.space import disk_errors
+from zoo.store.sources.hf import HubFile, endpoint, hub_errors, hub_token, parse_hub_url
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelInfo
+
+    from zoo.store.store import Store
+
+WEIGHTS = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
+LARGEST_CONFIG = 4 << 20
+ELSEWHERE = (
+    "zoo list --all shows timm's own models, which need no hf://. Word vectors: hf://OWNER/REPO/FILE.txt"
+)
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """timm's `pretrained_cfg`, with timm's own defaults."""
+
+    num_classes: int | None = None
+    input_size: tuple[int, int, int] = (3, 224, 224)
+    crop_pct: Annotated[float, msgspec.Meta(gt=0, le=2)] = 0.875
+    crop_mode: str = "center"
+    interpolation: str = "bilinear"
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    license: str | None = None
+    labels: list[str] | None = None
+    label_names: list[str] | None = None
+    label_descriptions: dict[str, str] | None = None
+
+
+class Config(Facts, frozen=True, kw_only=True):
+    """timm's `config.json`. Its top level goes before pretrained_cfg, which old files do not have."""
+
+    architecture: str
+    num_features: int | None = None
+    pretrained_cfg: Facts | None = None
+    model_args: dict[str, bool | int | float | str | list[int]] = msgspec.field(default_factory=dict)
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """What tells whose config this is."""
+
+    architecture: str | None = None
+    model_type: str | None = None
+
+
+def entry_from_hub(repo_url: str, *, store: Store) -> ImageModel:
+    """The entry of `hf://OWNER/REPO[@REVISION]`, named as it was typed.
+
+    Asked once: what the Hub said first is kept in the store (until `zoo rm`), so that a name means the same
+    weights tomorrow, and offline. Raises UsageError for a repository that is no image model of timm, Offline,
+    DownloadFailed.
+    """
+    named = parse_hub_url(repo_url)
+    if named.file is not None:
+        raise UsageError(
+            f"{repo_url} names a file; a model is a whole repository", hint=f"Leave /{named.file} out."
+        )
+    for blobs, _ in store.places:
+        known = read_hub_entry(blobs.folder.parent, repo_url)
+        if known is not None:
+            return known
+    if store.offline:
+        raise Offline(
+            f"{repo_url} was never fetched into {store.home}, and offline mode is on",
+            hint=f"Online, zoo fetch {repo_url} brings it (unset ZOO_OFFLINE and HF_HUB_OFFLINE).",
+        )
+    info = ask_hub(named, repo_url, timeout=store.settings.read_timeout)
+    config = read_config(named, info, repo_url, store)
+    entry = describe(repo_url, named, info, config)
+    with disk_errors(store.home, f"fetch {repo_url}"):
+        keep_hub_entry(store.home, entry)
+    return entry
+
+
+def ask_hub(named: HubFile, repo_url: str, *, timeout: float) -> ModelInfo:
+    """What the Hub's API says about the repository: commit, files with size and sha256, licence, tags.
+
+    timeout: seconds for each silence. Raises what `hub_errors` makes of it.
+    """
+    from huggingface_hub import HfApi
+
+    with hub_errors(repo_url, repo_url):
+        hub = HfApi(endpoint=endpoint(), token=hub_token() or False)
+        return hub.model_info(named.repo, revision=named.revision, files_metadata=True, timeout=timeout)
+
+
+def read_config(named: HubFile, info: ModelInfo, repo_url: str, store: Store) -> Config:
+    """The repository's config.json. Raises UsageError if there is none of a timm model."""
+    from huggingface_hub import hf_hub_url
+
+    from zoo.store.network.connection import open_url
+
+    files = {file.rfilename for file in info.siblings or ()}
+    if "config.json" not in files:
+        raise UsageError(f"{repo_url} has no config.json: it is no image model of timm", hint=ELSEWHERE)
+    url = hf_hub_url(named.repo, "config.json", revision=info.sha, endpoint=endpoint())
+    body = b""
+    with (
+        hub_errors(repo_url, repo_url),
+        open_url(url, headers={}, token=hub_token(), settings=store.settings) as answer,
+    ):
+        while block := answer.read(1 << 16):
+            body += block
+            if len(body) > LARGEST_CONFIG:
+                raise UsageError(f"{repo_url}: config.json is larger than {LARGEST_CONFIG:,} bytes")
+        if answer.status != 200:
+            raise DownloadFailed(f"{repo_url}: config.json answers {answer.status}", hint="Try again later.")
+    return decode_config(body, repo_url, library=info.library_name)
+
+
+def decode_config(body: bytes, where: str, *, library: str | None = None) -> Config:
+    """timm's config, or UsageError with what lies there instead."""
+    try:
+        kind = msgspec.json.decode(body, type=Kind)
+        if kind.architecture is not None:
+            return msgspec.json.decode(body, type=Config)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{where} describes itself wrongly: {error}", hint=ELSEWHERE) from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise UsageError(f"{where}: config.json is no JSON: {error}", hint=ELSEWHERE) from error
+    what = f"for {library or 'something else'}"
+    what = what if kind.model_type is None else f"a {kind.model_type} model of transformers"
+    raise UsageError(f"{where} is {what}, not an image model of timm", hint=ELSEWHERE)
+
+
+def describe(repo_url: str, named: HubFile, info: ModelInfo, config: Config) -> ImageModel:
+    """The entry that the Hub's facts and timm's config come to. Pure."""
+    files = {file.rfilename: file for file in info.siblings or ()}
+    weights = next((name for name in WEIGHTS if name in files), None)
+    if weights is None:
+        raise UsageError(f"{repo_url} holds none of {', '.join(WEIGHTS)}", hint=ELSEWHERE)
+    lfs = files[weights].lfs
+    mapping = timm_facts(config, repo_url, tags=info.tags or ())
+    mapping |= {
+        "weights": known(
+            url=f"hf://{named.repo}@{info.sha}/{weights}",
+            bytes=files[weights].size,
+            sha256=None if lfs is None else lfs.sha256,
+        ),
+        "license": license_of(info, mapping.get("license")),
+        "parameters": parameters_of(info),
+        "source": f"https://huggingface.co/{named.repo}",
+    }
+    try:
+        entry = entry_from(repo_url, known(**mapping))
+    except InvalidRegistry as error:
+        raise UsageError(f"{repo_url} describes itself wrongly: {error.message}", hint=ELSEWHERE) from error
+    assert isinstance(entry, ImageModel)
+    return entry
+
+
+def known(**facts: Any) -> dict[str, Any]:
+    """The facts that somebody stated."""
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def timm_facts(config: Config, where: str, *, tags: Sequence[str] = ()) -> dict[str, Any]:
+    """The fields of an entry that timm's config states. tags: of its repository on the Hub."""
+    facts = config.pretrained_cfg or config
+    count = facts.num_classes if config.num_classes is None else config.num_classes
+    channels, height, width = facts.input_size
+    if height != width:
+        raise UsageError(f"{where} takes images of {height} x {width}; only square ones are supported")
+    return known(
+        family=config.architecture.partition("_")[0],
+        task="image-classification" if count else "image-features",
+        architecture=f"timm/{config.architecture}",
+        license=facts.license,
+        input={
+            "size": height,
+            "resize": math.floor(height / facts.crop_pct),  # as timm's create_transform does
+            "mean": facts.mean,
+            "std": facts.std,
+            "interpolation": facts.interpolation,
+            "crop": facts.crop_mode,
+            "channels": channels,
+        },
+        classes=labels_of(config, facts, count, tags) if count else None,
+        features=config.num_features,
+        arguments=config.model_args,
+    )
+
+
+def labels_of(config: Config, facts: Facts, count: int, tags: Sequence[str]) -> str | int | list[str]:
+    """The classes' names: from the config, of ImageNet where the repository says so, else their number."""
+    names = config.label_names or facts.label_names or facts.labels
+    if names is None or len(names) != count:
+        return "imagenet-1k" if count == 1000 and "dataset:imagenet-1k" in tags else count
+    described = config.label_descriptions or facts.label_descriptions or {}
+    long = [described.get(name, name) for name in names]
+    return long if len(set(long)) == count else names
+
+
+def license_of(info: ModelInfo, configured: str | None) -> str:
+    """The licence that the model card or the config names; `unknown`, never guessed."""
+    tag = next((tag.removeprefix("license:") for tag in info.tags or () if tag.startswith("license:")), None)
+    card = getattr(info.card_data, "license", None) if info.card_data is not None else None
+    return str(card or tag or configured or "unknown")
+
+
+def parameters_of(info: ModelInfo) -> int | None:
+    """The number of parameters, which the Hub reads from safetensors files."""
+    total = getattr(info.safetensors, "total", None) if info.safetensors is not None else None
+    return int(total) if total else None

@@ -1,0 +1,74 @@
+"""Files that other libraries downloaded already: taken over when their hash is right, never touched.
+
+torch.hub keeps files under their names, huggingface_hub under their hashes, gensim under the data set's name.
+None of them is believed: a file is copied and hashed like a download.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from zoo.errors import UsageError
+from zoo.store.disk.homes import expand
+from zoo.store.sources.hf import parse_hub_url
+from zoo.store.trust.expected import Proof
+
+
+def find_adoptable(url: str, proof: Proof) -> Iterator[tuple[str, Path]]:
+    """(library, file) for each file of another cache that may be the one behind a URL.
+
+    Only where a hash will prove it, and only files of the right size where that is known.
+    """
+    if not proof.has_hash:
+        return
+    for library, path in candidates(url, proof):
+        try:
+            size = path.stat().st_size if path.is_file() and os.access(path, os.R_OK) else None
+        except OSError:
+            continue
+        if size is not None and proof.bytes in (None, size):
+            yield library, path
+
+
+def candidates(url: str, proof: Proof) -> Iterator[tuple[str, Path]]:
+    parts = urlsplit(url)
+    if parts.scheme == "https":
+        yield "torch.hub", torch_cache() / Path(unquote(parts.path)).name
+    elif parts.scheme == "gensim":
+        yield "gensim", gensim_cache() / parts.netloc / (parts.path.strip("/") or f"{parts.netloc}.gz")
+    elif parts.scheme == "hf":
+        try:
+            named = parse_hub_url(url)
+        except UsageError:
+            return
+        folder = hub_cache() / f"models--{named.repo.replace('/', '--')}"
+        if proof.sha256 is not None:
+            yield "huggingface_hub", folder / "blobs" / proof.sha256
+        if named.file is not None and named.revision is not None:
+            yield "huggingface_hub", folder / "snapshots" / named.revision / named.file
+
+
+def torch_cache() -> Path:
+    """Where torch.hub keeps checkpoints: $TORCH_HOME, $XDG_CACHE_HOME."""
+    home = os.environ.get("TORCH_HOME")
+    return expand(home or cache_home() / "torch") / "hub" / "checkpoints"
+
+
+def hub_cache() -> Path:
+    """Where huggingface_hub keeps repositories: $HF_HUB_CACHE, $HF_HOME."""
+    if given := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
+        return expand(given)
+    home = os.environ.get("HF_HOME")
+    return expand(home or cache_home() / "huggingface") / "hub"
+
+
+def gensim_cache() -> Path:
+    """Where gensim keeps data sets: $GENSIM_DATA_DIR."""
+    return expand(os.environ.get("GENSIM_DATA_DIR") or "~/gensim-data")
+
+
+def cache_home() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")

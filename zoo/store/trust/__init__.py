@@ -1,0 +1,1 @@
+"""What may be opened, and what its bytes must be."""

@@ -1,0 +1,1 @@
+"""Verify, prune, take stock, and ask the sources whether they still answer."""

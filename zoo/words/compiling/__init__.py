@@ -1,0 +1,1 @@
+"""A published file of word vectors becomes one that opens in milliseconds."""

@@ -1,0 +1,166 @@
+"""Word vectors that no registry lists: a file given by its path, or a file of the Hub, told by its bytes.
+
+A file of the user's own is compiled where it lies, not copied into the store. What it is (its hash, its
+dimension) is written down with its stamp: a large file is read for that once, not at every use.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container
+from pathlib import Path
+
+import msgspec
+
+from zoo.catalogue.entry import TextInput, Weights, WordModel
+from zoo.errors import UsageError
+from zoo.events import Report, silent
+from zoo.store.disk.blobs import Stamp, stamp_of, write_whole
+from zoo.store.disk.homes import expand
+from zoo.store.disk.records import source_key
+from zoo.store.disk.space import disk_errors
+from zoo.store.local import LocalModel
+from zoo.store.store import Store
+from zoo.store.trust.hashing import hash_file
+
+OWN = "own"  # the family of what no registry lists
+SUFFIXES = (".txt", ".vec", ".bin", ".gz", ".zip")
+UPPER_CASE = re.compile(rb"^\S*[A-Z]", re.MULTILINE)  # in the first word of a line
+HUB_FILE = re.compile(r"hf://[^/]+/[^/]+/.+")
+PROVE_IT = "Write it into a registry file, with its sha256 (see README, Models): --registry FILE"
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What a file was when it was last looked at.
+
+    entries: by the member of an archive, the latest last; "" is the file itself, or all that it holds.
+    """
+
+    stamp: Stamp
+    entries: dict[str, WordModel]
+
+    def entry(self, member: str | None) -> WordModel | None:
+        """The entry of a member; of the last one where none is named."""
+        return self.entries.get(member) if member else next(reversed(self.entries.values()), None)
+
+
+def find_file(
+    name: str,
+    store: Store,
+    *,
+    registered: Container[str] = (),
+    member: str | None = None,
+    report: Report = silent,
+) -> LocalModel | None:
+    """The vectors of `path/to/vectors.txt` or of `hf://OWNER/REPO/FILE`; None for a name that is no file's.
+
+    registered: names that mean something else, whatever files there are. member: which file of a .zip.
+    Raises UsageError where there is no such file, or for an https:// address, whose bytes nobody has stated;
+    what `sniff_format` raises for a file of anything else; what `Store.fetch` raises for one of the Hub.
+    """
+    if name in registered:
+        return None
+    if is_hub_file(name):
+        local = store.fetch(entry_of(name, name), report=report)
+        return describe(name, name, local.path, store, member, local.sha256)
+    if re.match(r"https?://", name):
+        raise UsageError(f"{name}: an address alone cannot prove what comes from it", hint=PROVE_IT)
+    path = expand(name)
+    if path.is_file():
+        path = path.absolute()
+        return describe(safe_name(path.name), path.as_uri(), path, store, member)
+    if "://" not in name and (name.startswith((".", "/", "~")) or name.endswith(SUFFIXES)):
+        what = "is not a regular file" if path.exists() else "no such file"
+        raise UsageError(f"{path}: {what}")
+    return None
+
+
+def is_hub_file(name: str) -> bool:
+    """Whether a name means one file of word vectors on the Hub: hf://OWNER/REPO/FILE."""
+    return HUB_FILE.fullmatch(name) is not None and name.endswith(SUFFIXES)
+
+
+def describe(
+    name: str, url: str, path: Path, store: Store, member: str | None, sha256: str | None = None
+) -> LocalModel:
+    """A file as a local model, its entry made from its own beginning. sha256: None to hash it."""
+    stamp = stamp_of(path)
+    assert stamp is not None
+    kept = known_path(url, store)
+    known = read_known(kept)
+    if known is None or known.stamp != stamp:
+        known = Known(stamp, {})
+    entry = known.entry(member)
+    if entry is None:
+        from zoo.words.compiling.archives import (
+            open_source,  # numpy and archives, which a name has no need of
+        )
+        from zoo.words.compiling.formats import SAMPLE_BYTES, sniff_format
+
+        with open_source(path, member, path.name if sha256 is None else name) as stream:
+            sample = stream.read(SAMPLE_BYTES)
+            shape = sniff_format(sample, stream.name)
+        entry = entry_of(
+            name,
+            url,
+            format=shape.format,
+            dimension=shape.dimension,
+            lowercase=shape.format != "word2vec-binary" and not UPPER_CASE.search(sample),
+            sha256=sha256 or hash_file(path).sha256,
+            bytes=stamp.bytes,
+        )
+        known = Known(stamp, known.entries | {member or "": entry})
+        with disk_errors(store.home, f"open {name}"):
+            write_whole(kept, msgspec.json.encode(known))
+    assert entry.weights.sha256 is not None
+    return LocalModel(entry, path, entry.weights.sha256)
+
+
+def recall_entry(name: str, store: Store) -> WordModel | None:
+    """The entry of a file on this machine as it was last looked at; None for a name that never meant one."""
+    known = read_known(known_path(expand(name).absolute().as_uri(), store))
+    return None if known is None else known.entry(None)
+
+
+def known_path(url: str, store: Store) -> Path:
+    """Where it is written down what a file was."""
+    return store.home / "files" / f"{source_key(Weights(url=url))}.json"
+
+
+def read_known(path: Path) -> Known | None:
+    """What was written down about a file; None where nothing was, or nothing that can be read."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Known)
+    except (FileNotFoundError, NotADirectoryError, msgspec.MsgspecError):
+        return None
+
+
+def entry_of(
+    name: str,
+    url: str,
+    *,
+    format: str = "glove-text",  # noqa: A002 - as everywhere in this room
+    dimension: int = 1,
+    lowercase: bool = False,
+    sha256: str | None = None,
+    bytes: int | None = None,  # noqa: A002 - as in Weights
+) -> WordModel:
+    """The entry of a file; the defaults are for one that nobody has seen yet."""
+    return WordModel(
+        name=name,
+        family=OWN,
+        task="word-vectors",
+        architecture=f"words/{format}",
+        weights=Weights(url=url, sha256=sha256, bytes=bytes),
+        license="unknown",
+        input=TextInput(dimension=dimension, lowercase=lowercase),
+    )
+
+
+def safe_name(name: str) -> str:
+    """A file's name as that of a model.
+
+    >>> safe_name("my vectors (new).txt"), safe_name(".hidden.vec")
+    ('my_vectors__new_.txt', '_hidden.vec')
+    """
+    return re.sub(r"^[^A-Za-z0-9_]|[^A-Za-z0-9._+@-]", "_", name)[-100:]

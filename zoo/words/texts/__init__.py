@@ -1,0 +1,1 @@
+"""From texts to the words of some vectors: tokens, unknown words, pooling."""
