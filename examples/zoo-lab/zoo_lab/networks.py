@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from zoo.backbones.architectures import Architecture, Blueprint
-from zoo.errors import UnknownName
+from zoo.plugins import Architecture, Blueprint, UnknownName
 
 WIDTHS = {"tinynet": (16, 32, 64), "tinynet_wide": (32, 64, 128)}
 

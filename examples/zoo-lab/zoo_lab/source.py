@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from urllib.parse import urlsplit
 
-from zoo.errors import UsageError
-from zoo.store.sources.remote import Remote, Scheme, Wanted
+from zoo.plugins import Remote, Scheme, UsageError, Wanted
 
 
 def resolve(wanted: Wanted) -> Remote:
