@@ -21,18 +21,35 @@ Origin = Literal["folders", "table", "made"]
 Layout = Literal["files", "lines", "table"]
 """How texts lie: a file each, a line each, a row each."""
 
+Target = int | tuple[int, ...] | float | tuple[float, ...]
+"""What a model learns to answer for an item: one class, several classes (each an index into the dataset's
+classes), one number, several numbers. What a tensor of targets looks like is the task's decision, not the
+item's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image file, or one text, and its class, as an index into the dataset's classes.
+    """One image file, or one text, and what a model learns to answer for it.
 
-    path: of the file; of a text that is not alone in its file with its place behind it: reviews.csv:17. text:
-    None for an image.
+    path: of the file; of a text that is not alone in its file with its place behind it: reviews.csv:17.
+    target: see `Target`; an int is an index into the dataset's classes. text: None for an image.
     """
 
     path: Path
-    label: int
+    target: Target
     text: str | None = None
+
+    @property
+    def label(self) -> int:
+        """The class of an item that has exactly one. Raises TypeError for several classes and for numbers:
+        code that counts or stratifies by class must not take them for something else.
+
+        >>> Item(Path("bee.jpg"), 1).label
+        1
+        """
+        if type(self.target) is not int:
+            raise TypeError(f"{self.path} has the target {self.target!r}, which is not a single class")
+        return self.target
 
     @property
     def content(self) -> str | None:
@@ -117,7 +134,7 @@ class Dataset:
             [
                 part,
                 *(
-                    f"{item.label}\0{relative_name(item.path, self.root)}\0{item.content or ''}"
+                    f"{item.target}\0{relative_name(item.path, self.root)}\0{item.content or ''}"
                     for item in getattr(self, part)
                 ),
             ]
@@ -126,7 +143,7 @@ class Dataset:
         return _sha256([list(self.classes), *parts])
 
     def counts(self, part: Part) -> tuple[int, ...]:
-        """Items per class in one part."""
+        """Items per class in one part; single-label data only, see `Item.label`."""
         found = Counter(item.label for item in getattr(self, part))
         return tuple(found[label] for label in range(len(self.classes)))
 

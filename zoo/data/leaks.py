@@ -145,10 +145,10 @@ def describe_leak(
 
 def _conflicts(groups: Iterable[Sequence[Item]], kind: Kind) -> Iterable[Note]:
     """A warning about copies that lie in different classes: one of the labels is wrong."""
-    torn = [group for group in groups if len({item.label for item in group}) > 1]
+    torn = [group for group in groups if len({item.target for item in group}) > 1]
     if torn:
         first = torn[0][0]
-        second = next(item for item in torn[0] if item.label != first.label)
+        second = next(item for item in torn[0] if item.target != first.target)
         both = f"{one_line(first.path)} and {one_line(second.path)}"
         yield Note(
             f"{kind.count(len(torn))} {'lies' if len(torn) == 1 else 'lie'} in several classes ({both})",

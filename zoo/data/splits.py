@@ -21,10 +21,11 @@ def split_off(
 ) -> tuple[list[Item], list[Item]]:
     """Two lists, the rest and the drawn part, each in the order of `items`.
 
-    Of every class `fraction` is drawn, rounded, at least one item and never the last one. Files are drawn by
-    the hash of seed and relative name, not by a shuffle: a file that is added or removed later leaves nearly
-    all others in the part that they were in, and no library version can change the draw. copies: from a file
-    to the one that it is drawn together with; copies in several classes stay in the rest.
+    Single-label items only: it is stratified by `Item.label`. Of every class `fraction` is drawn, rounded, at
+    least one item and never the last one. Files are drawn by the hash of seed and relative name, not by a
+    shuffle: a file that is added or removed later leaves nearly all others in the part that they were in, and
+    no library version can change the draw. copies: from a file to the one that it is drawn together with;
+    copies in several classes stay in the rest.
     """
     by_class: dict[int, list[tuple[bytes, int]]] = {}
     for position, item in enumerate(items):
