@@ -1,11 +1,14 @@
-"""A file imports only from floors below its own, and the light rooms import nothing heavy."""
+"""A file imports only from floors below its own, inside a room too; light rooms import nothing heavy."""
 
 from __future__ import annotations
 
 import ast
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from measures import Module, find_circles, import_graph, read_modules
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
@@ -33,6 +36,34 @@ HEAVY = {
     "matplotlib",
     "polars",
 }
+# Imports that close a circle: to be cut, one by one. A line that is not needed any more fails.
+CIRCLES_TO_CUT = {
+    ("zoo.data.texts", "zoo.data.scanning"),
+    ("zoo.runs.making.session", "zoo.runs.making.finetuning"),
+    ("zoo.runs.making.trainer", "zoo.runs.making.finetuning"),
+}
+# The same for imports that only a type checker sees.
+TYPE_CIRCLES_TO_CUT = {
+    ("zoo.words.vectors.approximate", "zoo.words.vectors.word_vectors"),
+    ("zoo.words.vectors.evaluation", "zoo.words.vectors.word_vectors"),
+    ("zoo.store.fetching", "zoo.store.store"),
+    ("zoo.store.upkeep.verification", "zoo.store.store"),
+}
+# Imports inside a room that go up in its map.
+CLIMBS_TO_END = {
+    ("zoo.data.texts", "zoo.data.scanning"),
+    ("zoo.runs.modalities.images", "zoo.runs.making.session"),
+    ("zoo.runs.modalities.texts", "zoo.runs.making.session"),
+    ("zoo.runs.using.evaluation", "zoo.runs.making.finetuning"),
+    ("zoo.store.sources.hub_model", "zoo.store.store"),
+    ("zoo.store.fetching", "zoo.store.store"),
+    ("zoo.store.store", "zoo.store.upkeep.verification"),
+}
+MODULES = read_modules(ROOT)
+ROOMS_WITH_FOLDERS = sorted(
+    room for room in HEIGHT if any(path.is_dir() for path in (ROOT / "zoo" / room).glob("[a-z]*"))
+)
+MAP_LINE = re.compile(r"    (?P<names>[a-z_]+/?(?:, [a-z_]+/?)*)  +\S")
 FILES = sorted(p for package in ("zoo", "adapters") for p in (ROOT / package).rglob("*.py"))
 
 
@@ -103,3 +134,64 @@ def test_no_module_has_the_name_of_a_public_function_of_its_package(package: Pat
     }
     modules = {p.stem for p in package.glob("*.py")} | {p.name for p in package.iterdir() if p.is_dir()}
     assert not public & modules
+
+
+@pytest.mark.parametrize(
+    ("types", "to_cut"),
+    [(False, CIRCLES_TO_CUT), (True, CIRCLES_TO_CUT | TYPE_CIRCLES_TO_CUT)],
+    ids=["run", "types"],
+)
+def test_no_files_import_each_other_in_a_circle(types: bool, to_cut: set[tuple[str, str]]) -> None:
+    graph = import_graph(MODULES, types=types)
+    assert not find_circles(without(graph, to_cut)), "a circle of imports"
+    for edge in to_cut:
+        assert find_circles(without(graph, to_cut - {edge})), (
+            f"{edge} closes no circle any more: delete its line"
+        )
+
+
+def without(graph: dict[str, set[str]], edges: set[tuple[str, str]]) -> dict[str, set[str]]:
+    """The graph after some imports are cut."""
+    return {name: {other for other in found if (name, other) not in edges} for name, found in graph.items()}
+
+
+@pytest.mark.parametrize("room", ROOMS_WITH_FOLDERS)
+def test_inside_a_room_files_import_only_what_its_map_lists_above_them(room: str) -> None:
+    order = list(room_map(room))
+    parts = {
+        module.name.split(".")[2] for module in MODULES.values() if module.name.startswith(f"zoo.{room}.")
+    }
+    assert sorted(order) == sorted(parts), (
+        f"the map in zoo/{room}/__init__.py lists each file and folder once"
+    )
+    place = {name: number for number, name in enumerate(order)}
+    climbs = {
+        (module.name, other)
+        for module in MODULES.values()
+        for other in imports_in_room(module, room)
+        if place[part_of(other)] > place[part_of(module.name)]
+    }
+    known = {edge for edge in CLIMBS_TO_END if edge[0].startswith(f"zoo.{room}.")}
+    assert not climbs - known, f"an import goes up in the map of zoo/{room}/__init__.py"
+    assert not known - climbs, "this import does not go up any more: delete its line"
+
+
+def room_map(room: str) -> Iterator[str]:
+    """The files and folders of a room as the map in its docstring lists them, lowest first."""
+    text = ast.get_docstring(MODULES[f"zoo.{room}"].tree, clean=False) or ""
+    for line in text.splitlines():
+        if (found := MAP_LINE.match(line)) is not None:
+            yield from (name.removesuffix("/") for name in found["names"].split(", "))
+
+
+def part_of(module: str) -> str:
+    """The file or folder of a room that a module is in."""
+    return module.split(".")[2]
+
+
+def imports_in_room(module: Module, room: str) -> set[str]:
+    """What a module imports of its own room, for types too."""
+    inside = f"zoo.{room}."
+    if not module.name.startswith(inside):
+        return set()
+    return {name for name in module.imports | module.type_imports if name.startswith(inside)}

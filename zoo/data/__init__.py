@@ -1,1 +1,13 @@
-"""A folder or a table becomes labelled items, splits, decoded images."""
+"""A folder or a table becomes labelled items, splits, decoded images.
+
+From the ground up; a file imports only what is above it in this list:
+
+    kinds, names     kinds of items; names of files and classes
+    dataset          labelled items and their parts
+    splits           training, validation and test parts
+    finding/         the layout of a folder, the columns of a table
+    texts            labelled texts
+    scanning         a folder or a table becomes a dataset
+    leaks            copies across the parts
+    pixels/          image files become batches of tensors
+"""

@@ -1,1 +1,14 @@
-"""The run folder: made by fine-tuning, then loaded to predict, evaluate and embed."""
+"""The run folder: made by fine-tuning, then loaded to predict, evaluate and embed.
+
+From the ground up; a file imports only what is above it in this list:
+
+    record           run.json
+    folder           the files of a run, written whole and read verified
+    baseline         what guessing reaches
+    classifier       a trained network with its labels
+    modalities/      images | texts
+    using/           predict, evaluate, embed
+    run              the public handle of a run
+    making/          fine-tuning: from a name and a folder to a run
+    demo             fine-tuning on digits, offline
+"""
