@@ -115,7 +115,7 @@ def running_server(path: Path, rate: float = 0.0, certificate: Path | None = Non
 
 
 def download_ours(url: str, folder: Path, sha256: str, **settings: float) -> Callable[[], object]:
-    from loopback import entry_for
+    from support.loopback import entry_for
 
     import zoo.store.network.download
     from zoo.store.settings import Settings
@@ -265,8 +265,8 @@ def make_certificate(folder: Path) -> Path | None:
 
 
 def count_requests(folder: Path, processes: int = 64) -> str:
-    from forks import Forks
-    from loopback import BODY, Server, slowly
+    from support.forks import Forks
+    from support.loopback import BODY, Server, slowly
 
     server = Server()
     url = server.add("/net", BODY, slowly(1.0))
@@ -282,8 +282,8 @@ def count_requests(folder: Path, processes: int = 64) -> str:
 
 
 def count_wrong_files(folder: Path, kills: int) -> str:
-    from forks import Forks
-    from loopback import BODY, Server, entry_for, find_wrong_blobs, leftovers, slowly
+    from support.forks import Forks
+    from support.loopback import BODY, Server, entry_for, find_wrong_blobs, leftovers, slowly
 
     from zoo.store.store import Store
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from loopback import Server
+from support.loopback import Server
 
-pytest_plugins = ["fault_table"]
+pytest_plugins = ["support.fault_table"]
 
 settings.register_profile("repeatable", derandomize=True)  # a red test is red for everybody
 settings.load_profile("repeatable")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from loopback import Server
+from support.loopback import Server
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "zoo-lab"

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fault_table import NOT_YET, ROWS
+from support.fault_table import NOT_YET, ROWS
 
 TESTS = """
 import pytest
@@ -30,7 +30,7 @@ def test_that_cannot_run(): pytest.skip("no namespaces here")
 
 
 def run_tests(folder: Path, *options: str, more: str = "") -> subprocess.CompletedProcess[str]:
-    (folder / "conftest.py").write_text('pytest_plugins = ["fault_table"]')
+    (folder / "conftest.py").write_text('pytest_plugins = ["support.fault_table"]')
     (folder / "test_some.py").write_text(TESTS.format(more=more))
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", folder, folder, *options],

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from commands import write_registry
-from loopback import (
+from support.commands import write_registry
+from support.loopback import (
     BODY,
     IMPATIENT,
     SHA256,

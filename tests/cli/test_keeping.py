@@ -9,8 +9,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from commands import running, start_zoo, wait_until, write_registry
-from loopback import BODY, Server, entry_for, serve, slowly
+from support.commands import running, start_zoo, wait_until, write_registry
+from support.loopback import BODY, Server, entry_for, serve, slowly
 
 from zoo.store.bundles.packing import bundle
 from zoo.store.bundles.unpacking import unbundle

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import Terminal, running, start_zoo, wait_until, write_registry
-from loopback import entry_for
+from support.commands import Terminal, running, start_zoo, wait_until, write_registry
+from support.loopback import entry_for
 
 from zoo.cli.main import VERBS
 from zoo.cli.registries import registry

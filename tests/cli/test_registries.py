@@ -7,8 +7,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from commands import running, start_zoo, wait_until, write_registry
-from loopback import BODY, Server, entry_for, stall
+from support.commands import running, start_zoo, wait_until, write_registry
+from support.loopback import BODY, Server, entry_for, stall
 
 pytestmark = pytest.mark.usefixtures("home")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loopback import IMPATIENT, find_wrong_blobs
+from support.loopback import IMPATIENT, find_wrong_blobs
 
 from zoo.store.store import Store
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import write_registry
-from loopback import BODY, SHA256, Server, answer, entry_for, unproven
+from support.commands import write_registry
+from support.loopback import BODY, SHA256, Server, answer, entry_for, unproven
 
 from zoo.catalogue.registry import load_registry
 from zoo.errors import AddressRefused, DownloadFailed, Offline, SourceMissing, UsageError

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import write_registry
-from loopback import BODY, SHA256, Server, entry_for, unproven
 from msgspec.structs import replace
+from support.commands import write_registry
+from support.loopback import BODY, SHA256, Server, entry_for, unproven
 
 from zoo.errors import HashMismatch, IntegrityError, RunExists, UnsafeFile, UsageError, ZooError
 from zoo.events import Event, Note

@@ -12,9 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import write_registry
-from forks import Forks
-from loopback import BODY, SHA256, Server, entry_for, find_wrong_blobs, leftovers, unproven, without_length
+from support.commands import write_registry
+from support.forks import Forks
+from support.loopback import (
+    BODY,
+    SHA256,
+    Server,
+    entry_for,
+    find_wrong_blobs,
+    leftovers,
+    unproven,
+    without_length,
+)
 
 from zoo.errors import StorageError
 from zoo.store.disk.homes import find_homes

@@ -17,9 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from commands import running, start_zoo, wait_until, write_registry
-from forks import Forks
-from loopback import (
+from support.commands import running, start_zoo, wait_until, write_registry
+from support.forks import Forks
+from support.loopback import (
     BODY,
     Connection,
     Server,

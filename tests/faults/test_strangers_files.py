@@ -18,8 +18,8 @@ from zlib import crc32
 
 import pytest
 import torch
-from loopback import unproven
 from safetensors.torch import save_file
+from support.loopback import unproven
 from torch import nn
 
 from zoo.backbones.checkpoints import load_weights, read_state_dict

@@ -9,7 +9,7 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
-from loopback import (
+from support.loopback import (
     BODY,
     SHA256,
     Connection,

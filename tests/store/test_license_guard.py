@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from loopback import BODY, IMPATIENT, Server, entry_for
 from msgspec.structs import replace
+from support.loopback import BODY, IMPATIENT, Server, entry_for
 
 import zoo
 from zoo.catalogue.licenses import parse_policy

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from loopback import Server
-from loopback import unproven as entry_for
+from support.loopback import Server
+from support.loopback import unproven as entry_for
 
 from zoo.errors import AddressRefused, HashMismatch, Offline, SizeMismatch, StorageError, UsageError
 from zoo.events import Event, Note, Progress

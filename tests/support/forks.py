@@ -24,12 +24,12 @@ class Forks:
     def __init__(self, prefix: tuple[str, ...] = ()) -> None:
         self._results: dict[int, Any] = {}
         self.process = subprocess.Popen(
-            [*prefix, sys.executable, __file__],
+            [*prefix, sys.executable, "-m", "support.forks"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=Path(__file__).parent,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+            cwd=Path(__file__).parents[1],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         )
         self._ask({"ready": True})
 
@@ -88,8 +88,7 @@ def run_job(job: dict[str, Any], writer: int) -> None:
     """Fetch, in a child, and leave without the parent's clean-up; one that hangs is ended by the clock."""
     import resource
 
-    from loopback import IMPATIENT, entry_for
-
+    from support.loopback import IMPATIENT, entry_for
     from zoo.errors import ZooError
     from zoo.store.store import Store
 
@@ -121,8 +120,8 @@ if __name__ == "__main__":
     import urllib.request
 
     import filelock
-    import loopback
 
+    import support.loopback
     import zoo.store.network.download
     import zoo.store.store
 
@@ -134,7 +133,7 @@ if __name__ == "__main__":
         urllib.request,
         filelock.FileLock,
         filelock.SoftFileLock,
-        loopback,
+        support.loopback,
         zoo.store,
     )
     serve_jobs()

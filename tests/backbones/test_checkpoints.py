@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from loopback import unproven
 from safetensors.torch import load_file, save_file
+from support.loopback import unproven
 from torch import nn
 
 from zoo.backbones.checkpoints import load_weights, read_state_dict, tell_format, write_state_dict

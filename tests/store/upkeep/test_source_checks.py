@@ -6,8 +6,18 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from hub import COMMIT, Hub
-from loopback import BODY, IMPATIENT, SHA256, Server, answer, entry_for, serve, unproven, without_length
+from support.hub import COMMIT, Hub
+from support.loopback import (
+    BODY,
+    IMPATIENT,
+    SHA256,
+    Server,
+    answer,
+    entry_for,
+    serve,
+    unproven,
+    without_length,
+)
 
 from zoo.catalogue.entry import ModelEntry
 from zoo.store.upkeep.source_checks import check_places

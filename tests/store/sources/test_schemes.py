@@ -7,7 +7,18 @@ import json
 from pathlib import Path
 
 import pytest
-from loopback import BODY, IMPATIENT, SHA256, Server, answer, cut, entry_for, leftovers, serve, unproven
+from support.loopback import (
+    BODY,
+    IMPATIENT,
+    SHA256,
+    Server,
+    answer,
+    cut,
+    entry_for,
+    leftovers,
+    serve,
+    unproven,
+)
 
 from zoo.errors import AddressRefused, DownloadFailed, HashMismatch, Offline, UsageError
 from zoo.events import Event, Note

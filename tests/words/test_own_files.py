@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loopback import Server, answer
+from support.loopback import Server, answer
 
 from zoo import load_model
 from zoo.catalogue.registry import Registry, load_registry

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import timm
 import torch
-from hub import COMMIT, Hub
-from loopback import Server
 from safetensors.torch import save
+from support.hub import COMMIT, Hub
+from support.loopback import Server
 
 from zoo.backbones.models import load_model
 from zoo.catalogue.entry import ImageModel, Weights, WordModel

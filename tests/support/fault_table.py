@@ -142,6 +142,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for number in {mark.args[0] for mark in item.iter_markers("fault")}:
             if number not in ROWS:
                 raise pytest.UsageError(
-                    f"{item.nodeid}: there is no fault {number!r} in tests/fault_table.py"
+                    f"{item.nodeid}: there is no fault {number!r} in tests/support/fault_table.py"
                 )
             item.user_properties.append(("fault", number))

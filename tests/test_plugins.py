@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from loopback import BODY, SHA256, entry_for
 from msgspec.structs import replace
+from support.loopback import BODY, SHA256, entry_for
 
 from zoo.backbones.architectures import build_network
 from zoo.catalogue.entry import ImageModel

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub import COMMIT, CONFIG, Hub
-from loopback import BODY, SHA256, Connection, Server, answer, cut, serve, stall, unproven
+from support.hub import COMMIT, CONFIG, Hub
+from support.loopback import BODY, SHA256, Connection, Server, answer, cut, serve, stall, unproven
 
 from zoo.cli.main import main
 from zoo.errors import DownloadFailed, HashMismatch, Offline, UsageError

@@ -9,8 +9,8 @@ from itertools import cycle
 from pathlib import Path
 
 import pytest
-from commands import wait_until
-from loopback import BODY, IMPATIENT, Connection, Handler, Server, entry_for, serve, without_length
+from support.commands import wait_until
+from support.loopback import BODY, IMPATIENT, Connection, Handler, Server, entry_for, serve, without_length
 
 from zoo.store.disk import writing
 from zoo.store.disk.writing import HELD, Writer

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from loopback import IMPATIENT, Connection, Handler, Server, begin, entry_for, leftovers, serve
+from support.loopback import IMPATIENT, Connection, Handler, Server, begin, entry_for, leftovers, serve
 
 from zoo.errors import Interrupted
 from zoo.events import Event, Progress

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from loopback import Handler, Server, answer
+from support.loopback import Handler, Server, answer
 
 COMMIT = "c0ffee" * 6 + "c0ff"
 CONFIG = {
