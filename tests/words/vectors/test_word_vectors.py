@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import mmap
 import pickle
 import subprocess
 import sys
@@ -296,6 +298,73 @@ def test_vectors_cannot_be_written_to(vectors: WordVectors) -> None:
     for array in (vectors.vectors, vectors["king"], vectors.get_vector("king", norm=True), vectors.norms):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1
+
+
+TRAIN = """
+import hashlib, pickle, sys, warnings
+from pathlib import Path
+import numpy as np, torch
+from torch import nn
+from zoo.words.vectors.word_vectors import open_vectors
+
+warnings.simplefilter("ignore")  # torch's, that numpy calls the array read-only
+path = Path(sys.argv[1])
+before = hashlib.sha256(path.read_bytes()).hexdigest()
+untouched = open_vectors(path)
+expected = [untouched.most_similar("king"), untouched["king"].tolist(), untouched.similarity("king", "man")]
+ways = {
+    "FloatTensor": lambda v: torch.FloatTensor(v.vectors),
+    "from_numpy": lambda v: torch.from_numpy(v.vectors),
+    "as_tensor": lambda v: torch.as_tensor(v.vectors),
+    "gensim": lambda v: torch.FloatTensor(v.to_gensim().vectors),
+    "row": lambda v: torch.from_numpy(v["king"])[None],
+    "norms": lambda v: torch.from_numpy(v.norms)[:, None],
+    "in memory": lambda v: torch.from_numpy(pickle.loads(pickle.dumps(in_memory(v))).vectors),
+}
+
+def in_memory(v):
+    from zoo.words.vectors.word_vectors import WordVectors
+    return WordVectors(v._compiled)
+
+for name, share in ways.items():
+    vectors = open_vectors(path)
+    embedding = nn.Embedding.from_pretrained(share(vectors), freeze=False)
+    optimizer = torch.optim.SGD(embedding.parameters(), lr=1.0)
+    embedding(torch.tensor([0])).sum().backward()
+    first = embedding.weight[0].detach().clone()
+    optimizer.step()
+    assert torch.equal(embedding.weight[0], first - 1), name
+    answers = [vectors.most_similar("king"), vectors["king"].tolist(), vectors.similarity("king", "man")]
+    assert answers == expected, name
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == before, name
+    print(name)
+"""
+
+
+def test_an_embedding_trained_over_the_vectors_changes_neither_the_file_nor_an_answer(
+    vectors: WordVectors,
+) -> None:
+    command = [sys.executable, "-c", TRAIN, str(vectors.path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr  # torch wrote into a read-only map: -11, no message
+    assert done.stdout.split("\n")[-2] == "in memory"
+
+
+def test_vectors_open_where_the_system_refuses_a_private_map(
+    vectors: WordVectors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any, **options: Any) -> mmap.mmap:
+        if options.get("access") != mmap.ACCESS_READ:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        return real(*args, **options)
+
+    real = mmap.mmap
+    monkeypatch.setattr("zoo.words.vectors.layout.mmap.mmap", refuse)
+    assert vectors.path is not None
+    opened = open_vectors(vectors.path)
+    assert np.array_equal(opened.vectors, vectors.vectors)
+    assert opened.vectors.base is None, "a copy in memory, which torch may write to"
+    assert opened.most_similar("king") == vectors.most_similar("king")
 
 
 # --- light

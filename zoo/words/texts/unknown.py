@@ -167,7 +167,8 @@ def mean(vectors: WordVectors, _word: str) -> Substitute | None:
     if vectors not in MEANS:
         total = np.zeros(vectors.vector_size, np.float64)
         for start in range(0, len(vectors), 65536):
-            total += vectors.vectors[start : start + 65536].sum(axis=0, dtype=np.float64)
+            rows = vectors.rows(range(start, min(start + 65536, len(vectors))))
+            total += rows.sum(axis=0, dtype=np.float64)
         MEANS[vectors] = (total / len(vectors)).astype(np.float32)
     return Substitute(MEANS[vectors], ())
 

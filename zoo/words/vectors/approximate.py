@@ -14,7 +14,7 @@ import numpy as np
 
 from zoo.errors import MissingExtra, UsageError
 from zoo.events import Note, Report, silent
-from zoo.words.vectors.nearest import Floats, Neighbours, nearest_rows
+from zoo.words.vectors.nearest import Floats, Neighbours
 
 if TYPE_CHECKING:
     from zoo.words.vectors.word_vectors import WordVectors
@@ -54,7 +54,7 @@ class ApproximateIndex:
         for start in range(0, len(usable), 65536):
             self._index.add(units(vectors, usable[start : start + 65536]))
         asked = units(vectors, sample[:ASKED])
-        exact = nearest_rows(vectors.vectors, vectors.norms, asked, NEIGHBOURS_ASKED)
+        exact = vectors.nearest(asked, NEIGHBOURS_ASKED)
         probes = 1
         while True:
             self._index.nprobe = self.probes = probes

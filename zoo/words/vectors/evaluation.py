@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from zoo.errors import UsageError
-from zoo.words.vectors.nearest import nearest_rows
 
 if TYPE_CHECKING:
     from zoo.words.vectors.word_vectors import WordVectors
@@ -84,9 +83,7 @@ def answer(
     remaining = iter(questions)
     while batch := list(islice(remaining, QUESTIONS_AT_ONCE)):
         means = [vectors.combine([b, c], [a])[0] for a, b, c, _ in (q.rows for q in batch if q.rows)]
-        found = nearest_rows(
-            vectors.vectors, vectors.norms, np.vstack(means), LOOKED_AT + 3, stop=restrict_vocab
-        )
+        found = vectors.nearest(np.vstack(means), LOOKED_AT + 3, stop=restrict_vocab)
         for question, rows in zip(batch, found.rows.tolist(), strict=True):
             given = (question.rows or ())[:3]
             predicted = None

@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import platform
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +33,7 @@ from zoo.errors import IntegrityError
 
 HEADER_BYTES = 32768
 ALIGNMENT = 64
+NO_RESERVE = 0x4000  # MAP_NORESERVE of Linux, which Python names from 3.13 on
 VERSION = "1"
 FORMAT = "transfer-zoo words"
 DTYPES: dict[str, str] = {"F32": "<f4", "F16": "<f2", "U64": "<u8", "I32": "<i4", "U8": "|u1"}
@@ -40,10 +42,16 @@ SECTIONS = ("vectors", "padding", "prefixes", "offsets", "norms", "order", "text
 
 
 class CompiledFile(NamedTuple):
-    """The arrays of a compiled file, all of them read-only views of one memory map, and its metadata."""
+    """The arrays of a compiled file and its metadata.
+
+    arrays: every section, read-only views of one shared memory map. private: `vectors` and `norms` once more,
+    over a map whose pages are copied when they are written to; None where the system refuses such a map, and
+    for vectors in memory.
+    """
 
     arrays: Mapping[str, NDArray[Any]]
     metadata: Mapping[str, str]
+    private: Mapping[str, NDArray[Any]] | None = None
 
 
 def open_layout(path: Path) -> CompiledFile:
@@ -58,16 +66,43 @@ def open_layout(path: Path) -> CompiledFile:
         if file.tell() != end:
             raise damaged(path, f"it has {file.tell():,} bytes, its header says {end:,}")
         memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    arrays = {}
-    for name, (dtype, shape, begin) in tensors.items():
-        count = int(np.prod(shape, dtype=np.int64))
-        arrays[name] = np.frombuffer(memory, dtype, count, begin).reshape(shape)
+        private = _map_privately(file)
+    arrays = {name: _view(memory, *section) for name, section in tensors.items()}
     words = len(arrays["vectors"])
     expected = {"prefixes": words, "offsets": words + 1, "norms": words, "order": words}
     for name, length in expected.items():
         if arrays[name].shape != (length,):
             raise damaged(path, f"{name} has shape {arrays[name].shape} for {words:,} words")
-    return CompiledFile(arrays, metadata)
+    if private is None:
+        return CompiledFile(arrays, metadata)
+    return CompiledFile(
+        arrays, metadata, {name: _view(private, *tensors[name]) for name in ("vectors", "norms")}
+    )
+
+
+def _map_privately(file: IO[bytes]) -> mmap.mmap | None:
+    """A map that may be written to without changing the file; None where the system refuses one.
+
+    It costs no memory before it is written to. Linux would still count all of it against the memory of the
+    machine (and refuse a file larger than that), unless it is asked to reserve nothing.
+    """
+    options: dict[str, Any] = (
+        {"flags": mmap.MAP_PRIVATE | NO_RESERVE, "prot": mmap.PROT_READ | mmap.PROT_WRITE}
+        if platform.system() == "Linux"
+        else {"access": mmap.ACCESS_COPY}
+    )
+    try:
+        return mmap.mmap(file.fileno(), 0, **options)
+    except OSError:
+        return None
+
+
+def _view(memory: mmap.mmap, dtype: str, shape: tuple[int, ...], begin: int) -> NDArray[Any]:
+    """One section of a mapped file as an array that numpy does not write to."""
+    count = int(np.prod(shape, dtype=np.int64))
+    array = np.frombuffer(memory, dtype, count, begin).reshape(shape)
+    array.setflags(write=False)
+    return array
 
 
 def check_layout(path: Path) -> None:

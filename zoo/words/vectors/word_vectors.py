@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from zoo.errors import UnknownName, UsageError, close_names
 from zoo.words.vectors.faults import Fault
 from zoo.words.vectors.layout import CompiledFile, open_layout
-from zoo.words.vectors.nearest import Floats, Rows, nearest_rows
+from zoo.words.vectors.nearest import Floats, Neighbours, Rows, nearest_rows
 from zoo.words.vectors.vocabulary import IndexToKey, KeyToIndex, Vocabulary
 
 if TYPE_CHECKING:
@@ -82,25 +82,24 @@ class NoKnownWord(UsageError, KeyError):
 class WordVectors:
     """Words and their vectors.
 
-    vectors: (words, dimension) float32, or float16 where it was compiled so; read-only. norms: (words,)
-    float32, the length of each vector. lowercase: no word has an upper-case letter, so lower your texts.
-    path: the compiled file, None for vectors made in memory.
+    lowercase: no word has an upper-case letter, so lower your texts. path: the compiled file, None for
+    vectors made in memory.
     """
 
     def __init__(self, compiled: CompiledFile, path: Path | None = None) -> None:
         arrays = compiled.arrays
         self.path = path
-        self._arrays = arrays
+        self._compiled = compiled
+        self._matrix: NDArray[Any] = arrays["vectors"]
+        self._norms: Floats = arrays["norms"]
         self.metadata = compiled.metadata
-        self.vectors: NDArray[Any] = arrays["vectors"]
-        self.norms: Floats = arrays["norms"]
         self.vocabulary = Vocabulary(arrays["text"], arrays["offsets"], arrays["order"], arrays["prefixes"])
         self.key_to_index = KeyToIndex(self.vocabulary)
         self.index_to_key = IndexToKey(self.vocabulary)
         self.lowercase = compiled.metadata.get("lowercase") == "true"
 
     def __repr__(self) -> str:
-        return f"<WordVectors {self.source}: {len(self):,} × {self.vector_size} {self.vectors.dtype}>"
+        return f"<WordVectors {self.source}: {len(self):,} × {self.vector_size} {self._matrix.dtype}>"
 
     def __getattr__(self, name: str) -> Any:
         if name in GENSIM_ONLY:
@@ -110,15 +109,36 @@ class WordVectors:
     def __reduce__(self) -> tuple[Any, ...]:
         # A worker process opens the file again and shares its memory, instead of getting a copy of it all.
         if self.path is None:
-            return WordVectors, (CompiledFile(dict(self._arrays), dict(self.metadata)),)
+            return WordVectors, (CompiledFile(dict(self._compiled.arrays), dict(self.metadata)),)
         return open_vectors, (self.path.absolute(),)
 
     # --- what there is
 
+    @cached_property
+    def vectors(self) -> NDArray[Any]:
+        """All vectors, (words, dimension) float32, or float16 where they were compiled so.
+
+        numpy refuses to write to it. torch does not look: `torch.from_numpy(vectors.vectors)` shares its
+        memory, and what an optimizer writes there changes neither the file nor any answer of this object.
+        """
+        return self._lend("vectors")
+
+    @cached_property
+    def norms(self) -> Floats:
+        """The length of each vector, (words,) float32; shared as `vectors` is."""
+        return self._lend("norms")
+
+    def _lend(self, name: str) -> NDArray[Any]:
+        if self._compiled.private is not None:
+            return self._compiled.private[name]
+        copied: NDArray[Any] = self._compiled.arrays[name].copy()
+        copied.setflags(write=False)
+        return copied
+
     @property
     def vector_size(self) -> int:
         """The dimension of one vector."""
-        return int(self.vectors.shape[1])
+        return int(self._matrix.shape[1])
 
     @property
     def source(self) -> str:
@@ -134,7 +154,7 @@ class WordVectors:
         )
 
     def __len__(self) -> int:
-        return len(self.vectors)
+        return len(self._matrix)
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str | int | np.integer) and self.has_index_for(key)
@@ -168,21 +188,21 @@ class WordVectors:
     def get_vector(self, key: Key, norm: bool = False) -> Floats:
         """The vector of a word, (dimension,) float32, read-only; with `norm` scaled to length one."""
         row = self.get_index(key)
-        vector: Floats = self.vectors[row].astype(np.float32, copy=False)
+        vector: Floats = self._matrix[row].astype(np.float32)  # a copy: torch would write into the file's map
         if norm:
             with np.errstate(invalid="ignore"):
-                vector = (vector / self.norms[row]).astype(np.float32, copy=False)
+                vector = (vector / self._norms[row]).astype(np.float32, copy=False)
         vector.setflags(write=False)
         return vector
 
     def rows(self, rows: Rows | Sequence[int]) -> Floats:
         """The vectors of many rows, (n, dimension) float32, a copy."""
-        return self.vectors[np.asarray(rows, np.int64)].astype(np.float32, copy=False)
+        return self._matrix[np.asarray(rows, np.int64)].astype(np.float32, copy=False)
 
     def get_normed_vectors(self) -> Floats:
         """All vectors scaled to length one: a copy of the whole matrix in memory."""
         with np.errstate(invalid="ignore"):
-            normed: Floats = (self.vectors / self.norms[:, np.newaxis]).astype(np.float32, copy=False)
+            normed: Floats = (self._matrix / self._norms[:, np.newaxis]).astype(np.float32, copy=False)
         return normed
 
     def close_words(self, word: str, most: int = 3) -> list[str]:
@@ -258,9 +278,9 @@ class WordVectors:
         vector = self._vector_of(word_or_vector)
         if len(other_words):
             rows = np.array([self.get_index(word) for word in other_words], np.int64)
-            matrix, norms = self.rows(rows), self.norms[rows]
+            matrix, norms = self.rows(rows), self._norms[rows]
         else:
-            matrix, norms = self.vectors, self.norms
+            matrix, norms = self._matrix, self._norms
         length = np.float32(np.linalg.norm(vector))
         with np.errstate(invalid="ignore"):
             return np.float32(1) - dot_blocks(matrix, vector) / (length * norms)
@@ -346,7 +366,7 @@ class WordVectors:
         start, stop = (0, restrict_vocab) if restrict_vocab else (clip_start, clip_end or len(self))
         if topn is None:
             with np.errstate(invalid="ignore"):
-                return dot_blocks(self.vectors[start:stop], mean) / self.norms[start:stop]
+                return dot_blocks(self._matrix[start:stop], mean) / self._norms[start:stop]
         return self._named(mean[np.newaxis], [given], topn, start, stop, indexer)[0]
 
     def most_similar_many(
@@ -407,7 +427,7 @@ class WordVectors:
     ) -> list[list[tuple[str, float]]]:
         most = topn + max(len(rows) for rows in given)
         if indexer is None:
-            found = nearest_rows(self.vectors, self.norms, means, most, start=start, stop=stop)
+            found = self.nearest(means, most, start=start, stop=stop)
         elif start == 0 and stop >= len(self):
             found = indexer.nearest(means, most)
         else:
@@ -420,6 +440,10 @@ class WordVectors:
             ][:topn]
             for rows, scores, excluded in zip(found.rows.tolist(), found.scores.tolist(), given, strict=True)
         ]
+
+    def nearest(self, queries: Floats, most: int, *, start: int = 0, stop: int | None = None) -> Neighbours:
+        """The rows nearest to vectors of length one, exactly: see `nearest_rows`."""
+        return nearest_rows(self._matrix, self._norms, queries, most, start=start, stop=stop)
 
     def _vector_of(self, query: Query) -> NDArray[Any]:
         return query if isinstance(query, np.ndarray) else self.get_vector(query)
