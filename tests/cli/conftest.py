@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,8 +30,8 @@ Call = Callable[..., Said]
 
 
 @pytest.fixture
-def zoo(capsys: pytest.CaptureFixture[str]) -> Call:
-    """`zoo("list", "--json")`: runs the command as typed."""
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """`call("list", "--json")`: runs the command as typed."""
 
     def call(*arguments: object) -> Said:
         with pytest.raises(SystemExit) as left:
@@ -39,3 +40,9 @@ def zoo(capsys: pytest.CaptureFixture[str]) -> Call:
         return Said(int(left.value.code or 0), out, err)
 
     return call
+
+
+@pytest.fixture
+def ask(call: Call, home: Path, data: Path) -> Call:
+    """The same with the registry of the real models."""
+    return lambda *arguments: call(*arguments, "--registry", data / "registry.yaml")

@@ -99,11 +99,11 @@ FAULTS: dict[str, tuple[list[Handler], int, str, str]] = {
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, marks=pytest.mark.fault(row)) for row in FAULTS])
-def test_a_fault_of_the_network_is_told_in_two_lines(zoo, server: Server, tmp_path: Path, row: str):
+def test_a_fault_of_the_network_is_told_in_two_lines(call, server: Server, tmp_path: Path, row: str):
     plan, code, happened, to_do = FAULTS[row]
     url = server.add("/net", BODY, *plan)
     registry = write_registry(tmp_path / "r.yaml", entry_for(url))
-    said = zoo("fetch", "net", "--quiet", "--registry", registry)
+    said = call("fetch", "net", "--quiet", "--registry", registry)
     assert (said.code, said.out) == (code, "")
     *warnings, told, hint = said.err.splitlines()
     assert re.fullmatch(f"error: net: {url}{happened}", told)
@@ -112,7 +112,7 @@ def test_a_fault_of_the_network_is_told_in_two_lines(zoo, server: Server, tmp_pa
     if row == "D9":
         return  # what is told of a second fetch is not about a replaced file
     server.plans["/net"] = list(plan)
-    said = zoo("fetch", "net", "--json", "--registry", registry)
+    said = call("fetch", "net", "--json", "--registry", registry)
     *warned, failed = [json.loads(line) for line in said.err.splitlines()]
     assert {key for line in warned for key in line} <= {"warning"}
     assert failed.keys() == {"error"}
@@ -123,7 +123,7 @@ def test_a_fault_of_the_network_is_told_in_two_lines(zoo, server: Server, tmp_pa
 
 @pytest.mark.fault("D14")
 def test_a_refused_address_says_how_to_allow_it(
-    zoo, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     host, url = "10.1.2.3", "https://10.1.2.3/net"
     tried: list[object] = []
@@ -136,12 +136,12 @@ def test_a_refused_address_says_how_to_allow_it(
     monkeypatch.setattr(store_module, "Settings", lambda: IMPATIENT)
     monkeypatch.setenv("ZOO_ALLOW_HOST", "")
     command = ("fetch", "net", "--quiet", "--registry", write_registry(tmp_path / "r.yaml", entry_for(url)))
-    said = zoo(*command)
+    said = call(*command)
     assert (said.code, tried) == (4, [])
     told, hint = said.err.splitlines()
     assert told == f"error: {url} is refused: 10.1.2.3 is 10.1.2.3, an address on a private network"
     assert f"ZOO_ALLOW_HOST={host}" in hint
-    said = zoo(*command, "--allow-host", host)
+    said = call(*command, "--allow-host", host)
     assert said.code == 4
     assert "the server refuses connections" in said.err
     assert {address[0] for address in tried} == {host}, "the user allowed it"
@@ -150,10 +150,10 @@ def test_a_refused_address_says_how_to_allow_it(
 @pytest.mark.fault("D14")
 @pytest.mark.parametrize("url", ["ftp://example.com/net", "file://server/share/net", "gopher://x/y"])
 def test_a_registry_with_an_address_of_another_kind_is_refused_with_its_line(
-    zoo, home: Path, tmp_path: Path, url: str
+    call, home: Path, tmp_path: Path, url: str
 ):
     registry = write_registry(tmp_path / "r.yaml", entry_for(url))
-    said = zoo("fetch", "net", "--registry", registry)
+    said = call("fetch", "net", "--registry", registry)
     assert said.code == 2
     assert said.err.startswith(f"error: {registry}:")
     assert "models.net.weights.url" in said.err
@@ -161,12 +161,12 @@ def test_a_registry_with_an_address_of_another_kind_is_refused_with_its_line(
 
 @pytest.mark.fault("D17")
 def test_a_fetch_waits_for_another_process_as_long_as_timeout_says(
-    zoo, server: Server, home: Path, tmp_path: Path
+    call, server: Server, home: Path, tmp_path: Path
 ):
     entry = entry_for(server.add("/net", BODY))
     registry = write_registry(tmp_path / "r.yaml", entry)
     with hold(home / "locks" / f"{lock_key(entry)}.lock", "net"):
-        said = zoo("fetch", "net", "--timeout", "1.2", "--registry", registry)
+        said = call("fetch", "net", "--timeout", "1.2", "--registry", registry)
     assert said.code == 7
     waiting, told, hint = said.err.splitlines()
     assert re.fullmatch(rf"net: waiting for process {os.getpid()} \(since \d\d:\d\d:\d\d\)", waiting)
@@ -180,12 +180,12 @@ def test_a_fetch_waits_for_another_process_as_long_as_timeout_says(
 @pytest.mark.fault("D21")
 @pytest.mark.parametrize("switch", ["--offline", "ZOO_OFFLINE", "HF_HUB_OFFLINE"])
 def test_offline_no_verb_makes_a_connection(
-    zoo, server: Server, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, switch: str
+    call, server: Server, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, switch: str
 ):
     here = entry_for(server.add("/here", BODY), name="here")
     away = entry_for(server.add("/away", BODY), name="away", sha256="ab" * 32)
     registry = write_registry(tmp_path / "r.yaml", here, away)
-    assert zoo("fetch", "here", "--registry", registry).code == 0
+    assert call("fetch", "here", "--registry", registry).code == 0
     asked = server.connections
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     monkeypatch.setenv("ZOO_MIRROR", f"https://github.com/={server.url}/")
@@ -198,14 +198,14 @@ def test_offline_no_verb_makes_a_connection(
     works += [["cache"], ["prune", "--dry-run"], ["bundle", "here", "-o", tmp_path / "m.tar"]]
     works += [["unbundle", tmp_path / "m.tar"], ["fetch", "here", "--dry-run"], ["rm", "hf://owner/repo"]]
     for command in works:
-        assert zoo(*command, *common).code == 0, command
+        assert call(*command, *common).code == 0, command
     names = ["away", "hf://owner/repo", "timm/resnet18.a1_in1k", "glove-wiki-gigaword-50"]
     for name in names:
         for verb in (["fetch"], ["path"], ["lock"]):
-            said = zoo(*verb, name, *common)
+            said = call(*verb, name, *common)
             assert (said.code, said.out) == (4, ""), (verb, name)
             assert "offline mode is on" in said.err, (verb, name)
-    planned = zoo("fetch", "away", "--dry-run", *common)
+    planned = call("fetch", "away", "--dry-run", *common)
     assert (planned.code, "offline mode is on" in planned.err) == (4, True), (
         "a plan says what the fetch would"
     )
@@ -213,19 +213,19 @@ def test_offline_no_verb_makes_a_connection(
 
 
 @pytest.mark.fault("S1")
-def test_a_registry_that_cannot_be_read_is_told_with_line_and_field(zoo, home: Path, tmp_path: Path):
+def test_a_registry_that_cannot_be_read_is_told_with_line_and_field(call, home: Path, tmp_path: Path):
     registry = write_registry(tmp_path / "r.yaml", entry_for("https://a.org/x"))
     registry.write_text(registry.read_text().replace("license: mit", "license: !!python/name:os.system"))
     line = 1 + registry.read_text().splitlines().index("    license: !!python/name:os.system")
     for verb in (["list"], ["show", "net"], ["fetch", "net"]):
-        said = zoo(*verb, "--registry", registry)
+        said = call(*verb, "--registry", registry)
         assert (said.code, said.out) == (2, "")
         assert said.err.startswith(f"error: {registry}:{line}: models.net.license: the tag !!python/name:os")
 
 
 @pytest.mark.fault("S4")
 def test_a_checkpoint_with_code_in_it_is_refused_by_every_verb_that_would_open_it(
-    zoo, home: Path, data: Path, tmp_path: Path
+    call, home: Path, data: Path, tmp_path: Path
 ):
     marker = tmp_path / "it-ran"
 
@@ -237,13 +237,13 @@ def test_a_checkpoint_with_code_in_it_is_refused_by_every_verb_that_would_open_i
     sha256 = hashlib.sha256((tmp_path / "net.pth").read_bytes()).hexdigest()
     entry = entry_for((tmp_path / "net.pth").as_uri(), sha256=sha256)
     registry = ("--registry", write_registry(tmp_path / "r.yaml", entry))
-    assert zoo("fetch", "net", *registry).code == 0, "these are the published bytes"
+    assert call("fetch", "net", *registry).code == 0, "these are the published bytes"
     photo = data / "photos" / "parrot.jpg"
     for command in (
         ["embed", "net", photo, "-o", tmp_path / "f.npz"],
         ["finetune", "net", data / "hymenoptera", "--out", tmp_path / "run"],
     ):
-        said = zoo(*command, *registry)
+        said = call(*command, *registry)
         assert said.code == 3, said.err
         assert "error: net is refused: opening it would run" in said.err
         assert "Ask its author for safetensors." in said.err
@@ -282,11 +282,11 @@ STRANGERS = {
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, marks=pytest.mark.fault(row)) for row in STRANGERS])
-def test_a_strangers_file_is_refused_with_what_to_do(zoo, home: Path, data: Path, tmp_path: Path, row: str):
+def test_a_strangers_file_is_refused_with_what_to_do(call, home: Path, data: Path, tmp_path: Path, row: str):
     name, content, facts, verb, says = STRANGERS[row]
     registry = write_entry(tmp_path, name, content, **facts)
     rest = ["the"] if verb == "similar" else [data / "photos" / "parrot.jpg", "-o", tmp_path / "f.npz"]
-    said = zoo(verb, "net", *rest, "--quiet", "--registry", registry)
+    said = call(verb, "net", *rest, "--quiet", "--registry", registry)
     assert (said.code, said.out) == (3, "")
     told, *hint = said.err.splitlines()  # of a pickle: the lines of Python that convert it
     assert told.startswith("error: ")
@@ -297,11 +297,11 @@ def test_a_strangers_file_is_refused_with_what_to_do(zoo, home: Path, data: Path
 
 @pytest.mark.fault("S3")
 def test_a_bundle_that_reaches_out_of_its_folder_is_refused_on_the_command_line(
-    zoo, home: Path, tmp_path: Path
+    call, home: Path, tmp_path: Path
 ):
     with tarfile.open(tmp_path / "evil.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
         archive.addfile(tarfile.TarInfo("../evil"))
-    said = zoo("unbundle", tmp_path / "evil.tar", "--runs-to", tmp_path / "runs")
+    said = call("unbundle", tmp_path / "evil.tar", "--runs-to", tmp_path / "runs")
     assert (said.code, said.out) == (3, "")
     assert said.err.startswith(f"error: {tmp_path / 'evil.tar'}: '../evil'")
     assert {path.name for path in tmp_path.iterdir()} == {"evil.tar"}
@@ -309,15 +309,15 @@ def test_a_bundle_that_reaches_out_of_its_folder_is_refused_on_the_command_line(
 
 @pytest.mark.fault("S8")
 def test_the_share_of_weights_that_were_loaded_is_printed_and_strange_ones_are_refused(
-    zoo, home: Path, data: Path, tmp_path: Path
+    call, home: Path, data: Path, tmp_path: Path
 ):
     photo = data / "photos" / "parrot.jpg"
-    said = zoo("predict", "mobilenet_v2_demo", photo, "--registry", data / "registry.yaml")
+    said = call("predict", "mobilenet_v2_demo", photo, "--registry", data / "registry.yaml")
     assert said.code == 0
     assert said.err == "mobilenet_v2_demo: all 314 tensors loaded\n"
     content = (data / "weights" / "mobilenet_v2-adb27a5a.pth").read_bytes()
     registry = write_entry(tmp_path, "net.pth", content, architecture="torchvision/mobilenet_v3_small")
-    said = zoo("embed", "net", photo, "-o", tmp_path / "f.npz", "--quiet", "--registry", registry)
+    said = call("embed", "net", photo, "-o", tmp_path / "f.npz", "--quiet", "--registry", registry)
     assert (said.code, said.out) == (3, "")
     told, hint = said.err.splitlines()
     assert re.search("net: .* fit only [0-9]+ % of it", told)

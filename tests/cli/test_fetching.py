@@ -36,14 +36,14 @@ def registry(server: Server, tmp_path: Path) -> Path:
     )
 
 
-def test_several_models_come_and_each_is_answered_with_its_file(zoo, registry: Path):
-    rows = zoo("fetch", "a", "b", "c", "a", "--jobs", "2", "--json", "--registry", registry).json
+def test_several_models_come_and_each_is_answered_with_its_file(call, registry: Path):
+    rows = call("fetch", "a", "b", "c", "a", "--jobs", "2", "--json", "--registry", registry).json
     assert [row["name"] for row in rows] == ["a", "b", "c"]
     assert [Path(row["path"]).read_bytes() for row in rows] == [BODY, OTHER, LONGER]
 
 
-def test_a_model_that_fails_stops_no_other_and_the_first_failure_gives_the_exit_code(zoo, registry: Path):
-    said = zoo("fetch", "gone", "a", "wrong", "b", "--registry", registry)
+def test_a_model_that_fails_stops_no_other_and_the_first_failure_gives_the_exit_code(call, registry: Path):
+    said = call("fetch", "gone", "a", "wrong", "b", "--registry", registry)
     assert said.code == 4
     assert [line.split()[0] for line in said.out.splitlines()] == ["a", "b"]
     error = said.err[said.err.index("error:") :]
@@ -51,11 +51,11 @@ def test_a_model_that_fails_stops_no_other_and_the_first_failure_gives_the_exit_
     assert "/gone answers 404: gone, or needs a token\n    A private or gated model needs HF_TOKEN." in error
     assert f"wrong bytes: expected {digest(b'right')}, got {SHA256}" in error
     assert error.endswith("zoo fetch gone tries again.\n")
-    assert zoo("fetch", "wrong", "gone", "--registry", registry).code == 3
+    assert call("fetch", "wrong", "gone", "--registry", registry).code == 3
 
 
-def test_with_json_what_came_is_on_stdout_and_what_failed_in_one_document_on_stderr(zoo, registry: Path):
-    said = zoo("fetch", "gone", "a", "--json", "--quiet", "--registry", registry)
+def test_with_json_what_came_is_on_stdout_and_what_failed_in_one_document_on_stderr(call, registry: Path):
+    said = call("fetch", "gone", "a", "--json", "--quiet", "--registry", registry)
     assert [row["name"] for row in said.json] == ["a"]
     error = json.loads(said.err)["error"]
     assert error["code"] == said.code == 4
@@ -63,19 +63,19 @@ def test_with_json_what_came_is_on_stdout_and_what_failed_in_one_document_on_std
     (failed,) = error["failures"]
     assert (failed["name"], failed["code"]) == ("gone", 4)
     assert "HF_TOKEN" in failed["hint"]
-    assert zoo("fetch", "gone", "wrong", "--json", "--quiet", "--registry", registry).json == []
+    assert call("fetch", "gone", "wrong", "--json", "--quiet", "--registry", registry).json == []
 
 
-def test_one_model_that_fails_alone_says_its_own_error(zoo, registry: Path):
-    said = zoo("fetch", "gone", "--registry", registry)
+def test_one_model_that_fails_alone_says_its_own_error(call, registry: Path):
+    said = call("fetch", "gone", "--registry", registry)
     assert (said.code, said.out) == (4, "")
     assert said.err.startswith("error: gone: http://127.0.0.1:")
 
 
-def test_a_dry_run_says_what_would_come_and_asks_nobody(zoo, registry: Path, server: Server, home: Path):
-    zoo("fetch", "a", "--registry", registry)
+def test_a_dry_run_says_what_would_come_and_asks_nobody(call, registry: Path, server: Server, home: Path):
+    call("fetch", "a", "--registry", registry)
     asked = server.connections
-    said = zoo("fetch", "a", "b", "c", "--dry-run", "--registry", registry)
+    said = call("fetch", "a", "b", "c", "--dry-run", "--registry", registry)
     table, total = said.out.split("\n\n")
     assert [line.split()[:2] for line in table.splitlines()] == [
         ["NAME", "ACTION"],
@@ -85,7 +85,7 @@ def test_a_dry_run_says_what_would_come_and_asks_nobody(zoo, registry: Path, ser
     ]
     assert total.startswith("300 kB and files of unknown size to fetch; ")
     assert total.rstrip().endswith(f"free in {home}")
-    plan = zoo("fetch", "c", "--dry-run", "--json", "--registry", registry).json
+    plan = call("fetch", "c", "--dry-run", "--json", "--registry", registry).json
     assert plan == [
         {
             "name": "c",
@@ -102,53 +102,53 @@ def actions_of(rows: list[dict[str, object]]) -> list[tuple[object, object]]:
     return [(row["action"], row["bytes"]) for row in rows]
 
 
-def test_a_dry_run_goes_on_where_the_fetch_would(zoo, server: Server, home: Path, tmp_path: Path):
+def test_a_dry_run_goes_on_where_the_fetch_would(call, server: Server, home: Path, tmp_path: Path):
     """What was cut off comes to its end, and bytes that are here under another name do not come at all."""
     net = entry_for(server.add("/net", BODY, cut(0.5), answer(404), serve), sha256=SHA256, bytes=len(BODY))
     twin = entry_for(server.add("/twin", BODY), name="twin", sha256=SHA256, bytes=len(BODY))
     registry = write_registry(tmp_path / "r.yaml", net, twin)
-    assert zoo("fetch", "net", "--registry", registry).code == 4
+    assert call("fetch", "net", "--registry", registry).code == 4
     (kept,) = leftovers(home)
     plan = ("fetch", "net", "twin", "--dry-run", "--json", "--registry", registry)
     rest = len(BODY) - kept.stat().st_size
-    assert actions_of(zoo(*plan).json) == [("resume", rest), ("resume", rest)]
-    assert zoo("fetch", "net", "--registry", registry).code == 0
-    assert actions_of(zoo(*plan).json) == [("keep", 0), ("keep", 0)]
-    assert zoo("fetch", "twin", "--offline", "--registry", registry).code == 0
+    assert actions_of(call(*plan).json) == [("resume", rest), ("resume", rest)]
+    assert call("fetch", "net", "--registry", registry).code == 0
+    assert actions_of(call(*plan).json) == [("keep", 0), ("keep", 0)]
+    assert call("fetch", "twin", "--offline", "--registry", registry).code == 0
     assert [request.path for request in server.log] == ["/net"] * 3
 
 
-def test_a_dry_run_counts_a_damaged_file_as_gone(zoo, registry: Path, server: Server):
-    (row,) = zoo("fetch", "a", "--json", "--registry", registry).json
+def test_a_dry_run_counts_a_damaged_file_as_gone(call, registry: Path, server: Server):
+    (row,) = call("fetch", "a", "--json", "--registry", registry).json
     Path(row["path"]).write_bytes(BODY[::-1])
-    assert actions_of(zoo("fetch", "a", "--dry-run", "--json", "--registry", registry).json) == [
+    assert actions_of(call("fetch", "a", "--dry-run", "--json", "--registry", registry).json) == [
         ("download", len(BODY))
     ]
 
 
-def test_a_dry_run_shows_the_rest_when_one_model_would_fail(zoo, server: Server, tmp_path: Path):
+def test_a_dry_run_shows_the_rest_when_one_model_would_fail(call, server: Server, tmp_path: Path):
     free, sold = (entry_for(server.add(f"/{name}", BODY), name=name) for name in ("free", "sold"))
     registry = write_registry(tmp_path / "r.yaml", free, replace(sold, license="gpl-3.0"))
     plan = ("fetch", "sold", "free", "--dry-run", "--registry", registry, "--license")
-    said = zoo(*plan, "mit", "--json")
+    said = call(*plan, "mit", "--json")
     assert [(row["name"], row["action"]) for row in said.json] == [("sold", "fail"), ("free", "download")]
     assert said.json[0]["error"].startswith("sold is under gpl-3.0")
     error = json.loads(said.err)["error"]
     assert error["message"].startswith("1 of 2 models would fail:\n  - sold is under gpl-3.0")
     assert (said.code, error["hint"]) == (2, None)
-    refused = zoo(*plan, "apache-2.0")
+    refused = call(*plan, "apache-2.0")
     assert [line.split()[1] for line in refused.out.splitlines()[1:3]] == ["fail", "fail"]
     assert "2 of 2 models would fail:" in refused.err
     assert server.connections == 0
 
 
-def test_two_files_of_one_name_are_told_apart_when_they_fail(zoo, tmp_path: Path):
+def test_two_files_of_one_name_are_told_apart_when_they_fail(call, tmp_path: Path):
     """Each is named as it was typed; what is tried again is typed the same."""
     paths = [tmp_path / folder / "my words.txt" for folder in ("x", "y")]
     for path in paths:
         path.parent.mkdir()
         path.write_text("king 1 2\nking 3 4\n")
-    said = zoo("fetch", *paths, "--strict", "--json", "--quiet")
+    said = call("fetch", *paths, "--strict", "--json", "--quiet")
     assert said.json == []
     failures = json.loads(said.err)["error"]["failures"]
     assert [row["name"] for row in failures] == [str(path) for path in paths]
@@ -157,54 +157,54 @@ def test_two_files_of_one_name_are_told_apart_when_they_fail(zoo, tmp_path: Path
 
 
 def test_a_dry_run_finds_what_another_library_has(
-    zoo, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     folder = tmp_path / "torch" / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     (folder / "net.pth").write_bytes(BODY)
     registry = write_registry(tmp_path / "r.yaml", entry_for("https://models.example/net.pth"))
-    (planned,) = zoo("fetch", "net", "--dry-run", "--json", "--registry", registry).json
+    (planned,) = call("fetch", "net", "--dry-run", "--json", "--registry", registry).json
     assert planned["action"] == "adopt"
-    assert zoo("fetch", "net", "--offline", "--registry", registry).code == 0
+    assert call("fetch", "net", "--offline", "--registry", registry).code == 0
 
 
 def test_a_locked_fetch_of_several_takes_what_is_pinned_and_its_dry_run_tells_the_same(
-    zoo, registry: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call, registry: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     lock = tmp_path / "zoo.lock"
-    lock.write_text(zoo("lock", "a", "c", "--registry", registry).out)
+    lock.write_text(call("lock", "a", "c", "--registry", registry).out)
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "elsewhere"))
     locked = ("--locked", lock, "--registry", registry)
-    plan = zoo("fetch", "a", "c", "--dry-run", "--json", *locked).json
+    plan = call("fetch", "a", "c", "--dry-run", "--json", *locked).json
     assert [row["bytes"] for row in plan] == [len(BODY), len(LONGER)]
     asked = server.connections
     for more in ((), ("--dry-run",)):
-        refused = zoo("fetch", "a", "b", *more, *locked)
+        refused = call("fetch", "a", "b", *more, *locked)
         assert (refused.code, refused.out) == (2, "")
         assert "no pinned model 'b'" in refused.err
     assert server.connections == asked, "pins are checked before anything is downloaded"
-    assert zoo("fetch", "a", "c", "--jobs", "2", *locked).code == 0
+    assert call("fetch", "a", "c", "--jobs", "2", *locked).code == 0
     server.files["/c"] = OTHER + b"c"
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "later"))
-    changed = zoo("fetch", "c", "a", *locked)
+    changed = call("fetch", "c", "a", *locked)
     assert changed.code == 3
     assert [line.split()[0] for line in changed.out.splitlines()] == ["a"]
     assert "the lock file" in changed.err
 
 
-def test_what_the_hub_cannot_say_of_one_name_stops_no_other(zoo, registry: Path):
-    said = zoo("fetch", "hf://owner/repo", "a", "--offline", "--registry", registry)
+def test_what_the_hub_cannot_say_of_one_name_stops_no_other(call, registry: Path):
+    said = call("fetch", "hf://owner/repo", "a", "--offline", "--registry", registry)
     assert said.code == 4
     assert "hf://owner/repo" in said.err
-    assert zoo("fetch", "a", "--registry", registry).code == 0
-    said = zoo("fetch", "hf://owner/repo", "a", "--offline", "--registry", registry)
+    assert call("fetch", "a", "--registry", registry).code == 0
+    said = call("fetch", "hf://owner/repo", "a", "--offline", "--registry", registry)
     assert [line.split()[0] for line in said.out.splitlines()] == ["a"]
 
 
-def test_models_at_a_time_are_a_number(zoo, registry: Path):
+def test_models_at_a_time_are_a_number(call, registry: Path):
     for wrong in ("0", "-1", "many"):
-        said = zoo("fetch", "a", "--jobs", wrong, "--registry", registry)
+        said = call("fetch", "a", "--jobs", wrong, "--registry", registry)
         assert said.code == 2
         assert "--jobs" in said.err
 

@@ -17,60 +17,53 @@ from zoo.store.bundles.unpacking import unbundle
 from zoo.store.store import Store
 
 
-@pytest.fixture
-def call(zoo, home: Path, data: Path):
-    return lambda *arguments: zoo(*arguments, "--registry", data / "registry.yaml")
-
-
-def test_path_prints_the_file_alone(call):
-    printed = call("path", "mobilenet_v2_demo").out.strip()
+def test_path_prints_the_file_alone(ask):
+    printed = ask("path", "mobilenet_v2_demo").out.strip()
     assert Path(printed).stat().st_size == 14_262_987
 
 
-def test_cache_counts_and_prune_takes_only_what_is_old(call):
-    call("fetch", "mobilenet_v2_demo")
-    assert call("cache", "--json").json["bytes"] >= 14_262_987
-    assert call("prune").out.strip() == "Nothing to prune."
-    assert [row["why"] for row in call("prune", "--older-than", "0", "--dry-run", "--json").json] == [
-        "unused"
-    ]
-    assert call("cache", "--json").json["models"]
-    call("prune", "--older-than", "0")
-    assert call("cache", "--json").json["models"] == []
+def test_cache_counts_and_prune_takes_only_what_is_old(ask):
+    ask("fetch", "mobilenet_v2_demo")
+    assert ask("cache", "--json").json["bytes"] >= 14_262_987
+    assert ask("prune").out.strip() == "Nothing to prune."
+    assert [row["why"] for row in ask("prune", "--older-than", "0", "--dry-run", "--json").json] == ["unused"]
+    assert ask("cache", "--json").json["models"]
+    ask("prune", "--older-than", "0")
+    assert ask("cache", "--json").json["models"] == []
 
 
-def test_a_lock_file_admits_what_it_pins_and_nothing_else(call, tmp_path: Path):
+def test_a_lock_file_admits_what_it_pins_and_nothing_else(ask, tmp_path: Path):
     lock = tmp_path / "zoo.lock"
-    lock.write_text(call("lock", "mobilenet_v2_demo").out)
-    assert call("fetch", "mobilenet_v2_demo", "--locked", lock).code == 0
-    assert call("fetch", "glove_demo", "--locked", lock).code == 2
+    lock.write_text(ask("lock", "mobilenet_v2_demo").out)
+    assert ask("fetch", "mobilenet_v2_demo", "--locked", lock).code == 0
+    assert ask("fetch", "glove_demo", "--locked", lock).code == 2
     lock.write_text(lock.read_text().replace("adb27a5a", "00000000"))
-    refused = call("fetch", "mobilenet_v2_demo", "--locked", lock)
+    refused = ask("fetch", "mobilenet_v2_demo", "--locked", lock)
     assert refused.code in (2, 3)
     assert "adb27a5a" in refused.err
 
 
 def test_a_bundle_travels_to_a_machine_without_network(
-    call, zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ask, call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    assert ": 1 model, 0 runs, 14.3 MB" in call("bundle", "mobilenet_v2_demo", "-o", tmp_path / "m.tar").out
+    assert ": 1 model, 0 runs, 14.3 MB" in ask("bundle", "mobilenet_v2_demo", "-o", tmp_path / "m.tar").out
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "elsewhere"))
-    assert zoo("unbundle", tmp_path / "m.tar", "--offline", "--json").json["models"] == ["mobilenet_v2_demo"]
-    assert zoo("path", "mobilenet_v2_demo", "--offline").code == 0
+    assert call("unbundle", tmp_path / "m.tar", "--offline", "--json").json["models"] == ["mobilenet_v2_demo"]
+    assert call("path", "mobilenet_v2_demo", "--offline").code == 0
 
 
 def test_a_lock_file_alone_brings_all_that_it_pins_on_a_machine_where_the_registry_lies_elsewhere(
-    call, zoo, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ask, call, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     lock = tmp_path / "zoo.lock"
-    lock.write_text(call("lock", "mobilenet_v2_demo", "glove_demo").out)
+    lock.write_text(ask("lock", "mobilenet_v2_demo", "glove_demo").out)
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "elsewhere"))
     (tmp_path / "moved").mkdir()
     (tmp_path / "moved" / "registry.yaml").write_text((data / "registry.yaml").read_text())
     for folder in ("weights", "words"):
         (tmp_path / "moved" / folder).symlink_to(data / folder)
     moved = ("--registry", tmp_path / "moved" / "registry.yaml")
-    rows = zoo("fetch", "--locked", lock, "--json", *moved).json
+    rows = call("fetch", "--locked", lock, "--json", *moved).json
     assert [row["name"] for row in rows] == ["glove_demo", "mobilenet_v2_demo"]
 
 
@@ -83,64 +76,64 @@ def test_a_lock_file_alone_brings_all_that_it_pins_on_a_machine_where_the_regist
         ('{"models": {}}', "no model is named"),
     ],
 )
-def test_a_lock_file_that_is_none_says_how_to_make_one(call, tmp_path: Path, content: str | None, says: str):
+def test_a_lock_file_that_is_none_says_how_to_make_one(ask, tmp_path: Path, content: str | None, says: str):
     lock = tmp_path / "zoo.lock"
     if content == "folder":
         lock.mkdir()
     elif content is not None:
         lock.write_text(content)
-    said = call("fetch", "--locked", lock)
+    said = ask("fetch", "--locked", lock)
     assert (said.code, said.out) == (2, "")
     assert says in said.err
     assert "zoo lock NAME" in said.err or "--locked" in said.err
 
 
 @pytest.fixture
-def lab(call, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def lab(ask, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with one model that everybody reads, before the user's own."""
     folder = tmp_path / "lab"
     monkeypatch.setenv("ZOO_HOME", str(folder))
-    call("fetch", "mobilenet_v2_demo")
+    ask("fetch", "mobilenet_v2_demo")
     monkeypatch.setenv("ZOO_HOME", f"{folder}:{home}")
     return folder
 
 
-def test_a_shared_folder_is_shown_checked_and_never_written(call, lab: Path, home: Path):
+def test_a_shared_folder_is_shown_checked_and_never_written(ask, lab: Path, home: Path):
     before = {path: path.stat().st_mtime_ns for path in lab.rglob("*")}
-    fetched = call("fetch", "mobilenet_v2_demo", "glove_demo", "--json").json
+    fetched = ask("fetch", "mobilenet_v2_demo", "glove_demo", "--json").json
     assert [Path(row["path"]).parents[1] for row in fetched] == [lab, home]
-    shown = call("cache", "--json").json
+    shown = ask("cache", "--json").json
     assert (shown["home"], shown["shared"]) == (str(home), [str(lab)])
     assert {row["name"]: row["home"] for row in shown["models"]} == {
         "mobilenet_v2_demo": str(lab),
         "glove_demo": str(home),
     }
-    assert f"{lab}: shared, only read" in call("cache").out
-    assert [row["state"] for row in call("verify", "--json").json] == ["whole"] * 3  # words are compiled too
-    assert "nothing freed; stays, being shared" in call("rm", "mobilenet_v2_demo").out
-    assert [row["name"] for row in call("prune", "--older-than", "0", "--json").json] == ["glove_demo"]
-    assert call("lock", "mobilenet_v2_demo").code == 0
+    assert f"{lab}: shared, only read" in ask("cache").out
+    assert [row["state"] for row in ask("verify", "--json").json] == ["whole"] * 3  # words are compiled too
+    assert "nothing freed; stays, being shared" in ask("rm", "mobilenet_v2_demo").out
+    assert [row["name"] for row in ask("prune", "--older-than", "0", "--json").json] == ["glove_demo"]
+    assert ask("lock", "mobilenet_v2_demo").code == 0
     assert {path: path.stat().st_mtime_ns for path in lab.rglob("*")} == before
 
 
 @pytest.mark.fault("K1")
-def test_a_damaged_file_of_a_shared_folder_is_told_passed_over_and_left_alone(call, lab: Path, home: Path):
+def test_a_damaged_file_of_a_shared_folder_is_told_passed_over_and_left_alone(ask, lab: Path, home: Path):
     (blob,) = (lab / "blobs").iterdir()
     blob.write_bytes(b"x" * 1000)
-    said = call("verify", "mobilenet_v2_demo", "--fix")
+    said = ask("verify", "mobilenet_v2_demo", "--fix")
     assert said.code == 3
     assert "it is in a shared folder, which is never changed" in said.out
     assert blob.read_bytes() == b"x" * 1000
-    assert Path(call("path", "mobilenet_v2_demo").out.strip()).parents[1] == home
+    assert Path(ask("path", "mobilenet_v2_demo").out.strip()).parents[1] == home
 
 
 @pytest.mark.fault("K1")
 @pytest.mark.parametrize("damage", [b"", b"short", "flip"])
-def test_verify_lists_what_is_damaged_and_fix_fetches_it_again(call, damage: bytes | str):
-    path = Path(call("path", "glove_demo").out.strip())
+def test_verify_lists_what_is_damaged_and_fix_fetches_it_again(ask, damage: bytes | str):
+    path = Path(ask("path", "glove_demo").out.strip())
     whole = path.read_bytes()
     path.write_bytes(damage if isinstance(damage, bytes) else bytes([whole[0] ^ 1]) + whole[1:])
-    said = call("verify")
+    said = ask("verify")
     assert said.code == 3
     assert [line.split()[:2] for line in said.out.splitlines()[:2]] == [
         ["NAME", "STATE"],
@@ -148,14 +141,14 @@ def test_verify_lists_what_is_damaged_and_fix_fetches_it_again(call, damage: byt
     ]
     assert f"glove_demo: expected {path.name}, got " in said.out
     assert said.out.endswith("zoo verify --fix fetches it again.\n")
-    mended = call("verify", "--fix")
+    mended = ask("verify", "--fix")
     assert mended.code == 0
     assert "fixed" in mended.out
     assert path.read_bytes() == whole
 
 
 def test_ctrl_c_while_one_model_is_mended_leaves_the_others_as_they_are(
-    server: Server, home: Path, tmp_path: Path, zoo
+    server: Server, home: Path, tmp_path: Path, call
 ):
     entries = []
     for name in "ab":
@@ -163,7 +156,7 @@ def test_ctrl_c_while_one_model_is_mended_leaves_the_others_as_they_are(
         url = server.add(f"/{name}", body, serve, slowly(30.0))
         entries.append(entry_for(url, name=name, sha256=hashlib.sha256(body).hexdigest()))
     registry = write_registry(tmp_path / "r.yaml", *entries)
-    for row in zoo("fetch", "a", "b", "--json", "--registry", registry).json:
+    for row in call("fetch", "a", "b", "--json", "--registry", registry).json:
         Path(row["path"]).write_bytes(b"damaged")
     asked = len(server.log)
     with running(start_zoo("verify", "a", "b", "--fix", "--registry", registry)) as process:
@@ -175,18 +168,18 @@ def test_ctrl_c_while_one_model_is_mended_leaves_the_others_as_they_are(
     assert [path.read_bytes() for path in (home / "blobs").iterdir() if len(path.name) == 64] == [b"damaged"]
 
 
-def test_fix_deletes_a_damaged_file_that_no_model_needs(call, home: Path):
-    call("fetch", "glove_demo")
+def test_fix_deletes_a_damaged_file_that_no_model_needs(ask, home: Path):
+    ask("fetch", "glove_demo")
     orphan = home / "blobs" / ("ab" * 32)
     orphan.write_bytes(b"junk")
-    assert call("verify").code == 3
-    assert {row["state"] for row in call("verify", "--fix", "--json").json} == {"whole", "deleted"}
+    assert ask("verify").code == 3
+    assert {row["state"] for row in ask("verify", "--fix", "--json").json} == {"whole", "deleted"}
     assert not orphan.exists()
-    assert call("verify").code == 0
+    assert ask("verify").code == 0
 
 
 def test_cache_tells_what_lies_around_the_store(
-    call, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ask, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
@@ -200,8 +193,8 @@ def test_cache_tells_what_lies_around_the_store(
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(bytes(size))
-    call("fetch", "glove_demo")
-    lines = call("cache").out.splitlines()
+    ask("fetch", "glove_demo")
+    lines = ask("cache").out.splitlines()
     assert lines[0].split() == ["NAME", "SIZE", "DAYS", "IDLE"]
     assert lines[1].split() == ["glove_demo", "1.6", "MB", "0"]  # and compiled
     assert lines[3].startswith(f"{home}: 1.6 MB of models; ")
@@ -214,15 +207,15 @@ def test_cache_tells_what_lies_around_the_store(
     ]
 
 
-def test_a_bundle_for_a_folder_that_is_not_there_says_so(call, tmp_path: Path):
-    said = call("bundle", "glove_demo", "-o", tmp_path / "no" / "m.tar")
+def test_a_bundle_for_a_folder_that_is_not_there_says_so(ask, tmp_path: Path):
+    said = ask("bundle", "glove_demo", "-o", tmp_path / "no" / "m.tar")
     assert said.code == 7
     assert f"{tmp_path / 'no'} is no folder, or not yours to write to" in said.err
     assert "Give another path" in said.err
 
 
 def test_packed_word_vectors_of_gensim_go_through_the_same_verbs(
-    zoo, home: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call, home: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Found in gensim's own cache, proven by the md5 that gensim-data publishes."""
     packed = gzip.compress((data / "words" / "glove.6B.50d.head.txt").read_bytes())
@@ -237,30 +230,30 @@ def test_packed_word_vectors_of_gensim_go_through_the_same_verbs(
         "    input: {dimension: 50}\n    license: pddl\n"
     )
     registry = ("--registry", tmp_path / "registry.yaml")
-    (planned,) = zoo("fetch", "glove-mini", "--dry-run", "--json", *registry).json
+    (planned,) = call("fetch", "glove-mini", "--dry-run", "--json", *registry).json
     assert (planned["action"], planned["bytes"]) == ("adopt", len(packed))
-    said = zoo("fetch", "glove-mini", "--offline", *registry)
+    said = call("fetch", "glove-mini", "--offline", *registry)
     assert said.code == 0
     assert "taken from the cache of gensim, hash verified" in said.err
     lock = tmp_path / "zoo.lock"
-    lock.write_text(zoo("lock", "glove-mini", *registry).out)
+    lock.write_text(call("lock", "glove-mini", *registry).out)
     assert hashlib.sha256(packed).hexdigest() in lock.read_text()
-    assert "which" in zoo("similar", "glove-mini", "the", *registry).out
-    assert [row["state"] for row in zoo("verify", "glove-mini", "--json", *registry).json] == [
+    assert "which" in call("similar", "glove-mini", "the", *registry).out
+    assert [row["state"] for row in call("verify", "glove-mini", "--json", *registry).json] == [
         "whole",
         "whole",
     ]
-    assert zoo("bundle", "glove-mini", "-o", tmp_path / "words.tar", *registry).code == 0
-    assert zoo("rm", "glove-mini", *registry).code == 0
-    assert zoo("fetch", "--locked", lock, *registry).code == 0, "again from gensim's cache"
+    assert call("bundle", "glove-mini", "-o", tmp_path / "words.tar", *registry).code == 0
+    assert call("rm", "glove-mini", *registry).code == 0
+    assert call("fetch", "--locked", lock, *registry).code == 0, "again from gensim's cache"
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "away"))
     monkeypatch.setenv("GENSIM_DATA_DIR", str(tmp_path / "nothing"))
-    assert zoo("unbundle", tmp_path / "words.tar", "--offline").code == 0
-    assert "which" in zoo("similar", "glove-mini", "the", "--offline").out
+    assert call("unbundle", tmp_path / "words.tar", "--offline").code == 0
+    assert "which" in call("similar", "glove-mini", "the", "--offline").out
 
 
 def test_what_a_bundle_brought_and_nobody_can_read_ends_only_what_asks_for_it(
-    zoo, server: Server, home: Path, tmp_path: Path
+    call, server: Server, home: Path, tmp_path: Path
 ) -> None:
     """As when the package of an architecture was uninstalled, or the file was damaged."""
     entries = [
@@ -274,11 +267,11 @@ def test_what_a_bundle_brought_and_nobody_can_read_ends_only_what_asks_for_it(
     document["models"]["bad"]["architecture"] = "lab/tinynet"
     registry.write_text(json.dumps(document))
     (registry.parent / "junk.yaml").write_text("models: [")
-    assert "good" in zoo("list").out
-    assert zoo("fetch", "good").code == 0
-    said = zoo("fetch", "bad")
+    assert "good" in call("list").out
+    assert call("fetch", "good").code == 0
+    said = call("fetch", "bad")
     assert (said.code, said.err.startswith(f"error: {registry}:1: models.bad.architecture: ")) == (2, True)
-    problems = zoo("doctor", "--json").json["problems"]
+    problems = call("doctor", "--json").json["problems"]
     assert [problem.partition(":")[0] for problem in problems] == [
         str(registry),
         str(registry.parent / "junk.yaml"),
@@ -287,41 +280,41 @@ def test_what_a_bundle_brought_and_nobody_can_read_ends_only_what_asks_for_it(
 
 
 def test_a_model_of_a_registry_that_is_not_given_now_is_verified_and_removed_by_its_name(
-    zoo, server: Server, home: Path, tmp_path: Path
+    call, server: Server, home: Path, tmp_path: Path
 ):
     entry = entry_for(server.add("/net", BODY), name="mine")
-    assert zoo("fetch", "mine", "--registry", write_registry(tmp_path / "r.yaml", entry)).code == 0
-    assert [row["state"] for row in zoo("verify", "mine", "--json").json] == ["whole"]
-    assert "300 kB freed" in zoo("rm", "mine").out
-    said = zoo("rm", "mine")
+    assert call("fetch", "mine", "--registry", write_registry(tmp_path / "r.yaml", entry)).code == 0
+    assert [row["state"] for row in call("verify", "mine", "--json").json] == ["whole"]
+    assert "300 kB freed" in call("rm", "mine").out
+    said = call("rm", "mine")
     assert (said.code, "no model 'mine'" in said.err) == (2, True)
 
 
 def test_prune_counts_shared_bytes_once_and_only_where_nobody_needs_them(
-    zoo, server: Server, home: Path, tmp_path: Path
+    call, server: Server, home: Path, tmp_path: Path
 ):
     entries = [entry_for(server.add(f"/{name}", BODY), name=name) for name in ("one", "two", "three")]
     registry = ("--registry", write_registry(tmp_path / "r.yaml", *entries))
-    assert zoo("fetch", "one", "two", "three", *registry).code == 0
+    assert call("fetch", "one", "two", "three", *registry).code == 0
     all_of_them = ("prune", "--older-than", "0", "--dry-run")
-    assert zoo(*all_of_them).out.endswith("\n300 kB would go\n")
-    assert sorted(row["bytes"] for row in zoo(*all_of_them, "--json").json) == [0, 0, len(BODY)]
+    assert call(*all_of_them).out.endswith("\n300 kB would go\n")
+    assert sorted(row["bytes"] for row in call(*all_of_them, "--json").json) == [0, 0, len(BODY)]
 
 
-def test_the_doctor_finds_a_home_that_is_a_file(zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_doctor_finds_a_home_that_is_a_file(call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "file"))
-    said = zoo("doctor", "--json")
+    said = call("doctor", "--json")
     assert said.code == 1
     assert "is a file, not a folder" in said.json["problems"][0]
 
 
-def test_a_path_is_no_name_for_a_lock_file(call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_path_is_no_name_for_a_lock_file(ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Another folder has another file of that name; one that is named as it is stored is found again."""
     (tmp_path / "words.txt").write_text("the 1 2\nof 3 4\n")
-    said = call("lock", tmp_path / "words.txt")
+    said = ask("lock", tmp_path / "words.txt")
     assert (said.code, said.out) == (2, "")
     assert f"zoo registry add {tmp_path / 'words.txt'} --to registry.yaml" in said.err
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "zoo.lock").write_text(call("lock", "words.txt").out)
-    assert call("fetch", "--locked", "zoo.lock").code == 0
+    (tmp_path / "zoo.lock").write_text(ask("lock", "words.txt").out)
+    assert ask("fetch", "--locked", "zoo.lock").code == 0

@@ -17,16 +17,16 @@ pytestmark = pytest.mark.usefixtures("home")
     ],
     ids=["fetch", "finetune"],
 )
-def test_a_licence_that_is_not_listed_is_refused_with_what_to_type(zoo, data: Path, home: Path, command):
-    said = zoo(*command, "--license", "mit,bsd-3-clause", "--registry", data / "registry.yaml")
+def test_a_licence_that_is_not_listed_is_refused_with_what_to_type(call, data: Path, home: Path, command):
+    said = call(*command, "--license", "mit,bsd-3-clause", "--registry", data / "registry.yaml")
     assert said.code == 2
     assert "mobilenet_v2_demo is under apache-2.0; --license allows mit or bsd-3-clause" in said.err
     assert "--license mit,bsd-3-clause,apache-2.0" in said.err
     assert not list(home.glob("blobs/*"))
 
 
-def test_a_listed_licence_is_fetched(zoo, data: Path):
-    said = zoo(
+def test_a_listed_licence_is_fetched(call, data: Path):
+    said = call(
         "fetch",
         "mobilenet_v2_demo",
         "--license",
@@ -42,23 +42,23 @@ def test_a_listed_licence_is_fetched(zoo, data: Path):
 @pytest.mark.parametrize(
     "command", [["list", "--license", "apachee-2.0"], ["fetch", "resnet18", "--license", "apachee-2.0"]]
 )
-def test_a_slip_in_a_licence_is_answered_with_what_was_meant(zoo, command):
-    said = zoo(*command)
+def test_a_slip_in_a_licence_is_answered_with_what_was_meant(call, command):
+    said = call(*command)
     assert said.code == 2
     assert "Did you mean apache-2.0?" in said.err
 
 
-def test_listing_and_showing_say_what_the_policy_allows(zoo, monkeypatch: pytest.MonkeyPatch):
-    assert "ALLOWED" not in zoo("list", "resnet18").out
+def test_listing_and_showing_say_what_the_policy_allows(call, monkeypatch: pytest.MonkeyPatch):
+    assert "ALLOWED" not in call("list", "resnet18").out
     monkeypatch.setenv("ZOO_LICENSE_POLICY", "apache-2.0")
-    rows = {row["name"]: row["allowed"] for row in zoo("list", "resnet18*", "--json").json}
+    rows = {row["name"]: row["allowed"] for row in call("list", "resnet18*", "--json").json}
     assert (rows["resnet18"], rows["resnet18_a1"]) == (False, True)
-    assert "ALLOWED" in zoo("list", "resnet18").out
-    assert zoo("show", "resnet18", "--json").json["allowed by ZOO_LICENSE_POLICY"] is False
+    assert "ALLOWED" in call("list", "resnet18").out
+    assert call("show", "resnet18", "--json").json["allowed by ZOO_LICENSE_POLICY"] is False
 
 
-def test_doctor_finds_a_slip_in_the_policy(zoo, monkeypatch: pytest.MonkeyPatch):
+def test_doctor_finds_a_slip_in_the_policy(call, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ZOO_LICENSE_POLICY", "apachee-2.0")
-    said = zoo("doctor", "--json")
+    said = call("doctor", "--json")
     assert said.code == 1
     assert any("Did you mean apache-2.0?" in problem for problem in said.json["problems"])

@@ -63,16 +63,16 @@ def test_light_verbs_and_every_help_import_nothing_heavy(home: Path, arguments: 
 @pytest.mark.parametrize(
     "verb", [*(v for v in VERBS if v != "registry"), *(f"registry {name}" for name in registry.commands)]
 )
-def test_every_help_shows_an_example_and_the_common_options(zoo, verb: str):
-    said = zoo(*verb.split(), "--help")
+def test_every_help_shows_an_example_and_the_common_options(call, verb: str):
+    said = call(*verb.split(), "--help")
     assert said.code == 0
     assert f"Example:\n  zoo {verb}" in said.out
     assert all(option in said.out for option in ("--json", "--quiet", "--offline", "--registry"))
 
 
 @pytest.mark.parametrize("arguments", [[], ["registry"]], ids=["zoo", "zoo registry"])
-def test_a_group_without_a_command_shows_its_help(zoo, arguments: list[str]):
-    said = zoo(*arguments)
+def test_a_group_without_a_command_shows_its_help(call, arguments: list[str]):
+    said = call(*arguments)
     assert said.code == 2
     assert said.err.startswith("Usage: zoo")
     assert "error:" not in said.err
@@ -90,8 +90,10 @@ def test_a_group_without_a_command_shows_its_help(zoo, arguments: list[str]):
         (["finetune", "resnet18", ".", "--out", "x", "--optimizer", "adan"], "optimizer", "adam"),
     ],
 )
-def test_a_typo_is_answered_with_what_was_meant(zoo, home: Path, arguments: list[str], kind: str, meant: str):
-    said = zoo(*arguments)
+def test_a_typo_is_answered_with_what_was_meant(
+    call, home: Path, arguments: list[str], kind: str, meant: str
+):
+    said = call(*arguments)
     assert said.code == 2
     assert said.out == ""
     assert kind in said.err
@@ -102,19 +104,19 @@ def test_a_typo_is_answered_with_what_was_meant(zoo, home: Path, arguments: list
 
 
 @pytest.mark.fault("U3")
-def test_a_name_like_nothing_gets_no_suggestions_but_where_to_look(zoo, home: Path):
-    said = zoo("show", "qqqqqqqqqqq")
+def test_a_name_like_nothing_gets_no_suggestions_but_where_to_look(call, home: Path):
+    said = call("show", "qqqqqqqqqqq")
     assert said.code == 2
     assert said.err == "error: no model 'qqqqqqqqqqq'\nSee: zoo list\n"
 
 
-def test_only_the_closest_option_is_offered(zoo, home: Path):
-    said = zoo("finetune", "resnet18", ".", "--out", "x", "--optimzer", "adam")
+def test_only_the_closest_option_is_offered(call, home: Path):
+    said = call("finetune", "resnet18", ".", "--out", "x", "--optimzer", "adam")
     assert "Did you mean --optimizer? See" in said.err
 
 
-def test_an_error_is_json_too(zoo, home: Path):
-    said = zoo("show", "resnet81", "--json")
+def test_an_error_is_json_too(call, home: Path):
+    said = call("show", "resnet81", "--json")
     assert said.code == 2
     assert said.out == ""
     error = json.loads(said.err)["error"]
@@ -123,9 +125,9 @@ def test_an_error_is_json_too(zoo, home: Path):
     assert "resnet18" in error["hint"]
 
 
-def test_a_traceback_is_shown_on_request_only(zoo, home: Path):
-    assert "Traceback" not in zoo("show", "resnet81").err
-    shown = zoo("show", "resnet81", "--debug")
+def test_a_traceback_is_shown_on_request_only(call, home: Path):
+    assert "Traceback" not in call("show", "resnet81").err
+    shown = call("show", "resnet81", "--debug")
     assert "Traceback" in shown.err
     assert shown.code == 2
 
@@ -226,16 +228,16 @@ def test_the_shell_completes_what_bundles_brought_and_is_silent_about_bad_files(
     assert (done.stdout.strip(), done.stderr) == ("", "")
 
 
-def test_doctor_finds_a_mirror_that_is_no_rule(zoo, home: Path, monkeypatch: pytest.MonkeyPatch):
+def test_doctor_finds_a_mirror_that_is_no_rule(call, home: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ZOO_MIRROR", "junk")
-    said = zoo("doctor", "--json")
+    said = call("doctor", "--json")
     assert said.code == 1
     (problem,) = said.json["problems"]
     assert problem.startswith("ZOO_MIRROR: 'junk' is no rule. Write FROM=TO")
 
 
-def test_doctor_reports_versions_and_no_problem(zoo, home: Path):
-    said = zoo("doctor", "--json")
+def test_doctor_reports_versions_and_no_problem(call, home: Path):
+    said = call("doctor", "--json")
     assert said.json["problems"] == []
     assert said.json["versions"]["torch"]
     assert said.code == 0
@@ -253,9 +255,9 @@ def test_doctor_reports_a_package_that_shadows_ours(
     assert str(stranger) in json.loads(done.stdout)["problems"][0]
 
 
-def test_doctor_names_a_registry_that_cannot_be_read_and_goes_on(zoo, home: Path, monkeypatch):
+def test_doctor_names_a_registry_that_cannot_be_read_and_goes_on(call, home: Path, monkeypatch):
     monkeypatch.setenv("ZOO_REGISTRY", "/no/such/registry.yaml")
-    said = zoo("doctor")
+    said = call("doctor")
     assert said.code == 1
     assert "problem: /no/such/registry.yaml" in said.out
     assert " See: " not in said.out.replace(". See: ", ""), "a hint is a sentence of its own"

@@ -13,29 +13,29 @@ from support.loopback import BODY, Server, entry_for, stall
 pytestmark = pytest.mark.usefixtures("home")
 
 
-def test_a_good_file_is_counted_and_a_bad_one_is_told_by_line(zoo, data: Path, tmp_path: Path):
-    good = zoo("registry", "lint", data / "registry.yaml")
+def test_a_good_file_is_counted_and_a_bad_one_is_told_by_line(call, data: Path, tmp_path: Path):
+    good = call("registry", "lint", data / "registry.yaml")
     assert good.code == 0
     assert good.out == f"{data / 'registry.yaml'}: 2 models, 0 problems, 0 remarks\n"
     bad = tmp_path / "bad.yaml"
     bad.write_text((data / "registry.yaml").read_text().replace("dimension: 50", "dimension: none"))
-    said = zoo("registry", "lint", bad)
+    said = call("registry", "lint", bad)
     assert said.code == 2
     assert f"{bad}:19: models.glove_demo.input.dimension: expected a whole number" in said.out
-    found = zoo("registry", "lint", bad, "--json")
+    found = call("registry", "lint", bad, "--json")
     assert found.code == 2
     fields = {row["field"] for row in found.json["problems"]}
     assert "models.glove_demo.input.dimension" in fields
     assert "models.mobilenet_v2_demo.weights.url" in fields, "its file is not beside this registry"
 
 
-def test_online_is_refused_offline(zoo, data: Path):
-    said = zoo("registry", "lint", "--online", "--offline", data / "registry.yaml")
+def test_online_is_refused_offline(call, data: Path):
+    said = call("registry", "lint", "--online", "--offline", data / "registry.yaml")
     assert said.code == 4
     assert "offline mode is on" in said.err
 
 
-def test_a_changed_hash_stands_out_in_a_diff(zoo, data: Path, tmp_path: Path):
+def test_a_changed_hash_stands_out_in_a_diff(call, data: Path, tmp_path: Path):
     text = (data / "registry.yaml").read_text()
     proposed = tmp_path / "proposed.yaml"
     proposed.write_text(
@@ -43,7 +43,7 @@ def test_a_changed_hash_stands_out_in_a_diff(zoo, data: Path, tmp_path: Path):
         .replace("glove_demo", "glove_new")
         .replace("apache-2.0", "mit")
     )
-    said = zoo("registry", "diff", data / "registry.yaml", proposed)
+    said = call("registry", "diff", data / "registry.yaml", proposed)
     assert said.code == 0
     lines = said.out.splitlines()
     assert lines[:3] == ["+ glove_new", "- glove_demo", "~ mobilenet_v2_demo"]
@@ -52,7 +52,7 @@ def test_a_changed_hash_stands_out_in_a_diff(zoo, data: Path, tmp_path: Path):
     assert lines[4:] == ["    license: apache-2.0 → mit"], (
         "the same relative URL in another folder is no change"
     )
-    found = zoo("registry", "diff", data / "registry.yaml", proposed, "--json").json
+    found = call("registry", "diff", data / "registry.yaml", proposed, "--json").json
     assert found["added"] == ["glove_new"]
     assert found["changed"][0]["other_bytes"] is True
     assert found["changed"][0]["fields"][1] == {
@@ -61,23 +61,23 @@ def test_a_changed_hash_stands_out_in_a_diff(zoo, data: Path, tmp_path: Path):
         "after": "mit",
         "is_about_bytes": False,
     }
-    assert zoo("registry", "diff", proposed, proposed).out == "No entry differs.\n"
+    assert call("registry", "diff", proposed, proposed).out == "No entry differs.\n"
 
 
-def test_a_file_that_is_no_registry_is_not_compared(zoo, data: Path, tmp_path: Path):
+def test_a_file_that_is_no_registry_is_not_compared(call, data: Path, tmp_path: Path):
     (tmp_path / "bad.yaml").write_text("model: {}\n")
-    said = zoo("registry", "diff", data / "registry.yaml", tmp_path / "bad.yaml")
+    said = call("registry", "diff", data / "registry.yaml", tmp_path / "bad.yaml")
     assert said.code == 2
     assert "bad.yaml:1: model: no such section" in said.err
 
 
-def test_the_schema_is_printed_for_editors(zoo):
-    assert zoo("registry", "schema", "--json").json == json.loads(zoo("registry", "schema").out)
+def test_the_schema_is_printed_for_editors(call):
+    assert call("registry", "schema", "--json").json == json.loads(call("registry", "schema").out)
 
 
-def test_a_file_is_added_as_it_is_typed(zoo, data: Path, tmp_path: Path):
+def test_a_file_is_added_as_it_is_typed(call, data: Path, tmp_path: Path):
     registry = tmp_path / "ours.yaml"
-    said = zoo(
+    said = call(
         *("registry", "add", data / "weights" / "mobilenet_v2-adb27a5a.pth", "--to", registry, "--json"),
         *("--like", "mobilenet_v2", "--name", "ours", "--license", "apache-2.0"),
         *("--set", "input.mean=[0.5, 0.5, 0.5]", "--set", "input.std=[0.5, 0.5, 0.5]"),
@@ -85,8 +85,8 @@ def test_a_file_is_added_as_it_is_typed(zoo, data: Path, tmp_path: Path):
     assert said.code == 0
     assert said.json["written"] is True
     assert said.json["entry"]["input"]["mean"] == [0.5, 0.5, 0.5]
-    assert zoo("registry", "lint", registry).out.endswith("1 model, 0 problems, 0 remarks\n")
-    assert zoo("fetch", "ours", "--registry", registry).code == 0
+    assert call("registry", "lint", registry).out.endswith("1 model, 0 problems, 0 remarks\n")
+    assert call("fetch", "ours", "--registry", registry).code == 0
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_a_file_is_added_as_it_is_typed(zoo, data: Path, tmp_path: Path):
         ("license=mit\nname: x", "more than one value"),
     ],
 )
-def test_a_setting_that_is_none_is_answered_with_an_example(zoo, tmp_path: Path, setting: str, says: str):
-    said = zoo("registry", "add", tmp_path / "x", "--to", tmp_path / "r.yaml", "--set", setting)
+def test_a_setting_that_is_none_is_answered_with_an_example(call, tmp_path: Path, setting: str, says: str):
+    said = call("registry", "add", tmp_path / "x", "--to", tmp_path / "r.yaml", "--set", setting)
     assert said.code == 2
     assert says in said.err
 
@@ -115,21 +115,21 @@ def test_ctrl_c_does_not_wait_for_servers_that_say_nothing(server: Server, tmp_p
     assert process.returncode == 130
 
 
-def test_plain_http_is_a_problem_until_the_host_is_allowed(zoo, tmp_path: Path, monkeypatch):
+def test_plain_http_is_a_problem_until_the_host_is_allowed(call, tmp_path: Path, monkeypatch):
     url = "http://models.lab:8000/net"
     path = tmp_path / "r.yaml"
     write_registry(path, entry_for(url))
-    said = zoo("registry", "lint", path)
+    said = call("registry", "lint", path)
     assert said.code == 2
     assert f"'{url}' is plain http to another machine, which only ZOO_ALLOW_HOST=models.lab would" in said.out
     for allowed in ("models.lab", "other, MODELS.lab:8000"):
         monkeypatch.setenv("ZOO_ALLOW_HOST", allowed)
-        assert zoo("registry", "lint", path).code == 0
+        assert call("registry", "lint", path).code == 0
     monkeypatch.setenv("ZOO_ALLOW_HOST", "models.lab:80")
-    assert zoo("registry", "lint", path).code == 2
+    assert call("registry", "lint", path).code == 2
 
 
-def test_online_a_url_that_is_gone_is_a_problem_at_its_line(zoo, server: Server, tmp_path: Path):
+def test_online_a_url_that_is_gone_is_a_problem_at_its_line(call, server: Server, tmp_path: Path):
     server.add("/here", b"x" * 10)
     text = (
         "models:\n  net:\n    family: x\n    task: image-features\n    architecture: timm/resnet18\n"
@@ -138,9 +138,9 @@ def test_online_a_url_that_is_gone_is_a_problem_at_its_line(zoo, server: Server,
     )
     path = tmp_path / "registry.yaml"
     path.write_text(text.format(url=server.url, sha256="ab" * 32))
-    assert zoo("registry", "lint", path).code == 0
+    assert call("registry", "lint", path).code == 0
     assert server.connections == 0
-    said = zoo("registry", "lint", path, "--online")
+    said = call("registry", "lint", path, "--online")
     assert said.code == 2
     assert f"{path}:7: models.net.weights.url[1]: {server.url}/gone answers 404" in said.out
     assert "1 model, 1 problem, 0 remarks" in said.out

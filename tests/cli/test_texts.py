@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +26,10 @@ def desk(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def call(zoo, home: Path, desk: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
-    """`call("predict", …)` with the real GloVe words."""
+@pytest.fixture(autouse=True)
+def use_shared_home(home: Path, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real GloVe words are fetched once for all tests of this file."""
     monkeypatch.setenv("ZOO_HOME", str(desk / "home"))
-    return lambda *arguments: zoo(*arguments, "--registry", data / "registry.yaml")
 
 
 @pytest.fixture
@@ -56,9 +54,9 @@ def guarded(run, desk: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
     ids=" ".join,
 )
-def test_no_verb_goes_round_the_licence_policy(call, guarded, desk: Path, tmp_path: Path, command):
+def test_no_verb_goes_round_the_licence_policy(ask, guarded, desk: Path, tmp_path: Path, command):
     places = {"RUN": guarded, "OWN": desk / "own.txt", "REVIEWS": desk / "reviews", "OUT": tmp_path / "o.npz"}
-    said = call(*(places.get(word, word) for word in command))
+    said = ask(*(places.get(word, word) for word in command))
     assert (said.code, said.out) == (2, "")
     assert "ZOO_LICENSE_POLICY allows mit" in said.err
     assert not (tmp_path / "o.npz").exists()
@@ -74,10 +72,10 @@ def test_the_library_does_not_go_round_the_licence_policy(guarded, desk: Path):
 
 
 @pytest.fixture
-def run(call, desk: Path) -> Path:
+def run(ask, desk: Path) -> Path:
     """A run on the reviews, trained once."""
     if not (desk / "run").exists():
-        said = call(
+        said = ask(
             "finetune", "glove_demo", desk / "reviews", "--out", desk / "run", "--epochs", "3", "--json"
         )
         assert said.code == 0, said.err
@@ -86,19 +84,19 @@ def run(call, desk: Path) -> Path:
     return desk / "run"
 
 
-def test_the_baseline_is_printed_beside_the_result(call, desk: Path) -> None:
-    said = call("finetune", "glove_demo", desk / "reviews", "--out", desk / "other", "--epochs", "1")
+def test_the_baseline_is_printed_beside_the_result(ask, desk: Path) -> None:
+    said = ask("finetune", "glove_demo", desk / "reviews", "--out", desk / "other", "--epochs", "1")
     assert "TF-IDF + logistic regression on the same split: 0." in said.out
-    assert "--no-baseline" in call("finetune", "--help").out
+    assert "--no-baseline" in ask("finetune", "--help").out
 
 
 def test_predict_takes_texts_files_tables_and_standard_input(
-    call, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ask, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "new.txt").write_text("a very good film\n\nnot good at all\n")
     (tmp_path / "new.csv").write_text("id,text\n1,a very good film\n")
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbfqqxqq\xe2\x80\xa8zzxzz\n\n")))
-    rows = call(
+    rows = ask(
         "predict", run, tmp_path / "new.txt", tmp_path / "new.csv", "-", "--text", "good", "--json"
     ).json
     assert [Path(row["path"]).name for row in rows] == [
@@ -111,17 +109,17 @@ def test_predict_takes_texts_files_tables_and_standard_input(
     assert {"path", "label", "probability", "top", "text", "words", "known"} == set(rows[0])
     assert rows[1]["probability"] == pytest.approx(rows[3]["probability"])
     assert [row["known"] for row in rows] == [1, 4, 4, 4, 0]
-    (whole,) = call("predict", run, tmp_path / "new.txt", "--whole-files", "--json").json
+    (whole,) = ask("predict", run, tmp_path / "new.txt", "--whole-files", "--json").json
     assert whole["words"] == 8
 
 
-def test_a_text_without_a_known_word_is_flagged_in_every_output(call, run: Path, tmp_path: Path) -> None:
-    said = call("predict", run, "--text", "qqxqq zzxzz")
+def test_a_text_without_a_known_word_is_flagged_in_every_output(ask, run: Path, tmp_path: Path) -> None:
+    said = ask("predict", run, "--text", "qqxqq zzxzz")
     assert "means nothing" in said.out
     assert "1 of 1 texts have no known word" in said.err
     for name, model in (("run", run), ("words", "glove_demo")):
         out = tmp_path / f"{name}.npz"
-        said = call("embed", model, "--text", "good film", "--text", "qqxqq", "-o", out, "--json")
+        said = ask("embed", model, "--text", "good film", "--text", "qqxqq", "-o", out, "--json")
         assert said.json["without_known_words"] == 1
         with np.load(out, allow_pickle=False) as arrays:
             assert arrays["known"].tolist() == [2, 0]
@@ -129,37 +127,35 @@ def test_a_text_without_a_known_word_is_flagged_in_every_output(call, run: Path,
             assert not arrays["features"][1].any()
 
 
-def test_evaluate_measures_a_run_on_a_table_of_texts(call, run: Path, tmp_path: Path) -> None:
+def test_evaluate_measures_a_run_on_a_table_of_texts(ask, run: Path, tmp_path: Path) -> None:
     table = tmp_path / "t.tsv"
     table.write_text("review\tsentiment\na very good film\tpositive\nnot good at all\tnegative\n")
-    found = call("evaluate", run, table, "--json").json
+    found = ask("evaluate", run, table, "--json").json
     assert found["items"] == 2
     assert found["classes"] == ["negative", "positive"]
-    named = call("evaluate", run, table, "--text-column", "review", "--json").json
+    named = ask("evaluate", run, table, "--text-column", "review", "--json").json
     assert named["confusion"] == found["confusion"]
 
 
-def test_word_vectors_embed_texts_with_the_pooling_that_is_asked_for(
-    call, desk: Path, tmp_path: Path
-) -> None:
+def test_word_vectors_embed_texts_with_the_pooling_that_is_asked_for(ask, desk: Path, tmp_path: Path) -> None:
     assert set(POOLINGS) == set(words_texts.POOLINGS)
     frames = {}
     for pooling in POOLINGS:
         out = tmp_path / f"{pooling}.parquet"
         texts = desk / "reviews" / "positive.txt"
-        assert call("embed", "glove_demo", texts, "--pooling", pooling, "-o", out).code == 0
+        assert ask("embed", "glove_demo", texts, "--pooling", pooling, "-o", out).code == 0
         frames[pooling] = np.stack(polars.read_parquet(out)["features"].to_list())
     assert frames["mean"].shape == (150, 50)
     assert not np.allclose(frames["mean"], frames["tfidf"])
 
 
-def test_coverage_says_what_is_known_and_what_is_not(call, tmp_path: Path) -> None:
+def test_coverage_says_what_is_known_and_what_is_not(ask, tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("the good film\nqqxqq zzxzz qqxqq\n")
-    found = call("coverage", "glove_demo", tmp_path / "t.txt", "--json").json
+    found = ask("coverage", "glove_demo", tmp_path / "t.txt", "--json").json
     assert (found["texts"], found["words"], found["known"]) == (2, 6, 3)
     assert found["unknown"][0] == {"word": "qqxqq", "count": 2}
     assert [Path(place).name for place in found["without_known_words"]] == ["t.txt:2"]
-    assert "50.0% of 6 words known" in call("coverage", "glove_demo", tmp_path / "t.txt").out
+    assert "50.0% of 6 words known" in ask("coverage", "glove_demo", tmp_path / "t.txt").out
 
 
 @pytest.mark.parametrize(
@@ -186,18 +182,18 @@ def test_coverage_says_what_is_known_and_what_is_not(call, tmp_path: Path) -> No
     ],
     ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else None,
 )
-def test_mistakes_are_answered_with_what_to_type(call, run, desk, arguments, code, message) -> None:
+def test_mistakes_are_answered_with_what_to_type(ask, run, desk, arguments, code, message) -> None:
     named = {"RUN": run, "DATA": desk / "reviews"}
-    said = call(*(named.get(argument, argument) for argument in arguments))
+    said = ask(*(named.get(argument, argument) for argument in arguments))
     assert said.code == code
     assert message in said.err
     assert said.out == ""
 
 
 def test_a_file_of_vectors_trains_like_a_model_of_the_registry(
-    call, desk: Path, data: Path, tmp_path: Path
+    ask, desk: Path, data: Path, tmp_path: Path
 ) -> None:
     vectors = data / "words" / "glove.6B.50d.head.txt"
-    said = call("finetune", vectors, desk / "reviews", "--out", tmp_path / "run", "--epochs", "1", "--json")
+    said = ask("finetune", vectors, desk / "reviews", "--out", tmp_path / "run", "--epochs", "1", "--json")
     assert said.code == 0, said.err
-    assert call("predict", tmp_path / "run", "--text", "good", "--json").json[0]["known"] == 1
+    assert ask("predict", tmp_path / "run", "--text", "good", "--json").json[0]["known"] == 1

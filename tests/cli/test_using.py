@@ -19,15 +19,14 @@ def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
-@pytest.fixture
-def call(zoo, home: Path, shared_home: Path, data: Path, monkeypatch: pytest.MonkeyPatch):
-    """`call("predict", …)` with the real MobileNetV2, fetched once for all tests of this file."""
+@pytest.fixture(autouse=True)
+def use_shared_home(home: Path, shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real MobileNetV2 is fetched once for all tests of this file."""
     monkeypatch.setenv("ZOO_HOME", str(shared_home))
-    return lambda *arguments: zoo(*arguments, "--registry", data / "registry.yaml")
 
 
-def test_predict_json_is_the_promised_list(call, data: Path):
-    said = call("predict", "mobilenet_v2_demo", data / "photos", "--json", "--top", "2")
+def test_predict_json_is_the_promised_list(ask, data: Path):
+    said = ask("predict", "mobilenet_v2_demo", data / "photos", "--json", "--top", "2")
     rows = said.json
     assert len(rows) == 6
     assert all(row.keys() == {"path", "label", "probability", "top"} for row in rows)
@@ -36,18 +35,18 @@ def test_predict_json_is_the_promised_list(call, data: Path):
 
 
 @pytest.mark.fault("I9")
-def test_strange_file_names_keep_the_json_valid(call, data: Path, tmp_path: Path):
+def test_strange_file_names_keep_the_json_valid(ask, data: Path, tmp_path: Path):
     names = [os.fsencode("Ünï cødé.jpg"), b"new\nline.jpg", b"-leading.jpg", b"not-utf8-\xff.jpg"]
     for name in names:
         shutil.copy(data / "photos" / "parrot.jpg", os.fsencode(tmp_path) + b"/" + name)
-    rows = call("predict", "mobilenet_v2_demo", tmp_path, "--json").json
+    rows = ask("predict", "mobilenet_v2_demo", tmp_path, "--json").json
     assert [row["label"] for row in rows] == ["macaw"] * 4
     assert json.dumps(rows).isascii()
-    assert call("predict", "mobilenet_v2_demo", tmp_path).out.count("macaw") == 4
+    assert ask("predict", "mobilenet_v2_demo", tmp_path).out.count("macaw") == 4
 
 
-def test_a_missing_file_is_named_with_close_ones(call, data: Path):
-    said = call("predict", "mobilenet_v2_demo", data / "photos" / "parrot.jpeg")
+def test_a_missing_file_is_named_with_close_ones(ask, data: Path):
+    said = ask("predict", "mobilenet_v2_demo", data / "photos" / "parrot.jpeg")
     assert said.code == 5
     assert "parrot.jpg" in said.err
 
@@ -67,31 +66,31 @@ def test_a_missing_file_is_named_before_torch_is_imported(home: Path, data: Path
 
 
 def test_a_folder_with_the_name_of_a_model_hides_it_only_if_it_is_a_run(
-    call, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ask, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mobilenet_v2_demo").mkdir()
     (tmp_path / "something").mkdir()
-    assert "macaw" in call("predict", "mobilenet_v2_demo", data / "photos" / "parrot.jpg").out
-    assert "is no run" in call("predict", "something", data / "photos").err
-    assert "is no run" in call("predict", "./mobilenet_v2_demo", data / "photos").err
-    assert "no folder nothing" in call("predict", "./nothing", data / "photos").err
+    assert "macaw" in ask("predict", "mobilenet_v2_demo", data / "photos" / "parrot.jpg").out
+    assert "is no run" in ask("predict", "something", data / "photos").err
+    assert "is no run" in ask("predict", "./mobilenet_v2_demo", data / "photos").err
+    assert "no folder nothing" in ask("predict", "./nothing", data / "photos").err
 
 
-def test_a_folder_that_is_no_run_is_said_to_be_none(call, data: Path, tmp_path: Path):
-    said = call("predict", tmp_path, data / "photos")
+def test_a_folder_that_is_no_run_is_said_to_be_none(ask, data: Path, tmp_path: Path):
+    said = ask("predict", tmp_path, data / "photos")
     assert said.code == 3
     assert "is no run" in said.err
 
 
-def test_embed_refuses_a_strange_format_before_anything_is_computed(call, tmp_path: Path):
-    said = call("embed", "mobilenet_v2_demo", tmp_path, "-o", tmp_path / "f.xlsx")
+def test_embed_refuses_a_strange_format_before_anything_is_computed(ask, tmp_path: Path):
+    said = ask("embed", "mobilenet_v2_demo", tmp_path, "-o", tmp_path / "f.xlsx")
     assert said.code == 2
     assert ".npz or .parquet" in said.err
 
 
-def test_quiet_says_nothing(call, data: Path):
-    said = call("predict", "mobilenet_v2_demo", data / "photos" / "parrot.jpg", "--quiet")
+def test_quiet_says_nothing(ask, data: Path):
+    said = ask("predict", "mobilenet_v2_demo", data / "photos" / "parrot.jpg", "--quiet")
     assert (said.out, said.err) == ("", "")
 
 

@@ -23,9 +23,9 @@ def judge(data: Path):
 
 
 @pytest.fixture
-def words(zoo, home: Path, data: Path):
+def words(call, home: Path, data: Path):
     """`words("similar", "king")`: a verb on the real vectors."""
-    return lambda verb, *rest: zoo(verb, "glove_demo", *rest, "--registry", data / "registry.yaml")
+    return lambda verb, *rest: call(verb, "glove_demo", *rest, "--registry", data / "registry.yaml")
 
 
 def test_similar_answers_as_gensim_does(words, judge):
@@ -59,28 +59,28 @@ def test_an_unknown_word_is_named_with_close_ones(words):
     assert "kingdom" in said.err
 
 
-def test_an_image_model_has_no_words(zoo, home: Path):
-    said = zoo("similar", "resnet18", "king")
+def test_an_image_model_has_no_words(call, home: Path):
+    said = call("similar", "resnet18", "king")
     assert said.code == 2
     assert "zoo list --task word-vectors" in said.err
 
 
-def test_a_file_is_explored_by_its_path_and_what_is_wrong_with_it_is_told_once(zoo, home: Path, data: Path):
+def test_a_file_is_explored_by_its_path_and_what_is_wrong_with_it_is_told_once(call, home: Path, data: Path):
     path = data / "words" / "glove.6B.50d.head.txt"
-    first = zoo("similar", path, "king", "--top", "1")
+    first = call("similar", path, "king", "--top", "1")
     assert "prince" in first.out
     assert "5 words are not valid UTF-8 (line 218, 785, 1,329, 1,409, 1,420)" in first.err
-    assert zoo("similar", path, "king", "--top", "1").err == ""
-    assert "prince" in zoo("analogy", path, "king", "--top", "1").out
-    shown = zoo("show", path)
+    assert call("similar", path, "king", "--top", "1").err == ""
+    assert "prince" in call("analogy", path, "king", "--top", "1").out
+    shown = call("show", path)
     assert "not-utf8:  5 words are not valid UTF-8 (line 218, 785" in shown.out
     assert "words:     2,441" in shown.out
-    assert "kB freed" in zoo("rm", path).out
+    assert "kB freed" in call("rm", path).out
     assert [found for found in home.rglob("*") if found.is_file() and found.suffix != ".lock"] == []
 
 
 def test_a_signal_while_one_file_is_compiled_ends_the_command(
-    zoo, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     paths = [tmp_path / f"{name}.txt" for name in ("one", "two")]
     for path in paths:
@@ -92,33 +92,33 @@ def test_a_signal_while_one_file_is_compiled_ends_the_command(
         raise Interrupted("stopped by SIGTERM", exit_code=143)
 
     monkeypatch.setattr("zoo.words.loading.load_words", stopped)
-    assert zoo("fetch", *paths).code == 143
+    assert call("fetch", *paths).code == 143
     assert begun == ["one.txt"]
 
 
-def test_what_was_made_of_a_file_is_deleted_also_when_the_file_is_gone(zoo, home: Path, tmp_path: Path):
+def test_what_was_made_of_a_file_is_deleted_also_when_the_file_is_gone(call, home: Path, tmp_path: Path):
     path = tmp_path / "words.txt"
     path.write_text("king 1 2\nqueen 3 4\n")
-    assert zoo("fetch", path).code == 0
+    assert call("fetch", path).code == 0
     assert list((home / "blobs").iterdir())
     path.unlink()
-    assert "freed" in zoo("rm", path).out
+    assert "freed" in call("rm", path).out
     assert list((home / "blobs").iterdir()) == []
-    said = zoo("rm", path)
+    said = call("rm", path)
     assert (said.code, "no such file" in said.err) == (2, True)
 
 
-def test_fetch_compiles_word_vectors_as_they_are_wanted_and_show_tells_their_error(zoo, home, data: Path):
+def test_fetch_compiles_word_vectors_as_they_are_wanted_and_show_tells_their_error(call, home, data: Path):
     registry = ("--registry", data / "registry.yaml")
-    fetched = zoo("fetch", "glove_demo", "--precision", "float16", *registry)
+    fetched = call("fetch", "glove_demo", "--precision", "float16", *registry)
     assert "float16: no number changed by more than 0.0019" in fetched.err
-    facts = zoo("show", "glove_demo", "--json", *registry).json["compiled"]
+    facts = call("show", "glove_demo", "--json", *registry).json["compiled"]
     assert list(facts) == ["float16"]
     assert 0.001 < facts["float16"]["max_error"] < 0.002
     assert set(facts["float16"]["faults"]) == {"not-utf8", "duplicate"}
-    said = zoo("similar", "glove_demo", "king", *registry)
+    said = call("similar", "glove_demo", "king", *registry)
     assert (said.code, said.err) == (0, ""), "what is compiled already is taken"
-    assert list(zoo("show", "glove_demo", "--json", *registry).json["compiled"]) == ["float16"]
+    assert list(call("show", "glove_demo", "--json", *registry).json["compiled"]) == ["float16"]
 
 
 def test_strict_refuses_faults_with_exit_code_3(words):
@@ -129,28 +129,28 @@ def test_strict_refuses_faults_with_exit_code_3(words):
     assert words("similar", "king", "--strict").code == 3
 
 
-def test_options_of_words_are_refused_where_no_words_are_fetched(zoo, home: Path):
-    said = zoo("fetch", "resnet18", "--precision", "float16")
+def test_options_of_words_are_refused_where_no_words_are_fetched(call, home: Path):
+    said = call("fetch", "resnet18", "--precision", "float16")
     assert said.code == 2
     assert "are for word vectors" in said.err
-    assert zoo("similar", "resnet18", "king", "--precision", "float61").err.startswith("error: no precision")
+    assert call("similar", "resnet18", "king", "--precision", "float61").err.startswith("error: no precision")
 
 
-def test_a_member_of_a_zip_is_chosen(zoo, home: Path, tmp_path: Path):
+def test_a_member_of_a_zip_is_chosen(call, home: Path, tmp_path: Path):
     with zipfile.ZipFile(tmp_path / "glove.zip", "w") as archive:
         archive.writestr("a.txt", "the 1 0\nof 1 1\n")
         archive.writestr("b.txt", "the 1 0 0\nof 1 1 0\n")
-    said = zoo("similar", tmp_path / "glove.zip", "the")
+    said = call("similar", tmp_path / "glove.zip", "the")
     assert said.code == 2
     assert "Say which one with --member: a.txt, b.txt" in said.err
-    refused = zoo("registry", "add", tmp_path / "glove.zip", "--to", tmp_path / "r.yaml")
+    refused = call("registry", "add", tmp_path / "glove.zip", "--to", tmp_path / "r.yaml")
     assert (refused.code, "Unpack the one that is meant" in refused.err) == (2, True)
-    assert zoo("similar", tmp_path / "glove.zip", "the", "--member", "b.txt").code == 0
-    assert "dimension: 3" in zoo("show", tmp_path / "glove.zip").out
+    assert call("similar", tmp_path / "glove.zip", "the", "--member", "b.txt").code == 0
+    assert "dimension: 3" in call("show", tmp_path / "glove.zip").out
     fetch = ("fetch", tmp_path / "glove.zip", "--member", "a.txt")
-    assert zoo(*fetch).code == 0
-    assert [row["action"] for row in zoo(*fetch, "--dry-run", "--json").json] == ["keep"]
-    refused = zoo(*fetch, "--license", "mit")
+    assert call(*fetch).code == 0
+    assert [row["action"] for row in call(*fetch, "--dry-run", "--json").json] == ["keep"]
+    refused = call(*fetch, "--license", "mit")
     assert refused.code == 2
     assert "--license allows mit" in refused.err
 
@@ -174,9 +174,9 @@ def test_a_sum_may_be_one_argument(words):
     assert "queen" in words("analogy", "king - man + woman", "--top", "1").out
 
 
-def test_a_word_with_a_zero_vector_has_no_neighbours_and_says_why(zoo, home: Path, tmp_path: Path):
+def test_a_word_with_a_zero_vector_has_no_neighbours_and_says_why(call, home: Path, tmp_path: Path):
     (tmp_path / "own.txt").write_text("the 1 0\nnothing 0 0\nof 1 1\n")
-    said = zoo("similar", tmp_path / "own.txt", "nothing", "the", "--json")
+    said = call("similar", tmp_path / "own.txt", "nothing", "the", "--json")
     nothing, of_the = said.json
     assert nothing["similar"] == []
     assert of_the["similar"][0]["word"] == "of"
