@@ -46,8 +46,6 @@ CIRCLES_TO_CUT = {
 TYPE_CIRCLES_TO_CUT = {
     ("zoo.words.vectors.approximate", "zoo.words.vectors.word_vectors"),
     ("zoo.words.vectors.evaluation", "zoo.words.vectors.word_vectors"),
-    ("zoo.store.fetching", "zoo.store.store"),
-    ("zoo.store.upkeep.verification", "zoo.store.store"),
 }
 # Imports inside a room that go up in its map.
 CLIMBS_TO_END = {
@@ -55,9 +53,6 @@ CLIMBS_TO_END = {
     ("zoo.runs.modalities.images", "zoo.runs.making.session"),
     ("zoo.runs.modalities.texts", "zoo.runs.making.session"),
     ("zoo.runs.using.evaluation", "zoo.runs.making.finetuning"),
-    ("zoo.store.sources.hub_model", "zoo.store.store"),
-    ("zoo.store.fetching", "zoo.store.store"),
-    ("zoo.store.store", "zoo.store.upkeep.verification"),
 }
 MODULES = read_modules(ROOT)
 ROOMS_WITH_FOLDERS = sorted(

@@ -21,6 +21,7 @@ from zoo.store.fetching_many import plan_fetch
 from zoo.store.names import fetch_model
 from zoo.store.network.connection import trust
 from zoo.store.store import Store, open_store
+from zoo.store.upkeep.verification import verify_store
 
 
 @pytest.fixture
@@ -183,7 +184,7 @@ def test_offline_nothing_is_asked_and_what_is_here_works(
         with pytest.raises(Offline, match="offline mode is on") as raised:
             offline.fetch(entry_for(url, md5="0" * 32))
         assert raised.value.exit_code == 4
-    assert [v.state for v in offline.verify([here])] == ["whole"]
+    assert [v.state for v in verify_store(offline, [here])] == ["whole"]
     assert server.connections == asked
 
 

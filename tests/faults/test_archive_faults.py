@@ -21,6 +21,7 @@ from zoo.store.bundles.packing import bundle
 from zoo.store.bundles.tar_file import read_members
 from zoo.store.bundles.unpacking import unbundle
 from zoo.store.store import Store
+from zoo.store.upkeep.verification import verify_store
 
 Add = Callable[[tarfile.TarFile], None]
 
@@ -67,7 +68,7 @@ def test_what_was_bundled_is_there_on_a_machine_without_network(
     assert out.models == ("net",)
     entry = unproven(server.url + "/net", sha256_prefix=SHA256[:8])
     assert away.fetch(entry).path.read_bytes() == BODY
-    assert [verdict.state for verdict in away.verify()] == ["whole"]
+    assert [verdict.state for verdict in verify_store(away)] == ["whole"]
     (run,) = out.runs
     assert run == tmp_path / "runs" / "run-1"
     assert (run / "deep" / "adapter.safetensors").read_bytes() == b"the head of the run"

@@ -25,6 +25,7 @@ from torch import nn
 from zoo.backbones.checkpoints import load_weights, read_state_dict
 from zoo.errors import HashMismatch, IntegrityError, UnsafeFile, ZooError
 from zoo.store.store import Store
+from zoo.store.upkeep.verification import verify_store
 
 
 class Evil:
@@ -165,7 +166,7 @@ def test_a_blob_replaced_by_an_evil_pickle_of_the_same_size_and_time_is_not_open
     with pytest.raises(HashMismatch, match="changed after it was fetched"):
         load_weights(local, store)
     assert not marker.exists()
-    source_is_there = store.verify([local.entry], fix=True)
+    source_is_there = verify_store(store, [local.entry], fix=True)
     assert [verdict.state for verdict in source_is_there] == ["fixed"]
     assert torch.equal(load_weights(store.fetch(local.entry), store)["a"], torch.ones(500))
 

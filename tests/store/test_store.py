@@ -8,15 +8,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.loopback import Server
+from support.loopback import Server, answer
 from support.loopback import unproven as entry_for
 
-from zoo.errors import AddressRefused, HashMismatch, Offline, SizeMismatch, StorageError, UsageError
-from zoo.events import Event, Note, Progress
+from zoo.errors import (
+    AddressRefused,
+    HashMismatch,
+    Offline,
+    SizeMismatch,
+    SourceMissing,
+    StorageError,
+    UsageError,
+)
+from zoo.events import Event, Note, Progress, silent
 from zoo.store.disk.blobs import stamp_of
+from zoo.store.fetching import Fetch
 from zoo.store.fetching_many import plan_fetch
 from zoo.store.local import LocalModel
 from zoo.store.store import Store
+from zoo.store.upkeep.verification import verify_store
 
 BYTES = b"weights of a network " * 1000
 SHA256 = hashlib.sha256(BYTES).hexdigest()
@@ -133,8 +143,8 @@ def test_a_damaged_file_is_not_found_is_listed_and_is_healed(
     path = store.fetch(entry).path
     damage(path)
     assert store.find(entry) is None
-    assert [v.state for v in store.verify()] == ["damaged"]
-    assert [v.state for v in store.verify([entry], fix=True)] == ["fixed"]
+    assert [v.state for v in verify_store(store)] == ["damaged"]
+    assert [v.state for v in verify_store(store, [entry], fix=True)] == ["fixed"]
     assert path.read_bytes() == BYTES
     damage(path)
     told: list[Event] = []
@@ -151,9 +161,9 @@ def test_a_damaged_derived_file_is_deleted_by_fix_and_made_again_when_it_is_need
         path.write_bytes(b"derived")
 
     store.derive(local, "kind", write).write_bytes(b"x")
-    assert {v.state for v in store.verify()} == {"whole", "damaged"}
-    assert {v.state for v in store.verify(fix=True)} == {"whole", "deleted"}
-    assert [v.state for v in store.verify()] == ["whole"]
+    assert {v.state for v in verify_store(store)} == {"whole", "damaged"}
+    assert {v.state for v in verify_store(store, fix=True)} == {"whole", "deleted"}
+    assert [v.state for v in verify_store(store)] == ["whole"]
     assert store.derive(local, "kind", write).read_bytes() == b"derived"
 
 
@@ -167,8 +177,11 @@ def test_a_damaged_source_is_fetched_again_also_where_what_was_made_of_it_is_who
 
     made = store.derive(local, "kind", write)
     local.path.write_bytes(b"damaged")
-    assert {(v.kind, v.state) for v in store.verify(fix=True)} == {("published", "fixed"), ("kind", "whole")}
-    assert {v.state for v in store.verify()} == {"whole"}
+    assert {(v.kind, v.state) for v in verify_store(store, fix=True)} == {
+        ("published", "fixed"),
+        ("kind", "whole"),
+    }
+    assert {v.state for v in verify_store(store)} == {"whole"}
     assert local.path.read_bytes() == BYTES
     assert store.derived(local, "kind") == made
 
@@ -186,8 +199,8 @@ def test_a_damaged_converted_file_whose_source_was_not_kept_is_mended_by_its_sou
     converted = store.derive(local, "kind", write, keep_source=False)
     assert not local.path.exists()
     converted.write_bytes(b"damaged")
-    assert [(v.kind, v.state) for v in store.verify(fix=True)] == [("kind", "deleted")]
-    assert [(v.kind, v.state) for v in store.verify()] == [("published", "whole")]
+    assert [(v.kind, v.state) for v in verify_store(store, fix=True)] == [("kind", "deleted")]
+    assert [(v.kind, v.state) for v in verify_store(store)] == [("published", "whole")]
     assert store.find(entry) is not None
     assert store.find(entry).path.read_bytes() == BYTES  # type: ignore[union-attr]
 
@@ -196,10 +209,10 @@ def test_fix_deletes_nothing_offline_that_it_could_not_fetch_again(tmp_path: Pat
     url = server.add("/net", BYTES)
     path = Store(tmp_path).fetch(entry_for(url, sha256=SHA256)).path
     path.write_bytes(b"damaged")
-    (verdict,) = Store(tmp_path, offline=True).verify(fix=True)
+    (verdict,) = verify_store(Store(tmp_path, offline=True), fix=True)
     assert (verdict.state, path.read_bytes()) == ("damaged", b"damaged")
     assert "offline mode is on" in (verdict.detail or "")
-    assert [v.state for v in Store(tmp_path).verify(fix=True)] == ["fixed"]
+    assert [v.state for v in verify_store(Store(tmp_path), fix=True)] == ["fixed"]
 
 
 def test_fix_deletes_nothing_that_a_policy_would_not_let_it_fetch_again(
@@ -208,7 +221,7 @@ def test_fix_deletes_nothing_that_a_policy_would_not_let_it_fetch_again(
     path = store.fetch(entry_for(source.as_uri())).path
     path.write_bytes(b"damaged")
     monkeypatch.setenv("ZOO_LICENSE_POLICY", "apache-2.0")
-    (verdict,) = store.verify(fix=True)
+    (verdict,) = verify_store(store, fix=True)
     assert verdict.state == "damaged"
     assert "ZOO_LICENSE_POLICY" in (verdict.detail or "")
     assert path.read_bytes() == b"damaged"
@@ -244,13 +257,13 @@ def test_verify_without_a_source_says_why_it_could_not_fix(store: Store, source:
     path = store.fetch(entry_for(source.as_uri())).path
     path.unlink()
     source.unlink()
-    (verdict,) = store.verify(fix=True)
+    (verdict,) = verify_store(store, fix=True)
     assert verdict.state == "missing"
     assert "not there" in (verdict.detail or "")
 
 
 def test_verify_of_a_model_that_was_never_fetched_says_absent(store: Store, source: Path) -> None:
-    assert [v.state for v in store.verify([entry_for(source.as_uri())])] == ["absent"]
+    assert [v.state for v in verify_store(store, [entry_for(source.as_uri())])] == ["absent"]
 
 
 def test_a_derived_file_is_made_once_and_outlives_its_source(store: Store, source: Path) -> None:
@@ -367,6 +380,38 @@ def test_bytes_that_a_shared_store_has_under_another_name_are_copied_and_not_dow
     with pytest.raises(Offline, match="offline mode is on"):
         own.fetch(twin)
     assert list(own.blobs) == []
+
+
+def test_a_fetch_tries_the_places_of_its_plan_in_their_order(
+    store: Store, server: Server, source: Path, tmp_path: Path
+) -> None:
+    gone, there = (tmp_path / "gone").as_uri(), source.as_uri()
+    url = server.add("/net", BYTES, answer(404))
+    entry = entry_for(gone, url, there, sha256=SHA256, bytes=len(BYTES))
+    plan = Fetch(store, entry, None, silent, settings=store.settings, offline=False).plan()
+    assert [(step.action, step.url, type(step.error)) for step in plan.steps] == [
+        ("copy", gone, SourceMissing),
+        ("download", url, type(None)),
+        ("copy", there, type(None)),
+    ]
+    assert store.plan(entry) == plan.steps[1], "the first that can be used"
+    assert server.connections == 0
+    told: list[Event] = []
+    local = store.fetch(entry, report=told.append)
+    warnings = [event.message for event in told if isinstance(event, Note)]
+    assert [part in text for part, text in zip(("gone", "404"), warnings, strict=True)] == [True, True]
+    assert store.record_of(local).url == there
+
+
+def test_a_plan_does_not_keep_damaged_bytes(store: Store, source: Path) -> None:
+    kept = store.fetch(entry_for(source.as_uri()))
+    twin = entry_for("https://models.example/twin", sha256=kept.sha256, name="twin")
+    assert (store.plan(twin).action, store.plan(twin).bytes) == ("keep", 0)
+    kept.path.write_bytes(BYTES[::-1])
+    assert store.plan(twin).action == "download"
+    store.offline = True
+    with pytest.raises(Offline, match=r"cannot download https://.*: offline mode is on \(the stored file is"):
+        store.plan(twin)
 
 
 def test_progress_ends_with_everything_done(store: Store, source: Path) -> None:

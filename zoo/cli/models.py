@@ -248,8 +248,10 @@ def verify(context: Context, names: tuple[str, ...], fix: bool) -> int:
 
     Without NAMES everything is checked. Exit code 3 when something is damaged and was not mended.
     """
+    from zoo.store.upkeep.verification import verify_store
+
     entries = [find_kept(context, name) for name in names] or None
-    verdicts = context.store.verify(entries, fix=fix, report=context.report)
+    verdicts = verify_store(context.store, entries, fix=fix, report=context.report)
     rows = [
         {
             "name": v.name,

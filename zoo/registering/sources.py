@@ -97,7 +97,7 @@ def find_on_hub(source: str, store: Store, report: Report) -> Place:
     facts: dict[str, Any] = {"source": f"https://huggingface.co/{named.repo}"}
     if "config.json" in files:
         try:
-            config = read_config(HubFile(named.repo, info.sha, None), info, source, store)
+            config = read_config(HubFile(named.repo, info.sha, None), info, source, store.settings)
             facts |= timm_facts(config, source, tags=info.tags or ())
         except UsageError as error:
             report(Note(f"{error.message}: nothing is read from its config.json"))

@@ -5,14 +5,15 @@ Doors, for the rooms above: `store` (Store, open_store), `names` (a name becomes
 
 From the ground up; a file imports only what is above it in this list:
 
-    settings, pace     the limits of a fetch
+    settings           the limits of a fetch
     local, remote      the values that leave and enter the room
     trust/             what may be opened, and what its bytes must be: addresses, hashes, lock files
     disk/              the files of $ZOO_HOME: blobs, records, partial files, locks, space
+    contents           what lies in the user's own folder and in shared ones
     network/           one URL becomes one verified partial file
     sources/           what a URL of a registry stands for; one file per scheme
     fetching           one model comes into the store
-    store              find, fetch, remove, derive
+    store              fetch, remove, derive
     names              from a name to verified bytes
     fetching_many      several models side by side
     upkeep/            verify, prune, take stock, ask the sources

@@ -1,14 +1,17 @@
 """How a model's bytes come into the store: from the store itself, another cache, a mirror, or their source.
 
-Called with the lock of the source held. Whatever brings the bytes, they get their name in one place.
+A plan first (`Fetch.plan`: which places there are, in the order to try), then the plan carried out
+(`Fetch.run`, with the lock of the source held): what --dry-run shows is what is done. Whatever brings the
+bytes, they get their name in one place.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from zoo.catalogue.entry import ModelEntry
 from zoo.errors import (
@@ -21,6 +24,7 @@ from zoo.errors import (
     ZooError,
 )
 from zoo.events import Note, Report
+from zoo.store.contents import Contents
 from zoo.store.disk.blobs import remove_file, stamp_of
 from zoo.store.disk.copying import copy_file
 from zoo.store.disk.partial_files import Partial, claim_partial, find_parts
@@ -36,12 +40,263 @@ from zoo.store.trust.expected import Proof, proof_of
 from zoo.store.trust.hashing import Digests, Hasher, hash_file
 from zoo.store.trust.lock_file import Pin
 
-if TYPE_CHECKING:
-    from zoo.store.store import Store
-
 Action = Literal["keep", "copy", "adopt", "resume", "download"]
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One place to take a model's bytes from.
+
+    action: `keep` bytes that are in the store under another name; `copy` a file of this machine or of a
+    shared folder; `adopt` a file from the cache of another library, if its hash is right; `resume` or
+    `download` over the network. bytes: how many that brings, exact or about; None if unknown. path: the file
+    to take, and owner: the library that it belongs to. digests: of bytes to keep. error: why the place
+    cannot be used.
+    """
+
+    action: Action
+    url: str
+    bytes: int | None = None
+    path: Path | None = None
+    owner: str | None = None
+    digests: Digests | None = None
+    error: ZooError | None = None
+
+
+@dataclass(frozen=True)
+class FetchPlan:
+    """What a fetch does: the places to try, in order. damaged: the store has the file, with wrong bytes."""
+
+    steps: tuple[Step, ...]
+    damaged: bool = False
+
+    @property
+    def first(self) -> Step:
+        """The step that is tried first. Raises what stands against every one of them."""
+        for step in self.steps:
+            if step.error is None:
+                return step
+        error = joined([step.error for step in self.steps if step.error is not None])
+        if self.damaged:
+            error.message = f"{error.message} (the stored file is damaged)"
+        raise error
+
+
+class Fetch:
+    """One model on its way into a store. pin: the lock file's line for it. offline: ask nobody."""
+
+    def __init__(
+        self,
+        contents: Contents,
+        entry: ModelEntry,
+        pin: Pin | None,
+        report: Report,
+        *,
+        settings: Settings,
+        offline: bool,
+    ) -> None:
+        self.contents = contents
+        self.entry = entry
+        self.report = report
+        self.settings = settings
+        self.offline = offline
+        self.key = source_key(entry.weights)
+        self.proof = proof_of(entry.weights)
+        self.known = contents.records.read(self.key)
+        if self.known is not None and self.known.is_contradicted_by(entry.weights):
+            self.known = None  # the registry was corrected since: it is not held to what came before
+        self.revision = None if self.known is None else self.known.revision
+        if self.known is not None:
+            self.proof = self.proof.strengthen(
+                self.known.sha256, self.known.bytes, origin="what was first fetched"
+            )
+        if pin is not None:
+            self.proof = self.proof.strengthen(pin.sha256, pin.bytes, origin="the lock file")
+            self.revision = pin.revision
+
+    def check(self) -> None:
+        """Raise what is known before anybody is asked: AddressRefused, Offline, BrokenPlugin."""
+        inside = self.contents.is_bundled(self.entry)
+        for url in self.entry.weights.urls:
+            if inside and find_scheme(url).local:
+                raise AddressRefused(
+                    f"{self.entry.name}: {url} is refused: a registry that came from elsewhere names a local "
+                    "file",
+                    hint="Copy the entry into a registry file of your own if you mean it.",
+                )
+        if self.offline and self._same_bytes() is None:
+            check_offline(self.contents, self.entry)
+
+    def plan(self) -> FetchPlan:
+        """The places that `run` tries, in its order. Raises what `check` raises; asks nobody, writes nothing.
+
+        What the store has under the right name is hashed here, so that a plan never keeps damaged bytes.
+        """
+        self.check()
+        path = self._same_bytes()
+        stored = None if path is None else self._plan_stored(path)
+        if stored is not None and stored.action == "keep":
+            return FetchPlan((stored,))
+        steps = [step for url in self.entry.weights.urls for step in self._plan_place(url)]
+        return FetchPlan(tuple(filter(None, [stored, *steps])), damaged=path is not None and stored is None)
+
+    def run(self) -> LocalModel:
+        """Bring the bytes from the first place that has the right ones."""
+        plan = self.plan()
+        if plan.damaged:
+            text = f"{self.entry.name}: the stored file is damaged and is fetched again"
+            self.report(Note(text, level="warning"))
+        return first_that_works(self._act, plan.steps, self.report)
+
+    def _same_bytes(self) -> Path | None:
+        """The file that has the right name already: of another entry, or of a shared folder."""
+        path = None if self.proof.sha256 is None else self.contents.blob_path(self.proof.sha256)
+        return path if path is not None and path.is_file() else None
+
+    def _plan_stored(self, path: Path) -> Step | None:
+        """To keep bytes that are here, or to copy them from a shared folder; None for wrong ones."""
+        digests = hash_file(path, hasher=Hasher(md5=self.proof.md5 is not None))
+        if self.proof.find_fault(digests, self.entry.name) is not None:
+            return None
+        url = self.entry.weights.urls[0] if self.known is None else self.known.url
+        if path.parent == self.contents.blobs.folder:
+            return Step("keep", url, 0, path, digests=digests)
+        return Step("copy", url, digests.bytes, path)
+
+    def _plan_place(self, url: str) -> Iterator[Step]:
+        """What one URL of the entry offers: a file here, another library's copy, a download."""
+        scheme = find_scheme(url)
+        size = self.proof.bytes or self.entry.bytes
+        if scheme.local:
+            try:
+                source = scheme.resolve(Wanted(url, self.entry, self.revision))
+            except (SourceMissing, BrokenPlugin) as error:
+                yield Step("copy", url, size, error=error)
+                return
+            if isinstance(source, Path):
+                yield Step("copy", url, source.stat().st_size, source)
+                return
+        else:
+            for owner, path in find_adoptable(url, self.proof):
+                yield Step("adopt", url, size, path, owner)
+        if self.offline and not scheme.local:
+            refusal = Offline(f"{self.entry.name}: cannot download {url}: offline mode is on")
+            yield Step("download", url, size, error=refusal)
+            return
+        kept = sum(part.bytes for part in find_parts(self.contents.blobs.folder, lock_key(self.entry)))
+        if kept == 0:
+            yield Step("download", url, size)
+        else:
+            yield Step("resume", url, None if size is None else max(size - kept, 0))
+
+    def _act(self, step: Step) -> LocalModel | None:
+        """Carry out one step; None where another library's file is not the right one after all."""
+        if step.error is not None:
+            raise step.error
+        if step.digests is not None:
+            return self._keep(step.digests, step.url)
+        if step.path is None:
+            return self._download(step.url)
+        if step.owner is not None:
+            return self._adopt(step.url, step.path, step.owner, self.proof)
+        return self._keep(self._take_in(copy_file, step.path, self.proof), step.url)
+
+    def _download(self, url: str) -> LocalModel:
+        """The bytes of one URL over the network: from a mirror, or from their source."""
+        from zoo.store.network.download import download
+
+        source = find_scheme(url).resolve(Wanted(url, self.entry, self.revision))
+        if isinstance(source, Path):  # a scheme of another package may answer with a file that it made
+            return self._keep(self._take_in(copy_file, source, self.proof), url)
+        if source.sha256 is not None and self.proof.sha256 is None:  # only now another cache can be searched
+            proof = self.proof.strengthen(source.sha256, source.bytes, origin=source.origin)
+            for owner, path in find_adoptable(url, proof):
+                adopted = self._adopt(url, path, owner, proof)
+                if adopted is not None:
+                    return adopted
+
+        def fetch(remote: Remote) -> LocalModel:
+            return self._keep(self._take_in(download, remote, self.proof), remote.urls[0], remote.revision)
+
+        return first_that_works(fetch, with_mirrors(source, mirror_rules()), self.report)
+
+    def _adopt(self, url: str, path: Path, owner: str, proof: Proof) -> LocalModel | None:
+        """Copy a file of another library's cache if it is provably the right one; never change that cache."""
+        try:
+            digests = self._take_in(copy_file, path, proof)
+        except (IntegrityError, OSError):
+            return None
+        size = size_text(digests.bytes)
+        self.report(Note(f"{self.entry.name}: {size} taken from the cache of {owner}, hash verified"))
+        return self._keep(digests, url)
+
+    def _take_in(self, bring: Bring[T], source: T, proof: Proof) -> Digests:
+        """Let `bring` fill a partial file and give it its name. Wrong bytes are deleted, right ones kept."""
+        blobs = self.contents.blobs
+        partial = claim_partial(blobs.folder, lock_key(self.entry))
+        try:
+            digests = bring(
+                source,
+                partial,
+                proof,
+                what=self.entry.name,
+                settings=self.settings,
+                report=self.report,
+            )
+            blobs.publish(partial.path, digests.sha256)
+        except IntegrityError:
+            remove_file(partial.path)
+            raise
+        finally:
+            partial.release()
+        return digests
+
+    def _keep(self, digests: Digests, url: str, revision: str | None = None) -> LocalModel:
+        """Write down what is now in the blobs."""
+        path = self.contents.blobs.path(digests.sha256)
+        same = self.known is not None and self.known.sha256 == digests.sha256
+        record = Record(
+            name=self.entry.name,
+            weights=self.entry.weights,
+            url=url,
+            sha256=digests.sha256,
+            bytes=digests.bytes,
+            license=self.entry.license,
+            revision=revision or self.revision,
+            fetched=time.time(),
+            stamp=stamp_of(path),
+            derived=self.known.derived if same and self.known is not None else {},
+        )
+        self.contents.records.write(self.key, record)
+        return LocalModel(self.entry, path, digests.sha256)
+
+
+def first_that_works(
+    act: Callable[[T], LocalModel | None], places: Sequence[T], report: Report
+) -> LocalModel:
+    """What `act` returns for the first place where it works; None means that the place does not count.
+
+    Reports each failure but the last. Raises all of them in one error when no place works.
+    """
+    failures: list[ZooError] = []
+    for number, place in enumerate(places, 1):
+        try:
+            if (found := act(place)) is not None:
+                return found
+        except (NetworkError, IntegrityError, BrokenPlugin, SourceMissing) as error:
+            failures.append(error)
+            if number < len(places):
+                report(Note(f"{error.message}: trying the next place", level="warning"))
+    raise joined(failures)
+
+
+def joined(failures: Sequence[ZooError]) -> ZooError:
+    """The first of some errors, with the messages of the others added to its own."""
+    first, *rest = failures
+    first.message = "; then ".join([first.message, *(failure.message for failure in rest)])
+    return first
 
 
 class Bring(Protocol[T_contra]):
@@ -66,209 +321,11 @@ def lock_key(entry: ModelEntry) -> str:
     return source_key(entry.weights) if sha256 is None else sha256
 
 
-def check_offline(store: Store, entry: ModelEntry) -> None:
-    """Raise Offline if a model can only come over the network, and the network is forbidden."""
+def check_offline(contents: Contents, entry: ModelEntry) -> None:
+    """Raise Offline if a model can only come over the network."""
     proof = proof_of(entry.weights)
-    if store.offline and not any(
-        find_scheme(url).local or any(find_adoptable(url, proof)) for url in entry.weights.urls
-    ):
+    if not any(find_scheme(url).local or any(find_adoptable(url, proof)) for url in entry.weights.urls):
         raise Offline(
-            f"{entry.name} is not in the store {store.home}, and offline mode is on",
+            f"{entry.name} is not in the store {contents.home}, and offline mode is on",
             hint=f"Online, zoo fetch {entry.name} brings it (unset ZOO_OFFLINE and HF_HUB_OFFLINE).",
         )
-
-
-class Fetch:
-    """One model on its way into a store. pin: what a lock file says of it."""
-
-    def __init__(self, store: Store, entry: ModelEntry, pin: Pin | None, report: Report) -> None:
-        self.store = store
-        self.entry = entry
-        self.report = report
-        self.key = source_key(entry.weights)
-        self.proof = proof_of(entry.weights)
-        self.known = store.records.read(self.key)
-        if self.known is not None and self.known.is_contradicted_by(entry.weights):
-            self.known = None  # the registry was corrected since: it is not held to what came before
-        self.revision = None if self.known is None else self.known.revision
-        if self.known is not None:
-            self.proof = self.proof.strengthen(
-                self.known.sha256, self.known.bytes, origin="what was first fetched"
-            )
-        if pin is not None:
-            self.proof = self.proof.strengthen(pin.sha256, pin.bytes, origin="the lock file")
-            self.revision = pin.revision
-
-    def check(self) -> None:
-        """Raise what is known before anybody is asked: AddressRefused, Offline, BrokenPlugin."""
-        inside = self.store.is_bundled(self.entry)
-        for url in self.entry.weights.urls:
-            if inside and find_scheme(url).local:
-                raise AddressRefused(
-                    f"{self.entry.name}: {url} is refused: a registry that came from elsewhere names a local "
-                    "file",
-                    hint="Copy the entry into a registry file of your own if you mean it.",
-                )
-        if self._same_bytes() is None:
-            check_offline(self.store, self.entry)
-
-    def plan(self) -> tuple[Action, int | None]:
-        """What `run` would do first, and the bytes that it would bring, exact or about; None: nobody knows.
-
-        adopt: from the cache of another library, if the hash of what is there is right. Raises what `check`
-        raises; asks nobody.
-        """
-        self.check()
-        size = self.proof.bytes or self.entry.bytes
-        path = self._same_bytes()
-        if path is not None and hash_file(path).sha256 == path.name:
-            return ("keep", 0) if self._is_own(path) else ("copy", path.stat().st_size)
-        gone: list[SourceMissing] = []
-        for url in self.entry.weights.urls:
-            scheme = find_scheme(url)
-            if scheme.local:
-                try:
-                    source = scheme.resolve(Wanted(url, self.entry, self.revision))
-                except SourceMissing as error:
-                    gone.append(error)
-                    continue
-                return "copy", source.stat().st_size if isinstance(source, Path) else size
-            if any(find_adoptable(url, self.proof)):
-                return "adopt", size
-            if not self.store.offline:
-                return self._plan_download(size)
-        if gone:
-            raise gone[0]
-        raise Offline(f"{self.entry.name}: the stored file is damaged, and offline mode is on")
-
-    def _plan_download(self, size: int | None) -> tuple[Action, int | None]:
-        kept = sum(part.bytes for part in find_parts(self.store.blobs.folder, lock_key(self.entry)))
-        if kept == 0:
-            return "download", size
-        return "resume", None if size is None else max(size - kept, 0)
-
-    def run(self) -> LocalModel:
-        """Bring the bytes from the first place that has the right ones."""
-        return self._from_store() or self._from_places()
-
-    def _same_bytes(self) -> Path | None:
-        """The file that has the right name already: of another entry, or of a shared folder."""
-        path = None if self.proof.sha256 is None else self.store.blob_path(self.proof.sha256)
-        return path if path is not None and path.is_file() else None
-
-    def _is_own(self, path: Path) -> bool:
-        return path.parent == self.store.blobs.folder
-
-    def _from_store(self) -> LocalModel | None:
-        """Bytes that are here under another name, or that were fetched when less was known of them."""
-        path = self._same_bytes()
-        if path is None:
-            return None
-        try:
-            if self._is_own(path):
-                digests = hash_file(path, hasher=Hasher(md5=self.proof.md5 is not None))
-                fault = self.proof.find_fault(digests, self.entry.name)
-                if fault is not None:
-                    raise fault
-            else:
-                digests = self._take_in(copy_file, path, self.proof)
-        except IntegrityError:
-            told = f"{self.entry.name}: the stored file is damaged and is fetched again"
-            self.report(Note(told, level="warning"))
-            return None
-        return self._keep(digests, self.entry.weights.urls[0] if self.known is None else self.known.url)
-
-    def _from_places(self) -> LocalModel:
-        return first_that_works(self._from_place, self.entry.weights.urls, self.report)
-
-    def _from_place(self, url: str) -> LocalModel:
-        """The bytes of one URL: from another library's cache, from this machine, or over the network."""
-        scheme = find_scheme(url)
-        adopted = None if scheme.local else self._adopt(url, self.proof)
-        if adopted is not None:
-            return adopted
-        if self.store.offline and not scheme.local:
-            raise Offline(f"{self.entry.name}: {url} is not asked: offline mode is on")
-        source = scheme.resolve(Wanted(url, self.entry, self.revision))
-        if isinstance(source, Path):
-            return self._keep(self._take_in(copy_file, source, self.proof), url)
-        if source.sha256 is not None and self.proof.sha256 is None:
-            proof = self.proof.strengthen(source.sha256, source.bytes, origin=source.origin)
-            adopted = self._adopt(url, proof)
-            if adopted is not None:
-                return adopted
-        from zoo.store.network.download import download
-
-        def fetch(remote: Remote) -> LocalModel:
-            return self._keep(self._take_in(download, remote, self.proof), remote.urls[0], remote.revision)
-
-        return first_that_works(fetch, with_mirrors(source, mirror_rules()), self.report)
-
-    def _adopt(self, url: str, proof: Proof) -> LocalModel | None:
-        """Take a file of another library's cache if it is provably the right one; never change that cache."""
-        for place, path in find_adoptable(url, proof):
-            try:
-                digests = self._take_in(copy_file, path, proof)
-            except (IntegrityError, OSError):
-                continue
-            size = size_text(digests.bytes)
-            self.report(Note(f"{self.entry.name}: {size} taken from the cache of {place}, hash verified"))
-            return self._keep(digests, url)
-        return None
-
-    def _take_in(self, bring: Bring[T], source: T, proof: Proof) -> Digests:
-        """Let `bring` fill a partial file and give it its name. Wrong bytes are deleted, right ones kept."""
-        blobs = self.store.blobs
-        partial = claim_partial(blobs.folder, lock_key(self.entry))
-        try:
-            digests = bring(
-                source,
-                partial,
-                proof,
-                what=self.entry.name,
-                settings=self.store.settings,
-                report=self.report,
-            )
-            blobs.publish(partial.path, digests.sha256)
-        except IntegrityError:
-            remove_file(partial.path)
-            raise
-        finally:
-            partial.release()
-        return digests
-
-    def _keep(self, digests: Digests, url: str, revision: str | None = None) -> LocalModel:
-        """Write down what is now in the blobs."""
-        path = self.store.blobs.path(digests.sha256)
-        same = self.known is not None and self.known.sha256 == digests.sha256
-        record = Record(
-            name=self.entry.name,
-            weights=self.entry.weights,
-            url=url,
-            sha256=digests.sha256,
-            bytes=digests.bytes,
-            license=self.entry.license,
-            revision=revision or self.revision,
-            fetched=time.time(),
-            stamp=stamp_of(path),
-            derived=self.known.derived if same and self.known is not None else {},
-        )
-        self.store.records.write(self.key, record)
-        return LocalModel(self.entry, path, digests.sha256)
-
-
-def first_that_works(act: Callable[[T], LocalModel], places: Sequence[T], report: Report) -> LocalModel:
-    """What `act` gives for the first place where it works. Raises what went wrong at the first one, and tells
-    the rest.
-    """
-    failures: list[ZooError] = []
-    for place in places:
-        try:
-            return act(place)
-        except (NetworkError, IntegrityError, BrokenPlugin, SourceMissing) as error:
-            failures.append(error)
-            if len(failures) < len(places):
-                report(Note(f"{error.message}: trying the next place", level="warning"))
-    first, *rest = failures
-    first.message = "; then ".join([first.message, *(failure.message for failure in rest)])
-    raise first

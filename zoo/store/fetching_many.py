@@ -15,9 +15,9 @@ from zoo.errors import Interrupted, ZooError
 from zoo.events import Event, Progress, Report, silent
 from zoo.store.disk.partial_files import find_parts
 from zoo.store.disk.space import size_text
-from zoo.store.fetching import Action, Fetch, lock_key
+from zoo.store.fetching import Action, lock_key
 from zoo.store.local import LocalModel
-from zoo.store.trust.lock_file import Pin, check_pin, find_pin
+from zoo.store.trust.lock_file import Pin, find_pin
 
 if TYPE_CHECKING:
     from zoo.store.store import Store
@@ -28,7 +28,7 @@ PATIENCE = 0.7  # seconds that threads have to let go of their files after Ctrl-
 
 @dataclass(frozen=True)
 class Planned:
-    """What a fetch would do (see Fetch.plan), or the error that it would raise."""
+    """What a fetch would do first (see Step), or the error that it would raise."""
 
     name: str
     url: str
@@ -58,16 +58,12 @@ def plan_one(store: Store, entry: ModelEntry, pin: Pin | None) -> Planned:
     """The row of one entry."""
     url = entry.weights.urls[0]
     try:
-        store.check_license(entry)
-        local = store.find(entry)
-        if local is not None:
-            check_pin(local, pin)
-            return Planned(entry.name, url, "keep", 0)
-        return Planned(entry.name, url, *Fetch(store, entry, pin, silent).plan())
+        step = store.plan(entry, pin=pin)
     except Interrupted:
         raise
     except ZooError as error:
         return Planned(entry.name, url, error=error)
+    return Planned(entry.name, url, step.action, step.bytes)
 
 
 def find_pins(entries: Sequence[ModelEntry], pins: Mapping[str, Pin] | None) -> dict[str, Pin]:

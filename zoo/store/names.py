@@ -21,7 +21,8 @@ def find_model(name: str, *, registry: Registry | None = None, store: Store | No
     if name.startswith("hf://"):
         from zoo.store.sources.hub_model import entry_from_hub
 
-        return entry_from_hub(name, store=store or default_store())
+        store = store or default_store()
+        return entry_from_hub(name, store, settings=store.settings, offline=store.offline)
     return (default_registry(store) if registry is None else registry).find(name)
 
 

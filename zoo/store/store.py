@@ -16,8 +16,6 @@ rename → record. A wrong byte never gets the right name, whatever fails in bet
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -28,26 +26,25 @@ from zoo.catalogue.entry import ModelEntry
 from zoo.catalogue.licenses import LicensePolicy, environment_policy
 from zoo.errors import HashMismatch
 from zoo.events import Report, silent
-from zoo.store.disk.blobs import Blobs, is_whole, remove_file, stamp_of
+from zoo.store.contents import Contents
+from zoo.store.disk.blobs import remove_file, stamp_of
 from zoo.store.disk.homes import find_homes, is_offline
 from zoo.store.disk.hub_records import forget_hub_entry
 from zoo.store.disk.locks import hold
 from zoo.store.disk.partial_files import claim_partial, find_parts, validator_of
-from zoo.store.disk.records import Derived, Record, Records, find_file, source_key
+from zoo.store.disk.records import Derived, Record, source_key
 from zoo.store.disk.space import disk_errors
-from zoo.store.fetching import Fetch, lock_key
+from zoo.store.fetching import Fetch, Step, lock_key
 from zoo.store.local import LocalModel
 from zoo.store.settings import Settings
 from zoo.store.trust.hashing import hash_file
 from zoo.store.trust.lock_file import Pin, check_pin
-from zoo.store.upkeep.verification import Verdict, check_store, entry_of
 
 
-class Store:
-    """The verified files of one home folder, and of shared ones that are only read.
+class Store(Contents):
+    """The verified files of one home folder and of shared ones, and the way to get more of them.
 
-    home: made when something is first written. shared: looked through first, never written. places: all of
-    them, in the order to look. offline: no connection is made; what is not here cannot be had. policy: the
+    home, shared: see Contents. offline: no connection is made; what is not here cannot be had. policy: the
     licences that `fetch` gives out; $ZOO_LICENSE_POLICY holds as well, whoever made the store.
     """
 
@@ -60,28 +57,10 @@ class Store:
         settings: Settings | None = None,
         policy: LicensePolicy | None = None,
     ) -> None:
-        self.home = home
+        super().__init__(home, shared)
         self.offline = offline
         self.policy = policy
         self.settings = Settings() if settings is None else settings
-        self.blobs = Blobs(home / "blobs")
-        self.records = Records(home / "records")
-        self.places = [(Blobs(folder / "blobs"), Records(folder / "records")) for folder in shared]
-        self.places.append((self.blobs, self.records))
-
-    def find(self, entry: ModelEntry) -> LocalModel | None:
-        """The model if it is here and untouched; None if not. Reads only: no network, no write.
-
-        A file whose stamp changed is hashed; a damaged one counts as not here, and `fetch` replaces it.
-        """
-        key = source_key(entry.weights)
-        for blobs, records in self.places:
-            record = records.read(key)
-            if record is not None and record.agrees_with(entry.weights):
-                path = find_file(blobs, record)
-                if path is not None:
-                    return LocalModel(entry, path, record.sha256)
-        return None
 
     def fetch(self, entry: ModelEntry, *, pin: Pin | None = None, report: Report = silent) -> LocalModel:
         """The model, fetched if it is not here.
@@ -94,9 +73,9 @@ class Store:
         self.check_license(entry)
         found = self.find(entry)
         if found is None:
-            Fetch(self, entry, pin, report).check()
+            self._fetch(entry, pin, report).check()
             with disk_errors(self.home, f"fetch {entry.name}"), self._lock(entry, report):
-                found = self.find(entry) or Fetch(self, entry, pin, report).run()
+                found = self.find(entry) or self._fetch(entry, pin, report).run()
         else:
             self._renew_stamps(source_key(entry.weights))
         check_pin(found, pin)
@@ -108,9 +87,18 @@ class Store:
         Raises what `fetch` raises.
         """
         self.check_license(entry)
-        Fetch(self, entry, None, report).check()
+        self._fetch(entry, None, report).check()
         with disk_errors(self.home, f"fetch {entry.name}"), self._lock(entry, report):
-            return Fetch(self, entry, None, report).run()
+            return self._fetch(entry, None, report).run()
+
+    def plan(self, entry: ModelEntry, *, pin: Pin | None = None) -> Step:
+        """What `fetch` would try first. Asks nobody, writes nothing. Raises what makes `fetch` refuse."""
+        self.check_license(entry)
+        found = self.find(entry)
+        if found is None:
+            return self._fetch(entry, pin, silent).plan().first
+        check_pin(found, pin)
+        return Step("keep", entry.weights.urls[0], 0, found.path)
 
     @property
     def policies(self) -> tuple[LicensePolicy, ...]:
@@ -133,39 +121,6 @@ class Store:
             revision=record.revision,
         )
 
-    def record_of(self, local: LocalModel) -> Record:
-        """What is written down about a model that is here, in the folder that has its file."""
-        for blobs, records in self.places:
-            record = records.read(source_key(local.entry.weights))
-            if record is not None and local.path.parent == blobs.folder:
-                return record
-        return bare_record(local)
-
-    def blob_path(self, sha256: str) -> Path:
-        """The file of a hash, in the first folder that has it."""
-        paths = [blobs.path(sha256) for blobs, _ in self.places]
-        return next((path for path in paths if os.access(path, os.R_OK)), paths[-1])
-
-    @property
-    def registries(self) -> tuple[Path, ...]:
-        """The registry files that came with bundles, shared ones first, so that their names resolve here."""
-        readable = [folder for folder in self._bundled if os.access(folder, os.R_OK | os.X_OK)]
-        return tuple(path for folder in readable for path in sorted(folder.glob("*.yaml")))
-
-    def recall(self, name: str) -> ModelEntry | None:
-        """As much of an entry as was written down of a model that is here, whatever registry it came from."""
-        found = (record for _, records in self.places for _, record in records if record.name == name)
-        record = next(found, None)
-        return None if record is None else entry_of(record)
-
-    def is_bundled(self, entry: ModelEntry) -> bool:
-        """Whether an entry came with a bundle: it may not name files of this machine."""
-        return entry.registry is not None and entry.registry.parent in self._bundled
-
-    @property
-    def _bundled(self) -> list[Path]:
-        return [blobs.folder.parent.absolute() / "registries" for blobs, _ in self.places]
-
     def remove(self, entry: ModelEntry, *, patience: float | None = None, report: Report = silent) -> int:
         """Forget a model: its files, partial files and what locks its hash. Returns the bytes freed.
 
@@ -182,15 +137,6 @@ class Store:
                 return freed
             self.records.remove(key)
             return freed + self._drop_unneeded(record.blobs)
-
-    def verify(
-        self, entries: Iterable[ModelEntry] | None = None, *, fix: bool = False, report: Report = silent
-    ) -> list[Verdict]:
-        """Hash every file of the given models, or of the whole store, and say what was found.
-
-        fix: a damaged file is deleted and fetched again.
-        """
-        return check_store(self, entries, fix=fix, report=report)
 
     def derive(
         self,
@@ -224,7 +170,7 @@ class Store:
             assert stamp is not None
             record = self.records.read(key)
             if record is None or record.sha256 != local.sha256:  # derived from what the source gave before
-                record = bare_record(local)
+                record = Record.of(local)
             made = Derived(sha256=digests.sha256, bytes=digests.bytes, stamp=stamp)
             record = replace(record, derived=record.derived | {kind: made})
             self.records.write(key, record)
@@ -232,21 +178,6 @@ class Store:
                 self.records.write(key, replace(record, stamp=None))
                 self._drop_unneeded({record.sha256})
             return path
-
-    def derived(self, local: LocalModel, kind: str) -> Path | None:
-        """The derived file of this kind if it is here and untouched."""
-        return self.derivations(local).get(kind)
-
-    def derivations(self, local: LocalModel) -> dict[str, Path]:
-        """Every derived file of these very bytes that is here and untouched, by its kind."""
-        found: dict[str, Path] = {}
-        for blobs, records in self.places:
-            record = records.read(source_key(local.entry.weights))
-            if record is not None and record.sha256 == local.sha256:
-                for kind, made in record.derived.items():
-                    if kind not in found and is_whole(blobs.path(made.sha256), made.sha256, made.stamp):
-                        found[kind] = blobs.path(made.sha256)
-        return found
 
     def prove(self, local: LocalModel) -> None:
         """Hash the model's file again, whatever its stamp says: before anything that could run code in it.
@@ -261,6 +192,9 @@ class Store:
                 got=got,
                 hint=f"zoo verify --fix {local.entry.name} fetches it again.",
             )
+
+    def _fetch(self, entry: ModelEntry, pin: Pin | None, report: Report) -> Fetch:
+        return Fetch(self, entry, pin, report, settings=self.settings, offline=self.offline)
 
     def _lock(
         self, entry: ModelEntry, report: Report, patience: float | None = None
@@ -296,17 +230,3 @@ def open_store(*, offline: bool | None = None, settings: Settings | None = None)
     *shared, home = find_homes()
     offline = is_offline() if offline is None else offline
     return Store(home, offline=offline, shared=tuple(shared), settings=settings)
-
-
-def bare_record(local: LocalModel) -> Record:
-    """A record for something that is derived here from a model in a shared folder."""
-    entry = local.entry
-    return Record(
-        name=entry.name,
-        weights=entry.weights,
-        url=entry.weights.urls[0],
-        sha256=local.sha256,
-        bytes=local.path.stat().st_size,
-        license=entry.license,
-        fetched=time.time(),
-    )

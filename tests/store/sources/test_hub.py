@@ -12,8 +12,8 @@ from support.loopback import BODY, SHA256, Connection, Server, answer, cut, serv
 
 from zoo.cli.main import main
 from zoo.errors import DownloadFailed, HashMismatch, Offline, UsageError
+from zoo.store.names import find_model
 from zoo.store.sources.hf import parse_hub_url
-from zoo.store.sources.hub_model import entry_from_hub
 from zoo.store.store import Store
 
 
@@ -131,7 +131,7 @@ def test_the_parts_of_a_hub_url(url: str, parts: tuple[str, str | None, str | No
 
 
 def test_a_repository_of_a_timm_model_becomes_an_entry(hub: Hub, store: Store) -> None:
-    entry = entry_from_hub("hf://owner/net", store=store)
+    entry = find_model("hf://owner/net", store=store)
     assert entry.name == "hf://owner/net"
     assert entry.architecture == "timm/resnet18"
     assert entry.classes == ("ant", "bee", "cat")
@@ -162,7 +162,7 @@ def test_a_hub_that_says_nothing_is_given_up(hub: Hub, store: Store) -> None:
     for path in ("/api/models/owner/net", "/owner/net/resolve/main/model.safetensors"):
         hub.server.plans[path] = [stall(0)] * 9
     with pytest.raises(DownloadFailed, match="the Hub cannot be reached"):
-        entry_from_hub("hf://owner/net", store=store)
+        find_model("hf://owner/net", store=store)
 
 
 def test_a_token_that_no_header_can_carry_is_named(
@@ -170,7 +170,7 @@ def test_a_token_that_no_header_can_carry_is_named(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_ü€")
     for act in (
-        lambda: entry_from_hub("hf://owner/net", store=store),
+        lambda: find_model("hf://owner/net", store=store),
         lambda: store.fetch(unproven("hf://owner/net/model.safetensors")),
     ):
         with pytest.raises(UsageError, match="HF_TOKEN holds letters that no token has"):
@@ -201,13 +201,13 @@ def test_a_locked_repository_is_fetched_at_its_commit_after_the_branch_moved(
 
 
 def test_the_hub_is_asked_once_about_a_repository_until_it_is_removed(hub: Hub, store: Store) -> None:
-    entry = entry_from_hub("hf://owner/net@v1.0", store=store)
+    entry = find_model("hf://owner/net@v1.0", store=store)
     store.fetch(entry)
     requests = len(hub.server.log)
-    assert entry_from_hub("hf://owner/net@v1.0", store=Store(store.home, offline=True)) == entry
+    assert find_model("hf://owner/net@v1.0", store=Store(store.home, offline=True)) == entry
     assert len(hub.server.log) == requests
     store.remove(entry)
-    entry_from_hub("hf://owner/net@v1.0", store=store)
+    find_model("hf://owner/net@v1.0", store=store)
     assert len(hub.server.log) > requests
 
 
@@ -215,15 +215,15 @@ def test_imagenet_labels_are_taken_where_the_repository_names_the_data_set(hub: 
     config = {"architecture": "resnet18", "num_classes": 1000, "pretrained_cfg": {}}
     files = {"model.safetensors": BODY, "config.json": json.dumps(config).encode()}
     hub.publish(files, tags=("dataset:imagenet-1k",))
-    assert entry_from_hub("hf://owner/net", store=store).classes == "imagenet-1k"
+    assert find_model("hf://owner/net", store=store).classes == "imagenet-1k"
     hub.publish(files)
-    assert entry_from_hub("hf://owner/net@main", store=store).classes == 1000
+    assert find_model("hf://owner/net@main", store=store).classes == 1000
 
 
 def test_a_model_without_classes_gives_features(hub: Hub, store: Store) -> None:
     config = {"architecture": "vit_base_patch16_224", "num_classes": 0, "pretrained_cfg": {}}
     hub.publish({"model.safetensors": BODY, "config.json": json.dumps(config).encode()})
-    entry = entry_from_hub("hf://owner/net", store=store)
+    entry = find_model("hf://owner/net", store=store)
     assert (entry.task, entry.classes) == ("image-features", None)
 
 
@@ -250,7 +250,7 @@ def test_a_repository_of_anything_else_is_refused_with_the_reason(
     files = {} if config is None else {"config.json": json.dumps(config).encode()}
     hub.publish({"model.safetensors": BODY, **files})
     with pytest.raises(UsageError, match=says):
-        entry_from_hub("hf://owner/net", store=store)
+        find_model("hf://owner/net", store=store)
 
 
 @pytest.mark.parametrize(
@@ -266,13 +266,13 @@ def test_broken_and_incomplete_repositories_are_refused(
 ) -> None:
     hub.publish(files)
     with pytest.raises(UsageError, match=says):
-        entry_from_hub("hf://owner/net", store=store)
+        find_model("hf://owner/net", store=store)
 
 
 @pytest.mark.fault("D21")
 def test_offline_a_repository_that_was_never_asked_about_says_so(hub: Hub, home: object) -> None:
     with pytest.raises(Offline, match="offline mode is on"):
-        entry_from_hub("hf://owner/net", store=Store(home, offline=True))  # type: ignore[arg-type]
+        find_model("hf://owner/net", store=Store(home, offline=True))  # type: ignore[arg-type]
     assert hub.server.connections == 0
 
 
@@ -284,4 +284,4 @@ def test_a_body_that_is_too_large_for_a_config_is_not_read(hub: Hub, store: Stor
 
     hub.server.plans["/cdn/config.json"] = [endless]
     with pytest.raises(UsageError, match="larger than"):
-        entry_from_hub("hf://owner/net", store=store)
+        find_model("hf://owner/net", store=store)

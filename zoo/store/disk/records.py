@@ -7,13 +7,15 @@ down here, and everything that comes later from the same source must match it.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from zoo.catalogue.entry import Weights
+from zoo.catalogue.entry import ModelEntry, Weights
 from zoo.store.disk.blobs import Blobs, Stamp, is_whole, remove_file, write_whole
+from zoo.store.local import LocalModel
 
 
 class Derived(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +45,30 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stamp: Stamp | None = None
     derived: dict[str, Derived] = msgspec.field(default_factory=dict)
     schema: int = 1
+
+    @classmethod
+    def of(cls, local: LocalModel) -> Record:
+        """The record of a model whose own is in a shared folder, for what is derived from it here."""
+        return cls(
+            name=local.entry.name,
+            weights=local.entry.weights,
+            url=local.entry.weights.urls[0],
+            sha256=local.sha256,
+            bytes=local.path.stat().st_size,
+            license=local.entry.license,
+            fetched=time.time(),
+        )
+
+    def entry(self) -> ModelEntry:
+        """As much of the entry as a fetch needs."""
+        return ModelEntry(
+            name=self.name,
+            family="unknown",
+            task="image-features",
+            architecture="unknown/unknown",
+            weights=self.weights,
+            license=self.license,
+        )
 
     @property
     def blobs(self) -> dict[str, Stamp]:

@@ -31,7 +31,7 @@ from zoo.store.network.answers import (
 )
 from zoo.store.network.byte_ranges import spread
 from zoo.store.network.connection import Answer, TooManyRedirects, open_url
-from zoo.store.pace import Pace, TooSlow
+from zoo.store.network.pace import Pace, TooSlow
 from zoo.store.settings import Settings
 from zoo.store.trust.addresses import parse_address
 from zoo.store.trust.expected import Proof

@@ -15,14 +15,14 @@ import msgspec
 from zoo.catalogue.entry import ImageModel
 from zoo.catalogue.validation import entry_from
 from zoo.errors import DownloadFailed, InvalidRegistry, Offline, UsageError
+from zoo.store.contents import Contents
 from zoo.store.disk.hub_records import keep_hub_entry, read_hub_entry
 from zoo.store.disk.space import disk_errors
+from zoo.store.settings import Settings
 from zoo.store.sources.hf import HubFile, endpoint, hub_errors, hub_token, parse_hub_url
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
-
-    from zoo.store.store import Store
 
 WEIGHTS = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
 LARGEST_CONFIG = 4 << 20
@@ -63,7 +63,7 @@ class Kind(msgspec.Struct, frozen=True):
     model_type: str | None = None
 
 
-def entry_from_hub(repo_url: str, *, store: Store) -> ImageModel:
+def entry_from_hub(repo_url: str, contents: Contents, *, settings: Settings, offline: bool) -> ImageModel:
     """The entry of `hf://OWNER/REPO[@REVISION]`, named as it was typed.
 
     Asked once: what the Hub said first is kept in the store (until `zoo rm`), so that a name means the same
@@ -75,20 +75,20 @@ def entry_from_hub(repo_url: str, *, store: Store) -> ImageModel:
         raise UsageError(
             f"{repo_url} names a file; a model is a whole repository", hint=f"Leave /{named.file} out."
         )
-    for blobs, _ in store.places:
+    for blobs, _ in contents.places:
         known = read_hub_entry(blobs.folder.parent, repo_url)
         if known is not None:
             return known
-    if store.offline:
+    if offline:
         raise Offline(
-            f"{repo_url} was never fetched into {store.home}, and offline mode is on",
+            f"{repo_url} was never fetched into {contents.home}, and offline mode is on",
             hint=f"Online, zoo fetch {repo_url} brings it (unset ZOO_OFFLINE and HF_HUB_OFFLINE).",
         )
-    info = ask_hub(named, repo_url, timeout=store.settings.read_timeout)
-    config = read_config(named, info, repo_url, store)
+    info = ask_hub(named, repo_url, timeout=settings.read_timeout)
+    config = read_config(named, info, repo_url, settings)
     entry = describe(repo_url, named, info, config)
-    with disk_errors(store.home, f"fetch {repo_url}"):
-        keep_hub_entry(store.home, entry)
+    with disk_errors(contents.home, f"fetch {repo_url}"):
+        keep_hub_entry(contents.home, entry)
     return entry
 
 
@@ -104,7 +104,7 @@ def ask_hub(named: HubFile, repo_url: str, *, timeout: float) -> ModelInfo:
         return hub.model_info(named.repo, revision=named.revision, files_metadata=True, timeout=timeout)
 
 
-def read_config(named: HubFile, info: ModelInfo, repo_url: str, store: Store) -> Config:
+def read_config(named: HubFile, info: ModelInfo, repo_url: str, settings: Settings) -> Config:
     """The repository's config.json. Raises UsageError if there is none of a timm model."""
     from huggingface_hub import hf_hub_url
 
@@ -117,7 +117,7 @@ def read_config(named: HubFile, info: ModelInfo, repo_url: str, store: Store) ->
     body = b""
     with (
         hub_errors(repo_url, repo_url),
-        open_url(url, headers={}, token=hub_token(), settings=store.settings) as answer,
+        open_url(url, headers={}, token=hub_token(), settings=settings) as answer,
     ):
         while block := answer.read(1 << 16):
             body += block

@@ -16,7 +16,6 @@ from zoo.store.disk.locks import hold
 from zoo.store.disk.partial_files import find_partials, is_free
 from zoo.store.disk.records import Record
 from zoo.store.disk.space import disk_errors
-from zoo.store.upkeep.verification import entry_of
 
 if TYPE_CHECKING:
     from zoo.store.store import Store
@@ -106,7 +105,7 @@ def remove_pruned(store: Store, item: Prunable) -> bool:
                 return True
         for _, record in list(store.records):
             if record.name == item.name and set(item.paths) == {store.blobs.path(s) for s in record.blobs}:
-                store.remove(entry_of(record), patience=0.0)
+                store.remove(record.entry(), patience=0.0)
         return True
     return False
 

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from zoo.catalogue.entry import ModelEntry
 from zoo.errors import Interrupted, ZooError
-from zoo.events import Progress, Report
+from zoo.events import Progress, Report, silent
 from zoo.store.disk.blobs import Blobs
 from zoo.store.disk.records import Record, source_key
 from zoo.store.fetching import check_offline
@@ -47,15 +47,18 @@ class Verdict:
         return self.state in ("whole", "fixed", "deleted")
 
 
-def check_store(
-    store: Store, entries: Iterable[ModelEntry] | None, *, fix: bool, report: Report
+def verify_store(
+    store: Store, entries: Iterable[ModelEntry] | None = None, *, fix: bool = False, report: Report = silent
 ) -> list[Verdict]:
-    """A verdict per file of the models given, or of the whole store. Shared files are checked, not mended."""
+    """Hash every file of the models given, or of the whole store; a verdict for each.
+
+    fix: a damaged file is deleted and fetched again; shared ones are checked only.
+    """
     verdicts: list[Verdict] = []
     if entries is None:
         for blobs, records in store.places:
             for _, record in list(records):
-                verdicts += check_record(store, blobs, record, entry_of(record), fix=fix, report=report)
+                verdicts += check_record(store, blobs, record, record.entry(), fix=fix, report=report)
             needed = {sha256 for _, record in records for sha256 in record.blobs}  # as they are after a fix
             for sha256 in sorted(set(blobs) - needed):
                 verdicts.append(check_orphan(store, blobs, sha256, fix=fix, report=report))
@@ -84,7 +87,8 @@ def check_record(
     try:
         if not any(verdict.kind == "published" and verdict.good for verdict in verdicts):
             store.check_license(entry)
-            check_offline(store, entry)  # nothing is deleted that could not be fetched again
+            if store.offline:
+                check_offline(store, entry)  # nothing is deleted that could not be fetched again
     except ZooError as error:
         return [v if v.good else replace(v, detail=error.message) for v in verdicts]
     for verdict in bad:
@@ -137,15 +141,3 @@ def check_blob(blobs: Blobs, name: str | None, kind: str, sha256: str, report: R
         detail = f"expected {sha256}, got {got.sha256} ({got.bytes:,} bytes)"
         return Verdict(name, kind, sha256, path, "damaged", got.bytes, detail)
     return Verdict(name, kind, sha256, path, "whole", got.bytes)
-
-
-def entry_of(record: Record) -> ModelEntry:
-    """As much of an entry as a fetch needs, from what was written down."""
-    return ModelEntry(
-        name=record.name,
-        family="unknown",
-        task="image-features",
-        architecture="unknown/unknown",
-        weights=record.weights,
-        license=record.license,
-    )
