@@ -1,4 +1,7 @@
-"""The main job on a GPU: skipped, with the reason, where there is none."""
+"""The main job on a GPU: skipped, with the reason, where there is none.
+
+ZOO_TEST_DEVICE=cpu tries the tests themselves on a machine without one, as tools/on_gpu.sh is tested.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +14,24 @@ import torch
 
 from zoo.runs.run import load_run
 
+DEVICE = os.environ.get("ZOO_TEST_DEVICE", "cuda")
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; there is none here"),
+    pytest.mark.skipif(
+        DEVICE == "cuda" and not torch.cuda.is_available(), reason="needs a CUDA device; there is none here"
+    ),
 ]
 
 
 def test_the_head_learns_on_the_gpu_what_it_learns_on_the_cpu(finetune, trained):
-    result = finetune(device="cuda")
+    result = finetune(device=DEVICE)
     assert result.frozen_changed == 0
     assert result.val_accuracy >= 0.95
     assert result.val_accuracy == pytest.approx(trained.val_accuracy, abs=0.02)
 
 
 def test_deeper_stages_train_in_bf16_and_the_run_predicts_on_the_cpu(finetune, store, data):
-    result = finetune(device="cuda", precision="bf16", unfreeze=2, epochs=10, tune_epochs=2)
+    result = finetune(device=DEVICE, precision="bf16", unfreeze=2, epochs=10, tune_epochs=2)
     assert result.frozen_changed == 0
     found = load_run(result.run, store=store).evaluate(data / "hymenoptera", device="cpu")
     assert found.accuracy == pytest.approx(result.val_accuracy, abs=0.03)  # 4 of 153, measured in bf16
@@ -35,7 +41,7 @@ def test_two_runs_repeat_bit_for_bit_when_asked_to(store, data, tmp_path):
     """In processes of their own: cuBLAS asks once how it shall work, and an earlier test has answered."""
     options = [
         "--device",
-        "cuda",
+        DEVICE,
         "--deterministic",
         "--unfreeze",
         "1",
@@ -57,7 +63,7 @@ def test_two_runs_repeat_bit_for_bit_when_asked_to(store, data, tmp_path):
 
 @pytest.mark.parametrize("recipe", [{"unfreeze": "all", "epochs": 3}, {"encoder": "cnn"}], ids=str)
 def test_texts_train_on_the_gpu_and_the_run_predicts_on_the_cpu(finetune, store, data, recipe):
-    result = finetune("glove_demo", data / "reviews", device="cuda", tune_epochs=2, **recipe)
+    result = finetune("glove_demo", data / "reviews", device=DEVICE, tune_epochs=2, **recipe)
     assert result.frozen_changed == 0
     found = load_run(result.run, store=store).evaluate(data / "reviews", device="cpu")
     assert found.accuracy == pytest.approx(result.val_accuracy, abs=0.01)  # tuned in half precision
