@@ -21,10 +21,10 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms._presets import ImageClassification
 
 from zoo.catalogue.entry import ImageInput
+from zoo.data.listing import list_images
 from zoo.data.pixels.batches import load_batches
 from zoo.data.pixels.decoding import read_image
 from zoo.data.pixels.preprocessing import preprocess
-from zoo.data.scanning import list_images
 
 IMAGENET = ImageInput(size=224, resize=256, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 

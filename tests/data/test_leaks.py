@@ -12,7 +12,7 @@ from PIL import Image
 
 from zoo.catalogue.entry import ImageInput
 from zoo.data.dataset import Dataset
-from zoo.data.leaks import describe_leak, find_copies, find_lookalikes, settle_copies, thumbnails
+from zoo.data.leaks import describe_leak, find_copies, find_lookalikes, keep_copies_together, thumbnails
 from zoo.data.pixels.batches import load_batches
 from zoo.data.pixels.preprocessing import preprocess
 from zoo.data.scanning import scan_dataset
@@ -44,7 +44,7 @@ def test_copies_in_a_split_of_the_user_are_counted_and_warned_about(tmp_path: Pa
         val__b__8=b"four",
         test__a__7=b"two",
     )
-    dataset = settle_copies(scan_dataset(root))
+    dataset = keep_copies_together(scan_dataset(root))
     assert (len(dataset.train), len(dataset.val), len(dataset.test)) == (3, 2, 1)
     said = warnings_of(dataset)
     assert "1 of the 2 images in val are copies of training images (" in said
@@ -56,7 +56,7 @@ def test_a_split_that_zoo_draws_has_no_copies_across_it(tmp_path: Path) -> None:
     for number in range(60):  # every image twice
         put(tmp_path, **{f"{'ab'[number % 2]}__{number}": bytes([number // 4, number % 2])})
     drawn = scan_dataset(tmp_path)
-    dataset = settle_copies(drawn)
+    dataset = keep_copies_together(drawn)
 
     def held_twice(dataset: Dataset) -> int:
         seen = {item.path.read_bytes() for item in dataset.train}
@@ -69,12 +69,12 @@ def test_a_split_that_zoo_draws_has_no_copies_across_it(tmp_path: Path) -> None:
     assert dataset.counts("val") in {(6, 6), (6, 7), (7, 6), (7, 7)}
     assert "copies of one image are kept on one side" in dataset.notes[-1].message
     assert warnings_of(dataset) == ""
-    assert settle_copies(drawn) == dataset
+    assert keep_copies_together(drawn) == dataset
 
 
 def test_copies_alone_in_a_class_are_split_all_the_same_and_warned_about(tmp_path: Path) -> None:
     root = put(tmp_path, a__1=b"x", a__2=b"x", a__3=b"x", b__1=b"y", b__2=b"z")
-    dataset = settle_copies(scan_dataset(root))
+    dataset = keep_copies_together(scan_dataset(root))
     assert dataset.counts("val") == (1, 1)
     assert "1 of the 2 images in val are copies" in warnings_of(dataset)
 
@@ -82,12 +82,12 @@ def test_copies_alone_in_a_class_are_split_all_the_same_and_warned_about(tmp_pat
 @pytest.mark.fault("I10")
 def test_copies_in_two_classes_are_warned_about(tmp_path: Path) -> None:
     root = put(tmp_path, train__a__1=b"x", train__b__2=b"x", train__b__3=b"y", val__a__1=b"z")
-    assert "1 image lies in several classes (" in warnings_of(settle_copies(scan_dataset(root)))
+    assert "1 image lies in several classes (" in warnings_of(keep_copies_together(scan_dataset(root)))
 
 
 def test_a_dataset_without_copies_is_left_as_it_is(data: Path) -> None:
     dataset = scan_dataset(data / "hymenoptera")
-    assert settle_copies(dataset) == dataset
+    assert keep_copies_together(dataset) == dataset
 
 
 def test_only_equal_bytes_are_copies(tmp_path: Path) -> None:
@@ -142,5 +142,5 @@ def test_thumbnails_ignore_brightness_and_flat_images_are_like_nothing() -> None
 def test_blocks_find_what_one_product_finds(monkeypatch) -> None:
     looks = thumbnails(torch.rand(50, 3, 20, 20, generator=torch.Generator().manual_seed(0)))
     held_out = looks[torch.tensor([4, 9, 30, 49])]
-    monkeypatch.setattr("zoo.data.leaks.BLOCK", 1)
+    monkeypatch.setattr("zoo.data.leaks._BLOCK", 1)
     assert find_lookalikes(looks, held_out) == [(4, 0), (9, 1), (30, 2), (49, 3)]

@@ -11,7 +11,7 @@ import pytest
 from zoo.data.dataset import Dataset
 from zoo.data.finding.encodings import decode
 from zoo.data.kinds import TEXTS
-from zoo.data.leaks import settle_copies
+from zoo.data.leaks import keep_copies_together
 from zoo.data.scanning import scan_dataset, scan_evaluation
 from zoo.data.texts import list_texts
 from zoo.errors import DatasetError, UnknownName
@@ -168,7 +168,7 @@ def test_empty_lines_and_files_are_no_texts(write: Write) -> None:
         ({"only.txt": "one\ntwo\n"}, "one class only"),
         ({"a.txt": "", "b.txt": "x\ny\n"}, "no text to train on in class a"),
         ({"a.txt": "one\n", "b.txt": "x\ny\n"}, "one text only"),
-        ({"a.txt": b"GIF89a\0\1\2", "b.txt": "x\ny\n"}, "is no text"),
+        ({"a.txt": b"GIF89a\0\1\2", "b.txt": "x\ny\n"}, "is not a text file"),
         ({"train.txt": "x\n", "test.txt": "y\n"}, "these are named as parts"),
         ({"photo.jpg": b"x"}, "holds no class folders, only 1 .jpg file"),
         (
@@ -196,7 +196,7 @@ def test_images_given_for_texts_and_texts_for_images_are_told_where_their_models
 def test_equal_texts_stay_on_one_side_of_a_drawn_split(write: Write) -> None:
     folder = write({"good.txt": lines([*GOOD, *(t.upper() for t in GOOD)]), "bad.txt": lines(BAD)})
     for seed in range(5):
-        dataset = settle_copies(scan_dataset(folder, TEXTS, seed=seed, val_fraction=0.3))
+        dataset = keep_copies_together(scan_dataset(folder, TEXTS, seed=seed, val_fraction=0.3))
         train = {(item.text or "").casefold() for item in dataset.train}
         assert not train & {(item.text or "").casefold() for item in dataset.val}
     assert "look better" not in says(dataset)
@@ -217,7 +217,7 @@ def test_texts_in_two_parts_and_in_two_classes_are_warned_about(write: Write) ->
             "val/good.txt": lines([GOOD[3], "so good"]),
         }
     )
-    told = says(settle_copies(scan_dataset(folder, TEXTS)))
+    told = says(keep_copies_together(scan_dataset(folder, TEXTS)))
     assert "1 of the 2 texts in val are copies of training texts" in told
     assert "1 text lies in several classes" in told
 
@@ -282,7 +282,7 @@ def test_texts_in_two_classes_are_never_drawn_apart(write: Write) -> None:
     a = [*shared, *(f"of a {n}" for n in range(40))]
     folder = write({"a.txt": lines(a), "b.txt": lines([*shared, *GOOD[:6]])})
     for seed in range(10):
-        told = says(settle_copies(scan_dataset(folder, TEXTS, seed=seed)))
+        told = says(keep_copies_together(scan_dataset(folder, TEXTS, seed=seed)))
         assert "look better" not in told
         assert "12 texts lie in several classes" in told
 

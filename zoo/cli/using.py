@@ -12,7 +12,7 @@ import click
 from zoo.cli.command import Choice, Context, ModelName, command
 from zoo.cli.sink import table
 from zoo.cli.words import find_words
-from zoo.data.scanning import refuse_missing
+from zoo.data.listing import refuse_missing
 from zoo.errors import UsageError
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ From the ground up; a file imports only what is above it in this list:
     dataset          labelled items and their parts
     splits           training, validation and test parts
     finding/         the layout of a folder, the columns of a table
+    listing          the files that a user names, alone or by their folder
     texts            labelled texts
     scanning         a folder or a table becomes a dataset
     leaks            copies across the parts

@@ -54,7 +54,7 @@ class Item:
     @property
     def content(self) -> str | None:
         """What equal texts share; capitals and spaces do not count. None for an image."""
-        return None if self.text is None else content_digest(self.text)
+        return None if self.text is None else _content_digest(self.text)
 
 
 @dataclass(frozen=True)
@@ -176,10 +176,10 @@ class EvaluationSet:
     notes: tuple[Note, ...]
 
 
-def content_digest(text: str) -> str:
+def _content_digest(text: str) -> str:
     """16 hexadecimal digits that equal texts share; capitals and spaces do not count.
 
-    >>> content_digest("Good  film") == content_digest("good film")
+    >>> _content_digest("Good  film") == _content_digest("good film")
     True
     """
     plain = " ".join(text.split()).casefold().encode("utf-8", "replace")

@@ -24,24 +24,24 @@ from zoo.events import Note
 if TYPE_CHECKING:
     import torch
 
-SIDE = 16
-LOOK_ALIKE = 0.99
+_SIDE = 16
+_LOOK_ALIKE = 0.99
 """Correlation of two thumbnails above which they are one photograph. Measured on hymenoptera: different
 photographs reach 0.82 at most; the same one, at 0.4 of its size and JPEG quality 30, more than 0.994 in 99 of
 100 cases. Scanned digits, which are all alike, exceed it in 9 of 1.6 million pairs."""
 
-BLOCK = 12_500_000  # correlations computed at a time, 50 MB
+_BLOCK = 12_500_000  # correlations computed at a time, 50 MB
 _TAIL_BYTES = 4096
 
 
-def settle_copies(dataset: Dataset) -> Dataset:
-    """The dataset with its exact copies told in notes, and without leaks that zoo itself would have made.
+def keep_copies_together(dataset: Dataset) -> Dataset:
+    """The dataset with its exact copies reported in notes, and without leaks that zoo itself would have made.
 
     Where zoo drew the validation part it is drawn again so that copies stay together. Where the user made the
     split it stays, and the leak is counted in a warning. So are copies that lie in several classes.
     """
     items, kind = dataset.items, dataset.kind
-    same = find_copies([item.path for item in items]) if kind is IMAGES else find_equal_texts(items)
+    same = find_copies([item.path for item in items]) if kind.in_files else _find_equal_texts(items)
     groups = [[items[i] for i in group] for group in same]
     if not groups:
         return dataset
@@ -84,14 +84,14 @@ def _draw_again(dataset: Dataset, groups: Iterable[Sequence[Item]]) -> Dataset:
 
 def find_copies(paths: Sequence[Path]) -> list[list[int]]:
     """Groups of positions whose files hold the same bytes. Files of a size of their own are not opened, most
-    others are told apart by their last 4 kB. Files that cannot be read are in no group."""
+    others are distinguished by their last 4 kB. Files that cannot be read are in no group."""
     groups: Iterable[list[int]] = [list(range(len(paths)))]
     for key in (_size, _tail, _digest):
         groups = list(chain.from_iterable(_regroup(group, paths, key) for group in groups))
     return list(groups)
 
 
-def find_equal_texts(items: Sequence[Item]) -> list[list[int]]:
+def _find_equal_texts(items: Sequence[Item]) -> list[list[int]]:
     """Groups of positions whose texts are the same but for capitals and spaces."""
     groups: dict[str | None, list[int]] = {}
     for position, item in enumerate(items):
@@ -107,7 +107,7 @@ def thumbnails(images: torch.Tensor) -> torch.Tensor:
     import torch.nn.functional as F
 
     # eps: what is left of a flat image is rounding, and must not be blown up to a picture.
-    grey = F.adaptive_avg_pool2d(images.float().mean(1, keepdim=True), SIDE).flatten(1)
+    grey = F.adaptive_avg_pool2d(images.float().mean(1, keepdim=True), _SIDE).flatten(1)
     return F.normalize(grey - grey.mean(1, keepdim=True), dim=1, eps=1e-3).cpu()
 
 
@@ -118,10 +118,10 @@ def find_lookalikes(train: torch.Tensor, held_out: torch.Tensor) -> list[tuple[i
     if not len(train) or not len(held_out):
         return []
     pairs: list[tuple[int, int]] = []
-    block = max(1, BLOCK // len(train))
+    block = max(1, _BLOCK // len(train))
     for start in range(0, len(held_out), block):
         best, position = (held_out[start : start + block] @ train.T).max(dim=1)
-        close = (best > LOOK_ALIKE).nonzero().flatten().tolist()
+        close = (best > _LOOK_ALIKE).nonzero().flatten().tolist()
         pairs.extend((int(position[i]), start + i) for i in close)
     return pairs
 

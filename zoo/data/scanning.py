@@ -20,33 +20,24 @@ from zoo.data.dataset import (
     Dataset,
     EvaluationSet,
     Item,
-    Layout,
     Origin,
     Part,
     Split,
     part_names,
     relative_name,
 )
-from zoo.data.finding.folder import (
-    TABLE_SUFFIXES,
-    ClassFiles,
-    Found,
-    Tally,
-    class_name,
-    enter,
-    enter_with_parents,
-    find_in_folder,
-    is_junk,
-    visible_entries,
-)
-from zoo.data.finding.table import READERS, find_in_table, find_texts_in_table
+from zoo.data.finding.folder import ClassFiles, Found, class_name, find_in_folder, is_junk
+from zoo.data.finding.table import find_in_table
+from zoo.data.finding.table_file import is_table
 from zoo.data.kinds import IMAGES, TEXTS, Kind
+from zoo.data.listing import no_such_path
 from zoo.data.names import natural_key, one_line, twin_key
 from zoo.data.splits import split_off
+from zoo.data.texts import find_texts_in_folder
 from zoo.errors import DatasetError, StorageError, UsageError, close_names, join_names
 from zoo.events import Note
 
-ARCHIVE_SUFFIXES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"})
+_ARCHIVE_SUFFIXES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"})
 
 
 def scan_dataset(
@@ -69,18 +60,18 @@ def scan_dataset(
     if not 0 < val_fraction < 1:
         raise UsageError(f"val_fraction must lie between 0 and 1, not {val_fraction}")
     path = Path(path)
-    found, layout = FINDERS[kind.noun](path, item_column, label_column)
+    found = _find(path, kind, item_column, label_column)
     source = "train" if "train" in found.parts else None
     if source not in found.parts:
         names = " and ".join(part for part in PARTS if part in found.parts)
         raise DatasetError(f"{one_line(path)} has {names} but no train", hint=kind.layouts)
-    order = class_order(found.parts[source], classes, path)
-    items: dict[Part, list[Item]] = {"train": label_files(found, source, order, path)}
+    order = _class_order(found.parts[source], classes, path)
+    items: dict[Part, list[Item]] = {"train": _label_files(found, source, order, path)}
     _check_training_classes(path, found, found.parts[source], order, kind)
     notes = list(found.notes)
     for part in ("val", "test"):
         if part in found.parts:
-            items[part] = label_files(found, part, order, path)
+            items[part] = _label_files(found, part, order, path)
             notes.extend(_missing_classes(found.parts[part], order, part, kind))
     made = "val" not in items
     if made:
@@ -101,7 +92,7 @@ def scan_dataset(
         )
     origin: Origin = "made" if made else "folders" if path.is_dir() else "table"
     empty = Split(origin, (), (), seed=seed if made else None, val_fraction=val_fraction if made else None)
-    blank = Dataset(found.root, order, (), (), (), tuple(notes), empty, kind, layout)
+    blank = Dataset(found.root, order, (), (), (), tuple(notes), empty, kind, found.layout)
     return blank.with_parts(train=items["train"], val=items["val"], test=items.get("test", ()))
 
 
@@ -121,16 +112,16 @@ def scan_evaluation(
     was drawn from. Raises DatasetError for a class that the model does not know.
     """
     path = Path(path)
-    found, _ = FINDERS[kind.noun](path, item_column, label_column)
+    found = _find(path, kind, item_column, label_column)
     part: Part | None = next((p for p in ("test", "val") if p in found.parts), None)
     source = part or next(iter(found.parts))
     order = tuple(map(class_name, classes))
-    items = label_files(found, source, order, path)
+    items = _label_files(found, source, order, path)
     notes = [*found.notes, *_missing_classes(found.parts[source], order, part or "data", kind)]
     if part:
         notes.append(Note(f"measured on the {part} part"))
     elif split is not None:
-        fresh = unseen(items, found.root, split)
+        fresh = _unseen(items, found.root, split)
         if len(fresh) < len(items):
             notes.append(
                 Note(f"{kind.count(len(items) - len(fresh))} that the run was trained on are left out")
@@ -141,14 +132,7 @@ def scan_evaluation(
     return EvaluationSet(found.root, tuple(classes), tuple(items), part, tuple(notes))
 
 
-def refuse_missing(paths: Sequence[Path]) -> None:
-    """Raise DatasetError, with close names, for a path that is not there: before anything heavy is done."""
-    for path in paths:
-        if not path.exists():
-            raise _not_there(path)
-
-
-def unseen(items: Sequence[Item], root: Path, split: Split) -> list[Item]:
+def _unseen(items: Sequence[Item], root: Path, split: Split) -> list[Item]:
     """The items that a run was not trained on: texts by what they say, images by name, if they are the very
     data that its split was drawn from."""
     if split.contents:
@@ -160,61 +144,25 @@ def unseen(items: Sequence[Item], root: Path, split: Split) -> list[Item]:
     return [item for item in items if relative_name(item.path, root) not in seen]
 
 
-def list_images(paths: Sequence[Path]) -> list[Path]:
-    """Image files: see `list_files`."""
-    return list_files(paths, IMAGES)
-
-
-def list_files(paths: Sequence[Path], kind: Kind) -> list[Path]:
-    """Files in the order given; a folder stands for every file of the kind in and below it, in natural order.
-
-    A file that is named is taken whatever its ending. Raises DatasetError for a path that is not there, with
-    close names, and for a folder without such files.
-    """
-    files: list[Path] = []
-    for path in map(Path, paths):
+def _find(path: Path, kind: Kind, item_column: str | None, label_column: str | None) -> Found:
+    """The items of a folder or a table by part and class, before any decision."""
+    with _permission_to_read(path):
         if path.is_dir():
-            below = list(_files_below(path, kind))
-            if not below:
-                raise DatasetError(f"no {kind.noun} in {one_line(path)}")
-            files.extend(below)
-        elif path.exists():
-            files.append(path)
-        else:
-            raise _not_there(path)
-    return files
+            return _IN_FOLDERS[kind](path, item_column=item_column, label_column=label_column)
+        if path.is_file() and is_table(path, kind):
+            return find_in_table(path, kind, item_column=item_column, label_column=label_column)
+    raise _not_a_dataset(path, kind)
 
 
-def find_images(path: Path, path_column: str | None, label_column: str | None) -> tuple[Found, None]:
-    """The images that a folder or a table holds, by part and class, before any decision."""
-    with permission_to_read(path):
-        if path.is_dir():
-            return find_in_folder(path), None
-        if path.is_file() and path.suffix.lower() in READERS:
-            return find_in_table(path, path_column=path_column, label_column=label_column), None
-    raise no_dataset(path, IMAGES)
-
-
-def find_texts(path: Path, text_column: str | None, label_column: str | None) -> tuple[Found, Layout]:
-    """The texts that a folder or a table holds, by part and class, and how they lie there."""
-    from zoo.data.texts import find_texts_in_folder
-
-    columns = {"text_column": text_column, "label_column": label_column}
-    with permission_to_read(path):
-        if path.is_dir():
-            return find_texts_in_folder(path, **columns)
-        if path.is_file() and path.suffix.lower() in TABLE_SUFFIXES:
-            return find_texts_in_table(path, **columns), "table"
-    raise no_dataset(path, TEXTS)
-
-
-Finder = Callable[[Path, str | None, str | None], tuple[Found, Layout | None]]
-FINDERS: dict[str, Finder] = {IMAGES.noun: find_images, TEXTS.noun: find_texts}
+_IN_FOLDERS: dict[Kind, Callable[..., Found]] = {
+    IMAGES: lambda root, **_columns: find_in_folder(root, IMAGES),
+    TEXTS: find_texts_in_folder,
+}
 
 
 @contextmanager
-def permission_to_read(path: Path) -> Iterator[None]:
-    """Say in words what may not be read."""
+def _permission_to_read(path: Path) -> Iterator[None]:
+    """Turn PermissionError into a StorageError that names the path and a remedy."""
     try:
         yield
     except PermissionError as error:
@@ -224,19 +172,19 @@ def permission_to_read(path: Path) -> Iterator[None]:
         ) from error
 
 
-def no_dataset(path: Path, kind: Kind) -> DatasetError:
+def _not_a_dataset(path: Path, kind: Kind) -> DatasetError:
     """The error for a path that is neither a folder nor a table."""
     if not os.path.lexists(path):
-        return _not_there(path)
-    unpack = "Unpack it, and give the folder. " if path.suffix.lower() in ARCHIVE_SUFFIXES else ""
-    what = f"{kind.article} {kind.noun}" if kind is IMAGES and kind.matches(path.name) else "a file"
+        return no_such_path(path)
+    unpack = "Unpack it, and give the folder. " if path.suffix.lower() in _ARCHIVE_SUFFIXES else ""
+    what = f"{kind.article} {kind.noun}" if kind.in_files and kind.matches(path.name) else "a file"
     return DatasetError(
         f"{one_line(path)} is {what}, not a folder of {kind.noun}s or a table of them",
         hint=unpack + kind.layouts,
     )
 
 
-def class_order(files: ClassFiles, classes: Sequence[str] | None, path: Path) -> tuple[str, ...]:
+def _class_order(files: ClassFiles, classes: Sequence[str] | None, path: Path) -> tuple[str, ...]:
     """The classes in natural order, or as given; raises DatasetError where a given one is not there."""
     if classes is None:
         return tuple(sorted(files, key=natural_key))
@@ -248,7 +196,7 @@ def class_order(files: ClassFiles, classes: Sequence[str] | None, path: Path) ->
     return order
 
 
-def label_files(found: Found, part: Part | None, classes: Sequence[str], path: Path) -> list[Item]:
+def _label_files(found: Found, part: Part | None, classes: Sequence[str], path: Path) -> list[Item]:
     """The items of a part with the index of their class in `classes`, matched by name, in the order of the
     classes. Raises DatasetError for items of a class that is not among them.
     """
@@ -314,32 +262,6 @@ def _missing_classes(files: ClassFiles, classes: Sequence[str], part: str, kind:
             f"{'it' if len(missing) == 1 else 'them'}",
             level="warning",
         )
-
-
-def _files_below(folder: Path, kind: Kind) -> Iterator[Path]:
-    """Every visible file of a kind in and below a folder, naturally sorted; each folder is entered once."""
-    tally = Tally(kind)
-    enter_with_parents(folder, tally)
-    pending = [folder]
-    while pending:
-        entries = sorted(visible_entries(pending.pop(), tally), key=lambda entry: natural_key(entry.name))
-        yield from (Path(e.path) for e in entries if not e.is_dir() and kind.matches(e.name))
-        pending.extend(Path(e.path) for e in reversed(entries) if e.is_dir() and enter(e.path, tally))
-
-
-def _not_there(path: Path) -> DatasetError:
-    """The error for a path that does not exist, with the close names beside it."""
-    try:
-        beside = [entry.name for entry in path.parent.iterdir()]
-    except OSError:
-        return DatasetError(
-            f"no file or folder {one_line(path)}", hint=f"{one_line(path.parent)} is not there either."
-        )
-    close = [one_line(path.parent / name) for name in close_names(path.name, beside)]
-    kind = "link to nowhere:" if path.is_symlink() else "no file or folder"
-    return DatasetError(
-        f"{kind} {one_line(path)}", hint=f"Did you mean {join_names(close)}?" if close else None
-    )
 
 
 def _quote(names: Sequence[str], most: int = 8) -> str:

@@ -39,19 +39,19 @@ def split_off(
     for ranked in by_class.values():
         free = sorted(row for row in ranked if classes_of[row[0]] == 1)
         count = min(share(len(ranked), fraction), len(free))
-        drawn.update(free[place][1] for place in whole_groups([digest for digest, _ in free], count))
+        drawn.update(free[place][1] for place in _whole_groups([digest for digest, _ in free], count))
     rest = [item for position, item in enumerate(items) if position not in drawn]
     return rest, [item for position, item in enumerate(items) if position in drawn]
 
 
-def whole_groups(keys: Sequence[bytes], count: int) -> list[int]:
+def _whole_groups(keys: Sequence[bytes], count: int) -> list[int]:
     """The places of about `count` sorted keys, equal ones together: a group is taken where that comes nearer.
 
     Where every group is too large the smallest is taken; where all keys are equal, `count` of them.
 
-    >>> whole_groups([b"a", b"b", b"b", b"c"], 2), whole_groups([b"a", b"a", b"a", b"b"], 1)
+    >>> _whole_groups([b"a", b"b", b"b", b"c"], 2), _whole_groups([b"a", b"a", b"a", b"b"], 1)
     ([0, 3], [3])
-    >>> whole_groups([b"a", b"b", b"b"], 2), whole_groups([b"a", b"a", b"a"], 1)
+    >>> _whole_groups([b"a", b"b", b"b"], 2), _whole_groups([b"a", b"a", b"a"], 1)
     ([0], [0])
     """
     groups = [list(group) for _, group in groupby(range(len(keys)), key=lambda place: keys[place])]

@@ -15,22 +15,18 @@ from pathlib import Path
 
 from zoo.data.dataset import Layout, Part
 from zoo.data.finding.encodings import decode
-from zoo.data.finding.folder import SPLIT_NAMES, TABLE_SUFFIXES, ClassFiles, Found, find_in_folder, is_junk
-from zoo.data.finding.table import (
-    SENTENCES,
-    choose_columns,
-    choose_text_column,
-    find_texts_in_table,
-    read_table,
-)
+from zoo.data.finding.folder import SPLIT_NAMES, ClassFiles, Found, find_in_folder, is_junk
+from zoo.data.finding.table import choose_columns, choose_item_column, find_in_table
+from zoo.data.finding.table_file import TABLE_SUFFIXES, is_table, read_table
 from zoo.data.kinds import TEXTS
+from zoo.data.listing import list_files
 from zoo.data.names import one_line
 from zoo.errors import DatasetError
 from zoo.events import Note
 
 STDIN = Path("-")
 TEXT_FILES = replace(TEXTS, suffixes=TEXTS.suffixes | TABLE_SUFFIXES)
-MOST_BYTES = 1 << 30  # of one file: what is larger is no file of texts
+MOST_BYTES = 1 << 30  # of one file: a larger file is not read as texts
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ class Reader:
     empty: int = 0
 
     def read(self, path: Path) -> str:
-        """The characters of a file, or of standard input. Raises DatasetError for what is no text."""
+        """The characters of a file, or of standard input. Raises DatasetError for a file that is not text."""
         if path != STDIN and path.stat().st_size > MOST_BYTES:
             raise DatasetError(
                 f"{one_line(path)} is larger than {MOST_BYTES >> 30} GiB", hint="Split it into several files."
@@ -57,7 +53,7 @@ class Reader:
         decoded = decode(sys.stdin.buffer.read() if path == STDIN else path.read_bytes())
         if decoded is None:
             raise DatasetError(
-                f"{one_line(path)} is no text: it holds bytes that no text has", hint=TEXTS.layouts
+                f"{one_line(path)} is not a text file: it contains NUL bytes", hint=TEXTS.layouts
             )
         if decoded.guessed:
             self.guessed.append(path)
@@ -92,14 +88,14 @@ class Reader:
 
 
 def find_texts_in_folder(
-    root: Path, *, text_column: str | None = None, label_column: str | None = None
-) -> tuple[Found, Layout]:
-    """Every labelled text below a folder, by part and class, and how they lie there.
+    root: Path, *, item_column: str | None = None, label_column: str | None = None
+) -> Found:
+    """Every labelled text below a folder, by part and class.
 
     Raises DatasetError where neither classes nor tables of parts are there, saying what there is instead.
     """
-    if tables := part_tables(root):
-        return join_tables(root, tables, text_column, label_column), "table"
+    if tables := _part_tables(root):
+        return _join_tables(root, tables, item_column, label_column)
     found = find_in_folder(root, TEXTS)
     reader = Reader()
     parts: dict[Part | None, ClassFiles] = {}
@@ -110,10 +106,11 @@ def find_texts_in_folder(
             texts |= {str(one.place): one.text for one in read}
             parts.setdefault(part, {})[name] = [str(one.place) for one in read]
     notes = (*found.notes, *reader.notes())
-    return replace(found, parts=parts, notes=notes, texts=texts), "lines" if found.by_line else "files"
+    layout: Layout = "lines" if found.by_line else "files"
+    return replace(found, parts=parts, notes=notes, texts=texts, layout=layout)
 
 
-def part_tables(root: Path) -> dict[Part, Path]:
+def _part_tables(root: Path) -> dict[Part, Path]:
     """The tables of a folder that are named as parts: train.csv, test.csv. Empty without one for train.
 
     Raises DatasetError for two of one part.
@@ -121,7 +118,7 @@ def part_tables(root: Path) -> dict[Part, Path]:
     tables: dict[Part, Path] = {}
     for path in sorted(root.iterdir()):
         part = SPLIT_NAMES.get(path.stem.lower())
-        if part is None or path.suffix.lower() not in TABLE_SUFFIXES or is_junk(path.name):
+        if part is None or not is_table(path, TEXTS) or is_junk(path.name):
             continue
         if part in tables:
             raise DatasetError(
@@ -132,7 +129,7 @@ def part_tables(root: Path) -> dict[Part, Path]:
     return tables if "train" in tables else {}
 
 
-def join_tables(
+def _join_tables(
     root: Path, tables: dict[Part, Path], text_column: str | None, label_column: str | None
 ) -> Found:
     """One finding of several tables, each a part. Raises DatasetError for a table with a split of its own."""
@@ -140,12 +137,12 @@ def join_tables(
     texts: dict[str, str] = {}
     notes: list[Note] = []
     frame, _ = read_table(tables["train"], TEXTS, named=(text_column, label_column))
-    columns = choose_columns(frame, tables["train"], SENTENCES, text_column, label_column)
+    columns = choose_columns(frame, tables["train"], TEXTS, text_column, label_column)
     for part, table in tables.items():
         if part == "test" and columns.label not in read_table(table, TEXTS, named=(columns.item,))[0].columns:
             notes.append(Note(f"{one_line(table)} passed over: it has no column {columns.label}"))
             continue
-        found = find_texts_in_table(table, text_column=columns.item, label_column=columns.label)
+        found = find_in_table(table, TEXTS, item_column=columns.item, label_column=columns.label)
         if set(found.parts) != {None}:
             raise DatasetError(
                 f"{one_line(table)} is the {part} part, and its column of splits says otherwise",
@@ -154,7 +151,7 @@ def join_tables(
         parts[part] = found.parts[None]
         texts |= found.texts
         notes += found.notes
-    return Found(root, parts, tuple(notes), texts=texts)
+    return Found(root, parts, tuple(notes), texts=texts, layout="table")
 
 
 def list_texts(
@@ -164,19 +161,17 @@ def list_texts(
 
     A table has one per row; any other file, and - for standard input, one per line, or is one with
     `whole_files`; a folder stands for every such file in and below it. Raises DatasetError for a path that is
-    not there, and where there is no text in all of them.
+    not there, and if none of them holds a text.
     """
-    from zoo.data.scanning import list_files
-
     reader = Reader()
     texts: list[Text] = []
     notes: list[Note] = []
     files = [file for path in paths for file in ([path] if path == STDIN else list_files([path], TEXT_FILES))]
     for path in files:
-        if path.suffix.lower() in TABLE_SUFFIXES:
-            frame, told = read_table(path, TEXTS, named=(text_column,))
-            notes += told
-            column = frame[choose_text_column(frame, path, text_column)]
+        if is_table(path, TEXTS):
+            frame, table_notes = read_table(path, TEXTS, named=(text_column,))
+            notes += table_notes
+            column = frame[choose_item_column(frame, path, TEXTS, text_column)]
             cells = [str(cell or "").strip() for cell in column]
             texts += [Text(Path(f"{path}:{number}"), cell) for number, cell in enumerate(cells, 1) if cell]
             reader.empty += cells.count("")

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from zoo.data.dataset import Dataset, Item, Split
-from zoo.data.scanning import list_images, scan_dataset, scan_evaluation
+from zoo.data.listing import list_images
+from zoo.data.scanning import scan_dataset, scan_evaluation
 from zoo.errors import DatasetError, StorageError, UsageError
 
 

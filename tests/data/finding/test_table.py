@@ -109,7 +109,7 @@ def test_a_split_column_parts_the_images(plant) -> None:
     assert dataset.split.origin == "table"
     assert scan_evaluation(root / "t.csv", "ab").part == "test"
     (root / "t.csv").write_text("path,label,split\n1.jpg,a,train\n2.jpg,b,holdout\n")
-    with pytest.raises(DatasetError, match="'holdout' in the column split is no split"):
+    with pytest.raises(DatasetError, match="'holdout' in the column split is not a split"):
         scan_dataset(root / "t.csv")
 
 

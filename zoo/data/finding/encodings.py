@@ -9,14 +9,14 @@ MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM
 
 
 class Decoded(NamedTuple):
-    """text: with \\n at the end of every line. guessed: the encoding was not told by the file itself."""
+    """text: with \\n at the end of every line. guessed: nothing in the file states its encoding."""
 
     text: str
     guessed: bool
 
 
 def decode(data: bytes) -> Decoded | None:
-    """The text by its byte order mark, else as UTF-8, else as Windows-1252; None where it is no text.
+    """The text by its byte order mark, else as UTF-8, else as Windows-1252; None for bytes that are not text.
 
     >>> decode("café".encode("utf-16")), decode("café".encode("cp1252")), decode(b"GIF89a\\0")
     (Decoded(text='café', guessed=False), Decoded(text='café', guessed=True), None)

@@ -16,13 +16,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from zoo.data.dataset import PARTS, Part
+from zoo.data.dataset import PARTS, Layout, Part
+from zoo.data.finding.table_file import is_table
 from zoo.data.kinds import IMAGES, KINDS, Kind
 from zoo.data.names import natural_key, one_line, safe_text, same_form, twin_key
 from zoo.errors import DatasetError
 from zoo.events import Note
-
-TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 
 PHOTO_SUFFIXES = frozenset(
     {".heic", ".heif", ".jp2", ".jxl", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"}
@@ -57,7 +56,8 @@ ClassFiles = dict[str, list[str]]
 class Found:
     """Labelled files before any decision: sorted paths per class, per part; the only part is None where the
     data are not split. Every class is a key; `empty` says what lies in those without a file. texts: of files
-    that were read already, by the name that stands for their path; by_line: files with an item per line."""
+    that were read already, by the name that stands for their path; by_line: files with an item per line;
+    layout: how texts lie in their files."""
 
     root: Path
     parts: dict[Part | None, ClassFiles]
@@ -65,6 +65,7 @@ class Found:
     empty: dict[str, str] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     by_line: frozenset[str] = frozenset()
+    layout: Layout | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class Tally:
         if self.special:
             yield Note(f"{_named(self.special, 'entry')} passed over: not a file (a pipe, socket or device)")
         if self.others:
-            yield Note(f"passed over {describe_others(self.others)}", hint=conversion_hint(self.others))
+            yield Note(f"passed over {_describe_others(self.others)}", hint=_conversion_hint(self.others))
         if self.hidden:
             yield Note(f"{_count(self.hidden, 'hidden or system file')} or folders passed over")
 
@@ -125,12 +126,12 @@ class Tally:
 def find_in_folder(root: Path, kind: Kind = IMAGES) -> Found:
     """Every labelled file of a kind below `root`, by part and class.
 
-    Raises DatasetError where there are no class folders, saying what there is instead.
+    Raises DatasetError if there are no class folders; the message lists what is there instead.
     """
     tally = Tally(kind)
     enter_with_parents(root, tally)
-    top = list_folder(root, tally)
-    split = split_folders(root, top)
+    top = _list_folder(root, tally)
+    split = _split_folders(root, top)
     plan: list[Step] = []
     notes: list[Note] = []
     if split is None:
@@ -143,14 +144,14 @@ def find_in_folder(root: Path, kind: Kind = IMAGES) -> Found:
                 f"{one_line(folder)} is a link to another part of the same data",
                 hint=f"Training and validation need different {kind.noun}s.",
             )
-        plan.append((part, folder, list_folder(folder, tally)))
+        plan.append((part, folder, _list_folder(folder, tally)))
     for step in list(plan):
         part_or_all, folder, listing = step
         if listing.folders:
             notes.extend(_beside_the_classes(folder, listing, kind))
-        elif kind.file_per_class and class_files(listing):
+        elif kind.file_per_class and _class_files(listing):
             _refuse_split_files(folder, listing)
-            if about := [name for name in listing.files if name not in class_files(listing)]:
+            if about := [name for name in listing.files if name not in _class_files(listing)]:
                 notes.append(Note(f"{_named(about, 'file')} passed over: about the data, not of them"))
         elif part_or_all == "test" and listing.files:
             plan.remove(step)
@@ -163,19 +164,19 @@ def find_in_folder(root: Path, kind: Kind = IMAGES) -> Found:
     parts, empty = _walk_classes(plan, tally)
     if tally.others and not any(files for classes in parts.values() for files in classes.values()):
         raise DatasetError(
-            f"{one_line(root)} holds no {kind.noun}: {describe_others(tally.others)}",
-            hint=f"{other_kind_hint(tally.others, kind)}{kind.layouts}",
+            f"{one_line(root)} holds no {kind.noun}: {_describe_others(tally.others)}",
+            hint=f"{_other_kind_hint(tally.others, kind)}{kind.layouts}",
         )
     by_line = frozenset(
         os.path.join(folder, name)
         for _, folder, listing in plan
         if not listing.folders
-        for name in class_files(listing)
+        for name in _class_files(listing)
     )
     return Found(root, parts, (*notes, *tally.notes()), empty, by_line=by_line)
 
 
-def split_folders(root: Path, listing: Listing) -> dict[Part, Path] | None:
+def _split_folders(root: Path, listing: Listing) -> dict[Part, Path] | None:
     """The folder of each part, or None where the folders are classes.
 
     `train` makes a split root when val or test is beside it, or nothing is. Raises DatasetError for a val or
@@ -199,7 +200,7 @@ def split_folders(root: Path, listing: Listing) -> dict[Part, Path] | None:
     return {part: root / found[part][0] for part in PARTS if part in found}
 
 
-def list_folder(folder: Path, tally: Tally) -> Listing:
+def _list_folder(folder: Path, tally: Tally) -> Listing:
     """What lies directly in `folder`; links to folders count as folders. `tally` gets what is passed over."""
     folders: list[str] = []
     files: list[str] = []
@@ -219,10 +220,10 @@ def is_junk(name: str) -> bool:
     return name.startswith(".") or name.lower() in JUNK
 
 
-def describe_others(others: Counter[str], most: int = 4) -> str:
+def _describe_others(others: Counter[str], most: int = 4) -> str:
     """Counts of files that are not looked for, by ending.
 
-    >>> describe_others(Counter({".txt": 2, "": 1}))
+    >>> _describe_others(Counter({".txt": 2, "": 1}))
     '2 .txt files, 1 without an ending'
     """
     ranked = sorted(others.items(), key=lambda pair: (-pair[1], pair[0]))
@@ -234,17 +235,17 @@ def describe_others(others: Counter[str], most: int = 4) -> str:
     return ", ".join([*shown, f"{rest} others"] if rest else shown)
 
 
-def conversion_hint(others: Counter[str]) -> str | None:
+def _conversion_hint(others: Counter[str]) -> str | None:
     """What to do about photographs in formats that are not read."""
     photos = [ending for ending in others if ending in PHOTO_SUFFIXES]
     return f"Convert {' and '.join(photos)} to JPEG to use them." if photos else None
 
 
-def other_kind_hint(others: Counter[str], kind: Kind) -> str:
+def _other_kind_hint(others: Counter[str], kind: Kind) -> str:
     """Which models take what is there instead, as the beginning of a hint.
 
     >>> from zoo.data.kinds import TEXTS
-    >>> other_kind_hint(Counter({".jpg": 3}), TEXTS)
+    >>> _other_kind_hint(Counter({".jpg": 3}), TEXTS)
     'These are images, for which there are: zoo list --task image-classification. '
     """
     for other in KINDS:
@@ -267,7 +268,7 @@ def _walk_classes(plan: Sequence[Step], tally: Tally) -> tuple[dict[Part | None,
             else:
                 tally.looping.append(path)
         if not listing.folders:
-            for name in class_files(listing):
+            for name in _class_files(listing):
                 classes.setdefault(class_name(os.path.splitext(name)[0]), []).append(
                     os.path.join(folder, name)
                 )
@@ -393,7 +394,7 @@ def _beside_the_classes(folder: Path, listing: Listing, kind: Kind) -> Iterator[
         )
 
 
-def class_files(listing: Listing) -> list[str]:
+def _class_files(listing: Listing) -> list[str]:
     """The files that stand for a class each: not those that tell about the data."""
     return [
         name
@@ -417,11 +418,11 @@ def _no_classes(folder: Path, listing: Listing, kind: Kind) -> DatasetError:
     if listing.files:
         found = f"holds {kind.count(len(listing.files))} but no class folders"
     elif listing.others:
-        found = f"holds no class folders, only {describe_others(listing.others)}"
+        found = f"holds no class folders, only {_describe_others(listing.others)}"
     else:
         found = "is empty"
-    hint = f"{other_kind_hint(listing.others, kind)}{kind.layouts}"
-    if any(ending in TABLE_SUFFIXES for ending in listing.others):
+    hint = f"{_other_kind_hint(listing.others, kind)}{kind.layouts}"
+    if any(is_table(Path(f"t{ending}"), kind) for ending in listing.others):
         hint = f"If a table there holds the {kind.noun}s and their labels, give the table itself. {hint}"
     return DatasetError(f"{one_line(folder)} {found}", hint=hint)
 
@@ -431,7 +432,7 @@ def _contents(folder: str) -> str:
     others = Counter(
         _ending(name) for _, _, names in os.walk(folder) for name in names if not is_junk(name)
     )  # fmt: skip
-    return f"only {describe_others(others)}" if others else "nothing"
+    return f"only {_describe_others(others)}" if others else "nothing"
 
 
 def _twins(names: Iterable[str]) -> list[tuple[str, str]]:

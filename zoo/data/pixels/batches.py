@@ -151,7 +151,7 @@ def load_batches(
         indices: list[int] = []
         tensors: list[torch.Tensor] = []
         threads = workers or count_cpus()
-        with closing(run_ahead(load, positions, threads=threads, ahead=batch_size + threads)) as results:
+        with closing(_run_ahead(load, positions, threads=threads, ahead=batch_size + threads)) as results:
             for done, (position, result) in enumerate(zip(positions, results, strict=True), start=1):
                 if isinstance(result, UnreadableFile):
                     if on_bad == "stop":
@@ -176,7 +176,7 @@ def load_batches(
 Result = TypeVar("Result")
 
 
-def run_ahead(
+def _run_ahead(
     work: Callable[[int], Result], positions: Sequence[int], *, threads: int, ahead: int
 ) -> Generator[Result, None, None]:
     """Results of `work` in the order of `positions`, computed by threads, at most `ahead` before they are
@@ -247,8 +247,8 @@ def name_bad_files(bad: Sequence[BadFile], most: int = 3) -> str:
 
 def describe_traits(traits: Counter[str]) -> Note | None:
     """A note on images that were not plain RGB, None where all were."""
-    told = [f"{traits[trait]:,} {words}" for trait, words in TRAITS.items() if traits[trait]]
-    return Note(f"images {'; '.join(told)}") if told else None
+    found = [f"{traits[trait]:,} {words}" for trait, words in TRAITS.items() if traits[trait]]
+    return Note(f"images {'; '.join(found)}") if found else None
 
 
 def _stop_at(error: UnreadableFile) -> UnreadableFile:

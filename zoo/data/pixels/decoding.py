@@ -251,7 +251,7 @@ def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
 def _converter(image: Image.Image) -> Callable[[Image.Image], NDArray[np.uint8]]:
     """A function that turns a strip of the image into RGB (height, width, 3), decided once for all of it."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        black, white = value_range(image)
+        black, white = _value_range(image)
 
         def scaled(band: Image.Image) -> NDArray[np.uint8]:
             values = np.nan_to_num(np.asarray(band, dtype=np.float32), posinf=white, neginf=black)
@@ -273,7 +273,7 @@ def _converter(image: Image.Image) -> Callable[[Image.Image], NDArray[np.uint8]]
     return lambda band: np.asarray(band.convert("RGB"))
 
 
-def value_range(image: Image.Image) -> tuple[float, float]:
+def _value_range(image: Image.Image) -> tuple[float, float]:
     """The values of black and white in an image of integers or floats: the range of its kind, not of this one
     image, so that a dark photograph stays dark. Only values that fit no kind are stretched."""
     if image.mode.startswith("I;16"):
@@ -291,7 +291,7 @@ def _finite_extremes(values: NDArray[np.generic]) -> tuple[float, float]:
 
 def _orientation(image: Image.Image) -> int:
     """EXIF's orientation, 1 to 8; 1 where it is absent or nonsense."""
-    with suppress(Exception):  # damaged EXIF data are no reason to lose the pixels
+    with suppress(Exception):  # damaged EXIF data are not a reason to lose the pixels
         found = image.getexif().get(0x0112, 1)
         return found if found in ORIENT else 1
     return 1
@@ -327,7 +327,7 @@ def _traits(image: Image.Image, orientation: int) -> Iterator[str]:
 
 
 def _what_it_is(start: bytes) -> str:
-    """Why a file that no decoder knows is no image, by its first bytes."""
+    """Why a file that no decoder knows is not an image, by its first bytes."""
     if not start:
         return "is empty (0 bytes)"
     start = start.lower()

@@ -35,7 +35,7 @@ def preprocess(image: torch.Tensor, input: ImageInput) -> torch.Tensor:
 
     image: uint8 (3, height, width) RGB, of any size.
     """
-    return normalize(to_floats(CROPS[input.crop](image, input)), input)
+    return normalize(_to_floats(CROPS[input.crop](image, input)), input)
 
 
 def augment(
@@ -59,12 +59,12 @@ def augment(
     top, left, height, width = draw_crop(image.shape[-2], image.shape[-1], changes, generator)
     part = np.ascontiguousarray(image.permute(1, 2, 0).numpy()[top : top + height, left : left + width])
     view = resize(torch.from_numpy(part).permute(2, 0, 1), (input.size, input.size), input.interpolation)
-    pixels = to_floats(view)
+    pixels = _to_floats(view)
     flip, *factors = torch.rand(4, generator=generator).tolist()
     if flip < 0.5:
         pixels = pixels[:, :, ::-1]
     brightness, contrast, saturation = (1 + changes.jitter * (2 * factor - 1) for factor in factors)
-    return normalize(jitter(pixels, brightness, contrast, saturation), input)
+    return normalize(_jitter(pixels, brightness, contrast, saturation), input)
 
 
 @dataclass(frozen=True)
@@ -98,15 +98,15 @@ class Draws:
         return torch.Generator().manual_seed(number >> 1)  # takes 63 bits
 
 
-def to_floats(image: torch.Tensor) -> Pixels:
+def _to_floats(image: torch.Tensor) -> Pixels:
     """A uint8 image as float32 0..255, of the same shape."""
     return image.numpy().astype(np.float32)
 
 
 def normalize(pixels: Pixels, input: ImageInput) -> torch.Tensor:
-    """float32 of (value / 255 - mean) / std, per channel; one channel is the brightness, see `luma`."""
+    """float32 of (value / 255 - mean) / std, per channel; one channel is the brightness, see `_luma`."""
     if input.channels == 1:
-        pixels = luma(pixels)
+        pixels = _luma(pixels)
     mean = np.array(input.mean, np.float32)[:, None, None]
     std = np.array(input.std, np.float32)[:, None, None]
     return torch.from_numpy(np.ascontiguousarray((pixels / np.float32(255) - mean) / std))
@@ -134,10 +134,10 @@ def shorter_side(height: int, width: int, length: int) -> tuple[int, int]:
     return int(length * height / width), length
 
 
-def longer_side(height: int, width: int, length: int) -> tuple[int, int]:
+def _longer_side(height: int, width: int, length: int) -> tuple[int, int]:
     """The size whose longer side is `length`, in the rounding of timm's ResizeKeepRatio.
 
-    >>> longer_side(300, 401, 256)
+    >>> _longer_side(300, 401, 256)
     (192, 256)
     """
     ratio = max(height, width) / length
@@ -166,7 +166,7 @@ def _squash(image: torch.Tensor, input: ImageInput) -> torch.Tensor:
 
 
 def _border(image: torch.Tensor, input: ImageInput) -> torch.Tensor:
-    size = longer_side(image.shape[-2], image.shape[-1], input.resize)
+    size = _longer_side(image.shape[-2], image.shape[-1], input.resize)
     fill = tuple(round(255 * value) for value in input.mean) * (3 // len(input.mean))
     return center_crop(resize(image, size, input.interpolation), input.size, fill)
 
@@ -196,19 +196,19 @@ def draw_crop(
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def jitter(pixels: Pixels, brightness: float, contrast: float, saturation: float) -> Pixels:
+def _jitter(pixels: Pixels, brightness: float, contrast: float, saturation: float) -> Pixels:
     """Pixels 0..255 with brightness, contrast and saturation multiplied, in this order."""
     pixels = np.clip(pixels * np.float32(brightness), 0, 255)
-    pixels = blend(np.full((1, 1, 1), luma(pixels).mean(), np.float32), pixels, contrast)
-    return blend(luma(pixels), pixels, saturation)
+    pixels = _blend(np.full((1, 1, 1), _luma(pixels).mean(), np.float32), pixels, contrast)
+    return _blend(_luma(pixels), pixels, saturation)
 
 
-def blend(start: Pixels, end: Pixels, share: float) -> Pixels:
+def _blend(start: Pixels, end: Pixels, share: float) -> Pixels:
     """start + share x (end - start), kept in 0..255: beyond the end where the share is more than 1."""
     return np.clip(start + np.float32(share) * (end - start), 0, 255)
 
 
-def luma(pixels: Pixels) -> Pixels:
+def _luma(pixels: Pixels) -> Pixels:
     """Brightness as ITU-R 601 and Pillow weigh it: (1, height, width) of (3, height, width)."""
     red, green, blue = pixels * LUMA  # not a matrix product: BLAS has threads of its own
     grey: Pixels = (red + green + blue)[None]

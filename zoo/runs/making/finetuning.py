@@ -12,7 +12,7 @@ from zoo.catalogue.entry import ModelEntry, WordModel
 from zoo.catalogue.licenses import UNKNOWN, check_license_name, join_licenses
 from zoo.data.dataset import Dataset
 from zoo.data.kinds import IMAGES, TEXTS
-from zoo.data.leaks import settle_copies
+from zoo.data.leaks import keep_copies_together
 from zoo.data.scanning import scan_dataset
 from zoo.errors import InvalidRecipe, UsageError
 from zoo.events import Note, Report, silent
@@ -107,7 +107,7 @@ def finetune_model(
     checked = resolve(suit(wished, texts=texts))
     if not checked.from_scratch:
         store.check_license(entry)
-    dataset = settle_copies(
+    dataset = keep_copies_together(
         scan_dataset(
             data,
             TEXTS if texts else IMAGES,

@@ -48,7 +48,7 @@ def embed_files(
     report: Report = silent,
 ) -> Embeddings:
     """The feature vector of every readable file; those computed before come from the feature cache."""
-    from zoo.data.scanning import list_images
+    from zoo.data.listing import list_images
     from zoo.features.extraction import extract_features
     from zoo.runs.using.prediction import tell_bad
     from zoo.training.device import pick_device

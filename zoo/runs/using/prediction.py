@@ -62,7 +62,7 @@ def predict_files(
     An unreadable file is named in a Note and left out. Raises DatasetError if none can be read, or on the
     first unreadable one with on_bad="stop".
     """
-    from zoo.data.scanning import list_images
+    from zoo.data.listing import list_images
 
     check_classes(classifier)
     files = list_images([Path(path) for path in paths])

@@ -1,0 +1,70 @@
+"""The files that a user names on the command line or in Python, each alone or by its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from zoo.data.finding.folder import Tally, enter, enter_with_parents, visible_entries
+from zoo.data.kinds import IMAGES, Kind
+from zoo.data.names import natural_key, one_line
+from zoo.errors import DatasetError, close_names, join_names
+
+
+def list_images(paths: Sequence[Path]) -> list[Path]:
+    """The image files that `paths` stand for: see `list_files`."""
+    return list_files(paths, IMAGES)
+
+
+def list_files(paths: Sequence[Path], kind: Kind) -> list[Path]:
+    """The files that `paths` stand for, in the order given; a folder stands for every file of the kind in and
+    below it, in natural order.
+
+    A file that is named is taken whatever its ending. Raises DatasetError for a path that does not exist,
+    with close names, and for a folder without such files.
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            below = list(_files_below(path, kind))
+            if not below:
+                raise DatasetError(f"no {kind.noun} in {one_line(path)}")
+            files.extend(below)
+        elif path.exists():
+            files.append(path)
+        else:
+            raise no_such_path(path)
+    return files
+
+
+def refuse_missing(paths: Sequence[Path]) -> None:
+    """Raise DatasetError, with close names, for a path that does not exist: before anything heavy is done."""
+    for path in paths:
+        if not path.exists():
+            raise no_such_path(path)
+
+
+def no_such_path(path: Path) -> DatasetError:
+    """The error for a path that does not exist, with the close names beside it."""
+    try:
+        beside = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return DatasetError(
+            f"no file or folder {one_line(path)}", hint=f"{one_line(path.parent)} does not exist either."
+        )
+    close = [one_line(path.parent / name) for name in close_names(path.name, beside)]
+    kind = "link to nowhere:" if path.is_symlink() else "no file or folder"
+    return DatasetError(
+        f"{kind} {one_line(path)}", hint=f"Did you mean {join_names(close)}?" if close else None
+    )
+
+
+def _files_below(folder: Path, kind: Kind) -> Iterator[Path]:
+    """Every visible file of a kind in and below a folder, naturally sorted; each folder is entered once."""
+    tally = Tally(kind)
+    enter_with_parents(folder, tally)
+    pending = [folder]
+    while pending:
+        entries = sorted(visible_entries(pending.pop(), tally), key=lambda entry: natural_key(entry.name))
+        yield from (Path(e.path) for e in entries if not e.is_dir() and kind.matches(e.name))
+        pending.extend(Path(e.path) for e in reversed(entries) if e.is_dir() and enter(e.path, tally))
