@@ -34,9 +34,10 @@ from support.loopback import (
 
 from zoo.errors import DownloadFailed, LockTimeout
 from zoo.events import Event, Note
+from zoo.store.disk.locks import hold
 from zoo.store.disk.partial_files import claim_partial
 from zoo.store.store import Store
-from zoo.store.upkeep.pruning import find_prunable, prune
+from zoo.store.upkeep.pruning import plan_prune
 
 
 @pytest.fixture(scope="module")
@@ -218,8 +219,8 @@ def test_prune_does_not_touch_what_a_fetch_is_writing(server: Server, store: Sto
         for path in leftovers(store.home):
             with suppress(FileNotFoundError):  # whole since, and renamed
                 os.utime(path, (0, 0))
-        prune(store)
-        prune(store, older_than=60.0)
+        plan_prune(store).execute()
+        plan_prune(store, older_than=60.0).execute()
         time.sleep(0.01)
     join_all([fetching])
     assert store.find(entry) is not None
@@ -238,31 +239,42 @@ def test_times_from_another_age_neither_crash_nor_give_negative_ages(
     partial.write_bytes(b"half")
     for path in (store.home / "blobs").iterdir():
         os.utime(path, (when, when))
-    found = find_prunable(store, older_than=30 * 86400)
-    assert all(item.idle >= 0 for item in found)
-    assert {item.why for item in found} == ({"partial", "orphan"} if when == 0 else set())
-    assert [item.paths for item in prune(store, older_than=30 * 86400)] == [item.paths for item in found]
+    plan = plan_prune(store, older_than=30 * 86400)
+    assert all(item.idle >= 0 for item in plan.items)
+    assert {item.why for item in plan.items} == ({"partial", "orphan"} if when == 0 else set())
+    assert plan.execute() == plan
     here = store.find(entry_for(server.url + "/net"))
     assert here is not None, "it was fetched just now, whatever the time of its file says"
     assert orphan.exists() == partial.exists() == (when != 0)
 
 
-def test_a_dry_run_names_what_prune_removes_and_removes_nothing(server: Server, store: Store) -> None:
+def test_a_plan_names_what_pruning_deletes_and_deletes_nothing_itself(server: Server, store: Store) -> None:
     entry = unproven(server.add("/net", BODY), bytes=len(BODY))
     store.fetch(entry)
-    would = prune(store, older_than=0.0, dry_run=True)
-    assert [(item.name, item.why, item.bytes) for item in would] == [("net", "unused", len(BODY))]
+    plan = plan_prune(store, older_than=0.0)
+    assert [(item.name, item.why, item.bytes) for item in plan.items] == [("net", "unused", len(BODY))]
+    assert plan.bytes == len(BODY)
     assert store.find(entry) is not None
-    assert [item.name for item in prune(store, older_than=0.0)] == ["net"]
+    assert plan.execute() == plan
     assert store.find(entry) is None
     assert list(store.blobs) == []
+
+
+def test_a_plan_deletes_nothing_that_is_in_use_when_it_is_carried_out(server: Server, store: Store) -> None:
+    entry = unproven(server.add("/net", BODY), bytes=len(BODY))
+    store.fetch(entry)
+    plan = plan_prune(store, older_than=0.0)
+    (lock,) = (store.home / "locks").glob("*.lock")
+    with hold(lock, "net"):
+        assert plan.execute().items == ()
+    assert store.find(entry) is not None
 
 
 def test_old_partial_files_are_pruned_and_young_ones_stay(server: Server, store: Store) -> None:
     with pytest.raises(DownloadFailed):
         store.fetch(entry_for(server.add("/net", BODY, cut(0.0001))))
-    assert prune(store) == []
+    assert plan_prune(store).items == ()
     (partial,) = leftovers(store.home)
     os.utime(partial, (time.time() - 90_000,) * 2)
-    assert [item.why for item in prune(store)] == ["partial"]
+    assert [item.why for item in plan_prune(store).execute().items] == ["partial"]
     assert leftovers(store.home) == []

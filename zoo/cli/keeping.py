@@ -84,10 +84,10 @@ def cache_lines(found: CacheReport) -> Iterator[str]:
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 def prune(context: Context, older_than: float | None, dry_run: bool) -> None:
     """Delete what no model needs: orphans, old partial downloads, and unused models if asked to."""
-    from zoo.store.upkeep.pruning import prune as prune_store
+    from zoo.store.upkeep.pruning import plan_prune
 
-    seconds = None if older_than is None else older_than * DAY
-    gone = prune_store(context.store, older_than=seconds, dry_run=dry_run)
+    plan = plan_prune(context.store, older_than=None if older_than is None else older_than * DAY)
+    pruned = plan if dry_run else plan.execute()
     rows = [
         {
             "name": p.name,
@@ -96,14 +96,14 @@ def prune(context: Context, older_than: float | None, dry_run: bool) -> None:
             "size": size_text(p.bytes),
             "days": round(p.idle / DAY, 1),
         }
-        for p in gone
+        for p in pruned.items
     ]
     verb = "would go" if dry_run else "gone"
 
     def human() -> str:
         if not rows:
             return "Nothing to prune."
-        return f"{table(rows, PRUNE_COLUMNS)}\n\n{size_text(sum(p.bytes for p in gone))} {verb}"
+        return f"{table(rows, PRUNE_COLUMNS)}\n\n{size_text(pruned.bytes)} {verb}"
 
     context.sink.answer(rows, human)
 

@@ -1,4 +1,4 @@
-"""What may go from the store, and its going: decided first, so that a dry run is the same decision."""
+"""What may be deleted from the store: a plan first, then the plan carried out; a dry run shows the plan."""
 
 from __future__ import annotations
 
@@ -40,10 +40,27 @@ class Prunable:
     idle: float
 
 
-def find_prunable(
-    store: Store, *, older_than: float | None = None, now: float | None = None
-) -> list[Prunable]:
-    """What prune would remove: models unused for `older_than` seconds, and leftovers of fetches that ended.
+@dataclass(frozen=True)
+class PrunePlan:
+    """What pruning deletes, and `execute` does. bytes: freed by all of it."""
+
+    store: Store
+    items: tuple[Prunable, ...]
+
+    @property
+    def bytes(self) -> int:
+        return sum(item.bytes for item in self.items)
+
+    def execute(self) -> PrunePlan:
+        """Delete the items. Returns the plan without those that another process began to use meanwhile.
+
+        Blobs that several models share stay until the last of them is deleted.
+        """
+        return replace(self, items=tuple(item for item in self.items if _remove(self.store, item)))
+
+
+def plan_prune(store: Store, *, older_than: float | None = None, now: float | None = None) -> PrunePlan:
+    """The plan to delete models unused for `older_than` seconds, and leftovers of fetches that ended.
 
     Partial downloads count after a day, files without a record after an hour: a running fetch is neither.
     """
@@ -57,44 +74,33 @@ def find_prunable(
         if older_than is not None and idle >= older_than:
             found.append(Prunable(record.name, "unused", paths, size_of(paths), idle))
     for partial in find_partials(store.blobs.folder):
-        idle = idle_time(partial.path, now)
+        idle = _idle_time(partial.path, now)
         if is_free(partial) and idle >= min(DAY, DAY if older_than is None else older_than):
             found.append(Prunable(None, "partial", (partial.path,), partial.bytes, idle))
     for sha256 in set(store.blobs) - needed:
         path = store.blobs.path(sha256)
-        idle = idle_time(path, now)
+        idle = _idle_time(path, now)
         if idle >= HOUR:
             found.append(Prunable(None, "orphan", (path,), size_of((path,)), idle))
-    return count_freed(sorted(found, key=lambda item: (-item.idle, item.name or "")), store)
+    items = _count_freed(sorted(found, key=lambda item: (-item.idle, item.name or "")), store)
+    return PrunePlan(store, items)
 
 
-def count_freed(found: Sequence[Prunable], store: Store) -> list[Prunable]:
-    """The same, each with the bytes that its going frees: not those that others need, or that went before."""
+def _count_freed(found: Sequence[Prunable], store: Store) -> tuple[Prunable, ...]:
+    """The items with `bytes` set to what deleting them frees; files that other models share do not count."""
     needed = Counter(tuple(store.blobs.path(s) for s in record.blobs) for _, record in store.records)
     staying = needed - Counter(item.paths for item in found if item.why == "unused")
     counted = {path for paths in staying for path in paths}
-    told = []
+    items = []
     for item in found:
         own = tuple(path for path in item.paths if path not in counted)
         counted.update(own)
-        told.append(replace(item, bytes=size_of(own)))
-    return told
+        items.append(replace(item, bytes=size_of(own)))
+    return tuple(items)
 
 
-def prune(store: Store, *, older_than: float | None = None, dry_run: bool = False) -> list[Prunable]:
-    """Remove what find_prunable finds, and return it; with `dry_run`, only return it.
-
-    What another process is using at the moment stays, and is not returned. Blobs that several models share
-    stay until the last of them goes.
-    """
-    found = find_prunable(store, older_than=older_than)
-    if dry_run:
-        return found
-    return [item for item in found if remove_pruned(store, item)]
-
-
-def remove_pruned(store: Store, item: Prunable) -> bool:
-    """Remove one thing; False if somebody began to use it."""
+def _remove(store: Store, item: Prunable) -> bool:
+    """Delete one item; False if another process began to use it."""
     with disk_errors(store.home, "prune"), suppress(LockTimeout):
         if item.why != "unused":
             key = item.paths[0].name.partition(".")[0].partition("-")[0]
@@ -119,7 +125,7 @@ def last_use(record: Record, paths: tuple[Path, ...]) -> float:
     return max(times)
 
 
-def idle_time(path: Path, now: float) -> float:
+def _idle_time(path: Path, now: float) -> float:
     """Seconds since a file was written; 0 for one that is gone, or comes from the future."""
     try:
         return max(now - path.stat().st_mtime, 0.0)
