@@ -1,15 +1,19 @@
-"""What all tests share: the real data, and a home of their own."""
+"""What all tests share: a clean environment, a home of their own, the real data."""
 
 from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from support.loopback import Server
+from support.environment import HOMES, clean, use
+from support.loopback import IMPATIENT, Server
+
+from zoo.store.store import Store
 
 pytest_plugins = ["support.fault_table"]
 
@@ -21,6 +25,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DATA = Path(os.environ.get("ZOO_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Clean the environment before any test module is imported: libraries read it when they are."""
+    place = tempfile.TemporaryDirectory(prefix="zoo-tests-")
+    config.add_cleanup(place.cleanup)
+    use(clean(os.environ, Path(place.name)))
 
 
 @pytest.fixture(scope="session")
@@ -39,12 +50,17 @@ def server() -> Iterator[Server]:
     running.close()
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty ZOO_HOME of this test alone, with every other setting of the environment out of the way."""
-    for name in list(os.environ):
-        if name.startswith("ZOO_") and name != "ZOO_TEST_DATA":
-            monkeypatch.delenv(name)
+    """An empty ZOO_HOME of this test alone, and an empty home of its user."""
+    for name in HOMES:
+        monkeypatch.setenv(name, str(tmp_path / "user-home"))
     folder = tmp_path / "zoo-home"
     monkeypatch.setenv("ZOO_HOME", str(folder))
     return folder
+
+
+@pytest.fixture
+def store(home: Path) -> Store:
+    """An empty store of this test alone, as impatient with servers as tests are."""
+    return Store(home, settings=IMPATIENT)

@@ -42,13 +42,11 @@ from zoo.store.fetching import lock_key
 HTML = b"<!DOCTYPE html><p>Please sign in here</p>\n"
 
 
-@pytest.fixture
-def server(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server with faults, for commands that are as impatient as its tests are."""
+@pytest.fixture(autouse=True)
+def impatient(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Commands that wait as short as tests do, and never leave a wrong file."""
     monkeypatch.setattr(store_module, "Settings", lambda: IMPATIENT)
-    running = Server()
-    yield running
-    running.close()
+    yield
     assert find_wrong_blobs(home) == []
 
 

@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from support.commands import Terminal, running, start_zoo, wait_until, write_registry
 from support.loopback import BODY, SHA256, Server, answer, cut, entry_for, leftovers, serve, slowly
 
-pytestmark = pytest.mark.usefixtures("home")
 OTHER = BODY[::-1]
 LONGER = BODY + b"c"
 

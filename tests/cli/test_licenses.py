@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.usefixtures("home")
-
 
 @pytest.mark.parametrize(
     "command",

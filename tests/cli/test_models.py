@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-pytestmark = pytest.mark.usefixtures("home")
-
 
 def test_list_tells_every_promised_fact_of_every_model(call):
     rows = call("list", "--json").json

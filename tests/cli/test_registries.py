@@ -10,8 +10,6 @@ import pytest
 from support.commands import running, start_zoo, wait_until, write_registry
 from support.loopback import BODY, Server, entry_for, stall
 
-pytestmark = pytest.mark.usefixtures("home")
-
 
 def test_a_good_file_is_counted_and_a_bad_one_is_told_by_line(call, data: Path, tmp_path: Path):
     good = call("registry", "lint", data / "registry.yaml")

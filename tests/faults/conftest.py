@@ -1,22 +1,17 @@
-"""What the fault rows share: a server with fault modes, an impatient store."""
+"""The promise of the whole fault table."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from support.loopback import IMPATIENT, find_wrong_blobs
+from support.loopback import find_wrong_blobs
 
 from zoo.store.store import Store
 
 
-@pytest.fixture
-def store(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """An empty store; the promise of the whole table is checked when the test is over."""
-    for name in ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HTTPS_PROXY", "https_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_HOME", str(home.parent / "hf-home"))
-    store = Store(home, settings=IMPATIENT)
-    yield store
+@pytest.fixture(autouse=True)
+def no_wrong_file(store: Store) -> Iterator[None]:
+    """Whatever happened: no file of the store has a name that is not the hash of its bytes."""
+    yield
     assert find_wrong_blobs(store.home) == []

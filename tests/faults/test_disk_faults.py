@@ -266,7 +266,6 @@ def test_home_is_the_cache_folder_of_the_platform_and_zoo_home_goes_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ZOO_HOME", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     (default,) = find_homes()
     assert default.is_relative_to(tmp_path)

@@ -44,11 +44,6 @@ def body() -> bytes:
 
 
 @pytest.fixture
-def store(home: Path) -> Store:
-    return Store(home)
-
-
-@pytest.fixture
 def registry(tmp_path: Path) -> Path:
     """A registry file with an entry and remarks of its own."""
     path = tmp_path / "registry.yaml"
@@ -234,7 +229,6 @@ def test_a_file_of_the_hub_is_pinned_to_its_commit_with_what_the_hub_says(
     body: bytes, server: Server, store: Store, registry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", server.url)
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     Hub(server).publish({"model.safetensors": body, "config.json": json.dumps(CONFIG).encode()})
     for number, source in enumerate(("hf://owner/net/model.safetensors", "hf://owner/net@v1.0")):
         entry = add_model(source, registry, store=store, name=f"net{number}").entry

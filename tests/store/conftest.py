@@ -5,15 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.loopback import IMPATIENT
-
-from zoo.store.store import Store
 
 
 @pytest.fixture
-def store(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
-    """An empty, impatient store of this test alone; nothing of other libraries beside it."""
+def other_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the caches of other libraries, each by the name of its variable: TORCH_HOME and so on."""
     for name in ("TORCH_HOME", "HF_HOME", "GENSIM_DATA_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name))
-    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
-    return Store(home, settings=IMPATIENT)
+    return tmp_path

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from support.loopback import BODY, IMPATIENT, Server, entry_for
+from support.loopback import BODY, Server, entry_for
 
 import zoo
 from zoo.catalogue.licenses import parse_policy
@@ -14,11 +14,6 @@ from zoo.catalogue.registry import Registry
 from zoo.errors import LicenseRefused, UnknownName
 from zoo.store.bundles.packing import bundle
 from zoo.store.store import Store
-
-
-@pytest.fixture
-def store(home: Path) -> Store:
-    return Store(home, settings=IMPATIENT)
 
 
 def test_a_licence_outside_the_policy_is_refused_without_a_connection(

@@ -22,11 +22,6 @@ from zoo.words.vectors.layout import check_layout
 from zoo.words.vectors.word_vectors import WordVectors
 
 
-@pytest.fixture
-def store(home: Path) -> Store:
-    return Store(home)
-
-
 def words_entry(path: Path, dimension: int) -> WordModel:
     """An entry of a file of word vectors."""
     return WordModel(

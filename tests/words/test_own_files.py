@@ -6,7 +6,6 @@ import doctest
 import gzip
 import hashlib
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,18 +22,6 @@ from zoo.words.own_files import find_file
 from zoo.words.vectors.word_vectors import WordVectors
 
 COMMIT = "c0ffee" * 6 + "c0ff"
-
-
-@pytest.fixture
-def store(home: Path) -> Store:
-    return Store(home)
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    running = Server()
-    yield running
-    running.close()
 
 
 def test_examples_in_docstrings_are_true() -> None:
@@ -204,7 +191,6 @@ def test_vectors_of_gensim_data_come_packed_and_in_parts_and_run_no_code(
 def hub(server: Server, home: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
     """A Hub that holds owner/words/glove.txt."""
     monkeypatch.setenv("HF_ENDPOINT", server.url)
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     content = b"the 1 2\nof 3 4\n"
     facts = {
         "X_Repo_Commit": COMMIT,

@@ -25,7 +25,8 @@ EAGER = replace(IMPATIENT, part=PART, trial=0.2, read_timeout=5.0, window=5.0)
 
 
 @pytest.fixture
-def store(home: Path) -> Store:
+def eager(home: Path) -> Store:
+    """A store that opens several connections as soon as one is slow."""
     return Store(home, settings=EAGER)
 
 
@@ -49,7 +50,7 @@ def parts_of(server: Server) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("facts", [{"sha256": SHA256}, {"bytes": len(BODY)}])
 def test_a_file_that_comes_slowly_is_asked_for_in_parts_side_by_side(
-    server: Server, store: Store, facts: dict[str, object]
+    server: Server, eager: Store, facts: dict[str, object]
 ) -> None:
     slow, active, most = capped(500_000), set[object](), 0
     guard = threading.Lock()
@@ -67,7 +68,7 @@ def test_a_file_that_comes_slowly_is_asked_for_in_parts_side_by_side(
 
     told: list[Event] = []
     entry = entry_for(server.add("/net", BODY, watched), **facts)
-    assert store.fetch(entry, report=told.append).path.read_bytes() == BODY
+    assert eager.fetch(entry, report=told.append).path.read_bytes() == BODY
     assert most >= EAGER.connections
     parts = parts_of(server)
     assert all(stop - start <= PART for start, stop in parts)
@@ -77,20 +78,20 @@ def test_a_file_that_comes_slowly_is_asked_for_in_parts_side_by_side(
     assert done == sorted(done)
 
 
-def test_models_at_a_time_share_the_connections(server: Server, store: Store) -> None:
+def test_models_at_a_time_share_the_connections(server: Server, eager: Store) -> None:
     """As many models as connections: each has one, and no parts are held in memory."""
     entries = []
     for number in range(EAGER.connections):
         body = BODY[number:]
         url = server.add(f"/{number}", body, capped(4_000_000))
         entries.append(entry_for(url, name=f"n{number}", sha256=hashlib.sha256(body).hexdigest()))
-    assert all(fetched.model for fetched in fetch_models(store, entries, jobs=EAGER.connections))
+    assert all(fetched.model for fetched in fetch_models(eager, entries, jobs=EAGER.connections))
     assert parts_of(server) == []
 
 
-def test_parts_that_are_no_faster_are_given_up_for_one_connection(server: Server, store: Store) -> None:
+def test_parts_that_are_no_faster_are_given_up_for_one_connection(server: Server, eager: Store) -> None:
     entry = entry_for(server.add("/net", BODY, capped(1_000_000, part_rate=100_000)), sha256=SHA256)
-    assert store.fetch(entry).path.read_bytes() == BODY
+    assert eager.fetch(entry).path.read_bytes() == BODY
     *parts, rest = parts_of(server)
     assert 0 < len(parts) <= 2 * EAGER.connections
     assert rest[1] == len(BODY)
@@ -138,25 +139,25 @@ def refused(connection: Connection) -> None:
 @pytest.mark.parametrize("fault", [replaced, without_ranges, cut_part, refused])
 @pytest.mark.parametrize("facts", [{"sha256": SHA256}, {"bytes": len(BODY)}])
 def test_a_fault_of_a_part_costs_one_more_request_and_never_mixes_two_files(
-    server: Server, store: Store, fault: Handler, facts: dict[str, object]
+    server: Server, eager: Store, fault: Handler, facts: dict[str, object]
 ) -> None:
     """The first part is served, and the one after it is not."""
     url = server.add("/net", BODY, capped(500_000), capped(500_000), fault, serve)
-    assert store.fetch(entry_for(url, **facts)).path.read_bytes() == BODY
-    assert leftovers(store.home) == []
+    assert eager.fetch(entry_for(url, **facts)).path.read_bytes() == BODY
+    assert leftovers(eager.home) == []
     assert sum(request.span[1] is None for request in server.log) >= 2, "one connection goes on"
 
 
 @pytest.mark.fault("D9")
 def test_a_file_that_is_replaced_while_its_parts_come_is_taken_as_the_new_one_whole(
-    server: Server, store: Store
+    server: Server, eager: Store
 ) -> None:
     url = server.add("/net", BODY, capped(500_000), capped(500_000), replaced)
-    assert store.fetch(entry_for(url, bytes=len(BODY))).path.read_bytes() == BODY[::-1]
+    assert eager.fetch(entry_for(url, bytes=len(BODY))).path.read_bytes() == BODY[::-1]
 
 
 @pytest.mark.fault("D2")
-def test_parts_that_are_interrupted_leave_the_beginning_of_the_file(server: Server, store: Store) -> None:
+def test_parts_that_are_interrupted_leave_the_beginning_of_the_file(server: Server, eager: Store) -> None:
     url = server.add("/net", BODY, capped(500_000))
 
     def press(event: Event) -> None:
@@ -164,12 +165,12 @@ def test_parts_that_are_interrupted_leave_the_beginning_of_the_file(server: Serv
             raise Interrupted("stopped")
 
     with pytest.raises(Interrupted):
-        store.fetch(entry_for(url, sha256=SHA256), report=press)
-    (partial,) = leftovers(store.home)
+        eager.fetch(entry_for(url, sha256=SHA256), report=press)
+    (partial,) = leftovers(eager.home)
     kept = partial.read_bytes()
     assert kept == BODY[: len(kept)]
     assert len(kept) > 700_000
     server.log.clear()
     server.plans["/net"] = []
-    assert store.fetch(entry_for(url, sha256=SHA256)).path.read_bytes() == BODY
+    assert eager.fetch(entry_for(url, sha256=SHA256)).path.read_bytes() == BODY
     assert [r.offset for r in server.log if r.span[1] is None] == [len(kept)], "it went on from there"

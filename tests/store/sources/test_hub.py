@@ -21,7 +21,6 @@ from zoo.store.store import Store
 def hub(monkeypatch: pytest.MonkeyPatch, home: object) -> Iterator[Hub]:
     server = Server()
     monkeypatch.setenv("HF_ENDPOINT", server.url)
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     hub = Hub(server)
     hub.publish({"model.safetensors": BODY, "config.json": json.dumps(CONFIG).encode()})
@@ -99,7 +98,6 @@ def test_what_the_hub_refuses_is_said_in_words(
 
 def test_a_hub_that_cannot_be_reached_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     with pytest.raises(DownloadFailed, match="cannot be reached"):
         store.fetch(unproven("hf://owner/net/model.safetensors"))
 

@@ -41,9 +41,9 @@ def put(path: Path, body: bytes = BODY) -> Path:
     ],
 )
 def test_a_file_that_another_library_has_is_taken_over_even_offline(
-    store: Store, tmp_path: Path, url: str, place: str, facts: dict[str, object]
+    store: Store, other_caches: Path, url: str, place: str, facts: dict[str, object]
 ) -> None:
-    path = put(tmp_path / place)
+    path = put(other_caches / place)
     before = path.stat().st_mtime_ns
     told: list[Event] = []
     offline = Store(store.home, offline=True)
@@ -53,13 +53,13 @@ def test_a_file_that_another_library_has_is_taken_over_even_offline(
 
 
 def test_a_file_of_another_cache_that_is_not_provably_right_is_left_alone(
-    store: Store, tmp_path: Path, server: Server
+    store: Store, other_caches: Path, server: Server
 ) -> None:
     url = "https://models.example/net.pth"
-    put(tmp_path / "TORCH_HOME/hub/checkpoints/net.pth", OTHER)
+    put(other_caches / "TORCH_HOME/hub/checkpoints/net.pth", OTHER)
     with pytest.raises(DownloadFailed):  # it goes on to the network, where there is no such host
         store.fetch(entry_for(url))
-    put(tmp_path / "TORCH_HOME/hub/checkpoints/net.pth")
+    put(other_caches / "TORCH_HOME/hub/checkpoints/net.pth")
     with pytest.raises(Offline):
         Store(store.home, offline=True).fetch(unproven(url, bytes=len(BODY)))
     assert list(store.blobs) == []

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from support.loopback import (
     BODY,
-    IMPATIENT,
     SHA256,
     Server,
     answer,
@@ -27,11 +26,6 @@ from zoo.store.sources.gensim import RELEASES
 from zoo.store.sources.mirrors import mirror_rules
 from zoo.store.sources.schemes import SCHEMES, find_scheme
 from zoo.store.store import Store
-
-
-@pytest.fixture
-def store(home: Path) -> Store:
-    return Store(home, settings=IMPATIENT)
 
 
 def test_the_next_place_is_asked_when_one_fails(server: Server, store: Store) -> None:

@@ -28,15 +28,15 @@ def put(path: Path, body: bytes = BODY) -> Path:
 
 
 def test_the_report_tells_models_leftovers_and_other_caches(
-    store: Store, server: Server, tmp_path: Path
+    store: Store, server: Server, other_caches: Path
 ) -> None:
     store.fetch(entry_for(server.add("/net", BODY)))
     with pytest.raises(DownloadFailed):
         store.fetch(unproven(server.add("/cut", BODY, cut(0.0001)), bytes=len(BODY)))
     put(store.home / "blobs" / hashlib.sha256(b"x").hexdigest(), b"x")
     put(store.home / "features" / "table", b"four")
-    put(tmp_path / "TORCH_HOME/hub/checkpoints/net.pth", b"torch")
-    put(tmp_path / "HF_HOME/hub/models--a--b/blobs/1234", b"hub")
+    put(other_caches / "TORCH_HOME/hub/checkpoints/net.pth", b"torch")
+    put(other_caches / "HF_HOME/hub/models--a--b/blobs/1234", b"hub")
     found = report_cache(store)
     (model,) = found.models
     assert (model.name, model.license, model.bytes, model.kinds) == ("net", "mit", len(BODY), ("published",))

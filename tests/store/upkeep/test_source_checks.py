@@ -98,7 +98,6 @@ def test_the_hub_is_asked_about_its_file_and_its_hash(
     server: Server, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", server.url)
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     Hub(server).publish({"model.safetensors": BODY})
     url = f"hf://owner/net@{COMMIT}/model.safetensors"
     assert faults(entry_for(url, sha256=SHA256, bytes=len(BODY))) == []
