@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.architectures import build_network
+from zoo.backbones.architectures import ARCHITECTURES, Architecture, build_network
 from zoo.backbones.checkpoints import read_state_dict
 from zoo.backbones.loading import fit_weights
 from zoo.catalogue.entry import ImageInput, ImageModel, Weights
-from zoo.errors import UnknownName, UsageError, WeightsMismatch
+from zoo.errors import IntegrityError, UnknownName, UsageError, WeightsMismatch
 from zoo.events import Event, Note
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -198,6 +198,53 @@ def test_files_from_before_batch_norm_counted_its_batches_are_whole() -> None:
     assert events == [Note("net: all 102 tensors loaded")]
     assert not any(tensor.is_meta for tensor in network.state_dict().values())
     assert network.bn1.num_batches_tracked == 0
+
+
+@pytest.mark.fault("S6")
+@pytest.mark.parametrize(
+    ("number", "says"), [(float("nan"), "NaN"), (float("inf"), "infinity")], ids=["nan", "infinity"]
+)
+@pytest.mark.parametrize("key", ["layer3.0.conv1.weight", "bn1.bias", "fc.bias"])
+def test_nan_or_infinity_that_reaches_the_output_is_refused_by_name(
+    key: str, number: float, says: str
+) -> None:
+    state = {name: tensor.clone() for name, tensor in small_state().items()}
+    state[key].view(-1)[3] = number
+    with pytest.raises(IntegrityError, match=f"net: the weights hold {says} in {key}") as raised:
+        fit_weights(entry_of("torchvision/resnet18"), state)
+    assert raised.value.exit_code == 3
+
+
+class Masked(nn.Module):
+    """A classifier with an infinite mask, as attention has it, and a parameter that nothing reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, 2)
+        self.idle = nn.Parameter(torch.ones(4))
+        self.register_buffer("mask", torch.zeros(2))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc(images.mean((2, 3))) + self.mask.exp()
+
+
+@pytest.mark.fault("S6")
+def test_odd_numbers_that_no_output_depends_on_are_no_reason_to_refuse(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(ARCHITECTURES, "lab", Architecture(lambda _: Masked()))
+    state = Masked().state_dict()
+    state["mask"] = torch.tensor([float("-inf"), 0.0])
+    events: list[Event] = []
+    entry = entry_of("lab/masked", classes=2)
+    fit_weights(entry, state, report=events.append)
+    assert events == [Note("net: all 4 tensors loaded")], "masks are rightly infinite"
+    state["idle"][2] = float("nan")
+    fit_weights(entry, state, report=events.append)
+    warning = events[-1]
+    assert isinstance(warning, Note)
+    assert warning.level == "warning"
+    assert warning.message.startswith("net: the weights hold NaN in idle")
 
 
 @pytest.mark.fault("S8")

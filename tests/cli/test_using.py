@@ -51,6 +51,27 @@ def test_a_missing_file_is_named_with_close_ones(ask, data: Path):
     assert "parrot.jpg" in said.err
 
 
+@pytest.mark.fault("S6")
+def test_an_answer_that_is_not_a_number_is_never_printed_as_a_label(zoo, home: Path, tmp_path: Path):
+    from PIL import Image
+    from safetensors.torch import load_file, save_file
+
+    for label in ("dark", "light"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for shade in range(8):
+            picture = Image.new("L", (28, 28), 200 * (label == "light") + 6 * shade)
+            picture.save(tmp_path / "data" / label / f"{shade}.png")
+    run = tmp_path / "run"
+    assert zoo("finetune", "digits", tmp_path / "data", "--out", run, "--epochs", "1").code == 0
+    head = load_file(run / "adapter.safetensors")
+    head[next(iter(head))].view(-1)[0] = float("nan")
+    save_file(head, run / "adapter.safetensors")
+    for verb in ("predict", "evaluate"):
+        said = zoo(verb, run, tmp_path / "data")
+        assert said.code == 3, said
+        assert not said.out
+
+
 @pytest.mark.parametrize("verb", [["predict"], ["evaluate"], ["embed", "-o", "f.npz"]], ids=lambda v: v[0])
 def test_a_missing_file_is_named_before_torch_is_imported(home: Path, data: Path, verb: list[str]):
     code = "import sys; from zoo.cli.main import main\ntry: main()\nfinally: print('torch' in sys.modules)"

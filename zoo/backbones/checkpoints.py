@@ -7,12 +7,13 @@ which hold numbers and nothing else and are mapped into memory, and the pickle i
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from zoo.errors import IntegrityError, StorageError, UnsafeFile
 from zoo.events import Note, Report, silent
@@ -41,7 +42,7 @@ WRAPPERS = (
 )
 PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel (AveragedModel too) and torch.compile
 COUNTERS = {"n_averaged"}  # what AveragedModel keeps beside the network
-INFINITE = "infinite values"
+INFINITE = "infinity"
 # Bytes of tensors for each byte of file: tied tensors make it 2, packed ones a little more.
 MOST_RATIO = 10
 FREE_BYTES = 16 << 20  # a small file may hold more
@@ -92,8 +93,8 @@ def convert(local: LocalModel, store: Store, report: Report) -> Path:
 def read_state_dict(path: Path, *, what: str | None = None, report: Report = silent) -> dict[str, Tensor]:
     """The named tensors of a safetensors or `.pth` file, on the CPU.
 
-    what: the name that messages use. A state dict inside a training checkpoint is unwrapped, `module.`
-    prefixes are stripped, and weights that are not numbers are warned about: a Note tells each.
+    what: the name that messages use. A state dict inside a training checkpoint is unwrapped and `module.`
+    prefixes are stripped: a Note tells each. `find_odd_numbers` looks for NaN in them.
     Raises UnsafeFile if opening the file could run code, IntegrityError if it is damaged or holds no weights.
     """
     what = path.name if what is None else what
@@ -104,19 +105,9 @@ def read_state_dict(path: Path, *, what: str | None = None, report: Report = sil
         raise IntegrityError(
             f"{what}: {FOREIGN[kind]}, not weights of PyTorch", hint="Convert it to safetensors."
         )
-    tensors = (
-        read_safetensors(path, what) if kind == "safetensors" else read_checkpoint(path, kind, what, report)
-    )
-    odd = {name: fault for name, tensor in tensors.items() if (fault := find_odd_numbers(tensor))}
-    for fault in dict.fromkeys(odd.values()):
-        names = [name for name in odd if odd[name] == fault and not (fault == INFINITE and "mask" in name)]
-        if names:
-            some = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-            told = f"{what}: {len(names)} of {len(tensors)} tensors hold {fault}: {some}"
-            report(
-                Note(told, "Whatever is computed with them is worth nothing: use another file.", "warning")
-            )
-    return tensors
+    if kind == "safetensors":
+        return read_safetensors(path, what)
+    return read_checkpoint(path, kind, what, report)
 
 
 def tell_format(path: Path) -> Format:
@@ -175,9 +166,12 @@ def read_checkpoint(path: Path, kind: Format, what: str, report: Report) -> dict
     import torch
     from torch.serialization import safe_globals
 
-    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # also for whatever else opens a file in this process
+    mapped = False
     if kind == "zip":
-        check_size(what, path, unpacked_bytes(path, what))
+        members = list_members(path, what)
+        check_size(what, path, sum(member.file_size for member in members))
+        # torch maps the bytes as they lie in the archive: of a compressed member they are not the numbers.
+        mapped = all(member.compress_type == ZIP_STORED and not member.flag_bits & 1 for member in members)
     if kind == "unknown":
         raise damage(
             what, f"neither safetensors nor a checkpoint of PyTorch (it begins with {beginning(path)})"
@@ -186,7 +180,7 @@ def read_checkpoint(path: Path, kind: Format, what: str, report: Report) -> dict
         # Training scripts save their options in a Namespace, which holds values only.
         with safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the formats that are refused below
-            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=kind == "zip")
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # a crafted pickle can make the unpickler raise anything
         if any(word in str(error) for word in UNSAFE):
             raise refusal(what, error) from error
@@ -196,20 +190,28 @@ def read_checkpoint(path: Path, kind: Format, what: str, report: Report) -> dict
     for name, tensor in tensors.items():
         if form := find_form(tensor):
             raise damage(what, f"{name} is {form}, which no network here takes")
+    if mapped:
+        check_lengths(what, tensors.values(), members)
     # One stored number can be spread over any shape, and the next step would read or write all of it.
     check_size(what, path, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()))
     return strip_prefixes(tensors, what, report)
 
 
-def unpacked_bytes(path: Path, what: str) -> int:
-    """What the members of a zip file come to."""
-    import zipfile
-
+def list_members(path: Path, what: str) -> list[ZipInfo]:
+    """The members of a zip file."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return sum(member.file_size for member in archive.infolist())
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
+        with ZipFile(path) as archive:
+            return archive.infolist()
+    except (BadZipFile, ValueError, OSError) as error:
         raise damage(what, f"a damaged archive: {first_line(error)}") from error
+
+
+def check_lengths(what: str, tensors: Iterable[Tensor], members: Iterable[ZipInfo]) -> None:
+    """Raise IntegrityError where a mapped tensor reaches beyond its member, into the bytes of the next."""
+    storages = {storage.data_ptr(): storage.nbytes() for storage in (t.untyped_storage() for t in tensors)}
+    longer = Counter(storages.values()) - Counter(member.file_size for member in members)
+    if any(longer):
+        raise damage(what, f"a damaged archive: no member has the {max(longer):,} bytes of a tensor")
 
 
 def check_size(what: str, path: Path, count: int) -> None:
@@ -302,7 +304,7 @@ def find_form(tensor: Tensor) -> str | None:
 
 
 def find_odd_numbers(tensor: Tensor) -> str | None:
-    """NaN or infinite values in a tensor, in words; None where all is well. It is read once."""
+    """NaN or infinity in a tensor, in words; None where all is well. It is read once."""
     import torch
 
     if tensor.numel() == 0 or not tensor.is_floating_point():

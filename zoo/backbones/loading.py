@@ -17,9 +17,9 @@ from zoo.backbones.architectures import (
     build_network,
     find_architecture,
 )
-from zoo.backbones.checkpoints import load_weights, strip_prefixes
+from zoo.backbones.checkpoints import INFINITE, find_odd_numbers, load_weights, strip_prefixes
 from zoo.catalogue.entry import ImageModel
-from zoo.errors import UsageError, WeightsMismatch
+from zoo.errors import IntegrityError, UsageError, WeightsMismatch
 from zoo.events import Note, Report, silent
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def fit_weights(entry: ImageModel, weights: Mapping[str, Tensor], *, report: Rep
     The network is drafted on the meta device, where random initialisation costs nothing, and takes the
     tensors over without a copy. A draft computes nothing: a network that computes tensors of its own (tables
     of positions, blur kernels), or misses some, is built for real.
-    Raises WeightsMismatch if the weights fill less than 90 % of the backbone, or not all of its classifier.
+    Raises WeightsMismatch if the weights fill less than 90 % of the backbone, or not all of its classifier;
+    IntegrityError if they hold NaN or infinity that reaches the output.
     """
     weights = to_float32(strip_prefixes(dict(weights), entry.name, report))
     network = draft_network(entry, weights)
@@ -77,7 +78,32 @@ def fit_weights(entry: ImageModel, weights: Mapping[str, Tensor], *, report: Rep
     network.load_state_dict({key: weights[key] for key in fit.loaded}, strict=False, assign=whole)
     network.zoo_entry = entry  # type: ignore[assignment]
     report(tell(entry, fit))
-    return network.eval()
+    network.eval()
+    odd = {key: fault for key in fit.loaded if (fault := find_odd_numbers(weights[key]))}
+    if odd:
+        check_output(entry, network, odd, report)
+    return network
+
+
+def check_output(entry: ImageModel, network: nn.Module, odd: Mapping[str, str], report: Report) -> None:
+    """Raise IntegrityError if what the network computes of a grey image is not a number; else warn.
+
+    odd: tensors that hold NaN or infinity. Rightly there are a few: masks of attention are infinite, and
+    published files hold parameters that nothing reads. Whether they matter only the network itself can say.
+    """
+    faults = [
+        f"{fault} in {some(k for k in odd if odd[k] == fault)}" for fault in dict.fromkeys(odd.values())
+    ]
+    with torch.inference_mode():
+        output = network(torch.zeros(1, entry.input.channels, entry.input.size, entry.input.size))
+    if not torch.isfinite(output).all():
+        raise IntegrityError(
+            f"{entry.name}: the weights hold {' and '.join(faults)}, and so does what the network answers",
+            hint="If their hash is the published one, they were published so: use another file.",
+        )
+    if not all(fault == INFINITE and "mask" in key for key, fault in odd.items()):
+        told = f"{entry.name}: the weights hold {' and '.join(faults)}; the network's answers are numbers"
+        report(Note(told, "Take another file if you can.", "warning"))
 
 
 @dataclass(frozen=True)

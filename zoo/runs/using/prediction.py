@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.errors import DatasetError, UsageError
+from zoo.errors import DatasetError, IntegrityError, UsageError
 from zoo.events import Note, Report, silent
 
 if TYPE_CHECKING:
@@ -133,6 +133,18 @@ def guess(logits: Tensor, classes: Sequence[str], top: int) -> list[tuple[Guess,
     ]
 
 
+def check_numbers(model: str, items: Sequence[str], logits: Tensor) -> None:
+    """Raise IntegrityError if the network's answer to any item, (items, classes), is not made of numbers."""
+    wrong = (logits.isnan() | logits.isposinf()).any(1).nonzero().ravel().tolist()
+    if wrong:
+        what = "NaN" if logits.isnan().any() else "infinity"
+        others = f" and {len(wrong) - 1:,} more" if len(wrong) > 1 else ""
+        raise IntegrityError(
+            f"{model} answers {what} for {items[wrong[0]]}{others}: there is no label in that",
+            hint="Its weights, or those of its head, are damaged: zoo verify looks for changed files.",
+        )
+
+
 def iterate_text_logits(
     classifier: Classifier, read: Sequence[ReadText], *, batch_size: int, device: str
 ) -> Iterator[tuple[list[int], Tensor]]:
@@ -148,7 +160,9 @@ def iterate_text_logits(
     batches = TextBatches([text.ids for text in read], list(range(len(read))), batch_size)
     with torch.inference_mode():
         for batch in batches.epoch(0):
-            yield batch.targets.tolist(), network(machine.place(batch.inputs)).float().cpu()
+            rows, logits = batch.targets.tolist(), network(machine.place(batch.inputs)).float().cpu()
+            check_numbers(classifier.name, [f"text {row + 1:,}" for row in rows], logits)
+            yield rows, logits
 
 
 def tell_unknown(read: Sequence[ReadText], report: Report) -> None:
@@ -193,7 +207,9 @@ def iterate_logits(
         load_batches(files, transform, batch_size, on_bad=on_bad, report=report) as batches,
     ):
         for batch in batches:
-            yield batch.indices.tolist(), network(batch.images.to(place)).float().cpu()
+            rows, logits = batch.indices.tolist(), network(batch.images.to(place)).float().cpu()
+            check_numbers(classifier.name, [str(files[row]) for row in rows], logits)
+            yield rows, logits
         bad += batches.bad
 
 
