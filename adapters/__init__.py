@@ -45,64 +45,98 @@ While the backbone is frozen its features are always the same: compute them once
 >>> features = features_of(model, torch.randn(8, 3, 16, 16))
 >>> features.shape, head(features).shape
 (torch.Size([8, 16]), torch.Size([8, 3]))
+
+Importing `adapters` imports no torch: names are resolved at first use.
 """
 
-from adapters.attaching import attach_head
-from adapters.classifiers import (
-    FeatureExtractor,
-    feature_extractor,
-    feature_width,
-    features_of,
-    find_classifier,
-)
-from adapters.errors import AdapterError, FrozenChanged, InvalidHead, NoClassifier, UnknownName
-from adapters.fingerprints import (
-    FrozenCheck,
-    assert_frozen_unchanged,
-    compare_frozen,
-    frozen_fingerprint,
-    frozen_guard,
-)
-from adapters.freezing import freeze, unfreeze
-from adapters.grouping import Counts, count_parameters, parameter_groups
-from adapters.heads import ACTIVATIONS, HEADS, CosineLinear, Head, Standardize, build_head
-from adapters.staging import Stage, stages
-from adapters.texts import ENCODERS, InvalidText, TextClassifier, TextEncoder, WordEmbedding, pad_ids
+from __future__ import annotations
 
-__all__ = [
-    "ACTIVATIONS",
-    "ENCODERS",
-    "HEADS",
-    "AdapterError",
-    "CosineLinear",
-    "Counts",
-    "FeatureExtractor",
-    "FrozenChanged",
-    "FrozenCheck",
-    "Head",
-    "InvalidHead",
-    "InvalidText",
-    "NoClassifier",
-    "Stage",
-    "Standardize",
-    "TextClassifier",
-    "TextEncoder",
-    "UnknownName",
-    "WordEmbedding",
-    "assert_frozen_unchanged",
-    "attach_head",
-    "build_head",
-    "compare_frozen",
-    "count_parameters",
-    "feature_extractor",
-    "feature_width",
-    "features_of",
-    "find_classifier",
-    "freeze",
-    "frozen_fingerprint",
-    "frozen_guard",
-    "pad_ids",
-    "parameter_groups",
-    "stages",
-    "unfreeze",
-]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from adapters.attaching import attach_head as attach_head
+    from adapters.classifiers import FeatureExtractor as FeatureExtractor
+    from adapters.classifiers import feature_extractor as feature_extractor
+    from adapters.classifiers import feature_width as feature_width
+    from adapters.classifiers import features_of as features_of
+    from adapters.classifiers import find_classifier as find_classifier
+    from adapters.errors import AdapterError as AdapterError
+    from adapters.errors import FrozenChanged as FrozenChanged
+    from adapters.errors import InvalidHead as InvalidHead
+    from adapters.errors import NoClassifier as NoClassifier
+    from adapters.errors import UnknownName as UnknownName
+    from adapters.fingerprints import FrozenCheck as FrozenCheck
+    from adapters.fingerprints import assert_frozen_unchanged as assert_frozen_unchanged
+    from adapters.fingerprints import compare_frozen as compare_frozen
+    from adapters.fingerprints import frozen_fingerprint as frozen_fingerprint
+    from adapters.fingerprints import frozen_guard as frozen_guard
+    from adapters.freezing import freeze as freeze
+    from adapters.freezing import unfreeze as unfreeze
+    from adapters.grouping import Counts as Counts
+    from adapters.grouping import count_parameters as count_parameters
+    from adapters.grouping import parameter_groups as parameter_groups
+    from adapters.heads import CosineLinear as CosineLinear
+    from adapters.heads import Head as Head
+    from adapters.heads import Standardize as Standardize
+    from adapters.heads import build_head as build_head
+    from adapters.staging import Stage as Stage
+    from adapters.staging import stages as stages
+    from adapters.tables import ACTIVATIONS as ACTIVATIONS
+    from adapters.tables import ENCODERS as ENCODERS
+    from adapters.tables import HEADS as HEADS
+    from adapters.texts import InvalidText as InvalidText
+    from adapters.texts import TextClassifier as TextClassifier
+    from adapters.texts import TextEncoder as TextEncoder
+    from adapters.texts import WordEmbedding as WordEmbedding
+    from adapters.texts import pad_ids as pad_ids
+
+PUBLIC = {
+    "ACTIVATIONS": "adapters.tables",
+    "ENCODERS": "adapters.tables",
+    "HEADS": "adapters.tables",
+    "AdapterError": "adapters.errors",
+    "CosineLinear": "adapters.heads",
+    "Counts": "adapters.grouping",
+    "FeatureExtractor": "adapters.classifiers",
+    "FrozenChanged": "adapters.errors",
+    "FrozenCheck": "adapters.fingerprints",
+    "Head": "adapters.heads",
+    "InvalidHead": "adapters.errors",
+    "InvalidText": "adapters.texts",
+    "NoClassifier": "adapters.errors",
+    "Stage": "adapters.staging",
+    "Standardize": "adapters.heads",
+    "TextClassifier": "adapters.texts",
+    "TextEncoder": "adapters.texts",
+    "UnknownName": "adapters.errors",
+    "WordEmbedding": "adapters.texts",
+    "assert_frozen_unchanged": "adapters.fingerprints",
+    "attach_head": "adapters.attaching",
+    "build_head": "adapters.heads",
+    "compare_frozen": "adapters.fingerprints",
+    "count_parameters": "adapters.grouping",
+    "feature_extractor": "adapters.classifiers",
+    "feature_width": "adapters.classifiers",
+    "features_of": "adapters.classifiers",
+    "find_classifier": "adapters.classifiers",
+    "freeze": "adapters.freezing",
+    "frozen_fingerprint": "adapters.fingerprints",
+    "frozen_guard": "adapters.fingerprints",
+    "pad_ids": "adapters.texts",
+    "parameter_groups": "adapters.grouping",
+    "stages": "adapters.staging",
+    "unfreeze": "adapters.freezing",
+}
+
+__all__ = [*PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name in PUBLIC:
+        return getattr(import_module(PUBLIC[name]), name)
+    raise AttributeError(f"module 'adapters' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,6 +1,7 @@
 """Heads: what turns the features of a backbone, (batch, features), into logits, (batch, classes).
 
-A new kind of head is one function and one row of HEADS. All are plain modules that work without a backbone:
+A new kind of head is one function and one row of HEADS, in adapters/tables. All are plain modules that work
+without a backbone:
 
 >>> import torch
 >>> head = build_head("mlp", 512, ["ant", "bee"], hidden=(64,), activation="elu", seed=0)
@@ -11,8 +12,7 @@ torch.Size([8, 2])
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from math import sqrt
 from typing import TypeVar
 
@@ -21,38 +21,11 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from adapters.errors import InvalidHead, UnknownName
+from adapters.tables import ACTIVATIONS, HEADS, HeadPlan
 
 OUTPUT_STD = 0.01  # of the last layer's weights: the first loss is then ln(classes), whatever the features
 HIDDEN = (256,)
 COSINE_SCALE = 10.0
-
-
-@dataclass(frozen=True)
-class Activation:
-    """gain: standard deviation of a layer's weights before it, times the root of the layer's width."""
-
-    module: Callable[[], nn.Module]
-    gain: float
-
-
-ACTIVATIONS: dict[str, Activation] = {
-    "relu": Activation(nn.ReLU, sqrt(2)),  # He et al. 2015, arXiv:1502.01852
-    "elu": Activation(nn.ELU, sqrt(2)),  # Clevert et al. 2016, arXiv:1511.07289, use He's too
-    "tanh": Activation(nn.Tanh, 5 / 3),  # torch.nn.init.calculate_gain
-    "logistic": Activation(nn.Sigmoid, 1.0),
-}
-
-
-@dataclass(frozen=True)
-class HeadPlan:
-    """What decides the layers of a head. dropout: share of every linear layer's inputs that is dropped."""
-
-    in_features: int
-    classes: int
-    dropout: float = 0.0
-    hidden: tuple[int, ...] = ()
-    activation: str = "relu"
-    batch_norm: bool = False
 
 
 class Standardize(nn.Module):
@@ -139,7 +112,7 @@ def mlp_layers(plan: HeadPlan, generator: Generator | None) -> nn.Sequential:
         layers[f"hidden{number}"] = linear(width, wider, std, generator, bias=not plan.batch_norm)
         if plan.batch_norm:
             layers[f"norm{number}"] = nn.BatchNorm1d(wider)
-        layers[f"activation{number}"] = activation.module()
+        layers[f"activation{number}"] = activation.build()
         width = wider
     layers["dropout"] = nn.Dropout(plan.dropout)
     layers["output"] = linear(width, plan.classes, OUTPUT_STD, generator)
@@ -150,13 +123,6 @@ def cosine_layers(plan: HeadPlan, generator: Generator | None) -> nn.Sequential:
     """Dropout and the scaled cosine with one direction per class."""
     output = CosineLinear(plan.in_features, plan.classes, generator)
     return named(dropout=nn.Dropout(plan.dropout), output=output)
-
-
-HEADS: dict[str, Callable[[HeadPlan, Generator | None], nn.Sequential]] = {
-    "linear": linear_layers,
-    "mlp": mlp_layers,
-    "cosine": cosine_layers,
-}
 
 
 class Head(nn.Module):
@@ -184,7 +150,7 @@ class Head(nn.Module):
         self.class_names = class_names
         self.maps = maps
         self.standardize = Standardize(plan.in_features) if standardize else nn.Identity()
-        self.layers = look_up(HEADS, "head", kind)(plan, generator)
+        self.layers = look_up(HEADS, "head", kind).build(plan, generator)
 
     @property
     def out_features(self) -> int:
@@ -295,7 +261,7 @@ def check_plan(kind: str, plan: HeadPlan) -> None:
         raise InvalidHead(f"dropout {plan.dropout}", hint="It is a share, at least 0 and below 1.")
     if any(width < 1 for width in plan.hidden):
         raise InvalidHead(f"hidden widths {plan.hidden}", hint="Each must be at least 1.")
-    if kind != "mlp" and (plan.hidden or plan.batch_norm):
+    if not HEADS[kind].hidden and (plan.hidden or plan.batch_norm):
         raise InvalidHead(
             f"head {kind!r} has no hidden layers", hint='hidden and batch_norm belong to head="mlp".'
         )

@@ -12,10 +12,13 @@ convolved into a text or walked through by a recurrent network.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from adapters.tables import ENCODERS
 
 PADDING = 0
 
@@ -91,19 +94,20 @@ class TextEncoder(nn.Module):
         if encoder not in ENCODERS:
             raise InvalidText(f"no text encoder {encoder!r}; there are {', '.join(ENCODERS)}")
         self.embedding = WordEmbedding(matrix, frozen=frozen, new_words=new_words, seed=seed)
-        needed = encoder in WEIGHTED
-        if needed != (weights is not None) or (encoder == "sif") != (component is not None):
-            raise InvalidText(f"{encoder!r} takes {WEIGHTED.get(encoder, 'neither weights nor a component')}")
+        kind = ENCODERS[encoder]
+        if (kind.needs is not None) != (weights is not None) or (encoder == "sif") != (component is not None):
+            raise InvalidText(f"{encoder!r} takes {kind.needs or 'neither weights nor a component'}")
         if weights is not None:
             if weights.shape != (self.embedding.words,):
                 raise InvalidText(f"{tuple(weights.shape)} weights for {self.embedding.words} words")
             self.register_buffer("weights", torch.cat([torch.zeros(1), weights.detach().float()]))
-        self.encoder = ENCODERS[encoder](self.embedding.dimension, hidden)
+        self.encoder = cast(Encoder, kind.build(self.embedding.dimension, hidden))
         if component is not None:
             if component.shape != (self.embedding.dimension,):
                 raise InvalidText(f"a component of shape {tuple(component.shape)}")
             self.encoder.get_buffer("component").copy_(component.detach())
         self.name = encoder
+        self.is_weighted = weights is not None
         self.features = self.encoder.features
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -113,7 +117,7 @@ class TextEncoder(nn.Module):
         if ids.shape[1] == 0:
             ids = ids.new_zeros((ids.shape[0], 1))
         mask = ids != PADDING
-        weights = self.get_buffer("weights")[ids] if self.name in WEIGHTED else mask.float()
+        weights = self.get_buffer("weights")[ids] if self.is_weighted else mask.float()
         encoded: Tensor = self.encoder(self.embedding(ids), mask, weights)
         return encoded * mask.any(dim=1, keepdim=True)
 
@@ -266,19 +270,6 @@ class LongShortTermMemory(Recurrent):
     """An LSTM, Hochreiter and Schmidhuber 1997."""
 
     network = nn.LSTM
-
-
-ENCODERS: dict[str, Callable[[int, int], Encoder]] = {
-    "mean": Mean,
-    "tfidf": Mean,
-    "sif": CommonRemoved,
-    "attention": Attention,
-    "cnn": Convolution,
-    "gru": GatedRecurrent,
-    "lstm": LongShortTermMemory,
-}
-# encoder -> what it must be given
-WEIGHTED = {"tfidf": "weights, one per word", "sif": "weights, one per word, and a component"}
 
 
 def pad_ids(texts: Sequence[Sequence[int]], *, longest: int | None = None) -> Tensor:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from adapters import ENCODERS
 from zoo.data.texts import Text
 from zoo.errors import HashMismatch, InvalidRecipe, UsageError
 from zoo.events import Event, Note
@@ -17,7 +18,6 @@ from zoo.runs.record import RunResult
 from zoo.runs.run import load_run
 from zoo.runs.using.prediction import predict_texts
 from zoo.store.store import Store
-from zoo.training.recipe import ENCODERS
 
 WORDS = "glove_demo"
 

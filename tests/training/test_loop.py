@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from adapters import HEADS
 from zoo.errors import InvalidRecipe, TrainingStopped
 from zoo.events import EpochEnd, Event, Note, Progress
 from zoo.training.batches import Batch, BatchSource, FeatureBatches
@@ -18,7 +19,7 @@ from zoo.training.losses import balanced_weights
 from zoo.training.machine import Machine
 from zoo.training.metrics import evaluate
 from zoo.training.optimizers import OPTIMIZERS
-from zoo.training.recipe import HEADS, Recipe
+from zoo.training.recipe import Recipe
 from zoo.training.schedules import SCHEDULES
 from zoo.training.stopping import Score
 

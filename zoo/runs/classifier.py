@@ -172,8 +172,7 @@ def build_text_network(state: Mapping[str, Tensor], recipe: Recipe, classes: int
     """
     import torch
 
-    from adapters import TextClassifier, TextEncoder
-    from adapters.texts import WEIGHTED
+    from adapters import ENCODERS, TextClassifier, TextEncoder
 
     try:
         known, new = (state[f"encoder.embedding.{part}.weight"] for part in ("known", "new"))
@@ -184,7 +183,7 @@ def build_text_network(state: Mapping[str, Tensor], recipe: Recipe, classes: int
         known[1:],
         encoder=name,
         new_words=new[1:],
-        weights=torch.ones(len(known) + len(new) - 2) if name in WEIGHTED else None,
+        weights=torch.ones(len(known) + len(new) - 2) if ENCODERS[name].needs else None,
         component=torch.zeros(known.shape[1]) if name == "sif" else None,
         hidden=recipe.encoder_width or 1,
     )

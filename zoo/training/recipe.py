@@ -15,19 +15,17 @@ from typing import Annotated, Any, get_args, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from adapters import ACTIVATIONS, ENCODERS, HEADS
+from zoo.data.pixels.augmentations import AUGMENTATIONS
 from zoo.errors import InvalidRecipe, UnknownName
 from zoo.training.optimizers import OPTIMIZERS
 from zoo.training.schedules import SCHEDULES
 from zoo.training.stopping import MONITORS
+from zoo.words.texts.policies import POLICIES
 
-HEADS = ("linear", "mlp", "cosine")
-ACTIVATIONS = ("relu", "elu", "tanh", "logistic")
-AUGMENTATIONS = ("none", "light", "strong")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
-ENCODERS = ("mean", "tfidf", "sif", "attention", "cnn", "gru", "lstm")
-LEARNED_ENCODERS = frozenset(("attention", "cnn", "gru", "lstm"))  # they know nothing before they are trained
-UNKNOWN = ("skip", "fold", "hyphen", "ngrams", "mean")
+LEARNED_ENCODERS = frozenset(name for name, row in ENCODERS.items() if row.learns)
 
 
 def knob(
@@ -56,12 +54,12 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     None means: `resolve` fills in what suits the rest, so that a run's own record says what was used.
     """
 
-    head: Annotated[str, knob("head", "Kind of head.", choices=HEADS)] = "linear"
+    head: Annotated[str, knob("head", "Kind of head.", choices=tuple(HEADS))] = "linear"
     hidden: Annotated[
         tuple[int, ...] | None, knob("head", "Widths of the hidden layers of an mlp head (256).", low=1)
     ] = None
     activation: Annotated[
-        str | None, knob("head", "What follows a hidden layer (relu).", choices=ACTIVATIONS)
+        str | None, knob("head", "What follows a hidden layer (relu).", choices=tuple(ACTIVATIONS))
     ] = None
     dropout: Annotated[
         float | None,
@@ -140,11 +138,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         knob("deeper", "Factor of the learning rate per stage further down (0.7; words 1).", above=0, high=1),
     ] = None
     augment: Annotated[
-        str | None, knob("deeper", "Random variation of the images then (light).", choices=AUGMENTATIONS)
+        str | None,
+        knob("deeper", "Random variation of the images then (light).", choices=tuple(AUGMENTATIONS)),
     ] = None
 
     encoder: Annotated[
-        str | None, knob("texts", "How the words of a text become one vector (mean).", choices=ENCODERS)
+        str | None,
+        knob("texts", "How the words of a text become one vector (mean).", choices=tuple(ENCODERS)),
     ] = None
     encoder_width: Annotated[
         int | None,
@@ -165,8 +165,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             "texts",
             "What to do with other unknown words; several in the order to try: fold+hyphen+ngrams "
             "(fold+hyphen). ngrams and mean help words of the training texts only.",
-            choices=UNKNOWN,
-            pattern=r"(skip|fold|hyphen|ngrams|mean)(\+(skip|fold|hyphen|ngrams|mean))+",
+            choices=tuple(POLICIES),
+            pattern=rf"({'|'.join(POLICIES)})(\+({'|'.join(POLICIES)}))+",
         ),
     ] = None
     max_words: Annotated[int | None, knob("texts", "Words of a text that are read (1,000).", low=1)] = None
@@ -424,7 +424,9 @@ def suit(recipe: Recipe, *, texts: bool) -> Recipe:
     wrong = [f"{name} is for images, and this model takes texts" for name in alien]
     if recipe.from_scratch and recipe.encoder == "sif":
         wrong.append("from_scratch knows no vectors, and sif is fitted to them")
-    if recipe.from_scratch and {"ngrams", "mean"} & set((recipe.unknown or "").split("+")):
+    if recipe.from_scratch and any(
+        name in POLICIES and POLICIES[name].maker for name in (recipe.unknown or "").split("+")
+    ):
         wrong.append("from_scratch knows no vectors, and ngrams and mean are made of them")
     check(recipe, wrong)
     filled: dict[str, Any] = {

@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from zoo.catalogue.entry import ImageInput
+from zoo.data.pixels.augmentations import AUGMENTATIONS
 from zoo.data.pixels.decoding import read_image
-from zoo.data.pixels.preprocessing import AUGMENTATIONS, Draws, augment, center_crop, draw_crop, preprocess
+from zoo.data.pixels.preprocessing import Draws, augment, center_crop, draw_crop, preprocess
 from zoo.errors import UnknownName
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from zoo.errors import IntegrityError, UnknownName, UsageError
+from zoo.words.texts.policies import POLICIES, folded_forms
 from zoo.words.texts.pooling import POOLINGS, coverage, embed_texts, fit_pooling
 from zoo.words.texts.tokens import TOKENIZERS, WordTokenizer, tokenize, tokenize_all
-from zoo.words.texts.unknown import POLICIES, folded_forms, resolve_words
+from zoo.words.texts.unknown import resolve_words
 from zoo.words.vectors.word_vectors import WordVectors
 
 TEXTS = [

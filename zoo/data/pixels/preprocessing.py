@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from zoo.catalogue.entry import ImageInput, Interpolation
+from zoo.data.pixels.augmentations import AUGMENTATIONS, Augmentation
 from zoo.errors import UnknownName
 
 # numpy for copies and arithmetic of single images: in each thread that decodes, torch would start as many
@@ -65,23 +66,6 @@ def augment(
         pixels = pixels[:, :, ::-1]
     brightness, contrast, saturation = (1 + changes.jitter * (2 * factor - 1) for factor in factors)
     return normalize(_jitter(pixels, brightness, contrast, saturation), input)
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How far a random view may be from the image. scale: share of its area; ratio: width to height of the
-    part; jitter: brightness, contrast and saturation are multiplied by 1 ± this."""
-
-    scale: tuple[float, float]
-    jitter: float
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-
-
-AUGMENTATIONS: dict[str, Augmentation | None] = {
-    "none": None,
-    "light": Augmentation(scale=(0.5, 1.0), jitter=0.1),
-    "strong": Augmentation(scale=(0.08, 1.0), jitter=0.4),
-}
 
 
 @dataclass(frozen=True)

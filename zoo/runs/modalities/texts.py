@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adapters import TextClassifier, TextEncoder, feature_extractor, freeze, frozen_fingerprint
-from adapters.texts import WEIGHTED, draw_vectors
+from adapters import ENCODERS, TextClassifier, TextEncoder, feature_extractor, freeze, frozen_fingerprint
+from adapters.texts import draw_vectors
 from zoo.data.dataset import Dataset, Item
 from zoo.errors import DatasetError
 from zoo.events import Note, Progress
@@ -25,10 +25,10 @@ from zoo.training.machine import Machine
 from zoo.training.recipe import LEARNED_ENCODERS, Recipe, frozen_throughout
 from zoo.training.strategies import Phase, phases
 from zoo.words.loading import load_words
+from zoo.words.texts.policies import STAND_INS, parse_policy
 from zoo.words.texts.pooling import Pooling, fit_pooling
 from zoo.words.texts.selection import ReadText, TextReader, WordSelection, known_forms, select_words
 from zoo.words.texts.tokens import usual_tokenizer
-from zoo.words.texts.unknown import STAND_INS, parse_policy
 from zoo.words.vectors.word_vectors import WordVectors
 
 WORDS_AT_ONCE = 1 << 16  # that an encoder is given, padding included: 80 MB of 300 numbers each
@@ -80,14 +80,14 @@ def choose_words(vectors: WordVectors, dataset: Dataset, recipe: Recipe) -> tupl
     if recipe.from_scratch:
         matrix = draw_vectors(matrix, len(matrix), recipe.seed)
     name = recipe.encoder or "mean"
-    pooling = fit_pooling(vectors, train, name) if name in WEIGHTED else Pooling(name)
+    pooling = fit_pooling(vectors, train, name) if ENCODERS[name].needs else Pooling(name)
     weights = torch.tensor([pooling.weights.get(word, pooling.other) for word in selection.words])
     torch.manual_seed(recipe.seed)
     encoder = TextEncoder(
         matrix,
         encoder=name,
         new_words=first,
-        weights=weights if name in WEIGHTED else None,
+        weights=weights if ENCODERS[name].needs else None,
         component=None if pooling.component is None else torch.from_numpy(pooling.component),
         hidden=recipe.encoder_width or 1,
         seed=recipe.seed,

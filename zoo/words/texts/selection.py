@@ -10,8 +10,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.words.texts.policies import STAND_INS, parse_policy
 from zoo.words.texts.tokens import WordTokenizer
-from zoo.words.texts.unknown import STAND_INS, parse_policy, resolve_words
+from zoo.words.texts.unknown import resolve_words
 from zoo.words.vectors.nearest import Floats
 from zoo.words.vectors.word_vectors import WordVectors
 

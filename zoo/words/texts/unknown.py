@@ -1,28 +1,17 @@
-"""What to do with words that the vectors lack: a policy chosen by name, and a count of what it did.
-
-    policy        a word that is not there gets
-    skip          no vector
-    fold          the vector of its other case, or of its digits folded as the vectors have them
-    hyphen        the mean of its parts that are there
-    ngrams        the mean of the words that share most of its letters, weighted by how many
-    mean          the mean of all vectors
-
-Policies combine in the order to try: `fold+hyphen+ngrams`.
-"""
+"""Vectors for words that the vectors lack, by the policies of their name, and how each was found."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.errors import UnknownName
+from zoo.words.texts.policies import POLICIES, Policy, parse_policy
 from zoo.words.vectors.nearest import Floats
 from zoo.words.vectors.word_vectors import WordVectors
 
@@ -36,9 +25,6 @@ class Substitute(NamedTuple):
 
     vector: Floats
     made_of: tuple[str, ...]
-
-
-Policy = Callable[[WordVectors, str], Substitute | None]
 
 
 @dataclass(frozen=True)
@@ -76,69 +62,21 @@ def resolve_words(vectors: WordVectors, words: Sequence[str], policy: str = "ski
     how = ["known" if row >= 0 else "skipped" for row in rows.tolist()]
     for i in np.flatnonzero(rows < 0).tolist():
         for name in policies:
-            substitute = POLICIES[name](vectors, words[i])
-            if substitute is not None:
-                matrix[i], how[i] = substitute.vector, name
+            found = find_substitute(vectors, words[i], POLICIES[name])
+            if found is not None:
+                matrix[i], how[i] = found.vector, name
                 break
     return Resolved(tuple(words), matrix, tuple(how))
 
 
-def parse_policy(policy: str) -> list[str]:
-    """The names in `fold+hyphen`, checked.
-
-    >>> parse_policy("fold+hyphen")
-    ['fold', 'hyphen']
-    """
-    names = [name.strip() for name in policy.split("+")]
-    for name in names:
-        if name not in POLICIES:
-            raise UnknownName("policy for unknown words", name, POLICIES)
-    return names
-
-
-def skip(_vectors: WordVectors, _word: str) -> Substitute | None:
-    """Nothing."""
-    return None
-
-
-def fold(vectors: WordVectors, word: str) -> Substitute | None:
-    """The first form of the word that is there, in the order of `folded_forms`."""
-    return mean_of(vectors, folded(word, vectors))
-
-
-def folded(word: str, known: Container[str]) -> tuple[str, ...]:
-    """The first form of a word that is known."""
-    return next(((form,) for form in folded_forms(word) if form in known), ())
-
-
-def folded_forms(word: str) -> Iterator[str]:
-    """Other ways to write a word, the closest first: case, digits as # or 0 (word2vec's news vectors have
-    `##`), without accents.
-
-    >>> list(folded_forms("Été24"))[:6]
-    ['été24', 'ÉTÉ24', 'Été##', 'Été00', 'été##', 'été00']
-    """
-    cases = [word.lower(), word.capitalize(), word.title(), word.upper()]
-    plain = "".join(c for c in unicodedata.normalize("NFKD", word) if not unicodedata.combining(c))
-    digits = [re.sub(r"\d", digit, form) for form in (word, word.lower()) for digit in "#0"]
-    seen = {word}
-    for form in [*cases, *digits, plain, plain.lower()]:
-        if form not in seen:
-            seen.add(form)
-            yield form
-
-
-def hyphen(vectors: WordVectors, word: str) -> Substitute | None:
-    """The mean of the parts between hyphens, slashes and underscores that are there, in any case."""
-    return mean_of(vectors, parted(word, vectors))
-
-
-def parted(word: str, known: Container[str]) -> tuple[str, ...]:
-    """The parts of a word that are known, in any case; none of a word without parts."""
-    parts = [part for part in re.split(r"[-‐‑–/_]+", word) if part]
-    if len(parts) < 2:
-        return ()
-    return tuple(form for part in parts for form in ((part,) if part in known else folded(part, known)))
+def find_substitute(vectors: WordVectors, word: str, policy: Policy) -> Substitute | None:
+    """What a policy puts in the place of an unknown word, if it finds anything."""
+    if policy.stand_ins is not None:
+        return mean_of(vectors, policy.stand_ins(word, vectors))
+    if policy.maker is None:
+        return None
+    found: Substitute | None = resolve_name(policy.maker)(vectors, word)
+    return found
 
 
 def mean_of(vectors: WordVectors, words: tuple[str, ...]) -> Substitute | None:
@@ -171,12 +109,6 @@ def mean(vectors: WordVectors, _word: str) -> Substitute | None:
             total += rows.sum(axis=0, dtype=np.float64)
         MEANS[vectors] = (total / len(vectors)).astype(np.float32)
     return Substitute(MEANS[vectors], ())
-
-
-STAND_INS: dict[str, Callable[[str, Container[str]], tuple[str, ...]]] = {"fold": folded, "hyphen": parted}
-"""Policies that put known words in the place of an unknown one: they need no vectors, only the vocabulary."""
-
-POLICIES: dict[str, Policy] = {"skip": skip, "fold": fold, "hyphen": hyphen, "ngrams": ngrams, "mean": mean}
 
 
 class TrigramIndex:
