@@ -263,11 +263,19 @@ class Interrupted(ZooError):
 def close_names(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     """The known names that look most like `name`, best first.
 
+    Leading dashes do not count, and of a name of up to four letters the first must be right: the rest alone
+    is like too much (`run` like `prune`).
+
     >>> close_names("resnet81", ["resnet18", "vgg16"])
     ['resnet18']
+    >>> close_names("--model", ["--min-delta"]), close_names("run", ["prune", "rum"])
+    ([], ['rum'])
     """
-    lowered = {k.lower(): k for k in known}
-    return [lowered[m] for m in get_close_matches(name.lower(), lowered, n=most, cutoff=0.6)]
+    typed = name.lower().lstrip("-")
+    plain = {k.lower().lstrip("-"): k for k in known}
+    if 0 < len(typed) <= 4:
+        plain = {k: v for k, v in plain.items() if k.startswith(typed[0])}
+    return [plain[m] for m in get_close_matches(typed, plain, n=most, cutoff=0.6)]
 
 
 def join_names(names: Sequence[str]) -> str:

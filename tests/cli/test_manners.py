@@ -13,7 +13,7 @@ import pytest
 from support.commands import Terminal, running, start_zoo, wait_until, write_registry
 from support.loopback import entry_for
 
-from zoo.cli.main import VERBS
+from zoo.cli.main import SYNONYMS, VERBS
 from zoo.cli.registries import registry
 
 HEAVY = (
@@ -73,9 +73,53 @@ def test_every_help_shows_an_example_and_the_common_options(call, verb: str):
 @pytest.mark.parametrize("arguments", [[], ["registry"]], ids=["zoo", "zoo registry"])
 def test_a_group_without_a_command_shows_its_help(call, arguments: list[str]):
     said = call(*arguments)
+    assert said.code == 0
+    assert said.out.startswith("Usage: zoo")
+    assert said.err == ""
+
+
+def test_every_command_stands_once_below_a_heading_and_before_the_options(call):
+    lines = call("--help").out.splitlines()
+    options = lines.index("Options:")
+    for name, verb in VERBS.items():
+        [row] = [i for i, line in enumerate(lines) if line.startswith(f"  {name} ")]
+        headings = [i for i, line in enumerate(lines[:row]) if line.endswith(":")]
+        assert lines[headings[-1]] == f"{verb.heading}:"
+        assert row < options
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "registry lint"])
+def test_help_shows_what_the_option_help_shows(call, verb: str):
+    assert call("help", *verb.split()).out == call(*verb.split(), "--help").out
+
+
+def test_help_of_an_unknown_command_is_answered_as_the_command_itself(call):
+    for arguments in (["help", "lst"], ["help", "registry", "lnt"], ["help", "list", "x"]):
+        said = call(*arguments)
+        assert said.code == 2
+        assert "error: no command" in said.err
+
+
+@pytest.mark.parametrize("verb", [v for v in VERBS if v != "registry"])
+def test_no_argument_is_shown_as_an_option(call, verb: str):
+    options = call(verb, "--help").out.partition("Options:")[2].partition("Example:")[0]
+    rows = re.findall(r"^  (\S+)", options, re.MULTILINE)
+    assert rows
+    assert all(row.startswith("-") for row in rows), rows
+
+
+@pytest.mark.parametrize(("word", "verb"), SYNONYMS.items())
+def test_what_other_tools_call_a_command_leads_to_ours(call, word: str, verb: str):
+    assert verb in VERBS
+    said = call(word, "resnet18")
     assert said.code == 2
-    assert said.err.startswith("Usage: zoo")
-    assert "error:" not in said.err
+    if word not in VERBS:
+        assert f"Did you mean {verb}?" in said.err
+
+
+def test_a_short_word_is_not_taken_for_another_one(call):
+    assert "prune" not in call("une").err
+    assert "min-delta" not in call("finetune", "resnet18", ".", "--out", "x", "--model", "y").err
 
 
 @pytest.mark.fault("U3")

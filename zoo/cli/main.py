@@ -12,39 +12,107 @@ import sys
 import traceback
 from importlib import import_module
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import click
 
 from zoo import __version__
 from zoo.cli.command import Group
 from zoo.cli.sink import Mode, Sink
-from zoo.errors import DiskFull, Interrupted, StorageError, UsageError, ZooError, close_names
+from zoo.errors import (
+    DiskFull,
+    Interrupted,
+    StorageError,
+    UnknownName,
+    UsageError,
+    ZooError,
+    close_names,
+)
 
-# verb -> (module of zoo.cli, what it does); the order is that of --help
-VERBS = {
-    "list": ("models", "List the models there are."),
-    "show": ("models", "Show every fact about one model."),
-    "fetch": ("fetching", "Download models and verify every byte."),
-    "rm": ("models", "Delete models from the store."),
-    "verify": ("models", "Hash what the store holds again."),
-    "path": ("keeping", "Print where a model's file is."),
-    "cache": ("keeping", "Show what the store holds."),
-    "prune": ("keeping", "Delete what no model needs."),
-    "lock": ("keeping", "Pin models down to the sha256."),
-    "bundle": ("keeping", "Pack models and runs for a machine without network."),
-    "unbundle": ("keeping", "Take the models and runs of a bundle."),
-    "registry": ("registries", "Check, extend and compare registry files."),
-    "finetune": ("finetuning", "Train a pretrained model on your own folder."),
-    "predict": ("using", "Label files or texts with a run or a model."),
-    "evaluate": ("using", "Measure a run on labelled data."),
-    "embed": ("using", "Write feature vectors of files or texts."),
-    "similar": ("words", "Find the words nearest to a word."),
-    "analogy": ("words", "Add and take away words: king - man + woman."),
-    "odd": ("words", "Find the word that goes least with the others."),
-    "coverage": ("words", "See how much of your texts word vectors know."),
-    "demo": ("demo", "See transfer work, offline, in a minute."),
-    "doctor": ("doctor", "Versions, device, store, and what is wrong with them."),
+
+class Verb(NamedTuple):
+    """A command: the module of zoo.cli that has it, the heading that --help shows it under, what it does."""
+
+    module: str
+    heading: str
+    summary: str
+
+
+MODELS, USE, WORDS, REGISTRIES, MACHINE = (
+    "Models",
+    "Train and use",
+    "Words",
+    "Registries and sharing",
+    "This machine",
+)
+VERBS = {  # the order is that of --help
+    "list": Verb("models", MODELS, "List the models there are."),
+    "show": Verb("models", MODELS, "Show every fact about one model."),
+    "fetch": Verb("fetching", MODELS, "Download models and verify every byte."),
+    "path": Verb("keeping", MODELS, "Print where a model's file is."),
+    "rm": Verb("models", MODELS, "Delete models from the store."),
+    "finetune": Verb("finetuning", USE, "Train a pretrained model on your own folder."),
+    "predict": Verb("using", USE, "Label files or texts with a run or a model."),
+    "evaluate": Verb("using", USE, "Measure a run on labelled data."),
+    "embed": Verb("using", USE, "Write feature vectors of files or texts."),
+    "demo": Verb("demo", USE, "See transfer work, offline, in a minute."),
+    "similar": Verb("words", WORDS, "Find the words nearest to a word."),
+    "analogy": Verb("words", WORDS, "Add and take away words: king - man + woman."),
+    "odd": Verb("words", WORDS, "Find the word that goes least with the others."),
+    "coverage": Verb("words", WORDS, "See how much of your texts word vectors know."),
+    "registry": Verb("registries", REGISTRIES, "Check, extend and compare registry files."),
+    "lock": Verb("keeping", REGISTRIES, "Pin models down to the sha256."),
+    "bundle": Verb("keeping", REGISTRIES, "Pack models and runs for a machine without network."),
+    "unbundle": Verb("keeping", REGISTRIES, "Take the models and runs of a bundle."),
+    "cache": Verb("keeping", MACHINE, "Show what the store holds."),
+    "verify": Verb("models", MACHINE, "Hash what the store holds again."),
+    "prune": Verb("keeping", MACHINE, "Delete what no model needs."),
+    "doctor": Verb("doctor", MACHINE, "Versions, device, store, and what is wrong with them."),
+    "help": Verb("help", MACHINE, "Show the help of a command."),
+}
+SYNONYMS = {  # what other tools call our verbs
+    "train": "finetune",
+    "fine-tune": "finetune",
+    "tune": "finetune",
+    "fit": "finetune",
+    "classify": "predict",
+    "infer": "predict",
+    "inference": "predict",
+    "run": "predict",
+    "eval": "evaluate",
+    "test": "evaluate",
+    "val": "evaluate",
+    "validate": "evaluate",
+    "score": "evaluate",
+    "features": "embed",
+    "extract": "embed",
+    "encode": "embed",
+    "download": "fetch",
+    "pull": "fetch",
+    "get": "fetch",
+    "install": "fetch",
+    "add": "fetch",
+    "ls": "list",
+    "models": "list",
+    "search": "list",
+    "find": "list",
+    "info": "show",
+    "inspect": "show",
+    "remove": "rm",
+    "delete": "rm",
+    "uninstall": "rm",
+    "clean": "prune",
+    "gc": "prune",
+    "check": "verify",
+    "nearest": "similar",
+    "neighbours": "similar",
+    "neighbors": "similar",
+    "export": "bundle",
+    "pack": "bundle",
+    "import": "unbundle",
+    "unpack": "unbundle",
+    "env": "doctor",
+    "version": "doctor",
 }
 
 
@@ -57,13 +125,24 @@ class Verbs(Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
             return None
-        module = import_module(f"zoo.cli.{VERBS[name][0]}")
+        module = import_module(f"zoo.cli.{VERBS[name].module}")
         found: click.Command = module.COMMANDS[name]
         return found
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in VERBS.items()])
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args[0] in SYNONYMS and args[0] not in VERBS:
+            see = f"{ctx.command_path} --help"
+            raise UnknownName("command", args[0], close=[SYNONYMS[args[0]]], see=see)
+        return super().resolve_command(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands in groups, aligned with each other, then the options."""
+        width = max(map(len, VERBS))
+        for heading in dict.fromkeys(verb.heading for verb in VERBS.values()):
+            with formatter.section(heading):
+                rows = [(n.ljust(width), v.summary) for n, v in VERBS.items() if v.heading == heading]
+                formatter.write_dl(rows)
+        click.Command.format_options(self, ctx, formatter)
 
 
 @click.group(
@@ -109,8 +188,8 @@ def answer(error: BaseException, sink: Sink) -> int:
         case click.exceptions.Exit():
             return error.exit_code
         case click.exceptions.NoArgsIsHelpError():
-            click.echo(error.format_message(), err=True)
-            return UsageError.exit_code
+            click.echo(error.format_message())
+            return 0
         case click.UsageError():
             sink.fail(usage_error(error))
             return UsageError.exit_code
