@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 from pathlib import Path
 
 import measures
@@ -92,7 +91,3 @@ def test_every_table_is_printed(checkout: Path, capsys: pytest.CaptureFixture[st
     assert "| store | 3 |" in printed
     assert "| zoo.words | 1 |" in printed
     assert "| at run time | 1 | zoo.store.door zoo.store.pipe zoo.words |" in printed
-
-
-def test_the_examples_are_right() -> None:
-    assert doctest.testmod(measures).failed == 0
