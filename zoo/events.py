@@ -5,7 +5,7 @@ The command line draws them, a test appends them to a list, the library's defaul
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,9 +35,10 @@ class Note:
 
 @dataclass(frozen=True)
 class EpochEnd:
-    """What one epoch came to. Losses are means per item; accuracies are in 0..1; seconds of this epoch.
+    """The result of one epoch. Losses are means per item; seconds of this epoch.
 
-    phase: "head" while the backbone is frozen, "tune" when deeper stages train as well.
+    phase: its name, "head" while the backbone is frozen, "tune" when deeper stages train as well. metrics: on
+    the validation items, by the names that the task gives them; accuracies are in 0..1.
     """
 
     phase: str
@@ -45,10 +46,15 @@ class EpochEnd:
     epochs: int
     train_loss: float
     val_loss: float
-    val_accuracy: float
+    metrics: Mapping[str, float]
     lr: float
     seconds: float
     best: bool
+
+    @property
+    def val_accuracy(self) -> float:
+        """The validation accuracy. Raises KeyError for a task that has none."""
+        return self.metrics["accuracy"]
 
 
 Event = Progress | Note | EpochEnd

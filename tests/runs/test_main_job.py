@@ -58,7 +58,9 @@ def test_the_run_folder_is_plain_and_small_and_says_everything(trained, data: Pa
     assert {path.name for path in folder.iterdir()} == {"run.json", "adapter.safetensors", "history.jsonl"}
     assert (folder / "adapter.safetensors").stat().st_size < 50_000
     record = json.loads((folder / "run.json").read_text())
-    assert record["schema"] == 1
+    assert record["schema"] == 2
+    assert record["result"]["metrics"] == {"accuracy": trained.val_accuracy}
+    assert "val_accuracy" not in record["result"]
     assert record["weights_sha256"].startswith("adb27a5a4bfd70c6")
     assert record["model"]["input"]["mean"] == [0.5, 0.5, 0.5]
     assert record["recipe"]["optimizer"] == "adam"

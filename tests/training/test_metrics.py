@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 from zoo.training.batches import FeatureBatches
-from zoo.training.losses import plain_loss
 from zoo.training.machine import Machine
 from zoo.training.metrics import Stopped, evaluate
 
@@ -30,14 +30,14 @@ def items() -> tuple[torch.Tensor, torch.Tensor]:
 def test_batches_of_any_size_give_the_means_over_all_items(
     model: nn.Module, items: tuple[torch.Tensor, torch.Tensor], batch_size: int
 ) -> None:
-    found = evaluate(model, FeatureBatches(*items, batch_size), machine=CPU, keep_logits=True)
+    found = evaluate(model, FeatureBatches(*items, batch_size), machine=CPU, keep_outputs=True)
     with torch.no_grad():
         logits = model.eval()(items[0])
     assert found.items == 101
-    assert found.loss == pytest.approx(plain_loss(logits, items[1]).item(), rel=1e-5)
-    assert found.accuracy == pytest.approx((logits.argmax(1) == items[1]).double().mean().item())
-    assert found.logits is not None
-    assert torch.allclose(found.logits, logits, atol=1e-6)
+    assert found.loss == pytest.approx(cross_entropy(logits, items[1]).item(), rel=1e-5)
+    assert found.metrics["accuracy"] == pytest.approx((logits.argmax(1) == items[1]).double().mean().item())
+    assert found.outputs is not None
+    assert torch.allclose(found.outputs, logits, atol=1e-6)
     assert found.targets is not None
     assert torch.equal(found.targets, items[1])
 

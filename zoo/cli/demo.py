@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import msgspec
 
 from zoo.cli.command import Context, command
 from zoo.cli.sink import table
@@ -66,7 +65,7 @@ def demo(context: Context, out: Path | None) -> None:
             f"Your own:     zoo finetune resnet18 PHOTOS --out run"
         )
 
-    runs = {name: msgspec.to_builtins(run) for name, run in found.runs.items()}
+    runs = {name: run.facts() for name, run in found.runs.items()}
     context.sink.answer({"images": str(found.images), "runs": runs}, human)
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from zoo.cli.command import Context, GroupedOption, ModelName, command, license_option
 from zoo.errors import Interrupted
 from zoo.training.interruption import StopSignal
 from zoo.training.recipe import FIELDS, Field
+from zoo.training.tasks import TASKS
 
 if TYPE_CHECKING:
     from zoo.runs.record import RunResult
@@ -121,8 +121,9 @@ def finetune(
 
     def human() -> str:
         why = ", stopped early" if result.stopped_early else ""
+        metrics = ", ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
         return (
-            f"val accuracy {result.val_accuracy:.4f}, loss {result.val_loss:.4f} "
+            f"val {metrics}, loss {result.val_loss:.4f} "
             f"(epoch {result.best_epoch} of {result.epochs}{why}), {result.seconds:.1f} s\n"
             f"{result.trained_parameters:,} parameters trained; "
             f"{result.frozen_changed} of {result.frozen_tensors} frozen tensors changed\n"
@@ -130,16 +131,18 @@ def finetune(
             f"Next: zoo predict {result.run} FILES…"
         )
 
-    context.sink.answer(msgspec.to_builtins(result), human)
+    context.sink.answer(result.facts(), human)
 
 
 def beside(result: RunResult) -> str:
     """What a baseline comes to, and which of the two is the better tool here; nothing without one."""
     if result.baseline is None:
         return ""
-    better = result.baseline.val_accuracy > result.val_accuracy
+    task = TASKS[result.task]
+    value = result.baseline.metrics[task.headline]
+    better = task.is_better(value, result.metrics[task.headline])
     verdict = "; it is the better tool for these texts" if better else ""
-    return f"{result.baseline.name} on the same split: {result.baseline.val_accuracy:.4f}{verdict}\n"
+    return f"{result.baseline.name} on the same split: {value:.4f}{verdict}\n"
 
 
 COMMANDS = {"finetune": finetune}

@@ -87,9 +87,10 @@ class Sink:
 
     def _say_epoch(self, end: EpochEnd) -> None:
         star = " *" if end.best else ""
+        metrics = "  ".join(f"val {name} {value:.4f}" for name, value in end.metrics.items())
         self._line(
             f"{end.phase} {end.epoch:>3}/{end.epochs}  train loss {end.train_loss:.4f}  "
-            f"val loss {end.val_loss:.4f}  val accuracy {end.val_accuracy:.4f}{star}"
+            f"val loss {end.val_loss:.4f}  {metrics}{star}"
         )
 
     def _line(self, text: str) -> None:

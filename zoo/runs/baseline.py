@@ -25,4 +25,4 @@ def measure_baseline(dataset: Dataset, tokenizer: WordTokenizer) -> Baseline:
     )
     model.fit([item.text for item in dataset.train], [item.label for item in dataset.train])
     right = model.score([item.text for item in dataset.val], [item.label for item in dataset.val])
-    return Baseline(name=NAME, val_accuracy=float(right))
+    return Baseline(name=NAME, metrics={"accuracy": float(right)})

@@ -16,7 +16,7 @@ import msgspec
 
 from zoo.errors import HashMismatch, IntegrityError, RunExists, StorageError
 from zoo.events import EpochEnd
-from zoo.runs.record import ADAPTER, HISTORY, WORDS, RunRecord, TextRecord
+from zoo.runs.record import ADAPTER, HISTORY, WORDS, RunRecord, TextRecord, name_metrics
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,6 +88,19 @@ def sync(path: Path) -> None:
 def write_history(history: Iterable[EpochEnd], folder: Path) -> None:
     """One line of JSON per epoch."""
     (folder / HISTORY).write_bytes(msgspec.json.Encoder().encode_lines(list(history)))
+
+
+def read_history(folder: Path) -> tuple[EpochEnd, ...]:
+    """Every epoch of a run, in order. Raises IntegrityError if the file is missing or damaged."""
+    path = folder / HISTORY
+    try:
+        lines = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
+        epochs = [line if "metrics" in line else name_metrics(line) for line in lines]
+        return tuple(msgspec.convert(epochs, list[EpochEnd]))
+    except FileNotFoundError as error:
+        raise IntegrityError(f"{path} is missing", hint=AGAIN) from error
+    except (msgspec.DecodeError, KeyError, TypeError) as error:
+        raise IntegrityError(f"{path} is damaged: {error}", hint=AGAIN) from error
 
 
 def write_adapter(state: dict[str, Tensor], folder: Path) -> str:

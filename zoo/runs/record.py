@@ -15,27 +15,33 @@ from zoo.catalogue.entry import ModelEntry
 from zoo.catalogue.registry import entry_from, entry_to_mapping
 from zoo.errors import IntegrityError, UsageError
 from zoo.training.recipe import Recipe
+from zoo.training.tasks import SINGLE_LABEL
 
-SCHEMA = 1
+SCHEMA = 2
 RECORD, ADAPTER, HISTORY = "run.json", "adapter.safetensors", "history.jsonl"
 WORDS = "words.txt"
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "tokenizers", "scikit-learn")
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
-    """What a simple method comes to on the same split. val_accuracy in 0..1."""
+    """What a simple method reaches on the same split. metrics: as in RunResult."""
 
     name: str
-    val_accuracy: float
+    metrics: Mapping[str, float]
+
+    @property
+    def val_accuracy(self) -> float:
+        """The validation accuracy, in 0..1. Raises KeyError for a task that has none."""
+        return self.metrics["accuracy"]
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a fine-tuning run came to.
+    """The result of a fine-tuning run.
 
-    best_epoch, epochs: counted over all phases, from 1. val_loss: mean cross-entropy per item; val_accuracy
-    in 0..1; both of the weights that were kept. frozen_tensors: parameters and buffers that were to stay as
-    they are; frozen_changed: how many did not (always 0, or something is broken). seconds: of the whole run.
-    baseline: of a run on texts.
+    task: its name in TASKS. best_epoch, epochs: counted over all phases, from 1. val_loss: the mean loss per
+    item; metrics: by name, on the same validation items; both of the weights that were kept. frozen_tensors:
+    parameters and buffers that were to stay as they are; frozen_changed: how many did not (always 0, or
+    something is broken). seconds: of the whole run. baseline: of a run on texts.
     """
 
     run: str
@@ -43,13 +49,27 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     best_epoch: int
     epochs: int
     stopped_early: bool
-    val_accuracy: float
     val_loss: float
+    metrics: Mapping[str, float]
     frozen_tensors: int
     frozen_changed: int
     trained_parameters: int
     seconds: float
     baseline: Baseline | None = None
+    task: str = SINGLE_LABEL.name
+
+    @property
+    def val_accuracy(self) -> float:
+        """The validation accuracy, in 0..1. Raises KeyError for a task that has none."""
+        return self.metrics["accuracy"]
+
+    def facts(self) -> dict[str, Any]:
+        """The result as plain JSON values, every metric also by a name of its own: val_accuracy."""
+        facts: dict[str, Any] = msgspec.to_builtins(self)
+        for part in (facts, facts["baseline"]):
+            if part is not None:
+                part |= {f"val_{name}": value for name, value in part["metrics"].items()}
+        return facts
 
 
 class TextRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,17 +146,33 @@ def read_record(folder: Path) -> RunRecord:
             f"{folder} is no run: it has no {RECORD}", hint="See: zoo finetune --help"
         ) from error
     try:
-        schema = msgspec.json.decode(content).get("schema")
+        facts = msgspec.json.decode(content)
+        schema = facts.get("schema")
         if isinstance(schema, int) and schema > SCHEMA:
             raise IntegrityError(
                 f"{path}: written by a later zoo (schema {schema}, this one reads {SCHEMA})",
                 hint="Upgrade: pip install -U transfer-zoo",
             )
-        return msgspec.json.decode(content, type=RunRecord)
-    except (msgspec.DecodeError, AttributeError) as error:
+        if schema == 1:
+            facts |= {"schema": SCHEMA, "result": name_metrics(facts["result"])}
+        return msgspec.convert(facts, RunRecord)
+    except (msgspec.DecodeError, AttributeError, KeyError, TypeError) as error:
         raise IntegrityError(
             f"{path} is damaged: {error}", hint="Restore it from a copy, or train again."
         ) from error
+
+
+def name_metrics(facts: dict[str, Any]) -> dict[str, Any]:
+    """A result, a baseline or an epoch of schema 1, with its metrics as schema 2 has them: by name.
+
+    >>> name_metrics({"val_loss": 0.2, "val_accuracy": 0.9})
+    {'val_loss': 0.2, 'metrics': {'accuracy': 0.9}}
+    """
+    facts = {**facts, "metrics": {"accuracy": facts["val_accuracy"]}}
+    del facts["val_accuracy"]
+    if facts.get("baseline"):
+        facts["baseline"] = name_metrics(facts["baseline"])
+    return facts
 
 
 def write_record(record: RunRecord, folder: Path) -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.data.texts import Text, list_texts
 from zoo.errors import UsageError
-from zoo.events import Report, silent
+from zoo.events import EpochEnd, Report, silent
 from zoo.runs.classifier import Classifier, load_run_classifier
+from zoo.runs.folder import read_history
 from zoo.runs.record import RunRecord, read_record
 from zoo.runs.using.embedding import Embeddings, embed_files, embed_texts
 from zoo.runs.using.evaluation import Evaluation, evaluate_classifier
@@ -38,6 +39,11 @@ class Run:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the network's outputs."""
         return self.record.classes
+
+    @cached_property
+    def history(self) -> tuple[EpochEnd, ...]:
+        """Every epoch of the training, in order. Raises IntegrityError if the file is missing or damaged."""
+        return read_history(self.path)
 
     @cached_property
     def classifier(self) -> Classifier:

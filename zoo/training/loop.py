@@ -21,7 +21,7 @@ from zoo.errors import InvalidRecipe, TrainingStopped
 from zoo.events import EpochEnd, Note, Progress, Report, silent
 from zoo.training.batches import Batch, BatchSource
 from zoo.training.interruption import never
-from zoo.training.losses import l1_norm, objective, plain_loss
+from zoo.training.losses import l1_norm, main_output, objective
 from zoo.training.machine import Machine
 from zoo.training.metrics import Stopped, evaluate
 from zoo.training.optimizers import Groups, build_optimizer
@@ -30,6 +30,7 @@ from zoo.training.schedules import SCHEDULES, Moment
 from zoo.training.seeds import epoch_seed
 from zoo.training.stopping import EarlyStopping, Score
 from zoo.training.strategies import Phase
+from zoo.training.tasks import SINGLE_LABEL, Task
 
 REPORT_EVERY = 0.1  # seconds between two Progress events
 SAFE_LR = 1e-3  # the highest rate that is worth a try after one that blew up: a tenth of 1e30 is none
@@ -56,7 +57,7 @@ class FitResult:
 
     best_epoch: counted from 1; 0 if no epoch beat the weights that it began with. epochs: that were finished.
     best_state: name -> CPU tensor of everything that is not frozen: parameters, and buffers such as the
-    statistics of batch norms that train. best_val_*: of these weights; None when nothing was evaluated.
+    statistics of batch norms that train. best: how good these weights are; None when nothing was evaluated.
     frozen_tensors, frozen_changed: how many parameters and buffers were to stay as they are, and did not.
     """
 
@@ -66,8 +67,7 @@ class FitResult:
     interrupted: bool
     history: tuple[EpochEnd, ...]
     best_state: dict[str, Tensor]
-    best_val_loss: float | None
-    best_val_accuracy: float | None
+    best: Score | None
     frozen_tensors: int
     frozen_changed: int
 
@@ -80,6 +80,7 @@ def fit(
     recipe: Recipe,
     phase: Phase,
     machine: Machine,
+    task: Task = SINGLE_LABEL,
     groups: Groups | None = None,
     class_weights: Tensor | None = None,
     classes: Sequence[str] = (),
@@ -93,15 +94,20 @@ def fit(
     (classes,). classes: names for messages. start: how good the model is already; its weights then count as
     epoch 0, and come back if no epoch beats them. torch's global generators are seeded anew every epoch.
 
-    Losses that are reported are plain cross-entropy, of train (in train mode, while weights move) and val
-    alike. When stop_requested says so the current step is finished and the best weights so far come back; in
-    a first epoch, when there are none, the weights stay as they are.
+    Losses that are reported are without class weights and smoothing, of train (in train mode, while weights
+    move) and val alike: smoothing puts a floor under a loss and weights change its scale; without them the
+    losses of two runs, and of train and val, can be compared. When stop_requested returns True the current
+    step is finished and the best weights so far come back; in a first epoch, when there are none, the weights
+    stay as they are.
 
     Raises TrainingStopped, after restoring the best weights, for a loss that is no number and for memory that
     does not suffice; its `result` is the FitResult so far. Raises InvalidRecipe, before anything is trained,
-    if nothing is trainable, or if a batch norm would have to learn from a batch of one.
+    if nothing is trainable, if a batch norm would have to learn from a batch of one, or if the recipe asks
+    for what the task does not have.
     """
     recipe = resolve(recipe)
+    if problems := list(task.problems(recipe)):
+        raise InvalidRecipe(problems)
     # Channels last: 1.3 times as fast for MobileNetV2 on a CPU, more on tensor cores; nothing to a head.
     model.to(machine.device).to(memory_format=torch.channels_last).train()
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -114,9 +120,15 @@ def fit(
     schedule = SCHEDULES[recipe.schedule]
     steps = phase.epochs * len(train)
     weights = None if class_weights is None else class_weights.to(machine.device)
+    loss_of, plain_loss = task.loss(weights, recipe.label_smoothing), task.loss(None, 0.0)
     altered = weights is not None or recipe.label_smoothing > 0  # what is made small is not what is reported
 
-    stopping = EarlyStopping(patience=phase.patience, min_delta=recipe.min_delta, monitor=recipe.monitor)
+    stopping = EarlyStopping(
+        patience=phase.patience,
+        min_delta=recipe.min_delta,
+        monitor=recipe.monitor,
+        better=task.monitors[recipe.monitor],
+    )
     if start is not None:
         stopping = stopping.after(0, start)
     state = TrainingState(stopping, best=trainable_state(model, frozen))
@@ -144,9 +156,7 @@ def fit(
                 inputs, targets = machine.place(batch.inputs), machine.place(batch.targets)
                 with machine.autocast():
                     output = model(inputs)
-                    loss = objective(
-                        output, targets, class_weights=weights, label_smoothing=recipe.label_smoothing
-                    )
+                    loss = objective(loss_of, output, targets)
                 bad = watch.see(loss, (state.step, lr, batch))
                 if bad is not None:
                     raise stopped_by_loss(
@@ -154,7 +164,8 @@ def fit(
                     )
                 with torch.no_grad():
                     plain = not altered and isinstance(output, Tensor)  # else an auxiliary output is in it
-                    total += (loss if plain else plain_loss(output, targets)) * batch.count
+                    reported_loss = loss if plain else plain_loss(main_output(output).float(), targets)
+                    total += reported_loss * batch.count
                 if recipe.l1:
                     loss = loss + recipe.l1 * l1_norm(parameters)
                 machine.step(loss, optimizer, parameters, recipe.clip_norm)
@@ -170,13 +181,13 @@ def fit(
             bad = watch.settle()
             if bad is not None:
                 raise stopped_by_loss(*bad, epoch=epoch, per_epoch=len(train), classes=classes, phase=phase)
-            found = evaluate(model, val, machine=machine, stop_requested=stop_requested)
+            found = evaluate(model, val, machine=machine, task=task, stop_requested=stop_requested)
             if not math.isfinite(found.loss):
                 raise TrainingStopped(
                     f"the validation loss became {found.loss} in epoch {epoch} (lr {lr:g})",
                     hint=lower_lr(phase, lr),
                 )
-            state.stopping = state.stopping.after(epoch, Score(found.loss, found.accuracy))
+            state.stopping = state.stopping.after(epoch, Score(found.loss, found.metrics))
             best = state.stopping.best_epoch == epoch
             if best:
                 state.best = trainable_state(model, frozen)
@@ -186,7 +197,7 @@ def fit(
                 epochs=phase.epochs,
                 train_loss=float(total) / max(1, items),
                 val_loss=found.loss,
-                val_accuracy=found.accuracy,
+                metrics=found.metrics,
                 lr=lr,
                 seconds=time.perf_counter() - began,
                 best=best,
@@ -246,7 +257,6 @@ def trainable_state(model: nn.Module, frozen: Mapping[str, str]) -> dict[str, Te
 
 def result_of(state: TrainingState, check: FrozenCheck) -> FitResult:
     """What a phase came to."""
-    best = state.stopping.best
     return FitResult(
         best_epoch=state.stopping.best_epoch,
         epochs=len(state.history),
@@ -254,8 +264,7 @@ def result_of(state: TrainingState, check: FrozenCheck) -> FitResult:
         interrupted=state.interrupted,
         history=tuple(state.history),
         best_state=state.best,
-        best_val_loss=None if best is None else best.loss,
-        best_val_accuracy=None if best is None else best.accuracy,
+        best=state.stopping.best,
         frozen_tensors=check.checked,
         frozen_changed=len(check.changed),
     )

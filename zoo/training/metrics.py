@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,28 +11,30 @@ from torch import Tensor, nn
 
 from zoo.training.batches import BatchSource
 from zoo.training.interruption import never
-from zoo.training.losses import logits_of, plain_loss
+from zoo.training.losses import main_output
 from zoo.training.machine import Machine
+from zoo.training.tasks import SINGLE_LABEL, Task
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What one pass over some items came to.
+class Measurement:
+    """What one pass over some items found.
 
-    loss: plain cross-entropy, the mean over the items. accuracy: in 0..1. items: how many.
-    logits: (items, classes) float32 on the CPU, in the order of the batches, and targets (items,); None
+    loss: of the task, without class weights or smoothing; the mean over the items. metrics: by name; one that
+    is not defined for these items is left out. items: how many.
+    outputs: (items, width) float32 on the CPU, in the order of the batches, and targets (items, …); None
     unless they were asked for.
     """
 
     loss: float
-    accuracy: float
+    metrics: Mapping[str, float]
     items: int
-    logits: Tensor | None = None
+    outputs: Tensor | None = None
     targets: Tensor | None = None
 
 
 class Stopped(Exception):
-    """Somebody asked to stop in the middle of an evaluation."""
+    """Somebody asked to stop in the middle of a pass."""
 
 
 @torch.no_grad()
@@ -40,18 +43,20 @@ def evaluate(
     batches: BatchSource,
     *,
     machine: Machine,
-    keep_logits: bool = False,
+    task: Task = SINGLE_LABEL,
+    keep_outputs: bool = False,
     stop_requested: Callable[[], bool] = never,
-) -> Evaluation:
+) -> Measurement:
     """Run the model in eval mode over all batches; the mode it was in is put back.
 
     Sums stay on the device until the end: reading one would wait for the GPU at every batch.
-    Raises Stopped when stop_requested says so between two batches.
+    Raises Stopped when stop_requested returns True between two batches.
     """
     was_training = model.training
     model.eval()
+    plain = task.loss(None, 0.0)
     loss = torch.zeros((), device=machine.device)
-    right = torch.zeros((), device=machine.device, dtype=torch.long)
+    sums: dict[str, Tensor] = {}
     items = 0
     kept: list[tuple[Tensor, Tensor]] = []
     try:
@@ -60,18 +65,26 @@ def evaluate(
                 raise Stopped
             inputs, targets = machine.place(batch.inputs), machine.place(batch.targets)
             with machine.autocast():
-                logits = logits_of(model(inputs))
-            loss += plain_loss(logits, targets) * batch.count
-            right += (logits.argmax(1) == targets).sum()
+                outputs = main_output(model(inputs)).float()
+            loss += plain(outputs, targets) * batch.count
+            for name, metric in task.metrics.items():
+                part = metric.sums(outputs, targets)
+                sums[name] = sums[name] + part if name in sums else part
             items += batch.count
-            if keep_logits:
-                kept.append((logits.float(), targets))
+            if keep_outputs:
+                kept.append((outputs, targets))
     finally:
         model.train(was_training)
-    return Evaluation(
+    return Measurement(
         loss=float(loss) / max(1, items),
-        accuracy=int(right) / max(1, items),
+        metrics=_values(task, sums, items),
         items=items,
-        logits=torch.cat([logits for logits, _ in kept]).cpu() if keep_logits else None,
-        targets=torch.cat([targets for _, targets in kept]).cpu() if keep_logits else None,
+        outputs=torch.cat([outputs for outputs, _ in kept]).cpu() if keep_outputs else None,
+        targets=torch.cat([targets for _, targets in kept]).cpu() if keep_outputs else None,
     )
+
+
+def _values(task: Task, sums: Mapping[str, Tensor], items: int) -> dict[str, float]:
+    """The figures that are defined. JSON has no nan, and nobody could compare it."""
+    found = {name: task.metrics[name].value(part.cpu().double(), items) for name, part in sums.items()}
+    return {name: value for name, value in found.items() if not math.isnan(value)}

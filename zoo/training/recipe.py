@@ -20,7 +20,7 @@ from zoo.data.pixels.augmentations import AUGMENTATIONS
 from zoo.errors import InvalidRecipe, UnknownName
 from zoo.training.optimizers import OPTIMIZERS
 from zoo.training.schedules import SCHEDULES
-from zoo.training.stopping import MONITORS
+from zoo.training.tasks import MONITORS
 from zoo.words.texts.policies import POLICIES
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")

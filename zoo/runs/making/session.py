@@ -92,9 +92,9 @@ class Fitted:
 
     def after(self, result: FitResult) -> None:
         """Add a phase; a later one replaces the best only if one of its epochs was better."""
-        if result.best_epoch and result.best_val_loss is not None and result.best_val_accuracy is not None:
+        if result.best_epoch:
             self.best_epoch = len(self.history) + result.best_epoch
-            self.best = Score(result.best_val_loss, result.best_val_accuracy)
+            self.best = result.best
         self.history += result.history
         self.stopped_early = result.stopped_early
         self.interrupted = result.interrupted

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from adapters import count_parameters, frozen_fingerprint, parameter_groups, unfreeze
@@ -28,11 +29,11 @@ from zoo.store.store import Store
 from zoo.training.device import pick_device, precision_for
 from zoo.training.interruption import never
 from zoo.training.loop import FitResult, fit
-from zoo.training.losses import balanced_weights
 from zoo.training.machine import Machine, one_thread
 from zoo.training.seeds import seed_everything
 from zoo.training.stopping import Score
 from zoo.training.strategies import Phase, phases
+from zoo.training.tasks import balanced_weights
 
 SIDES: dict[type[ModelEntry], Side] = {ImageModel: images, WordModel: texts}
 
@@ -130,7 +131,7 @@ def tune(job: Job, phase: Phase, side: Side, start: Start, seen: Seen, best: Sco
 
 def class_weights(job: Job, dataset: Dataset) -> Tensor | None:
     """What each class weighs in the loss, if they are to be balanced."""
-    labels = [item.label for item in dataset.train]
+    labels = torch.tensor([item.label for item in dataset.train])
     return balanced_weights(labels, len(dataset.classes)) if job.recipe.balance else None
 
 
@@ -154,8 +155,8 @@ def save(job: Job, start: Start, seen: Seen, fitted: Fitted) -> RunResult:
         best_epoch=fitted.best_epoch,
         epochs=len(fitted.history),
         stopped_early=fitted.stopped_early,
-        val_accuracy=fitted.best.accuracy,
         val_loss=fitted.best.loss,
+        metrics=fitted.best.metrics,
         frozen_tensors=len(after),
         frozen_changed=len(changed),
         trained_parameters=count_parameters(network).trainable,
