@@ -143,6 +143,18 @@ class WordModel(ModelEntry, frozen=True, kw_only=True):
     corpus: str | None = None
 
 
+def draft_entry(name: str, weights: Weights, license: str) -> ModelEntry:  # noqa: A002, as the field
+    """As much of an entry as a fetch needs, for a file of which nothing else is known."""
+    return ModelEntry(
+        name=name,
+        family="unknown",
+        task="image-features",
+        architecture="unknown/unknown",
+        weights=weights,
+        license=license,
+    )
+
+
 ENTRY_TYPES: dict[str, type[ModelEntry]] = {
     "image-classification": ImageModel,
     "image-features": ImageModel,

@@ -14,7 +14,7 @@ from zoo.catalogue.licenses import KNOWN, UNKNOWN, unlisted_names
 from zoo.catalogue.problems import Finding, Problem
 from zoo.catalogue.registry import read_shipped, shipped_registry
 from zoo.catalogue.registry_file import at_home, examine_file, locate
-from zoo.catalogue.rules import kind_of
+from zoo.catalogue.schemes import scheme_of
 from zoo.errors import close_names, join_names
 
 COMMIT = re.compile(r"hf://[^/]+/[^/@]+@[0-9a-f]{40}/")
@@ -107,7 +107,7 @@ def remark_on_proof(entry: ModelEntry) -> Iterator[Finding]:
 def remark_on_pin(entry: ModelEntry) -> Iterator[Finding]:
     """A branch of the Hub moves."""
     for url in entry.weights.urls:
-        if kind_of(url) == "hf" and not COMMIT.match(url):
+        if scheme_of(url) == "hf" and not COMMIT.match(url):
             hint = "Name the commit: hf://OWNER/REPO@COMMIT/FILE"
             yield Finding(("weights", "url"), f"{url} names no commit: its file may change", hint)
 

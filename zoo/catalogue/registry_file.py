@@ -10,7 +10,7 @@ import msgspec
 
 from zoo.catalogue.entry import ModelEntry
 from zoo.catalogue.problems import Finding, Problem, dotted
-from zoo.catalogue.rules import kind_of
+from zoo.catalogue.schemes import scheme_of
 from zoo.catalogue.validation import check_entry
 from zoo.catalogue.yaml_file import NotPlain, Section, line_of, parse_yaml, read_text
 from zoo.errors import InvalidRegistry
@@ -126,7 +126,7 @@ def at_home(entry: ModelEntry, path: Path) -> ModelEntry:
 
 def is_relative(url: str) -> bool:
     """Whether a URL is a path relative to the registry file."""
-    return kind_of(url) == "file" and not url.lower().startswith("file:")
+    return scheme_of(url) == "file" and not url.lower().startswith("file:")
 
 
 def invalid(path: Path, problems: Sequence[Problem]) -> InvalidRegistry:

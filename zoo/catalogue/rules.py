@@ -6,32 +6,23 @@ Every byte must be provable, no name may become a path, and the preprocessing mu
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
-from urllib.parse import SplitResult, urlsplit
 
 from zoo.catalogue.entry import ImageModel, ModelEntry, Score, Speed, WordModel
+from zoo.catalogue.file_names import is_portable
 from zoo.catalogue.plugins import ARCHITECTURES, SOURCES, plugin_names
 from zoo.catalogue.problems import Finding
+from zoo.catalogue.schemes import CREDENTIALS, SCHEMES, scheme_of
 
 Findings = Iterator[Finding]
 
 NAME = re.compile(r"(?:hf://)?[A-Za-z0-9_][A-Za-z0-9._+@-]*(?:/[A-Za-z0-9_][A-Za-z0-9._+@-]*)*")
 LONGEST_NAME = 128
-RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)  # by Windows
 LICENSE = re.compile(r"[A-Za-z0-9(][A-Za-z0-9.+() -]{0,99}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 PREFIX = re.compile(r"[0-9a-f]{8,63}")
 MD5 = re.compile(r"[0-9a-f]{32}")
-SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
-REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*(?:@[A-Za-z0-9._/-]+)?")
-PACKAGE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
-DATASET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)?(?:\?parts=[1-9][0-9]?)?")
-LOOPBACK = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|::1")
-UNSAFE_IN_URL = re.compile(r'[\s\\<>"`{}|^]')
-CREDENTIALS = "a URL with credentials in it"  # never printed
 
 NAMESPACES: dict[str, tuple[str, ...] | None] = {  # architecture namespace -> its names, None: the library's
     "torchvision": None,
@@ -49,7 +40,7 @@ def check_name(entry: ModelEntry) -> Findings:
     elif not NAME.fullmatch(name):
         allowed = "Letters, digits and . _ + @ - only; no path."
         yield Finding((), f"{name!r} cannot be a model's name", allowed)
-    elif any(RESERVED.fullmatch(part) or part.endswith(".") for part in name.split("/")):
+    elif not all(map(is_portable, name.removeprefix("hf://").split("/"))):
         yield Finding((), f"{name!r} is a name that Windows cannot store", "Take another name.")
 
 
@@ -123,7 +114,7 @@ def check_urls(entry: ModelEntry) -> Findings:
     for number, url in enumerate(weights.urls):
         path: tuple[str | int, ...] = ("weights", "url")
         path += () if isinstance(weights.url, str) else (number,)
-        kind = kind_of(url)
+        kind = scheme_of(url)
         if kind not in SCHEMES and kind in plugin_names(SOURCES):
             if not proofs:
                 yield Finding(("weights",), "sha256 is missing", f"Bytes from {kind} must be proven.")
@@ -133,7 +124,7 @@ def check_urls(entry: ModelEntry) -> Findings:
             yield Finding(path, f"no source for {url!r}", f"There are: {', '.join(known)}, a relative path.")
             continue
         scheme = SCHEMES[kind]
-        wrong = scheme.check(url)
+        wrong = scheme.fault(url)
         if wrong is not None:
             shown = "" if wrong == CREDENTIALS else f"{url!r} is "
             yield Finding(path, f"{shown}{wrong}", f"Like this: {scheme.example}")
@@ -142,112 +133,6 @@ def check_urls(entry: ModelEntry) -> Findings:
             yield Finding(
                 ("weights",), f"{needed} is missing", f"Bytes from {kind} must be proven. See: sha256sum FILE"
             )
-
-
-def kind_of(url: str) -> str:
-    """The scheme of a URL; a relative path is a file.
-
-    >>> kind_of("hf://timm/resnet18.a1_in1k/model.safetensors"), kind_of("weights/net.pth")
-    ('hf', 'file')
-    """
-    found = SCHEME.match(url)
-    return "file" if found is None or len(found[1]) == 1 else found[1].lower()
-
-
-def check_https(url: str) -> str | None:
-    """What is wrong with an https URL."""
-    parts = split_url(url)
-    if parts is None or not parts.hostname or UNSAFE_IN_URL.search(url):
-        return "not a URL"
-    if parts.username is not None or parts.password is not None:
-        return CREDENTIALS
-    return None if parts.path.strip("/") else "a URL without a path"
-
-
-def check_http(url: str) -> str | None:
-    """What is wrong with an http URL: it must be of this machine, or of a host that the user allows."""
-    parts = split_url(url)
-    if parts is None or not parts.hostname or LOOPBACK.fullmatch(parts.hostname):
-        return check_https(url)
-    if {parts.hostname, parts.netloc.lower()} & allowed_hosts():
-        return check_https(url)
-    return f"plain http to another machine, which only ZOO_ALLOW_HOST={parts.hostname} would allow"
-
-
-def allowed_hosts() -> set[str]:
-    """What $ZOO_ALLOW_HOST names, separated by commas: hosts on private networks, with or without a port."""
-    return {part.strip().lower() for part in os.environ.get("ZOO_ALLOW_HOST", "").split(",")} - {""}
-
-
-def check_hf(url: str) -> str | None:
-    """What is wrong with hf://OWNER/REPO[@REVISION]/FILE."""
-    owner, _, rest = url.removeprefix("hf://").partition("/")
-    repository, slash, file = rest.partition("/")
-    if not slash or not REPOSITORY.fullmatch(f"{owner}/{repository}"):
-        return "not OWNER/REPO[@REVISION]/FILE"
-    return check_relative(file)
-
-
-def check_gensim(url: str) -> str | None:
-    """What is wrong with gensim://NAME[/FILE][?parts=N]."""
-    return None if DATASET.fullmatch(url.removeprefix("gensim://")) else "not the name of a gensim-data set"
-
-
-def check_package(url: str) -> str | None:
-    """What is wrong with package://PACKAGE/FILE."""
-    package, slash, file = url.removeprefix("package://").partition("/")
-    if not slash or not PACKAGE.fullmatch(package):
-        return "not PACKAGE/FILE"
-    return check_relative(file)
-
-
-def check_file(url: str) -> str | None:
-    """What is wrong with a file: URL (absolute, of this machine) or with a path relative to the registry."""
-    if SCHEME.match(url) and kind_of(url) == "file" and url.lower().startswith("file:"):
-        return None if url.startswith("file:///") and "\0" not in url else "not file:///PATH"
-    return check_relative(url)
-
-
-def check_relative(path: str) -> str | None:
-    """What is wrong with a path that must stay inside its folder, on every system."""
-    parts = path.split("/")
-    if not path or any(part in ("", ".", "..") for part in parts):
-        return "a path that leaves its folder"
-    if any(len(part) > 255 for part in parts):
-        return "a file name of more than 255 characters"
-    if any(RESERVED.fullmatch(part) or re.search(r'[\0-\x1f\\:*?"<>|]', part) for part in parts):
-        return "a file name that not every system can store"
-    return None
-
-
-def split_url(url: str) -> SplitResult | None:
-    """The parts of a URL, or None when it has none (an unclosed bracket, a port that is no number)."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return None
-    return parts
-
-
-class Scheme(NamedTuple):
-    """What one URL scheme must look like, and what proves its bytes. proofs: one of them; empty: the source
-    states a hash itself."""
-
-    check: Callable[[str], str | None]
-    proofs: tuple[str, ...]
-    example: str
-
-
-ANY_PROOF = ("sha256", "sha256_prefix", "md5")
-SCHEMES: dict[str, Scheme] = {
-    "https": Scheme(check_https, ANY_PROOF, "https://example.org/net.safetensors"),
-    "http": Scheme(check_http, ANY_PROOF, "http://127.0.0.1:8000/net.safetensors"),
-    "hf": Scheme(check_hf, (), "hf://timm/resnet18.a1_in1k/model.safetensors"),
-    "gensim": Scheme(check_gensim, ("sha256", "md5"), "gensim://glove-wiki-gigaword-50"),
-    "package": Scheme(check_package, ("sha256",), "package://zoo/weights/net.safetensors"),
-    "file": Scheme(check_file, ("sha256",), "weights/net.safetensors"),
-}
 
 
 def check_input(entry: ModelEntry) -> Findings:

@@ -21,9 +21,9 @@ from zoo.catalogue.rules import (
     NAME,
     NAMESPACES,
     PREFIX,
-    SCHEMES,
     SHA256,
 )
+from zoo.catalogue.schemes import SCHEMES
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ADDED = ("name", "registry")  # fields of an entry that no file has: a key is the name

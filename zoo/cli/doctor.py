@@ -133,7 +133,8 @@ def find_plugins() -> tuple[list[str], list[str]]:
         package_of,
         plugin_names,
     )
-    from zoo.catalogue.rules import NAMESPACES, SCHEMES
+    from zoo.catalogue.rules import NAMESPACES
+    from zoo.catalogue.schemes import SCHEMES
 
     found, broken = [], []
     for group, form, ours in ((SOURCES, "://…", SCHEMES), (ARCHITECTURES, "/…", NAMESPACES)):

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.catalogue.entry import ModelEntry, Weights
-from zoo.catalogue.rules import check_relative, kind_of
+from zoo.catalogue.entry import Weights, draft_entry
+from zoo.catalogue.file_names import fault_of_path
+from zoo.catalogue.schemes import HubFile, parse_hub_url, scheme_of
 from zoo.errors import NetworkError, Offline, StorageError, UsageError
 from zoo.events import Note, Report
 from zoo.store.disk.homes import expand
 from zoo.store.local import LocalModel
-from zoo.store.sources.hf import HubFile, parse_hub_url
 from zoo.store.sources.hub_model import WEIGHTS, ask_hub, decode_config, license_of, read_config, timm_facts
 from zoo.store.trust.hashing import hash_file
 
@@ -43,7 +43,7 @@ def find_place(source: str, registry: Path, store: Store, report: Report) -> Pla
     file its weights are taken. Only the Hub is asked here, for the commit. Raises StorageError, UsageError,
     Offline, DownloadFailed.
     """
-    kind = kind_of(source)
+    kind = scheme_of(source)
     if kind == "hf":
         return find_on_hub(source, store, report)
     if kind == "file":
@@ -67,7 +67,7 @@ def find_here(path: Path, registry: Path, report: Report) -> Place:
     folder = Path(os.path.abspath(registry)).parent  # noqa: PTH100, links stay as they are named
     absolute = Path(os.path.abspath(path))  # noqa: PTH100
     url = absolute.as_uri()
-    if absolute.is_relative_to(folder) and check_relative(absolute.relative_to(folder).as_posix()) is None:
+    if absolute.is_relative_to(folder) and fault_of_path(absolute.relative_to(folder).as_posix()) is None:
         url = absolute.relative_to(folder).as_posix()
     config = path.with_name("config.json")
     facts: dict[str, Any] = {}
@@ -118,14 +118,7 @@ def bring(
 
     licence: of the entry to be, which the licence policies judge before a download.
     """
-    draft = ModelEntry(
-        name=name,
-        family="unknown",
-        task="image-features",
-        architecture="unknown/unknown",
-        weights=place.weights,
-        license=licence,
-    )
+    draft = draft_entry(name, place.weights, licence)
     if place.path is not None:
         store.check_license(draft)
         digests = hash_file(place.path)

@@ -10,10 +10,10 @@ import pytest
 from support.hub import COMMIT, CONFIG, Hub
 from support.loopback import BODY, SHA256, Connection, Server, answer, cut, serve, stall, unproven
 
+from zoo.catalogue.schemes import parse_hub_url
 from zoo.cli.main import main
 from zoo.errors import DownloadFailed, HashMismatch, Offline, UsageError
 from zoo.store.names import find_model
-from zoo.store.sources.hf import parse_hub_url
 from zoo.store.store import Store
 
 

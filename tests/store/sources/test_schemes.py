@@ -19,12 +19,14 @@ from support.loopback import (
     unproven,
 )
 
+from zoo.catalogue.schemes import SCHEMES
 from zoo.errors import AddressRefused, DownloadFailed, HashMismatch, Offline, UsageError
 from zoo.events import Event, Note
+from zoo.store import sources
 from zoo.store.remote import Remote, Wanted
 from zoo.store.sources.gensim import RELEASES
 from zoo.store.sources.mirrors import mirror_rules
-from zoo.store.sources.schemes import SCHEMES, find_scheme
+from zoo.store.sources.schemes import find_scheme
 from zoo.store.store import Store
 
 
@@ -95,7 +97,7 @@ def test_word_vectors_of_gensim_data_come_from_its_release_files(
 @pytest.mark.parametrize("name", ["glove-twitter-25", "word2vec-google-news-300"])
 def test_the_url_of_every_data_set_is_the_published_one(data: Path, name: str) -> None:
     facts = json.loads((data / "gensim-data.json").read_text())[name]
-    found = SCHEMES["gensim"].resolve(Wanted(f"gensim://{name}", unproven(f"gensim://{name}")))
+    found = find_scheme("gensim://x").resolve(Wanted(f"gensim://{name}", unproven(f"gensim://{name}")))
     assert found == Remote((f"{RELEASES}/{name}/{facts['file_name']}",))
 
 
@@ -104,7 +106,7 @@ def test_the_url_of_every_data_set_is_the_published_one(data: Path, name: str) -
 )
 def test_a_name_that_is_none_of_gensim_data_is_a_usage_error(url: str) -> None:
     with pytest.raises(UsageError, match="names no data set"):
-        SCHEMES["gensim"].resolve(Wanted(url, unproven(url)))
+        find_scheme("gensim://x").resolve(Wanted(url, unproven(url)))
 
 
 def add_parts(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,9 +157,17 @@ def test_parts_that_do_not_make_the_file_are_refused(
     assert leftovers(store.home) == []
 
 
-def test_every_scheme_of_the_table_is_found_and_says_whether_it_needs_the_network() -> None:
-    assert {name for name, scheme in SCHEMES.items() if scheme.local} == {"file", "package"}
-    assert all(find_scheme(f"{name}://x") is scheme for name, scheme in SCHEMES.items())
+def test_every_scheme_of_the_table_has_a_module_that_resolves_it() -> None:
+    assert {name for name in SCHEMES if find_scheme(f"{name}://x").local} == {"file", "package"}
+    folder = Path(sources.__path__[0])
+    resolving = {path.stem for path in folder.glob("*.py") if "\ndef resolve(" in path.read_text("utf-8")}
+    assert {scheme.source for scheme in SCHEMES.values()} == resolving
+    assert all(callable(find_scheme(f"{name}://x").resolve) for name in SCHEMES)
+
+
+def test_every_example_of_the_table_keeps_its_own_rule() -> None:
+    for scheme in SCHEMES.values():
+        assert scheme.fault(scheme.example) is None
 
 
 def test_a_scheme_of_another_package_comes_through_its_entry_point(

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from zoo.catalogue.file_names import is_portable
 from zoo.errors import IntegrityError, UnsafeFile
 from zoo.store.trust.hashing import BLOCK
 
 RECORD = 512
 MOST_MEMBERS = 100_000
-PART = re.compile(r"[^\x00-\x1f\x7f/\\:*?\"<>|]{1,150}")
-RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)  # by Windows
+LONGEST_PART = 150
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,7 @@ def parse_header(header: bytes, begin: int, path: Path) -> tuple[str, Member]:
 def check_name(name: str, path: Path) -> None:
     """Raise UnsafeFile unless a name stays below the folder that it is unpacked in, on every system."""
     for part in name.split("/"):
-        fine = PART.fullmatch(part) and not RESERVED.fullmatch(part)
-        if not fine or part in (".", "..") or part.endswith((".", " ")):
+        if len(part) > LONGEST_PART or not is_portable(part):
             raise UnsafeFile(
                 f"{path}: {name!r} is no name that is ever unpacked", hint="Nothing was unpacked."
             )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from zoo.catalogue.entry import ModelEntry, Weights
+from zoo.catalogue.entry import ModelEntry, Weights, draft_entry
 from zoo.store.disk.blobs import Blobs, Stamp, is_whole, remove_file, write_whole
 from zoo.store.local import LocalModel
 
@@ -61,14 +61,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def entry(self) -> ModelEntry:
         """As much of the entry as a fetch needs."""
-        return ModelEntry(
-            name=self.name,
-            family="unknown",
-            task="image-features",
-            architecture="unknown/unknown",
-            weights=self.weights,
-            license=self.license,
-        )
+        return draft_entry(self.name, self.weights, self.license)
 
     @property
     def blobs(self) -> dict[str, Stamp]:

@@ -6,14 +6,11 @@ data set; this never does.
 
 from __future__ import annotations
 
-import re
-from urllib.parse import parse_qs, urlsplit
-
+from zoo.catalogue.schemes import parse_gensim_url
 from zoo.errors import UsageError
 from zoo.store.remote import Remote, Wanted
 
 RELEASES = "https://github.com/RaRe-Technologies/gensim-data/releases/download"
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
 def resolve(wanted: Wanted) -> Remote:
@@ -21,15 +18,14 @@ def resolve(wanted: Wanted) -> Remote:
 
     FILE is `NAME.gz` unless given. A file in N parts is published as FILE_00, FILE_01, …, to be joined.
     """
-    url = urlsplit(wanted.url)
-    name, file = url.netloc, url.path.lstrip("/") or f"{url.netloc}.gz"
-    parts = parse_qs(url.query).get("parts", ["1"])[-1]
-    if not (NAME.fullmatch(name) and NAME.fullmatch(file) and parts.isdigit() and 1 <= int(parts) <= 100):
+    named = parse_gensim_url(wanted.url)
+    if named is None:
         raise UsageError(
             f"{wanted.entry.name}: {wanted.url} names no data set of gensim-data",
             hint="Write it as gensim://NAME, for example gensim://glove-wiki-gigaword-50.",
         )
+    name, file, parts = named
     whole = f"{RELEASES}/{name}/{file}"
-    if int(parts) == 1:
+    if parts == 1:
         return Remote((whole,))
-    return Remote(tuple(f"{whole}_{number:02d}" for number in range(int(parts))))
+    return Remote(tuple(f"{whole}_{number:02d}" for number in range(parts)))

@@ -11,42 +11,14 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from urllib.parse import unquote
 
+from zoo.catalogue.schemes import parse_hub_url
 from zoo.errors import DownloadFailed, Offline, UsageError
 from zoo.store.remote import Remote, Wanted
 from zoo.store.trust.addresses import check_address, parse_address
 
 HUB = "https://huggingface.co"
 COMMIT = re.compile("[0-9a-f]{40}")
-PART = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
-FORM = re.compile(rf"hf://(?P<repo>{PART}/{PART})(?:@(?P<revision>[^@/\s]+))?(?:/(?P<file>[^@\s][^@]*))?")
-
-
-@dataclass(frozen=True)
-class HubFile:
-    """The parts of an `hf://` URL. revision: branch, tag or commit; None for the main branch."""
-
-    repo: str
-    revision: str | None
-    file: str | None
-
-
-def parse_hub_url(url: str) -> HubFile:
-    """The parts of an `hf://` URL; file is None for a whole repository. A slash in a revision is written %2F.
-
-    >>> parse_hub_url("hf://timm/resnet18.a1_in1k@main/model.safetensors")
-    HubFile(repo='timm/resnet18.a1_in1k', revision='main', file='model.safetensors')
-    """
-    found = FORM.fullmatch(url)
-    if found is None or ".." in url.split("/"):
-        raise UsageError(
-            f"{url} names nothing on the Hub",
-            hint="Write it as hf://OWNER/REPO/FILE or hf://OWNER/REPO@REVISION/FILE.",
-        )
-    revision = None if found["revision"] is None else unquote(found["revision"])
-    return HubFile(found["repo"], revision, found["file"])
 
 
 def endpoint() -> str:

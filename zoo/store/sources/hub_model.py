@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from zoo.catalogue.entry import ImageModel
+from zoo.catalogue.schemes import HubFile, parse_hub_url
 from zoo.catalogue.validation import entry_from
 from zoo.errors import DownloadFailed, InvalidRegistry, Offline, UsageError
 from zoo.store.contents import Contents
 from zoo.store.disk.hub_records import keep_hub_entry, read_hub_entry
 from zoo.store.disk.space import disk_errors
 from zoo.store.settings import Settings
-from zoo.store.sources.hf import HubFile, endpoint, hub_errors, hub_token, parse_hub_url
+from zoo.store.sources.hf import endpoint, hub_errors, hub_token
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo

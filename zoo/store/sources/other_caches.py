@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from zoo.catalogue.schemes import parse_hub_url
 from zoo.errors import UsageError
 from zoo.store.disk.homes import expand
-from zoo.store.sources.hf import parse_hub_url
 from zoo.store.trust.expected import Proof
 
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
 
+from zoo.catalogue.schemes import parse_package_url
 from zoo.errors import SourceMissing, UsageError
 from zoo.store.remote import Wanted
 
 
 def resolve(wanted: Wanted) -> Path:
     """The path of a file inside an installed package, which is found, not imported: no code of it runs."""
-    url = urlsplit(wanted.url)
-    package, file = url.netloc, PurePosixPath(unquote(url.path).lstrip("/"))
-    if not package.isidentifier() or ".." in file.parts or not file.parts:
+    named = parse_package_url(wanted.url)
+    if named is None or ".." in PurePosixPath(named[1]).parts:
         raise UsageError(
             f"{wanted.entry.name}: {wanted.url} names no file of a package",
             hint="Write it as package://PACKAGE/FOLDER/FILE.",
         )
+    package, file = named[0], PurePosixPath(named[1].lstrip("/"))
     spec = find_spec(package)
     folders = [] if spec is None else list(spec.submodule_search_locations or [])
     for folder in folders:

@@ -11,7 +11,7 @@ import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from zoo.catalogue.rules import allowed_hosts
+from zoo.catalogue.schemes import allowed_hosts
 from zoo.errors import AddressRefused
 
 # Proxies that route by name (Clash, Surge) answer every name with an address of this test range.
