@@ -301,8 +301,7 @@ def stopped_by_loss(
 
 def lower_lr(phase: Phase, lr: float) -> str:
     """What to type when training blew up."""
-    option = "--lr" if phase.name == "head" else "--tune-lr"
-    return f"Try {option} {min(lr / 10, SAFE_LR):g}, or --clip-norm 1."
+    return f"Try {phase.lr_option} {min(lr / 10, SAFE_LR):g}, or --clip-norm 1."
 
 
 def out_of_memory(error: RuntimeError) -> bool:

@@ -1,7 +1,8 @@
-"""What a recipe comes to: which phases there are, and what each of them trains at which rate."""
+"""The strategies by name: which phases a run has, and what each of them trains at which rate."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -12,18 +13,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Phase:
-    """One stretch of training. name: "head" on cached features, "tune" on the items.
+    """One stretch of training.
 
-    epochs: at most. lr: of the head; a stage d steps below it gets lr · lr_decay^d. unfreeze, augment: as in
-    the recipe. precision: a head is a few thousand weights, so it always trains in fp32; the number format
-    is for the backbone.
+    name: for people. trains: on "features", computed once by the frozen network, only the head learns; on the
+    "items" themselves, what is unfrozen learns too. epochs: at most. lr: of the head; a stage d steps below
+    it gets lr · lr_decay^d. lr_option: what sets it on the command line. unfreeze, augment: as in the recipe.
+    precision: a head is a few thousand weights, so it always trains in fp32; the number format is for the
+    backbone.
     """
 
-    name: Literal["head", "tune"]
+    name: str
+    trains: Literal["features", "items"]
     epochs: int
     lr: float
     weight_decay: float
     patience: int
+    lr_option: str = "--lr"
     lr_decay: float = 1.0
     unfreeze: int | str = "none"
     augment: str = "none"
@@ -31,32 +36,71 @@ class Phase:
 
 
 def phases(recipe: Recipe) -> tuple[Phase, ...]:
-    """The phases of a recipe, in order: first the head alone, then, if so wished, deeper stages with it.
-
-    A new head starts from noise; training it first keeps that noise out of the pretrained layers (Kumar et
-    al. 2022, arXiv:2202.10054). From scratch, and below an encoder that is new itself, there is nothing to
-    protect: everything trains at once.
+    """The phases of a recipe, in order.
 
     >>> [phase.name for phase in phases(Recipe(unfreeze=1))]
     ['head', 'tune']
     """
-    r = resolve(recipe)
-    head = Phase("head", r.epochs, given(r.lr), r.weight_decay, r.patience)
-    if frozen_throughout(r):
-        return (head,)
+    recipe = resolve(recipe)
+    return STRATEGIES[choose_strategy(recipe)](recipe)
+
+
+def choose_strategy(recipe: Recipe) -> str:
+    """The name of the strategy that suits a resolved recipe.
+
+    From scratch, and below an encoder that is new itself, there is nothing to protect from a new head.
+    """
+    if frozen_throughout(recipe):
+        return "head"
+    nothing_to_protect = recipe.from_scratch or recipe.encoder in LEARNED_ENCODERS
+    return "tune" if nothing_to_protect or not recipe.epochs else "head-then-tune"
+
+
+def head_only(recipe: Recipe) -> tuple[Phase, ...]:
+    """The head alone, on the features of a backbone that stays frozen (a linear probe, if it is linear)."""
+    head = Phase(
+        name="head",
+        trains="features",
+        epochs=recipe.epochs,
+        lr=given(recipe.lr),
+        weight_decay=recipe.weight_decay,
+        patience=recipe.patience,
+    )
+    return (head,)
+
+
+def tune_only(recipe: Recipe) -> tuple[Phase, ...]:
+    """The head and the unfrozen stages together, from the first epoch."""
     tune = Phase(
         name="tune",
-        epochs=given(r.tune_epochs),
-        lr=given(r.tune_lr),
-        weight_decay=given(r.tune_weight_decay),
-        patience=given(r.tune_patience),
-        lr_decay=given(r.lr_decay),
-        unfreeze=r.unfreeze,
-        augment=given(r.augment),
-        precision=r.precision,
+        trains="items",
+        epochs=given(recipe.tune_epochs),
+        lr=given(recipe.tune_lr),
+        weight_decay=given(recipe.tune_weight_decay),
+        patience=given(recipe.tune_patience),
+        lr_option="--tune-lr",
+        lr_decay=given(recipe.lr_decay),
+        unfreeze=recipe.unfreeze,
+        augment=given(recipe.augment),
+        precision=recipe.precision,
     )
-    fresh = r.from_scratch or r.encoder in LEARNED_ENCODERS
-    return (head, tune) if r.epochs and not fresh else (tune,)
+    return (tune,)
+
+
+def head_then_tune(recipe: Recipe) -> tuple[Phase, ...]:
+    """First the head alone, then deeper stages with it.
+
+    A new head starts from noise; training it first keeps that noise out of the pretrained layers (Kumar et
+    al. 2022, arXiv:2202.10054).
+    """
+    return head_only(recipe) + tune_only(recipe)
+
+
+STRATEGIES: dict[str, Callable[[Recipe], tuple[Phase, ...]]] = {
+    "head": head_only,
+    "head-then-tune": head_then_tune,
+    "tune": tune_only,
+}
 
 
 def given(value: T | None) -> T:

@@ -56,7 +56,7 @@ def train_run(
     fitted = Fitted()
     try:
         for phase in phases(recipe):
-            if phase.name == "head":
+            if phase.trains == "features":
                 fitted.after(train_head(job, phase, start, seen))
             else:
                 fitted.after(tune(job, phase, side, start, seen, fitted.best))

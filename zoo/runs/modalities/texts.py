@@ -127,7 +127,7 @@ def look(job: Job, start: Start) -> Seen:
     seen = Seen(dataset, None, None, read=read)
     if recipe.baseline:
         seen = replace(seen, baseline=measure_baseline(dataset, start.reader.tokenizer))
-    if phases(recipe)[0].name != "head":
+    if phases(recipe)[0].trains != "features":
         return seen
     train, val = (encode(job, start, seen, items) for items in (dataset.train, dataset.val))
     return replace(

@@ -1,0 +1,52 @@
+"""Strategies: which phases a recipe has, and that nothing depends on what a phase is called."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from zoo.errors import TrainingStopped
+from zoo.training.loop import fit
+from zoo.training.machine import Machine
+from zoo.training.recipe import Recipe, resolve
+from zoo.training.strategies import STRATEGIES, choose_strategy, phases
+
+
+@pytest.mark.parametrize(
+    ("options", "strategy"),
+    [
+        ({}, "head"),
+        ({"unfreeze": 0}, "head"),
+        ({"unfreeze": 2}, "head-then-tune"),
+        ({"unfreeze": "all"}, "head-then-tune"),
+        ({"unfreeze": 2, "epochs": 0}, "tune"),
+        ({"unfreeze": "all", "from_scratch": True}, "tune"),
+        ({"encoder": "cnn", "unfreeze": 2}, "tune"),
+    ],
+)
+def test_a_recipe_has_the_phases_of_its_strategy(options: dict[str, Any], strategy: str) -> None:
+    recipe = resolve(Recipe(**options))
+    assert choose_strategy(recipe) == strategy
+    assert phases(recipe) == STRATEGIES[strategy](recipe)
+    trains = {"head": ["features"], "tune": ["items"], "head-then-tune": ["features", "items"]}
+    assert [phase.trains for phase in phases(recipe)] == trains[strategy]
+
+
+def test_a_phase_names_the_option_that_sets_its_own_rate(features: Any) -> None:
+    train, val = features.batches()
+    [head] = phases(Recipe())
+    phase = replace(head, name="warm-up", lr=1e38, lr_option="--warm-up-lr")
+    with pytest.raises(TrainingStopped, match=r"Try --warm-up-lr 0\.001, or --clip-norm 1"):
+        fit(
+            nn.Linear(1280, 2),
+            train,
+            val,
+            recipe=Recipe(optimizer="sgd"),
+            phase=phase,
+            machine=Machine(torch.device("cpu")),
+        )
+    assert {phase.lr_option for phase in phases(Recipe(unfreeze=1))} == {"--lr", "--tune-lr"}
