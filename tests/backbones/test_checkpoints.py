@@ -19,9 +19,9 @@ from zoo.backbones.checkpoints import (
     find_odd_numbers,
     load_weights,
     read_state_dict,
-    tell_format,
     write_state_dict,
 )
+from zoo.backbones.formats import detect_format
 from zoo.errors import HashMismatch, IntegrityError
 from zoo.events import Event, Note
 from zoo.store.store import Store
@@ -51,7 +51,7 @@ def test_the_real_checkpoint_is_converted_once_and_its_pickle_is_dropped(store: 
     found = store.find(entry)
     assert found is not None
     assert found.sha256 == sha256
-    assert tell_format(found.path) == "safetensors"
+    assert detect_format(found.path) == "safetensors"
     assert_equal(load_weights(found, store), load_weights(local, store))
     assert len(list(store.blobs)) == 1
     assert [verdict.state for verdict in verify_store(store)] == ["whole"]

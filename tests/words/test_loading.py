@@ -123,7 +123,7 @@ def test_a_wrong_dimension_in_the_entry_is_told(data: Path, store: Store) -> Non
     wrong = msgspec.structs.replace(entry, input=msgspec.structs.replace(entry.input, dimension=300))  # type: ignore[attr-defined]
     told: list[Event] = []
     load_words(replace(local, entry=wrong), store, report=told.append)
-    assert any(isinstance(e, Note) and "50 dimensions, its entry says 300" in e.message for e in told)
+    assert any(isinstance(e, Note) and "50 dimensions, its entry states 300" in e.message for e in told)
 
 
 @pytest.mark.fault("S5")
@@ -144,5 +144,5 @@ def test_a_registry_entry_with_a_pickle_is_refused_by_its_published_name(
 
 def test_an_entry_of_images_is_a_mistake(data: Path, store: Store) -> None:
     local = store.fetch(read_registry_file(data / "registry.yaml")["mobilenet_v2_demo"])
-    with pytest.raises(UsageError, match="is no word vectors"):
+    with pytest.raises(UsageError, match="is not word vectors"):
         load_words(local, store)

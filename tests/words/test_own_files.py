@@ -95,7 +95,7 @@ def test_a_member_of_an_archive_is_named_once(store: Store, tmp_path: Path) -> N
 
 def test_a_member_of_what_is_no_archive_is_refused(store: Store, tmp_path: Path) -> None:
     (tmp_path / "own.txt").write_text("the 1 2\n")
-    with pytest.raises(UsageError, match=r"own\.txt is no \.zip"):
+    with pytest.raises(UsageError, match=r"own\.txt is not a \.zip"):
         load_model(str(tmp_path / "own.txt"), store=store, member="x")
 
 
@@ -239,7 +239,7 @@ def test_only_a_fetch_brings_a_file_of_the_hub(
     with pytest.raises(SystemExit) as left:
         main(["fetch", name])
     assert not left.value.code
-    assert "dimensions, its entry says" not in capsys.readouterr().err
+    assert "dimensions, its entry states" not in capsys.readouterr().err
     assert hub.log
     with pytest.raises(SystemExit):
         main(["show", name, "--json"])

@@ -95,7 +95,7 @@ def find_architecture(entry: ImageModel) -> tuple[Architecture, str]:
     ), name
 
 
-def build_torchvision(plan: Blueprint) -> nn.Module:
+def _build_torchvision(plan: Blueprint) -> nn.Module:
     """A classification network of torchvision, as its own `weights=` path would make it.
 
     That path alone sets what loading the same file by hand does not. Both Inceptions expect values in -1..1:
@@ -114,12 +114,12 @@ def build_torchvision(plan: Blueprint) -> nn.Module:
         arguments["transform_input"] = tuple(round(mean, 3) for mean in plan.input.mean) == IMAGENET_MEAN
         has_aux = plan.keys is None or any(key.startswith(AUXILIARY) for key in plan.keys)
         arguments["aux_logits"] = plan.name == "inception_v3" and has_aux
-        arguments["init_weights"] = True  # the default, said aloud: else it warns
+        arguments["init_weights"] = True  # the default; without it torchvision warns
     network: nn.Module = models.get_model(plan.name, weights=None, **arguments | dict(plan.arguments))
-    return network if plan.classes else without_classifier(network)
+    return network if plan.classes else _without_classifier(network)
 
 
-def build_timm(plan: Blueprint) -> nn.Module:
+def _build_timm(plan: Blueprint) -> nn.Module:
     """A network of timm; a name with a tag (`resnet50.a1_in1k`) is built as that tag's weights need it."""
     import timm
 
@@ -139,7 +139,7 @@ def build_timm(plan: Blueprint) -> nn.Module:
     return network
 
 
-def convert_for_timm(network: nn.Module, weights: StateDict) -> StateDict:
+def _convert_for_timm(network: nn.Module, weights: StateDict) -> StateDict:
     """Weights as timm itself would load them: through the filter that the network's own module has.
 
     timm.models._builder.load_pretrained does the same; its name is `checkpoint_filter_fn` by convention.
@@ -149,10 +149,11 @@ def convert_for_timm(network: nn.Module, weights: StateDict) -> StateDict:
     return weights if convert is None else dict(convert(dict(weights), network))
 
 
-def without_classifier(network: nn.Module) -> nn.Module:
+def _without_classifier(network: nn.Module) -> nn.Module:
     """The same network, ending where torchvision's classifier block begins.
 
-    The whole block goes: VGG16_Weights.IMAGENET1K_FEATURES, published for its convolutions, fills none of it.
+    The whole block is removed: VGG16_Weights.IMAGENET1K_FEATURES, published for its convolutions, fills none
+    of it.
     """
     name, _ = find_classifier(network)
     setattr(network, name.partition(".")[0], nn.Identity())
@@ -160,6 +161,6 @@ def without_classifier(network: nn.Module) -> nn.Module:
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "torchvision": Architecture(build_torchvision),
-    "timm": Architecture(build_timm, convert_for_timm),
+    "torchvision": Architecture(_build_torchvision),
+    "timm": Architecture(_build_timm, _convert_for_timm),
 }

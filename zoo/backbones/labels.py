@@ -42,14 +42,14 @@ def read_label_set(name: str) -> tuple[str, ...]:
     return LABEL_SETS[name]()
 
 
-def imagenet_1k() -> tuple[str, ...]:
+def _imagenet_1k() -> tuple[str, ...]:
     """The 1,000 names that torchvision publishes with its weights; timm's are the same with synonyms."""
     from torchvision.models import ResNet50_Weights
 
     return tuple(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
 
 
-def imagenet(subset: str) -> Callable[[], tuple[str, ...]]:
+def _imagenet(subset: str) -> Callable[[], tuple[str, ...]]:
     """The names of one of timm's sets of WordNet synsets; where two share a name, their numbers are added."""
 
     def read() -> tuple[str, ...]:
@@ -64,11 +64,11 @@ def imagenet(subset: str) -> Callable[[], tuple[str, ...]]:
 
 
 LABEL_SETS: dict[str, Callable[[], tuple[str, ...]]] = {
-    "imagenet-1k": imagenet_1k,
-    "imagenet-12k": imagenet("imagenet-12k"),
-    "imagenet-21k": imagenet("imagenet-21k"),
-    "imagenet-21k-goog": imagenet("imagenet-21k-goog"),
-    "imagenet-21k-miil": imagenet("imagenet-21k-miil"),
-    "imagenet-22k": imagenet("imagenet-22k"),
-    "imagenet-22k-ms": imagenet("imagenet-22k-ms"),
+    "imagenet-1k": _imagenet_1k,
+    "imagenet-12k": _imagenet("imagenet-12k"),
+    "imagenet-21k": _imagenet("imagenet-21k"),
+    "imagenet-21k-goog": _imagenet("imagenet-21k-goog"),
+    "imagenet-21k-miil": _imagenet("imagenet-21k-miil"),
+    "imagenet-22k": _imagenet("imagenet-22k"),
+    "imagenet-22k-ms": _imagenet("imagenet-22k-ms"),
 }

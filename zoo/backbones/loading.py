@@ -34,7 +34,7 @@ ENOUGH = 0.9  # share of the backbone that must come from the file
 def load_backbone(local: LocalModel, store: Store, *, report: Report = silent) -> nn.Module:
     """The network of a verified model: float32, in eval mode, its facts at `.zoo_entry`.
 
-    Inputs are (batch, 3, size, size) as `.zoo_entry.input` says; outputs (batch, classes), or (batch,
+    Inputs are (batch, 3, size, size) as `.zoo_entry.input` states; outputs (batch, classes), or (batch,
     features) for a model without classes. The tensors are mapped from the store's safetensors file, copied
     on write. Raises WeightsMismatch if the file is not of this architecture, UnknownName if there is none
     of that name.
@@ -54,45 +54,59 @@ def fit_weights(entry: ImageModel, weights: Mapping[str, Tensor], *, report: Rep
     Raises WeightsMismatch if the weights fill less than 90 % of the backbone, or not all of its classifier;
     IntegrityError if they hold NaN or infinity that reaches the output.
     """
-    weights = to_float32(strip_prefixes(dict(weights), entry.name, report))
+    weights = _to_float32(strip_prefixes(dict(weights), entry.name, report))
     network = draft_network(entry, weights)
-    fit = compare(network, weights, classifier=entry.classes is not None)
+    fit = _compare(network, weights, classifier=entry.classes is not None)
     if fit.gaps:
-        renamed = to_float32(translate(entry, network, weights))
-        refit = compare(network, renamed, classifier=entry.classes is not None)
+        renamed = _to_float32(_translate(entry, network, weights))
+        refit = _compare(network, renamed, classifier=entry.classes is not None)
         if refit.share > fit.share or fit.headless:
             weights, fit = renamed, refit
     if fit.share < ENOUGH:
-        inside = find_inside(network, weights, classifier=entry.classes is not None)
+        inside = _find_inside(network, weights, classifier=entry.classes is not None)
         if len(inside) > 1:
-            raise ambiguous(entry, inside)
+            raise _ambiguous(entry, inside)
         for prefix in filter(None, inside):
             report(Note(f"{entry.name}: of the file, what is named {prefix}… is taken, the rest left out"))
-            weights = take_inside(weights, prefix)
-            fit = compare(network, weights, classifier=entry.classes is not None)
+            weights = _take_inside(weights, prefix)
+            fit = _compare(network, weights, classifier=entry.classes is not None)
     if fit.headless or fit.share < ENOUGH:
-        raise mismatch(entry, fit)
-    whole = not fit.gaps and is_all_weights(network)
+        raise _mismatch(entry, fit)
+    whole = not fit.gaps and _is_all_weights(network)
     if not whole:
         network = build_network(entry, weights=weights)
     network.load_state_dict({key: weights[key] for key in fit.loaded}, strict=False, assign=whole)
     network.zoo_entry = entry  # type: ignore[assignment]
-    report(tell(entry, fit))
+    report(_describe_fit(entry, fit))
     network.eval()
     odd = {key: fault for key in fit.loaded if (fault := find_odd_numbers(weights[key]))}
     if odd:
-        check_output(entry, network, odd, report)
+        _check_output(entry, network, odd, report)
     return network
 
 
-def check_output(entry: ImageModel, network: nn.Module, odd: Mapping[str, str], report: Report) -> None:
+def draft_network(entry: ImageModel, weights: Mapping[str, Tensor]) -> nn.Module:
+    """The entry's network without memory behind its tensors, where it can be built so; else for real."""
+    try:
+        with torch.device("meta"):
+            return build_network(entry, weights=weights)
+    except (RuntimeError, NotImplementedError):  # its constructor looks at a value, which a draft has not
+        return build_network(entry, weights=weights)
+
+
+def is_idle(key: str) -> bool:
+    """Whether no output depends on it: only batch norm with momentum None reads it, and old files lack it."""
+    return key.endswith("num_batches_tracked")
+
+
+def _check_output(entry: ImageModel, network: nn.Module, odd: Mapping[str, str], report: Report) -> None:
     """Raise IntegrityError if what the network computes of a grey image is not a number; else warn.
 
     odd: tensors that hold NaN or infinity. Rightly there are a few: masks of attention are infinite, and
-    published files hold parameters that nothing reads. Whether they matter only the network itself can say.
+    published files hold parameters that nothing reads. Only the network's output shows whether they matter.
     """
     faults = [
-        f"{fault} in {some(k for k in odd if odd[k] == fault)}" for fault in dict.fromkeys(odd.values())
+        f"{fault} in {_some(k for k in odd if odd[k] == fault)}" for fault in dict.fromkeys(odd.values())
     ]
     with torch.inference_mode():
         output = network(torch.zeros(1, entry.input.channels, entry.input.size, entry.input.size))
@@ -102,12 +116,12 @@ def check_output(entry: ImageModel, network: nn.Module, odd: Mapping[str, str], 
             hint="If their hash is the published one, they were published so: use another file.",
         )
     if not all(fault == INFINITE and "mask" in key for key, fault in odd.items()):
-        told = f"{entry.name}: the weights hold {' and '.join(faults)}; the network's answers are numbers"
-        report(Note(told, "Take another file if you can.", "warning"))
+        message = f"{entry.name}: the weights hold {' and '.join(faults)}; the network's answers are numbers"
+        report(Note(message, "Take another file if you can.", "warning"))
 
 
 @dataclass(frozen=True)
-class Fit:
+class _Fit:
     """What weights have to do with a network.
 
     loaded: keys that fit. gaps: keys of the network that the weights do not fill, and why. unexpected: keys
@@ -124,88 +138,79 @@ class Fit:
     share: float
 
 
-def compare(network: nn.Module, weights: Mapping[str, Tensor], *, classifier: bool) -> Fit:
-    """How the weights fit. classifier: the network has one; it is no part of the backbone's share."""
+def _compare(network: nn.Module, weights: Mapping[str, Tensor], *, classifier: bool) -> _Fit:
+    """How the weights fit. classifier: the network has one; it is not part of the backbone's share."""
     state = network.state_dict()
-    head = classifier_prefix(network) if classifier else None
-    loaded = [key for key, tensor in weights.items() if key in state and is_like(tensor, state[key])]
+    head = _classifier_prefix(network) if classifier else None
+    loaded = [key for key, tensor in weights.items() if key in state and _is_like(tensor, state[key])]
     fits = set(loaded)
-    extra = extra_keys(network)
+    extra = _extra_keys(network)
     unexpected = [k for k in weights if not (k in state or k.startswith(extra) or is_idle(k))]
-    gaps = {key: describe_gap(key, state, weights) for key in state if not (key in fits or is_idle(key))}
+    gaps = {key: _describe_gap(key, state, weights) for key in state if not (key in fits or is_idle(key))}
     backbone = [key for key in state if not is_idle(key) and not (head and key.startswith(head))]
     filled = [key for key in backbone if key not in gaps]
-    return Fit(
+    return _Fit(
         loaded=tuple(loaded),
         gaps=gaps,
         unexpected=tuple(unexpected),
         headless=head is not None and any(key.startswith(head) for key in gaps),
         share=min(
-            part(len(filled), len(backbone)),
-            part(count_elements(state, filled), count_elements(state, backbone)),
-            part(count_elements(weights, loaded), count_elements(weights, [*loaded, *unexpected])),
+            _part(len(filled), len(backbone)),
+            _part(_count_elements(state, filled), _count_elements(state, backbone)),
+            _part(_count_elements(weights, loaded), _count_elements(weights, [*loaded, *unexpected])),
         ),
     )
 
 
-def is_like(tensor: Tensor, place: Tensor) -> bool:
+def _is_like(tensor: Tensor, place: Tensor) -> bool:
     """Whether a tensor can stand in a place: the shape, and real numbers for real numbers."""
     return tensor.shape == place.shape and tensor.is_floating_point() == place.is_floating_point()
 
 
-def find_inside(network: nn.Module, weights: Mapping[str, Tensor], *, classifier: bool) -> list[str]:
+def _find_inside(network: nn.Module, weights: Mapping[str, Tensor], *, classifier: bool) -> list[str]:
     """The prefixes below which the whole network is: `model.` of Lightning, `backbone.`, two of a pair."""
     first = next((key for key in network.state_dict() if not is_idle(key)), "")
     prefixes = [key.removesuffix(first) for key in weights if first and f".{key}".endswith(f".{first}")]
     return [
-        prefix for prefix in prefixes if fills(network, take_inside(weights, prefix), classifier=classifier)
+        prefix for prefix in prefixes if _fills(network, _take_inside(weights, prefix), classifier=classifier)
     ]
 
 
-def fills(network: nn.Module, weights: Mapping[str, Tensor], *, classifier: bool) -> bool:
+def _fills(network: nn.Module, weights: Mapping[str, Tensor], *, classifier: bool) -> bool:
     """Whether the network finds nearly all of itself among these weights, whatever else there is."""
     state = network.state_dict()
     own = {key: tensor for key, tensor in weights.items() if key in state}
-    return compare(network, own, classifier=classifier).share >= ENOUGH
+    return _compare(network, own, classifier=classifier).share >= ENOUGH
 
 
-def take_inside(weights: Mapping[str, Tensor], prefix: str) -> StateDict:
+def _take_inside(weights: Mapping[str, Tensor], prefix: str) -> StateDict:
     """The tensors whose names begin so, under the rest of their names."""
     return {key.removeprefix(prefix): t for key, t in weights.items() if key.startswith(prefix)}
 
 
-def ambiguous(entry: ImageModel, inside: Sequence[str]) -> WeightsMismatch:
-    """The error for a file that holds several networks of the kind: teacher and student, two encoders."""
-    named = some(prefix or "(without a prefix)" for prefix in inside)
+def _ambiguous(entry: ImageModel, inside: Sequence[str]) -> WeightsMismatch:
+    """The error for a file that holds several such networks: teacher and student, two encoders."""
+    named = _some(prefix or "(without a prefix)" for prefix in inside)
     return WeightsMismatch(
         f"{entry.name}: the file holds {len(inside)} networks that fit: {named}",
-        hint="Nothing was loaded. Save the one that is meant alone.",
+        hint="Nothing was loaded. Save the network that you want by itself.",
     )
 
 
-def classifier_prefix(network: nn.Module) -> str | None:
-    """How the keys of the classifier begin; None where nothing tells it from the rest of the network."""
+def _classifier_prefix(network: nn.Module) -> str | None:
+    """How the keys of the classifier begin; None where it cannot be found."""
     try:
         return f"{find_classifier(network)[0]}."
     except NoClassifier:
         return None
 
 
-def to_float32(weights: Mapping[str, Tensor]) -> StateDict:
+def _to_float32(weights: Mapping[str, Tensor]) -> StateDict:
     """The weights with every floating-point number as float32; without a copy where it is one."""
     return {key: t.float() if t.is_floating_point() else t for key, t in weights.items()}
 
 
-def draft_network(entry: ImageModel, weights: Mapping[str, Tensor]) -> nn.Module:
-    """The entry's network without memory behind its tensors, where it can be built so; else for real."""
-    try:
-        with torch.device("meta"):
-            return build_network(entry, weights=weights)
-    except (RuntimeError, NotImplementedError):  # its constructor looks at a value, which a draft has not
-        return build_network(entry, weights=weights)
-
-
-def is_all_weights(network: nn.Module) -> bool:
+def _is_all_weights(network: nn.Module) -> bool:
     """Whether a state dict holds every tensor of the network, each once."""
     parameters = [id(p) for _, p in network.named_parameters(remove_duplicate=False)]
     return len(parameters) == len(set(parameters)) and not any(
@@ -215,7 +220,7 @@ def is_all_weights(network: nn.Module) -> bool:
     )
 
 
-def translate(entry: ImageModel, network: nn.Module, weights: StateDict) -> Mapping[str, Tensor]:
+def _translate(entry: ImageModel, network: nn.Module, weights: StateDict) -> Mapping[str, Tensor]:
     """The weights as the architecture's library would rename them; unchanged where it cannot."""
     convert = find_architecture(entry)[0].convert
     try:
@@ -224,48 +229,43 @@ def translate(entry: ImageModel, network: nn.Module, weights: StateDict) -> Mapp
         return weights
 
 
-def is_idle(key: str) -> bool:
-    """Whether no output depends on it: only batch norm with momentum None reads it, and old files lack it."""
-    return key.endswith("num_batches_tracked")
-
-
-def extra_keys(network: nn.Module) -> tuple[str, ...]:
+def _extra_keys(network: nn.Module) -> tuple[str, ...]:
     """How keys begin that the network rightly has no place for: auxiliary heads, and dropped classifiers."""
     dropped = (f"{name}." for name, m in network.named_modules() if isinstance(m, nn.Identity))
     return (*AUXILIARY, *dropped)
 
 
-def describe_gap(key: str, state: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
+def _describe_gap(key: str, state: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
     """Why a tensor of the network stays unfilled."""
     if key not in weights:
         return f"{key} is missing"
     found, place = weights[key], state[key]
     if found.shape == place.shape:
-        return f"{key} is {short(found.dtype)} instead of {short(place.dtype)}"
+        return f"{key} is {_short(found.dtype)} instead of {_short(place.dtype)}"
     return f"{key} is {tuple(found.shape)} instead of {tuple(place.shape)}"
 
 
-def short(dtype: torch.dtype) -> str:
+def _short(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def tell(entry: ImageModel, fit: Fit) -> Note:
-    """What was loaded, as a note: a warning if anything was not."""
+def _describe_fit(entry: ImageModel, fit: _Fit) -> Note:
+    """A note about what was loaded: a warning if anything was not."""
     if not fit.gaps and not fit.unexpected:
         return Note(f"{entry.name}: all {len(fit.loaded)} tensors loaded")
     message = f"{entry.name}: {100 * fit.share:.1f} % of the weights loaded"
     if fit.gaps:
-        message += f"; {some(fit.gaps.values())}, left untrained"
+        message += f"; {_some(fit.gaps.values())}, left untrained"
     if fit.unexpected:
-        message += f"; not used: {some(fit.unexpected)}"
+        message += f"; not used: {_some(fit.unexpected)}"
     return Note(message, hint="Train those parts, or take another file.", level="warning")
 
 
-def mismatch(entry: ImageModel, fit: Fit) -> WeightsMismatch:
+def _mismatch(entry: ImageModel, fit: _Fit) -> WeightsMismatch:
     """The error that keeps a half-random network from being used."""
-    why = [some(fit.gaps.values())] if fit.gaps else []
+    why = [_some(fit.gaps.values())] if fit.gaps else []
     if fit.unexpected:
-        why.append(f"not of this network: {some(fit.unexpected)}")
+        why.append(f"not of this network: {_some(fit.unexpected)}")
     what = "do not fill its classifier" if fit.share >= ENOUGH else f"fit only {100 * fit.share:.0f} % of it"
     return WeightsMismatch(
         f"{entry.name}: the weights are not of {entry.architecture}: they {what} ({'; '.join(why)})",
@@ -273,10 +273,10 @@ def mismatch(entry: ImageModel, fit: Fit) -> WeightsMismatch:
     )
 
 
-def some(names: Iterable[str], most: int = 3) -> str:
+def _some(names: Iterable[str], most: int = 3) -> str:
     """The first few names and how many more there are.
 
-    >>> some(["a", "b", "c", "d", "e"])
+    >>> _some(["a", "b", "c", "d", "e"])
     'a, b, c and 2 more'
     """
     names = list(names)
@@ -284,11 +284,11 @@ def some(names: Iterable[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + rest
 
 
-def part(some_of: int, whole: int) -> float:
-    """A share in 0..1; the whole of nothing is there."""
+def _part(some_of: int, whole: int) -> float:
+    """A share in 0..1; 1.0 if the total is zero."""
     return some_of / whole if whole else 1.0
 
 
-def count_elements(tensors: Mapping[str, Tensor], keys: Iterable[str]) -> int:
+def _count_elements(tensors: Mapping[str, Tensor], keys: Iterable[str]) -> int:
     """Numbers held by these tensors together."""
     return sum(tensors[key].numel() for key in keys)

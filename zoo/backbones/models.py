@@ -25,12 +25,32 @@ def load_model(
     strict: bool = False,
     member: str | None = None,
 ) -> Any:
-    """The pretrained network of a name, verified, float32, in eval mode, its facts at `.zoo_entry`.
+    """A pretrained network, verified, float32, in eval mode; or word vectors.
 
-    Inputs are (batch, 3, size, size), preprocessed as `.zoo_entry.input` says; outputs (batch, classes).
-    Word vectors come as an object with gensim's KeyedVectors interface instead. Their name may also be the
-    path of a file, and precision ("float16"), strict and member (of a .zip) are for them alone: see
-    `zoo.words.loading.load_words`.
+    A network takes images (batch, 3, size, size), preprocessed as its `.zoo_entry.input` states, and returns
+    logits (batch, classes), or features (batch, width) if the model has no classes. Word vectors have the
+    interface of gensim's KeyedVectors.
+
+    Args:
+        name: A model of the registry, or word vectors by their path or as `hf://OWNER/REPO/FILE`.
+        registry: Where names are looked up; the default one if None.
+        store: Where files are kept; the default one if None.
+        report: Receives progress and notes.
+        precision: Of word vectors: "float32" or "float16"; None takes what is compiled already.
+        strict: Refuse word vectors whose file has faults, instead of reporting them.
+        member: The file to read in a .zip of word vectors.
+
+    Returns:
+        An `nn.Module` with its facts at `.zoo_entry`, or a `WordVectors`.
+
+    Raises:
+        UnknownName: There is no such model.
+        UsageError: An option for word vectors was given with an image model, or the path is not a file.
+        LicenseRefused: The licence policy excludes the model.
+        NetworkError: The file cannot be downloaded, or offline mode is on.
+        IntegrityError: The file is damaged, or is not what its entry states.
+        UnsafeFile: Opening the file could run code.
+        WeightsMismatch: The weights are not of the entry's architecture.
     """
     store = store or default_store()
     registry = default_registry(store) if registry is None else registry

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.backbones.checkpoints import load_weights, read_metadata, read_state_dict, tell_format
+from zoo.backbones.formats import detect_format, read_metadata
 from zoo.catalogue.entry import ImageModel, ModelEntry, Weights, WordModel
 from zoo.catalogue.extending import check_target, extension, read_target
 from zoo.catalogue.index import load_index
@@ -142,7 +142,7 @@ def name_for(place: Place) -> str:
 def look_into(file: LocalModel | Path, name: str, report: Report) -> dict[str, Any]:
     """What a file says of itself: word vectors by their format, safetensors in their header."""
     path = file if isinstance(file, Path) else file.path
-    kind = tell_format(path)
+    kind = detect_format(path)
     if kind == "safetensors":
         return read_notes(path, name)
     if kind not in ("unknown", "zip") or (kind == "zip" and is_checkpoint(path)):
@@ -250,6 +250,7 @@ def prove_fit(entry: ImageModel, file: LocalModel | Path, store: Store, report: 
     """
     from msgspec.structs import replace
 
+    from zoo.backbones.checkpoints import load_weights, read_state_dict
     from zoo.backbones.loading import fit_weights
 
     if isinstance(file, Path):

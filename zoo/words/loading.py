@@ -46,18 +46,18 @@ def load_words(
     its own sha256, one per precision and member. keep_source: False deletes the published file once the
     compiled one is safe. The other options are those of `compile_vectors`.
 
-    Raises what `compile_vectors` raises; LicenseRefused; UsageError for an entry that is no word vectors;
+    Raises what `compile_vectors` raises; LicenseRefused; UsageError for an entry that is not word vectors;
     IntegrityError where the entry states another dimension than the file has, while `strict` (else a Note).
     """
     entry = local.entry
     if not isinstance(entry, WordModel):
-        raise UsageError(f"{entry.name} is no word vectors: it is {entry.task}")
+        raise UsageError(f"{entry.name} is not word vectors: it is {entry.task}")
     if precision is not None and precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
     store.check_license(entry)
-    path = find_compiled(local, store, precision, member)
+    path = _find_compiled(local, store, precision, member)
     if path is None:
-        check_source(local)
+        _check_source(local)
         wanted = precision or "float32"
 
         def write(path: Path) -> None:
@@ -65,7 +65,7 @@ def load_words(
                 compile_into(
                     file,
                     local.path,
-                    name=published_name(entry),
+                    name=_published_name(entry),
                     format=entry.architecture,
                     precision=wanted,
                     strict=strict,
@@ -79,26 +79,13 @@ def load_words(
         )
     vectors = open_vectors(path)
     if strict:
-        refuse_faults(vectors, entry.name)
+        _refuse_faults(vectors, entry.name)
     if vectors.vector_size != entry.input.dimension:
-        message = f"{entry.name}: {vectors.vector_size} dimensions, its entry says {entry.input.dimension}"
+        message = f"{entry.name}: {vectors.vector_size} dimensions, its entry states {entry.input.dimension}"
         if strict:
             raise IntegrityError(message)
         report(Note(message, hint="Correct `input: dimension` in the registry.", level="warning"))
     return vectors
-
-
-def find_compiled(
-    local: LocalModel, store: Store, precision: str | None = None, member: str | None = None
-) -> Path | None:
-    """The compiled file that is meant, if it is here; None also where several members are and none is named.
-
-    precision, member: None takes any, float32 first, and the whole file before a member of it.
-    """
-    forms = compiled_forms(local, store)
-    fitting = [f for f in forms if precision in (None, f.precision) and member in (None, f.member)]
-    fitting = [form for form in fitting if not form.member] or fitting
-    return forms[fitting[0]] if len({form.member for form in fitting}) == 1 else None
 
 
 def compiled_forms(local: LocalModel, store: Store) -> dict[Form, Path]:
@@ -112,17 +99,30 @@ def compiled_forms(local: LocalModel, store: Store) -> dict[Form, Path]:
     return dict(sorted(forms.items(), reverse=True))
 
 
-def check_source(local: LocalModel) -> None:
+def _find_compiled(
+    local: LocalModel, store: Store, precision: str | None = None, member: str | None = None
+) -> Path | None:
+    """The compiled file of a precision and a member, if it is here; None also where several members fit.
+
+    precision, member: None takes any, float32 first, and the whole file before a member of it.
+    """
+    forms = compiled_forms(local, store)
+    fitting = [f for f in forms if precision in (None, f.precision) and member in (None, f.member)]
+    fitting = [form for form in fitting if not form.member] or fitting
+    return forms[fitting[0]] if len({form.member for form in fitting}) == 1 else None
+
+
+def _check_source(local: LocalModel) -> None:
     """Raise UsageError if the store kept only a compiled file, from which no other can be made."""
     with local.path.open("rb") as file:
         if is_compiled(file.read(HEADER_BYTES)):
             raise UsageError(
-                f"{local.entry.name}: only its compiled vectors are here, and not as they are wanted",
+                f"{local.entry.name}: only its compiled vectors are here, in another form than requested",
                 hint=f"zoo rm {local.entry.name}, then fetch it again.",
             )
 
 
-def refuse_faults(vectors: WordVectors, name: str) -> None:
+def _refuse_faults(vectors: WordVectors, name: str) -> None:
     """Raise IntegrityError for vectors whose file had faults."""
     if vectors.faults:
         listed = "\n".join(f"  {fault}" for fault in vectors.faults)
@@ -132,7 +132,7 @@ def refuse_faults(vectors: WordVectors, name: str) -> None:
         )
 
 
-def published_name(entry: WordModel) -> str:
-    """The file name in the entry's first URL, for messages and to tell a pickle by its suffix."""
+def _published_name(entry: WordModel) -> str:
+    """The file name in the entry's first URL, for messages and to recognise a pickle by its suffix."""
     parts = urlsplit(entry.weights.urls[0])
     return Path(parts.path).name or parts.netloc or entry.name

@@ -1,4 +1,4 @@
-"""Word vectors that no registry lists: a file given by its path, or a file of the Hub, told by its bytes.
+"""Word vectors that no registry lists: a file given by its path, or a file of the Hub, detected by its bytes.
 
 A file of the user's own is compiled where it lies, not copied into the store. What it is (its hash, its
 dimension) is written down with its stamp: a large file is read for that once, not at every use.
@@ -30,7 +30,71 @@ HUB_FILE = re.compile(r"hf://[^/]+/[^/]+/.+")
 PROVE_IT = "Write it into a registry file, with its sha256 (see README, Models): --registry FILE"
 
 
-class Known(msgspec.Struct, frozen=True):
+def find_file(
+    name: str,
+    store: Store,
+    *,
+    registered: Container[str] = (),
+    member: str | None = None,
+    report: Report = silent,
+) -> LocalModel | None:
+    """The vectors of `path/to/vectors.txt` or of `hf://OWNER/REPO/FILE`; None for other names.
+
+    registered: names that mean something else, whatever files there are. member: which file of a .zip.
+    Raises UsageError where there is no such file, or for an https:// address, whose bytes are not stated;
+    what `sniff_format` raises for a file of anything else; what `Store.fetch` raises for one of the Hub.
+    """
+    if name in registered:
+        return None
+    if is_hub_file(name):
+        local = store.fetch(entry_of(name, name), report=report)
+        return _describe(name, name, local.path, store, member, local.sha256)
+    if re.match(r"https?://", name):
+        raise UsageError(f"{name}: an address alone cannot prove what comes from it", hint=PROVE_IT)
+    path = expand(name)
+    if path.is_file():
+        path = path.absolute()
+        return _describe(_safe_name(path.name), path.as_uri(), path, store, member)
+    if "://" not in name and (name.startswith((".", "/", "~")) or name.endswith(SUFFIXES)):
+        what = "is not a regular file" if path.exists() else "no such file"
+        raise UsageError(f"{path}: {what}")
+    return None
+
+
+def is_hub_file(name: str) -> bool:
+    """Whether a name means one file of word vectors on the Hub: hf://OWNER/REPO/FILE."""
+    return HUB_FILE.fullmatch(name) is not None and name.endswith(SUFFIXES)
+
+
+def recall_entry(name: str, store: Store) -> WordModel | None:
+    """The entry of a file on this machine as it was last looked at; None for a name that never meant one."""
+    known = _read_known(_known_path(expand(name).absolute().as_uri(), store))
+    return None if known is None else known.entry(None)
+
+
+def entry_of(
+    name: str,
+    url: str,
+    *,
+    format: str = "glove-text",  # noqa: A002 - as everywhere in this room
+    dimension: int = 1,
+    lowercase: bool = False,
+    sha256: str | None = None,
+    bytes: int | None = None,  # noqa: A002 - as in Weights
+) -> WordModel:
+    """The entry of a file; the defaults are for one that was not read yet."""
+    return WordModel(
+        name=name,
+        family=OWN,
+        task="word-vectors",
+        architecture=f"words/{format}",
+        weights=Weights(url=url, sha256=sha256, bytes=bytes),
+        license="unknown",
+        input=TextInput(dimension=dimension, lowercase=lowercase),
+    )
+
+
+class _Known(msgspec.Struct, frozen=True):
     """What a file was when it was last looked at.
 
     entries: by the member of an archive, the latest last; "" is the file itself, or all that it holds.
@@ -44,52 +108,16 @@ class Known(msgspec.Struct, frozen=True):
         return self.entries.get(member) if member else next(reversed(self.entries.values()), None)
 
 
-def find_file(
-    name: str,
-    store: Store,
-    *,
-    registered: Container[str] = (),
-    member: str | None = None,
-    report: Report = silent,
-) -> LocalModel | None:
-    """The vectors of `path/to/vectors.txt` or of `hf://OWNER/REPO/FILE`; None for a name that is no file's.
-
-    registered: names that mean something else, whatever files there are. member: which file of a .zip.
-    Raises UsageError where there is no such file, or for an https:// address, whose bytes nobody has stated;
-    what `sniff_format` raises for a file of anything else; what `Store.fetch` raises for one of the Hub.
-    """
-    if name in registered:
-        return None
-    if is_hub_file(name):
-        local = store.fetch(entry_of(name, name), report=report)
-        return describe(name, name, local.path, store, member, local.sha256)
-    if re.match(r"https?://", name):
-        raise UsageError(f"{name}: an address alone cannot prove what comes from it", hint=PROVE_IT)
-    path = expand(name)
-    if path.is_file():
-        path = path.absolute()
-        return describe(safe_name(path.name), path.as_uri(), path, store, member)
-    if "://" not in name and (name.startswith((".", "/", "~")) or name.endswith(SUFFIXES)):
-        what = "is not a regular file" if path.exists() else "no such file"
-        raise UsageError(f"{path}: {what}")
-    return None
-
-
-def is_hub_file(name: str) -> bool:
-    """Whether a name means one file of word vectors on the Hub: hf://OWNER/REPO/FILE."""
-    return HUB_FILE.fullmatch(name) is not None and name.endswith(SUFFIXES)
-
-
-def describe(
+def _describe(
     name: str, url: str, path: Path, store: Store, member: str | None, sha256: str | None = None
 ) -> LocalModel:
     """A file as a local model, its entry made from its own beginning. sha256: None to hash it."""
     stamp = stamp_of(path)
     assert stamp is not None
-    kept = known_path(url, store)
-    known = read_known(kept)
+    kept = _known_path(url, store)
+    known = _read_known(kept)
     if known is None or known.stamp != stamp:
-        known = Known(stamp, {})
+        known = _Known(stamp, {})
     entry = known.entry(member)
     if entry is None:
         from zoo.words.compiling.archives import (
@@ -109,58 +137,30 @@ def describe(
             sha256=sha256 or hash_file(path).sha256,
             bytes=stamp.bytes,
         )
-        known = Known(stamp, known.entries | {member or "": entry})
+        known = _Known(stamp, known.entries | {member or "": entry})
         with disk_errors(store.home, f"open {name}"):
             write_whole(kept, msgspec.json.encode(known))
     assert entry.weights.sha256 is not None
     return LocalModel(entry, path, entry.weights.sha256)
 
 
-def recall_entry(name: str, store: Store) -> WordModel | None:
-    """The entry of a file on this machine as it was last looked at; None for a name that never meant one."""
-    known = read_known(known_path(expand(name).absolute().as_uri(), store))
-    return None if known is None else known.entry(None)
-
-
-def known_path(url: str, store: Store) -> Path:
+def _known_path(url: str, store: Store) -> Path:
     """Where it is written down what a file was."""
     return store.home / "files" / f"{source_key(Weights(url=url))}.json"
 
 
-def read_known(path: Path) -> Known | None:
+def _read_known(path: Path) -> _Known | None:
     """What was written down about a file; None where nothing was, or nothing that can be read."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Known)
+        return msgspec.json.decode(path.read_bytes(), type=_Known)
     except (FileNotFoundError, NotADirectoryError, msgspec.MsgspecError):
         return None
 
 
-def entry_of(
-    name: str,
-    url: str,
-    *,
-    format: str = "glove-text",  # noqa: A002 - as everywhere in this room
-    dimension: int = 1,
-    lowercase: bool = False,
-    sha256: str | None = None,
-    bytes: int | None = None,  # noqa: A002 - as in Weights
-) -> WordModel:
-    """The entry of a file; the defaults are for one that nobody has seen yet."""
-    return WordModel(
-        name=name,
-        family=OWN,
-        task="word-vectors",
-        architecture=f"words/{format}",
-        weights=Weights(url=url, sha256=sha256, bytes=bytes),
-        license="unknown",
-        input=TextInput(dimension=dimension, lowercase=lowercase),
-    )
-
-
-def safe_name(name: str) -> str:
+def _safe_name(name: str) -> str:
     """A file's name as that of a model.
 
-    >>> safe_name("my vectors (new).txt"), safe_name(".hidden.vec")
+    >>> _safe_name("my vectors (new).txt"), safe_name(".hidden.vec")
     ('my_vectors__new_.txt', '_hidden.vec')
     """
     return re.sub(r"^[^A-Za-z0-9_]|[^A-Za-z0-9._+@-]", "_", name)[-100:]

@@ -244,7 +244,7 @@ def test_the_bytes_win_over_a_wrong_declaration_and_the_report_says_so(
 @pytest.mark.fault("S7")
 def test_a_header_with_another_dimension_than_the_lines_is_refused(compile_bytes: Any) -> None:
     with pytest.raises(
-        IntegrityError, match=r"line 1: the header says 300 dimensions, the lines have 3 numbers"
+        IntegrityError, match=r"line 1: the header states 300 dimensions, the lines have 3 numbers"
     ):
         compile_bytes(b"3 300\n" + TEXT)
 

@@ -77,7 +77,7 @@ def test_settings_that_are_none_and_unknown_tokenizers_are_refused() -> None:
         WordTokenizer(lowercase=True, name="treebanc")
     settings = dict(WordTokenizer(lowercase=True).settings)
     for definition in ("", "{}", '{"model": 1}'):
-        with pytest.raises(IntegrityError, match="no settings of a tokenizer"):
+        with pytest.raises(IntegrityError, match="not settings of a tokenizer"):
             WordTokenizer.from_settings(settings | {"definition": definition})
 
 

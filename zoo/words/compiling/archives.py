@@ -22,7 +22,7 @@ VECTOR_SUFFIXES = (".txt", ".vec", ".bin", "")
 
 
 class SeveralFiles(UsageError):
-    """An archive of several files, where nobody said which one is meant."""
+    """An archive of several files, of which none was chosen."""
 
 
 class PackedSource:
@@ -77,12 +77,12 @@ class PackedSource:
 
 @contextmanager
 def open_source(path: Path, member: str | None = None, name: str | None = None) -> Iterator[PackedSource]:
-    """The plain bytes of a file that may be a .gz or a .zip (told by its first bytes).
+    """The plain bytes of a file that may be a .gz or a .zip (detected by its first bytes).
 
     member: which file of a .zip; needed only where it holds several. name: what the file is called in errors.
 
-    Raises UsageError where a .zip holds several vector files and `member` names none of them, or where there
-    is a member of something that is no .zip.
+    Raises UsageError where a .zip holds several vector files and `member` names none of them, or where a
+    member is given for a file that is not a .zip.
     """
     size = path.stat().st_size
     packed_name = name or path.name
@@ -90,7 +90,7 @@ def open_source(path: Path, member: str | None = None, name: str | None = None) 
         magic = raw.read(4)
         raw.seek(0)
         if member is not None and magic != ZIP_MAGIC:
-            raise UsageError(f"{packed_name} is no .zip: there is no {member!r} in it")
+            raise UsageError(f"{packed_name} is not a .zip: there is no {member!r} in it")
         if magic.startswith(GZIP_MAGIC):
             name = packed_name.removesuffix(".gz")
             with gzip.GzipFile(fileobj=io.BufferedReader(raw, 1 << 18), mode="rb") as plain:
@@ -103,7 +103,7 @@ def open_source(path: Path, member: str | None = None, name: str | None = None) 
                     f"{packed_name}: damaged archive: {error}", hint="Fetch it again."
                 ) from error
             with archive:
-                chosen = choose_member(archive.infolist(), packed_name, member)
+                chosen = _choose_member(archive.infolist(), packed_name, member)
                 if chosen.flag_bits & 1:
                     raise UsageError(f"{packed_name}: {chosen.filename} is encrypted")
                 try:
@@ -116,7 +116,7 @@ def open_source(path: Path, member: str | None = None, name: str | None = None) 
             yield PackedSource(packed_name, packed_name, raw, raw, size)
 
 
-def choose_member(members: list[zipfile.ZipInfo], archive: str, wanted: str | None) -> zipfile.ZipInfo:
+def _choose_member(members: list[zipfile.ZipInfo], archive: str, wanted: str | None) -> zipfile.ZipInfo:
     """The member that holds the vectors: the wanted one, or the only one there is.
 
     Its name is compared, never used as a path.

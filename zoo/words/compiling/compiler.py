@@ -40,7 +40,7 @@ class CompileReport:
 
     words: how many there are now. header_words: how many the header claimed, None without one.
     lowercase: no word has an upper-case letter. max_error: largest change of a number by float16, 0.0 for
-    float32. source_sha256: of the file on disk, "" where nobody had computed it.
+    float32. source_sha256: of the file on disk, "" where it was not computed.
     """
 
     source: str
@@ -77,11 +77,12 @@ def compile_vectors(
     """Parse a file of word vectors once, and write `target`, which `open_vectors` opens in milliseconds.
 
     source: GloVe text, word2vec text or binary, fastText .vec; plain, .gz or .zip (member: which file of it).
-    format: a name of FORMATS, with or without `words/`; the bytes win over it, and the report says so.
+    format: a name of FORMATS, with or without `words/`; the bytes win over it, and the report states that.
     strict: refuse a file with any fault instead of reporting it. target appears whole or not at all.
 
-    Raises UnsafeFile for pickles (gensim's own save); IntegrityError for what is no file of vectors, is cut
-    in its compression, or has a fault while `strict`; DiskFull; UnknownName for a format or a precision.
+    Raises UnsafeFile for pickles (gensim's own save); IntegrityError for a file that does not hold vectors,
+    is cut in its compression, or has a fault while `strict`; DiskFull; UnknownName for a format or
+    a precision.
     """
     if not source.is_file():
         raise UsageError(f"no file {source}")
@@ -125,9 +126,9 @@ def compile_into(
     source_sha256: str = "",
     report: Report = silent,
 ) -> CompileReport:
-    """`compile_vectors` into an empty file, open for reading and writing, that somebody else makes safe.
+    """`compile_vectors` into an empty file, open for reading and writing, that the caller syncs and renames.
 
-    name: what the source was published as, where its name on disk says nothing.
+    name: what the source was published as, where its name on disk has no meaning.
     """
     declared = check_format(format)
     if precision not in PRECISIONS:
@@ -136,7 +137,7 @@ def compile_into(
     name = name or source.name
     refuse_unsafe(name, b"")
     with open_source(source, member, name) as stream:
-        compiled = write_compiled(file, stream, declared, precision, strict, source_sha256, report)
+        compiled = _write_compiled(file, stream, declared, precision, strict, source_sha256, report)
     compiled = replace(compiled, seconds=time.monotonic() - started)
     for fault in compiled.faults:
         report(Note(f"{name}: {fault}", level="warning"))
@@ -145,7 +146,7 @@ def compile_into(
     return compiled
 
 
-def write_compiled(
+def _write_compiled(
     file: IO[bytes],
     stream: PackedSource,
     declared: str,
@@ -161,17 +162,17 @@ def write_compiled(
     for contradiction in shape.contradictions:
         faults.add("declared", None, contradiction)
     file.seek(HEADER_BYTES)
-    rows = write_rows(file, stream, sample, shape, precision, faults, report)
+    rows = _write_rows(file, stream, sample, shape, precision, faults, report)
     count = len(rows.lengths)
     if count == 0:
-        raise IntegrityError(f"{stream.name} has no word that could be read", hint=listing(faults.found))
+        raise IntegrityError(f"{stream.name} has no readable word", hint=_listing(faults.found))
     if shape.words is not None and shape.words != count + rows.left_out:
-        faults.add("header", 1, f"it says {shape.words:,} words, there are {count + rows.left_out:,}")
-    rows, ordered = drop_duplicates(file, rows, shape.dimension, precision, faults)
+        faults.add("header", 1, f"it states {shape.words:,} words, there are {count + rows.left_out:,}")
+    rows, ordered = _drop_duplicates(file, rows, shape.dimension, precision, faults)
     found = faults.found
     if strict and found:
         raise IntegrityError(
-            f"{stream.name}: refused, because strict:\n{listing(found)}",
+            f"{stream.name}: refused, because strict:\n{_listing(found)}",
             hint="Without strict these are reported, and the rest is compiled.",
         )
     text = np.frombuffer(rows.text, np.uint8)
@@ -189,13 +190,13 @@ def write_compiled(
         max_error=rows.max_error,
         seconds=0.0,
     )
-    write_vocabulary(file, rows, ordered, text, compiled)
+    _write_vocabulary(file, rows, ordered, text, compiled)
     report(Progress(f"compile {stream.packed_name}", stream.packed, stream.packed, "bytes"))
     return compiled
 
 
 @dataclass
-class Rows:
+class _Rows:
     """What is kept in memory of the rows whose vectors are on disk already.
 
     left_out: lines that hold no usable vector. crc: of the vectors as written.
@@ -210,7 +211,7 @@ class Rows:
     crc: int
 
 
-def write_rows(
+def _write_rows(
     file: IO[bytes],
     stream: PackedSource,
     sample: bytes,
@@ -218,7 +219,7 @@ def write_rows(
     precision: str,
     faults: FaultCounter,
     report: Report,
-) -> Rows:
+) -> _Rows:
     """Write all vectors, block by block, from where the file is; duplicates are still among them."""
     dtype = np.dtype(DTYPES[PRECISIONS[precision]])
     text = bytearray()
@@ -260,14 +261,14 @@ def write_rows(
         for fault in faults.found
         if fault.kind in ("wrong-dimension", "not-a-number", "not-finite", "truncated")
     )
-    return Rows(
+    return _Rows(
         text, np.concatenate(lengths), np.concatenate(lines), np.concatenate(norms), left_out, max_error, crc
     )
 
 
-def drop_duplicates(
-    file: IO[bytes], rows: Rows, dimension: int, precision: str, faults: FaultCounter
-) -> tuple[Rows, SortedWords]:
+def _drop_duplicates(
+    file: IO[bytes], rows: _Rows, dimension: int, precision: str, faults: FaultCounter
+) -> tuple[_Rows, SortedWords]:
     """The rows without words that come again, sorted; the vectors on disk move together in place."""
     text = np.frombuffer(rows.text, np.uint8)
     ordered = sort_words(text, offsets_of(rows.lengths))
@@ -289,7 +290,7 @@ def drop_duplicates(
         crc = zlib.crc32(kept, crc)
     file.truncate(write_at)
     kept_bytes = np.repeat(keep, rows.lengths)
-    fewer = Rows(
+    fewer = _Rows(
         text[kept_bytes].tobytes(),
         rows.lengths[keep],
         rows.lines[keep],
@@ -304,8 +305,8 @@ def drop_duplicates(
     return fewer, SortedWords(order, ordered.prefixes[kept_places], again[keep])
 
 
-def write_vocabulary(
-    file: IO[bytes], rows: Rows, ordered: SortedWords, text: NDArray[np.uint8], compiled: CompileReport
+def _write_vocabulary(
+    file: IO[bytes], rows: _Rows, ordered: SortedWords, text: NDArray[np.uint8], compiled: CompileReport
 ) -> None:
     """Write all that follows the vectors, then the header."""
     vectors = file.seek(0, os.SEEK_END) - HEADER_BYTES
@@ -343,6 +344,6 @@ def write_vocabulary(
     file.flush()
 
 
-def listing(faults: tuple[Fault, ...]) -> str:
+def _listing(faults: tuple[Fault, ...]) -> str:
     """Faults as a list, one per line."""
     return "\n".join(f"  {fault}" for fault in faults)

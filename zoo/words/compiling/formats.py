@@ -1,4 +1,4 @@
-"""What kind of file word vectors come in: told by its bytes, never by its name alone, and never unpickled."""
+"""The formats of word vectors: detected by their bytes, never by their name alone, and never unpickled."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ FormatName = Literal["glove-text", "word2vec-text", "word2vec-binary"]
 SAMPLE_BYTES = 1 << 20
 BOM = b"\xef\xbb\xbf"
 
-# What an entry's `architecture: words/NAME` and `--format NAME` may say; the bytes decide.
+# What an entry's `architecture: words/NAME` and `--format NAME` may state; the bytes decide.
 FORMATS: dict[str, str] = {
-    "auto": "whatever the bytes say",
+    "auto": "detected by its bytes",
     "glove-text": "GloVe: one word and its numbers per line, no header",
     "word2vec-text": "word2vec or fastText .vec: the same after a line 'WORDS DIMENSION'",
     "word2vec-binary": "word2vec .bin: 'WORDS DIMENSION', then word, space, float32 numbers",
@@ -63,7 +63,7 @@ WRONG_MAGIC: dict[bytes, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Shape:
-    """What the beginning of a file says about the rest.
+    """What the beginning of a file shows about the rest.
 
     words: what the header claims, None without one; a claim only, no memory is reserved for it.
     header_bytes: length of the header line (and of a byte-order mark before it). trailing_space: each line
@@ -97,10 +97,8 @@ def refuse_unsafe(name: str, beginning: bytes) -> None:
     name: of the file, or of the member of an archive.
     """
     for magic, what in UNSAFE_MAGIC.items():
-        if beginning.startswith(magic) and not looks_like_text_vectors(beginning):
-            raise UnsafeFile(
-                f"{name} is {what}: loading it could run any code that somebody put in it", hint=CONVERT
-            )
+        if beginning.startswith(magic) and not _looks_like_text_vectors(beginning):
+            raise UnsafeFile(f"{name} is {what}: loading it could run any code in it", hint=CONVERT)
     if name.lower().endswith(UNSAFE_SUFFIXES):
         raise UnsafeFile(
             f"{name} has the name of a gensim save or a pickle: loading those can run any code in them",
@@ -109,28 +107,23 @@ def refuse_unsafe(name: str, beginning: bytes) -> None:
     if is_compiled(beginning):
         raise IntegrityError(f"{name} is compiled already", hint="Open it as it is.")
     for magic, (what, hint) in WRONG_MAGIC.items():
-        if beginning.startswith(magic) and not looks_like_text_vectors(beginning):
+        if beginning.startswith(magic) and not _looks_like_text_vectors(beginning):
             raise IntegrityError(f"{name} is {what}", hint=hint)
-
-
-def looks_like_text_vectors(beginning: bytes) -> bool:
-    """Whether the first line is a word and numbers: `{` and `<html` are words of real vocabularies."""
-    return trailing_numbers(beginning[:SAMPLE_BYTES].split(b"\n", 1)[0]) > 0
 
 
 def sniff_format(sample: bytes, name: str, declared: str = "auto") -> Shape:
     """What kind of file begins with `sample` (its first SAMPLE_BYTES, or all of it).
 
-    declared: a name of FORMATS; where the bytes say otherwise the bytes win, and `contradictions` says so.
+    declared: a name of FORMATS; where the bytes are of another, they win, and `contradictions` states it.
 
-    Raises UnsafeFile for pickles; IntegrityError for what is no file of word vectors, or whose header states
-    another dimension than its lines have.
+    Raises UnsafeFile for pickles; IntegrityError for a file that does not hold word vectors, or whose header
+    states another dimension than its lines have.
     """
     refuse_unsafe(name, sample)
     if not sample.strip():
         raise IntegrityError(f"{name} is empty")
     mark = len(BOM) if sample.startswith(BOM) else 0
-    shape = sniff_text(sample, mark, name) or sniff_binary(sample, name)
+    shape = _sniff_text(sample, mark, name) or _sniff_binary(sample, name)
     if shape is None:
         raise IntegrityError(
             f"{name} is neither text (a word and its numbers on each line) nor word2vec's binary format",
@@ -140,99 +133,6 @@ def sniff_format(sample: bytes, name: str, declared: str = "auto") -> Shape:
         contradiction = f"declared as {declared}, but its bytes are {shape.format}"
         shape = Shape(**{**shape.__dict__, "contradictions": (contradiction,)})
     return shape
-
-
-def sniff_text(sample: bytes, mark: int, name: str) -> Shape | None:
-    """The shape of a text file, or None where the sample is not text vectors."""
-    lines = sample[mark:].split(b"\n")
-    if len(sample) >= SAMPLE_BYTES:
-        lines = lines[:-1]  # cut by the sample
-    header = read_header_line(lines[0]) if lines else None
-    rows = [line for line in (lines[1:] if header else lines)[:200] if line.strip()]
-    dimension = usual_dimension(rows)
-    if header and not rows:
-        header, rows, dimension = None, lines[:1], 1  # a file of one word that is a number
-    if dimension == 0:
-        return None
-    if header and header[1] != dimension:
-        if dimension == 1:  # one-dimensional vectors whose first word is a number
-            header = None
-        else:
-            raise IntegrityError(
-                f"{name}, line 1: the header says {header[1]:,} dimensions, "
-                f"the lines have {dimension:,} numbers",
-                hint="The file is damaged, or was put together from two.",
-            )
-    trailing = sum(line.rstrip(b"\r").endswith(b" ") for line in rows) * 2 > len(rows)
-    return Shape(
-        "word2vec-text" if header else "glove-text",
-        dimension,
-        header[0] if header else None,
-        mark + (len(lines[0]) + 1 if header else 0),  # a mark is never part of the first word
-        trailing,
-    )
-
-
-def sniff_binary(sample: bytes, name: str) -> Shape | None:
-    """The shape of a word2vec .bin file, or None where the sample is not one."""
-    line, newline, body = sample.partition(b"\n")
-    header = read_header_line(line) if newline and len(line) < 100 else None
-    if header is None:
-        return None
-    if is_plain_text(body[:4096]):
-        return None
-    words, dimension = header
-    if dimension < 1 or dimension * 4 >= SAMPLE_BYTES:
-        raise IntegrityError(f"{name}, line 1: the header says {dimension:,} dimensions")
-    space = body[:1024].find(b" ")
-    vector = body[space + 1 : space + 1 + 4 * dimension]
-    if space < 0 or len(vector) < 4 * dimension:
-        raise IntegrityError(
-            f"{name}, word 1: the header says {dimension:,} dimensions, "
-            f"the file ends before that many numbers of its first word"
-        )
-    return Shape("word2vec-binary", dimension, words, len(line) + 1)
-
-
-def is_plain_text(body: bytes) -> bool:
-    """Whether enough bytes are there, and none of them is a control character: float32 numbers have many."""
-    return len(body) >= 64 and not any(byte < 9 or 13 < byte < 32 for byte in body)
-
-
-def read_header_line(line: bytes) -> tuple[int, int] | None:
-    """`WORDS DIMENSION` as two whole numbers, or None.
-
-    >>> read_header_line(b"400000 100\\n"), read_header_line(b"the 0.4 0.2")
-    ((400000, 100), None)
-    """
-    fields = line.split()
-    if len(fields) != 2 or not all(field.isdigit() and len(field) < 20 for field in fields):
-        return None
-    return int(fields[0]), int(fields[1])
-
-
-def usual_dimension(rows: Sequence[bytes]) -> int:
-    """How many numbers most rows end with; 0 where most end with none.
-
-    Most, not the first: any single line may be the damaged one.
-    """
-    widths = Counter(width for width in map(trailing_numbers, rows) if width)
-    if not widths or sum(widths.values()) * 2 < len(rows):
-        return 0
-    return widths.most_common(1)[0][0]
-
-
-def trailing_numbers(line: bytes) -> int:
-    """How many numbers a line ends with, less the word before them, which may be a number too.
-
-    >>> [trailing_numbers(line) for line in (b"the 0.1 0.2", b"1984 0.1 0.2", b". . . 0.1 0.2", b"a word")]
-    [2, 2, 2, 0]
-    """
-    fields = line.rstrip().split(b" ")
-    count = 0
-    while count < len(fields) - 1 and is_number(fields[-1 - count]):
-        count += 1
-    return count
 
 
 def is_number(field: bytes) -> bool:
@@ -246,3 +146,101 @@ def is_number(field: bytes) -> bool:
     except ValueError:
         return False
     return b"_" not in field
+
+
+def _looks_like_text_vectors(beginning: bytes) -> bool:
+    """Whether the first line is a word and numbers: `{` and `<html` are words of real vocabularies."""
+    return _trailing_numbers(beginning[:SAMPLE_BYTES].split(b"\n", 1)[0]) > 0
+
+
+def _sniff_text(sample: bytes, mark: int, name: str) -> Shape | None:
+    """The shape of a text file, or None where the sample is not text vectors."""
+    lines = sample[mark:].split(b"\n")
+    if len(sample) >= SAMPLE_BYTES:
+        lines = lines[:-1]  # cut by the sample
+    header = _read_header_line(lines[0]) if lines else None
+    rows = [line for line in (lines[1:] if header else lines)[:200] if line.strip()]
+    dimension = _usual_dimension(rows)
+    if header and not rows:
+        header, rows, dimension = None, lines[:1], 1  # a file of one word that is a number
+    if dimension == 0:
+        return None
+    if header and header[1] != dimension:
+        if dimension == 1:  # one-dimensional vectors whose first word is a number
+            header = None
+        else:
+            raise IntegrityError(
+                f"{name}, line 1: the header states {header[1]:,} dimensions, "
+                f"the lines have {dimension:,} numbers",
+                hint="The file is damaged, or was put together from two.",
+            )
+    trailing = sum(line.rstrip(b"\r").endswith(b" ") for line in rows) * 2 > len(rows)
+    return Shape(
+        "word2vec-text" if header else "glove-text",
+        dimension,
+        header[0] if header else None,
+        mark + (len(lines[0]) + 1 if header else 0),  # a mark is never part of the first word
+        trailing,
+    )
+
+
+def _sniff_binary(sample: bytes, name: str) -> Shape | None:
+    """The shape of a word2vec .bin file, or None where the sample is not one."""
+    line, newline, body = sample.partition(b"\n")
+    header = _read_header_line(line) if newline and len(line) < 100 else None
+    if header is None:
+        return None
+    if _is_plain_text(body[:4096]):
+        return None
+    words, dimension = header
+    if dimension < 1 or dimension * 4 >= SAMPLE_BYTES:
+        raise IntegrityError(f"{name}, line 1: the header states {dimension:,} dimensions")
+    space = body[:1024].find(b" ")
+    vector = body[space + 1 : space + 1 + 4 * dimension]
+    if space < 0 or len(vector) < 4 * dimension:
+        raise IntegrityError(
+            f"{name}, word 1: the header states {dimension:,} dimensions, "
+            f"the file ends before that many numbers of its first word"
+        )
+    return Shape("word2vec-binary", dimension, words, len(line) + 1)
+
+
+def _is_plain_text(body: bytes) -> bool:
+    """Whether enough bytes are there, and none of them is a control character: float32 numbers have many."""
+    return len(body) >= 64 and not any(byte < 9 or 13 < byte < 32 for byte in body)
+
+
+def _read_header_line(line: bytes) -> tuple[int, int] | None:
+    """`WORDS DIMENSION` as two whole numbers, or None.
+
+    >>> _read_header_line(b"400000 100\\n"), read_header_line(b"the 0.4 0.2")
+    ((400000, 100), None)
+    """
+    fields = line.split()
+    if len(fields) != 2 or not all(field.isdigit() and len(field) < 20 for field in fields):
+        return None
+    return int(fields[0]), int(fields[1])
+
+
+def _usual_dimension(rows: Sequence[bytes]) -> int:
+    """How many numbers most rows end with; 0 where most end with none.
+
+    Most, not the first: any single line may be the damaged one.
+    """
+    widths = Counter(width for width in map(_trailing_numbers, rows) if width)
+    if not widths or sum(widths.values()) * 2 < len(rows):
+        return 0
+    return widths.most_common(1)[0][0]
+
+
+def _trailing_numbers(line: bytes) -> int:
+    """How many numbers a line ends with, less the word before them, which may be a number too.
+
+    >>> [_trailing_numbers(line) for line in (b"the 0.1 0.2", b"1984 0.1 0.2", b". . . 0.1 0.2", b"a word")]
+    [2, 2, 2, 0]
+    """
+    fields = line.rstrip().split(b" ")
+    count = 0
+    while count < len(fields) - 1 and is_number(fields[-1 - count]):
+        count += 1
+    return count

@@ -1,6 +1,6 @@
 """Word vectors out of a stream of bytes, a block at a time: memory is bounded by the block, not by the file.
 
-What a header claims reserves nothing. A block of text goes through polars' CSV parser as it is, quoting off
+What a header claims reserves nothing. A block of text is parsed by polars' CSV parser as it is, quoting off
 (`"` is a word); where polars finds anything unusual, the block is read again line by line, which is 80 times
 slower and knows every fault by its line number.
 """
@@ -20,7 +20,7 @@ from zoo.words.compiling.archives import PackedSource
 from zoo.words.compiling.formats import BOM, SAMPLE_BYTES, Shape, is_number
 from zoo.words.vectors.faults import FaultCounter
 
-# Larger blocks are no faster (measured from 0.5 to 32 MB) and cost 12 bytes of memory per byte.
+# Larger blocks are not faster (measured from 0.5 to 32 MB) and cost 12 bytes of memory per byte.
 TEXT_BLOCK = 4 << 20
 BINARY_BLOCK = 4 << 20
 PARSED_AHEAD = 2
@@ -45,29 +45,29 @@ class Block(NamedTuple):
 Reader = Callable[[PackedSource, bytes, Shape, FaultCounter], Iterator[Block]]
 
 
-def read_text(source: PackedSource, sample: bytes, shape: Shape, faults: FaultCounter) -> Iterator[Block]:
+def _read_text(source: PackedSource, sample: bytes, shape: Shape, faults: FaultCounter) -> Iterator[Block]:
     """The blocks of a text file whose first bytes, `sample`, were read already.
 
     Two blocks are parsed ahead in threads, while the one before is written: 1.3 times as fast on two cores.
     """
     if sample.startswith(BOM):
         faults.add("byte-order-mark", 1)
-    blocks = whole_lines(source, sample, shape)
+    blocks = _whole_lines(source, sample, shape)
     waiting: deque[tuple[bytes, int, Future[Block | None]]] = deque()
     with ThreadPoolExecutor(PARSED_AHEAD) as threads:
         try:
             while True:
                 while len(waiting) < PARSED_AHEAD and (ahead := next(blocks, None)):
-                    waiting.append((*ahead, threads.submit(parse_regular, *ahead, shape)))
+                    waiting.append((*ahead, threads.submit(_parse_regular, *ahead, shape)))
                 if not waiting:
                     break
                 block, line, parsed = waiting.popleft()
-                yield from check_block(block, line, shape, parsed.result(), faults)
+                yield from _check_block(block, line, shape, parsed.result(), faults)
         finally:
             threads.shutdown(cancel_futures=True)
 
 
-def whole_lines(source: PackedSource, sample: bytes, shape: Shape) -> Iterator[tuple[bytes, int]]:
+def _whole_lines(source: PackedSource, sample: bytes, shape: Shape) -> Iterator[tuple[bytes, int]]:
     """The lines after the header, about TEXT_BLOCK bytes at a time, and the number of the first of each."""
     rest = sample[shape.header_bytes :]
     line = 1 + shape.header_lines
@@ -88,19 +88,19 @@ def whole_lines(source: PackedSource, sample: bytes, shape: Shape) -> Iterator[t
                 )
         if block:
             yield block, line
-            line += count_lines(block)
+            line += _count_lines(block)
         if ended:
             return
         more = source.read(TEXT_BLOCK)
         ended = len(more) < TEXT_BLOCK
 
 
-def check_block(
+def _check_block(
     block: bytes, line: int, shape: Shape, parsed: Block | None, faults: FaultCounter
 ) -> Iterator[Block]:
     """The words of whole lines, of which the first has number `line`.
 
-    parsed: what `parse_regular` made of them. Where it gave up, the lines are tried again in pieces, and the
+    parsed: what `_parse_regular` made of them. Where it gave up, the lines are tried again in pieces, and the
     piece with the fault in it line by line.
     """
     if parsed is not None:
@@ -113,19 +113,19 @@ def check_block(
         stop = block.find(b"\n", start + PIECE) + 1 or len(block)
         piece = block[start:stop]
         if len(piece) < len(block):
-            yield from check_block(piece, line, shape, parse_regular(piece, line, shape), faults)
+            yield from _check_block(piece, line, shape, _parse_regular(piece, line, shape), faults)
         else:
-            yield parse_lines(piece, line, shape.dimension, faults)
-        line += count_lines(piece)
+            yield _parse_lines(piece, line, shape.dimension, faults)
+        line += _count_lines(piece)
         start = stop
 
 
-def count_lines(block: bytes) -> int:
+def _count_lines(block: bytes) -> int:
     """How many line ends there are: 10 times as fast as bytes.count."""
     return int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))
 
 
-def parse_regular(block: bytes, line: int, shape: Shape) -> Block | None:
+def _parse_regular(block: bytes, line: int, shape: Shape) -> Block | None:
     """The words of a block in which every line is as it should be; None where any is not."""
     import polars
 
@@ -142,7 +142,7 @@ def parse_regular(block: bytes, line: int, shape: Shape) -> Block | None:
     except polars.exceptions.PolarsError:  # too many fields, no number, bytes that are not UTF-8
         return None
     words = table["word"]
-    expected = count_lines(block) + (not block.endswith(b"\n"))
+    expected = _count_lines(block) + (not block.endswith(b"\n"))
     if len(table) != expected or words.null_count():  # empty lines, empty words
         return None
     if shape.trailing_space and table["after"].null_count() != expected:  # one number too many
@@ -155,7 +155,7 @@ def parse_regular(block: bytes, line: int, shape: Shape) -> Block | None:
     return Block(text, lengths, vectors, np.arange(line, line + len(table), dtype=np.int64))
 
 
-def parse_lines(block: bytes, line: int, dimension: int, faults: FaultCounter) -> Block:
+def _parse_lines(block: bytes, line: int, dimension: int, faults: FaultCounter) -> Block:
     """The words of a few lines, each looked at by itself."""
     contents = block.split(b"\n")
     cut = contents.pop()  # what comes after the last line end: nothing, unless the file stops there
@@ -163,7 +163,7 @@ def parse_lines(block: bytes, line: int, dimension: int, faults: FaultCounter) -
     vectors: list[list[float]] = []
     lines: list[int] = []
     for number, content in enumerate([*contents, cut] if cut else contents, line):
-        fault, word, vector = parse_line(content, dimension)
+        fault, word, vector = _parse_line(content, dimension)
         last = bool(cut) and number == line + len(contents)
         if fault:
             faults.add("truncated" if last and fault == "wrong-dimension" else fault, number)
@@ -173,17 +173,17 @@ def parse_lines(block: bytes, line: int, dimension: int, faults: FaultCounter) -
             words.append(word)
             vectors.append(vector)
             lines.append(number)
-    text, lengths = join_words(words, lines, faults)
+    text, lengths = _join_words(words, lines, faults)
     matrix = np.array(vectors, np.float64).reshape(len(words), dimension)
-    return keep_finite(Block(text, lengths, as_float32(matrix), np.array(lines, np.int64)), faults)
+    return _keep_finite(Block(text, lengths, _as_float32(matrix), np.array(lines, np.int64)), faults)
 
 
-def parse_line(content: bytes, dimension: int) -> tuple[str | None, bytes, list[float] | None]:
+def _parse_line(content: bytes, dimension: int) -> tuple[str | None, bytes, list[float] | None]:
     """(fault, word, vector) of one line; no vector where the line is left out.
 
-    >>> parse_line(b". . . 0.5 1", 2)
+    >>> _parse_line(b". . . 0.5 1", 2)
     ('spaces', b'. . .', [0.5, 1.0])
-    >>> parse_line(b"the 0.25 0.5 1", 2)  # one number too many is not a word "the 0.25"
+    >>> _parse_line(b"the 0.25 0.5 1", 2)  # one number too many is not a word "the 0.25"
     ('wrong-dimension', b'', None)
     """
     fields = content.rstrip().rsplit(b" ", dimension)
@@ -200,7 +200,7 @@ def parse_line(content: bytes, dimension: int) -> tuple[str | None, bytes, list[
     return fault, word, [float(field) for field in numbers]
 
 
-def read_binary(source: PackedSource, sample: bytes, shape: Shape, faults: FaultCounter) -> Iterator[Block]:
+def _read_binary(source: PackedSource, sample: bytes, shape: Shape, faults: FaultCounter) -> Iterator[Block]:
     """The blocks of a word2vec .bin file whose first bytes, `sample`, were read already.
 
     Raises IntegrityError where the reader loses its place: such a file has no line ends to find it again.
@@ -212,36 +212,36 @@ def read_binary(source: PackedSource, sample: bytes, shape: Shape, faults: Fault
     strange = 0
     most = shape.words if shape.words is not None else -1
     while True:
-        words, starts, used = find_words(rest, width, most - number + 1)
+        words, starts, used = _find_words(rest, width, most - number + 1)
         if words:
-            if has_control_characters(b"".join(words)):
+            if _has_control_characters(b"".join(words)):
                 words = [word.lstrip(b"\n") for word in words]  # some writers end each vector with a line end
-                strange += sum(map(has_control_characters, words))
-            vectors = vectors_at(starts, rest, shape.dimension)
-            strange += count_absurd(vectors)
+                strange += sum(map(_has_control_characters, words))
+            vectors = _vectors_at(starts, rest, shape.dimension)
+            strange += _count_absurd(vectors)
             if strange * 5 >= number + len(words):
-                raise lost_place(source.name, number, shape)
-            yield block_of_binary(words, vectors, number, faults)
+                raise _lost_place(source.name, number, shape)
+            yield _block_of_binary(words, vectors, number, faults)
             number += len(words)
             rest = rest[used:]
         if number > most or (ended and not words):
             break
         if len(rest) > width + LONGEST_WORD and not words:
-            raise lost_place(source.name, number, shape)
+            raise _lost_place(source.name, number, shape)
         more = source.read(max(BINARY_BLOCK, width + LONGEST_WORD + 1) - len(rest)) if not ended else b""
         ended = ended or not more
         rest += more
     if number > most:
         rest += source.read(1)
         if rest.strip(b"\n"):
-            faults.add("more-bytes", None, f"after {most:,} words, as many as the header says")
+            faults.add("more-bytes", None, f"after {most:,} words, as many as the header states")
     elif rest.strip(b"\n"):
-        if has_control_characters(rest.strip(b"\n").split(b" ", 1)[0]):
-            raise lost_place(source.name, number, shape)
+        if _has_control_characters(rest.strip(b"\n").split(b" ", 1)[0]):
+            raise _lost_place(source.name, number, shape)
         faults.add("truncated", number)
 
 
-def find_words(rest: bytes, width: int, most: int) -> tuple[list[bytes], list[int], int]:
+def _find_words(rest: bytes, width: int, most: int) -> tuple[list[bytes], list[int], int]:
     """The words that are whole in `rest`, where the numbers of each begin, and where the next word begins.
 
     One search per word is all that Python does: 0.2 s for 400,000.
@@ -260,25 +260,25 @@ def find_words(rest: bytes, width: int, most: int) -> tuple[list[bytes], list[in
     return words, starts, at
 
 
-def vectors_at(starts: list[int], rest: bytes, dimension: int) -> NDArray[np.float32]:
+def _vectors_at(starts: list[int], rest: bytes, dimension: int) -> NDArray[np.float32]:
     """The vectors whose bytes begin at `starts`, (n, dimension): one copy each, whatever their alignment."""
     width = 4 * dimension
     places = np.ndarray((len(rest) - width + 1,), f"V{width}", rest, strides=(1,))  # every possible place
     return places[starts].view("<f4").reshape(len(starts), dimension).astype(np.float32, copy=False)
 
 
-def has_control_characters(word: bytes) -> bool:
+def _has_control_characters(word: bytes) -> bool:
     """Whether bytes that should be words have what float32 numbers have and words have not."""
     return bool((np.frombuffer(word, np.uint8) < 32).any())
 
 
-def count_absurd(vectors: NDArray[np.float32]) -> int:
+def _count_absurd(vectors: NDArray[np.float32]) -> int:
     """How many vectors have a number that no training gives, but letters read as float32 do."""
     largest = np.abs(vectors).max(axis=1)
     return int(np.count_nonzero((largest > 1e10) & np.isfinite(largest)))
 
 
-def lost_place(name: str, number: int, shape: Shape) -> IntegrityError:
+def _lost_place(name: str, number: int, shape: Shape) -> IntegrityError:
     """The error of a binary file in which words are not where they should be."""
     return IntegrityError(
         f"{name}: no words where they should be, from word {number:,} on: the file is damaged there, "
@@ -287,27 +287,29 @@ def lost_place(name: str, number: int, shape: Shape) -> IntegrityError:
     )
 
 
-def block_of_binary(
+def _block_of_binary(
     words: list[bytes], vectors: NDArray[np.float32], number: int, faults: FaultCounter
 ) -> Block:
     """The block of words of which the first has this number."""
     lines = np.arange(number, number + len(words), dtype=np.int64)
     faults.add_many("empty-word", (number + i for i, word in enumerate(words) if not word))
-    text, lengths = join_words(words, lines.tolist(), faults)
-    return keep_finite(Block(text, lengths, vectors, lines), faults)
+    text, lengths = _join_words(words, lines.tolist(), faults)
+    return _keep_finite(Block(text, lengths, vectors, lines), faults)
 
 
-def join_words(words: list[bytes], lines: list[int], faults: FaultCounter) -> tuple[bytes, NDArray[np.int64]]:
+def _join_words(
+    words: list[bytes], lines: list[int], faults: FaultCounter
+) -> tuple[bytes, NDArray[np.int64]]:
     """The words' bytes, valid UTF-8 from here on, and their lengths."""
-    if not is_utf8(b" ".join(words)):  # nearly always all of them are valid
+    if not _is_utf8(b" ".join(words)):  # nearly always all of them are valid
         for i, word in enumerate(words):
-            if not is_utf8(word):
+            if not _is_utf8(word):
                 words[i] = word.decode("utf-8", "replace").encode()  # as gensim's unicode_errors="replace"
                 faults.add("not-utf8", lines[i])
     return b"".join(words), np.fromiter(map(len, words), np.int64, len(words))
 
 
-def is_utf8(text: bytes) -> bool:
+def _is_utf8(text: bytes) -> bool:
     """Whether bytes are valid UTF-8."""
     try:
         text.decode("utf-8")
@@ -316,7 +318,7 @@ def is_utf8(text: bytes) -> bool:
     return True
 
 
-def keep_finite(block: Block, faults: FaultCounter) -> Block:
+def _keep_finite(block: Block, faults: FaultCounter) -> Block:
     """The block without the vectors that have NaN or infinity in them."""
     finite = np.isfinite(block.vectors).all(axis=1)
     if finite.all():
@@ -328,14 +330,14 @@ def keep_finite(block: Block, faults: FaultCounter) -> Block:
     return Block(text, block.lengths[finite], block.vectors[finite], block.lines[finite])
 
 
-def as_float32(matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+def _as_float32(matrix: NDArray[np.float64]) -> NDArray[np.float32]:
     """Rounded to float32; what is too large becomes infinity without a warning, and is then left out."""
     with np.errstate(over="ignore"):
         return matrix.astype(np.float32)
 
 
 READERS: dict[str, Reader] = {
-    "glove-text": read_text,
-    "word2vec-text": read_text,
-    "word2vec-binary": read_binary,
+    "glove-text": _read_text,
+    "word2vec-text": _read_text,
+    "word2vec-binary": _read_binary,
 }

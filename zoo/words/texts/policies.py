@@ -23,6 +23,41 @@ from zoo.errors import UnknownName
 StandIns: TypeAlias = Callable[[str, Container[str]], tuple[str, ...]]
 
 
+def _folded(word: str, known: Container[str]) -> tuple[str, ...]:
+    """The first form of a word that is known."""
+    return next(((form,) for form in folded_forms(word) if form in known), ())
+
+
+def _parted(word: str, known: Container[str]) -> tuple[str, ...]:
+    """The parts of a word that are known, in any case; none of a word without parts."""
+    parts = [part for part in re.split(r"[-‐‑–/_]+", word) if part]
+    if len(parts) < 2:
+        return ()
+    return tuple(form for part in parts for form in ((part,) if part in known else _folded(part, known)))
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What is done with an unknown word; nothing, where both are None.
+
+    stand_ins: the known words that are read in its place: no vectors are needed, only the vocabulary. maker:
+    "module:name" of what makes a vector of all the others, (vectors, word) -> Substitute | None.
+    """
+
+    stand_ins: StandIns | None = None
+    maker: str | None = None
+
+
+POLICIES: dict[str, Policy] = {
+    "skip": Policy(),
+    "fold": Policy(stand_ins=_folded),
+    "hyphen": Policy(stand_ins=_parted),
+    "ngrams": Policy(maker="zoo.words.texts.unknown:ngrams"),
+    "mean": Policy(maker="zoo.words.texts.unknown:mean"),
+}
+STAND_INS: dict[str, StandIns] = {name: row.stand_ins for name, row in POLICIES.items() if row.stand_ins}
+
+
 def parse_policy(policy: str) -> list[str]:
     """The names in `fold+hyphen`, checked.
 
@@ -34,11 +69,6 @@ def parse_policy(policy: str) -> list[str]:
         if name not in POLICIES:
             raise UnknownName("policy for unknown words", name, POLICIES)
     return names
-
-
-def folded(word: str, known: Container[str]) -> tuple[str, ...]:
-    """The first form of a word that is known."""
-    return next(((form,) for form in folded_forms(word) if form in known), ())
 
 
 def folded_forms(word: str) -> Iterator[str]:
@@ -56,33 +86,3 @@ def folded_forms(word: str) -> Iterator[str]:
         if form not in seen:
             seen.add(form)
             yield form
-
-
-def parted(word: str, known: Container[str]) -> tuple[str, ...]:
-    """The parts of a word that are known, in any case; none of a word without parts."""
-    parts = [part for part in re.split(r"[-‐‑–/_]+", word) if part]
-    if len(parts) < 2:
-        return ()
-    return tuple(form for part in parts for form in ((part,) if part in known else folded(part, known)))
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What is done with an unknown word; nothing, where both are None.
-
-    stand_ins: the known words that are read in its place: no vectors are needed, only the vocabulary. maker:
-    "module:name" of what makes a vector of all the others, (vectors, word) -> Substitute | None.
-    """
-
-    stand_ins: StandIns | None = None
-    maker: str | None = None
-
-
-POLICIES: dict[str, Policy] = {
-    "skip": Policy(),
-    "fold": Policy(stand_ins=folded),
-    "hyphen": Policy(stand_ins=parted),
-    "ngrams": Policy(maker="zoo.words.texts.unknown:ngrams"),
-    "mean": Policy(maker="zoo.words.texts.unknown:mean"),
-}
-STAND_INS: dict[str, StandIns] = {name: row.stand_ins for name, row in POLICIES.items() if row.stand_ins}

@@ -100,7 +100,7 @@ def coverage(
 
     texts: strings, cut by `tokenizer` (the default one, lowering as the vectors want it), or lists of words.
     """
-    cut = cut_texts(vectors, texts, tokenizer)
+    cut = _cut_texts(vectors, texts, tokenizer)
     counts = Counter(word for words in cut for word in words)
     kinds = list(counts)
     found = vectors.vocabulary.find_many(kinds) >= 0
@@ -131,10 +131,10 @@ def embed_texts(
     pooling: one that was fitted, or a name of POOLINGS, which is then fitted on these very texts.
     policy: what to do with unknown words, see zoo.words.texts.unknown. texts: as for `coverage`.
     """
-    cut = cut_texts(vectors, texts, tokenizer)
+    cut = _cut_texts(vectors, texts, tokenizer)
     if isinstance(pooling, str):
         pooling = fit_pooling(vectors, cut, pooling, policy=policy)
-    return pool_words(vectors, cut, pooling, policy=policy, report=report)
+    return _pool_words(vectors, cut, pooling, policy=policy, report=report)
 
 
 def fit_pooling(
@@ -148,22 +148,22 @@ def fit_pooling(
     """A pooling of POOLINGS, its weights from these texts. Raises UnknownName."""
     if name not in POOLINGS:
         raise UnknownName("pooling", name, POOLINGS)
-    return POOLINGS[name](vectors, cut_texts(vectors, texts, tokenizer), policy)
+    return POOLINGS[name](vectors, _cut_texts(vectors, texts, tokenizer), policy)
 
 
-def fit_mean(_vectors: WordVectors, _texts: Sequence[Sequence[str]], _policy: str) -> Pooling:
+def _fit_mean(_vectors: WordVectors, _texts: Sequence[Sequence[str]], _policy: str) -> Pooling:
     """The plain mean: nothing to fit."""
     return Pooling("mean")
 
 
-def fit_tfidf(_vectors: WordVectors, texts: Sequence[Sequence[str]], _policy: str) -> Pooling:
+def _fit_tfidf(_vectors: WordVectors, texts: Sequence[Sequence[str]], _policy: str) -> Pooling:
     """Means weighted by ln((1 + texts) / (1 + texts with the word)) + 1, scikit-learn's smoothed idf."""
     frequency = Counter(word for words in texts for word in set(words))
     weights = {word: math.log((1 + len(texts)) / (1 + count)) + 1 for word, count in frequency.items()}
     return Pooling("tfidf", weights, math.log(1 + len(texts)) + 1)
 
 
-def fit_sif(vectors: WordVectors, texts: Sequence[Sequence[str]], policy: str) -> Pooling:
+def _fit_sif(vectors: WordVectors, texts: Sequence[Sequence[str]], policy: str) -> Pooling:
     """Means weighted by a / (a + p(word)), less their first principal component.
 
     Arora, Liang, Ma 2017: A Simple but Tough-to-Beat Baseline for Sentence Embeddings,
@@ -172,21 +172,14 @@ def fit_sif(vectors: WordVectors, texts: Sequence[Sequence[str]], policy: str) -
     counts = Counter(word for words in texts for word in words)
     total = max(1, counts.total())
     weighted = Pooling("sif", {word: SIF_A / (SIF_A + count / total) for word, count in counts.items()})
-    matrix = pool_words(vectors, texts, weighted, policy=policy).matrix.astype(np.float64)
+    matrix = _pool_words(vectors, texts, weighted, policy=policy).matrix.astype(np.float64)
     if not matrix.any():
         raise UsageError("none of the texts has a known word: there is nothing to fit sif on")
     _, directions = np.linalg.eigh(matrix.T @ matrix)  # the last is the largest
     return Pooling("sif", weighted.weights, weighted.other, directions[:, -1].astype(np.float32))
 
 
-POOLINGS: dict[str, Callable[[WordVectors, Sequence[Sequence[str]], str], Pooling]] = {
-    "mean": fit_mean,
-    "tfidf": fit_tfidf,
-    "sif": fit_sif,
-}
-
-
-def cut_texts(
+def _cut_texts(
     vectors: WordVectors, texts: Sequence[str] | Sequence[Sequence[str]], tokenizer: WordTokenizer | None
 ) -> Sequence[Sequence[str]]:
     """Lists of words, whatever `texts` are."""
@@ -198,7 +191,7 @@ def cut_texts(
     return [cutter(text) if isinstance(text, str) else text for text in texts]
 
 
-def pool_words(
+def _pool_words(
     vectors: WordVectors,
     texts: Sequence[Sequence[str]],
     pooling: Pooling,
@@ -213,7 +206,7 @@ def pool_words(
     matrix = np.zeros((len(texts), vectors.vector_size), np.float32)
     for start in range(0, len(texts), TEXTS_AT_ONCE):
         chunk = texts[start : start + TEXTS_AT_ONCE]
-        matrix[start : start + len(chunk)] = weighted_means(chunk, kinds, resolved, weights, pooling.name)
+        matrix[start : start + len(chunk)] = _weighted_means(chunk, kinds, resolved, weights, pooling.name)
         report(Progress("embed", start + len(chunk), len(texts), "texts"))
     if pooling.component is not None:
         matrix -= np.outer(matrix @ pooling.component, pooling.component)
@@ -229,7 +222,7 @@ def pool_words(
     )
 
 
-def weighted_means(
+def _weighted_means(
     texts: Sequence[Sequence[str]], kinds: Mapping[str, int], resolved: Resolved, weights: Floats, name: str
 ) -> Floats:
     """(texts, dimension): each text's weighted mean over its words that have a vector; zeros where none has.
@@ -246,3 +239,10 @@ def weighted_means(
             divisor = len(ids) if name == "sif" else factors.sum()
             means[i] = factors @ resolved.matrix[ids] / divisor
     return means
+
+
+POOLINGS: dict[str, Callable[[WordVectors, Sequence[Sequence[str]], str], Pooling]] = {
+    "mean": _fit_mean,
+    "tfidf": _fit_tfidf,
+    "sif": _fit_sif,
+}

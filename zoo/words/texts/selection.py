@@ -83,7 +83,7 @@ class ReadText:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing of it is known: what a model says about it means nothing."""
+        """Whether no word of it is known: a model's answer to it means nothing."""
         return not self.ids
 
 
@@ -121,7 +121,7 @@ class TextReader:
 
     def look_up(self, word: str) -> tuple[tuple[int, ...], str]:
         """The ids that are read for one word, and what was done."""
-        names, what = stand_ins(word, self.selection.ids, self.policies)
+        names, what = _stand_ins(word, self.selection.ids, self.policies)
         numbers = tuple(self.selection.ids[name] for name in names)
         is_new = what == "known" and numbers[0] > self.selection.known
         return numbers, "new" if is_new else what
@@ -137,7 +137,22 @@ class TextReader:
         return [name for name in parse_policy(self.policy) if name in STAND_INS]
 
 
-def stand_ins(word: str, known: Container[str], policies: Iterable[str]) -> tuple[tuple[str, ...], str]:
+def known_forms(
+    vectors: WordVectors, texts: Iterable[str], tokenizer: WordTokenizer, policy: str, longest: int | None
+) -> list[list[str]]:
+    """Each text as the words that the vectors know, stand-ins included, and the unknown ones as they are."""
+    policies = [name for name in parse_policy(policy) if name in STAND_INS]
+    cut = [tokenizer(text)[:longest] for text in texts]
+    kinds = list({word for words in cut for word in words})
+    there = vectors.vocabulary.find_many(kinds) >= 0
+    read = {
+        word: (word,) if found else _stand_ins(word, vectors, policies)[0] or (word,)
+        for word, found in zip(kinds, there.tolist(), strict=True)
+    }
+    return [[name for word in words for name in read[word]] for words in cut]
+
+
+def _stand_ins(word: str, known: Container[str], policies: Iterable[str]) -> tuple[tuple[str, ...], str]:
     """The known words that stand for a word, and what was done: "known", the name of a policy, "skipped"."""
     if word in known:
         return (word,), "known"
@@ -145,18 +160,3 @@ def stand_ins(word: str, known: Container[str], policies: Iterable[str]) -> tupl
         if names := STAND_INS[policy](word, known):
             return names, policy
     return (), "skipped"
-
-
-def known_forms(
-    vectors: WordVectors, texts: Iterable[str], tokenizer: WordTokenizer, policy: str, longest: int | None
-) -> list[list[str]]:
-    """Each text as the words that the vectors know, stand-ins included, and those that nobody knows."""
-    policies = [name for name in parse_policy(policy) if name in STAND_INS]
-    cut = [tokenizer(text)[:longest] for text in texts]
-    kinds = list({word for words in cut for word in words})
-    there = vectors.vocabulary.find_many(kinds) >= 0
-    read = {
-        word: (word,) if found else stand_ins(word, vectors, policies)[0] or (word,)
-        for word, found in zip(kinds, there.tolist(), strict=True)
-    }
-    return [[name for word in words for name in read[word]] for words in cut]

@@ -44,20 +44,20 @@ class WordTokenizer:
     def __init__(self, *, lowercase: bool, name: str = "treebank") -> None:
         if name not in TOKENIZERS:
             raise UnknownName("tokenizer", name, TOKENIZERS)
-        self.settings: Mapping[str, Any] = tokenizer_settings(name, lowercase)
+        self.settings: Mapping[str, Any] = _tokenizer_settings(name, lowercase)
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> WordTokenizer:
         """The tokenizer of a run, from the `settings` that it kept.
 
-        Raises IntegrityError where they are no settings of this library.
+        Raises IntegrityError where they are not settings of this library.
         """
         tokenizer = cls.__new__(cls)
         tokenizer.settings = dict(settings)
         try:
             tokenizer("a word")
         except Exception as error:  # the library raises bare Exceptions on a bad definition
-            raise IntegrityError(f"these are no settings of a tokenizer: {error}") from error
+            raise IntegrityError(f"these are not settings of a tokenizer: {error}") from error
         return tokenizer
 
     def __call__(self, text: str) -> list[str]:
@@ -76,24 +76,6 @@ class WordTokenizer:
         return Tokenizer.from_str(self.settings["definition"])
 
 
-def tokenizer_settings(name: str, lowercase: bool) -> dict[str, Any]:
-    """Library, version and definition of a tokenizer of TOKENIZERS, as plain JSON values."""
-    import tokenizers
-    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
-
-    definition = Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>"))
-    steps: list[Any] = [normalizers.NFC(), normalizers.Replace("’", "'")]  # corpora have the plain one
-    definition.normalizer = normalizers.Sequence([*steps, normalizers.Lowercase()] if lowercase else steps)
-    definition.pre_tokenizer = pre_tokenizers.Split(Regex(TOKENIZERS[name]), behavior="removed", invert=True)
-    return {
-        "library": "tokenizers",
-        "version": tokenizers.__version__,
-        "name": name,
-        "lowercase": lowercase,
-        "definition": json.dumps(json.loads(definition.to_str())),
-    }
-
-
 @lru_cache(maxsize=8)
 def usual_tokenizer(lowercase: bool) -> WordTokenizer:
     """The default tokenizer, built once."""
@@ -109,3 +91,21 @@ def tokenize_all(texts: Iterable[str], lowercase: bool) -> list[list[str]]:
     """The words of each of many texts by the default tokenizer."""
     tokenizer = usual_tokenizer(lowercase)
     return [tokenizer(text) for text in texts]
+
+
+def _tokenizer_settings(name: str, lowercase: bool) -> dict[str, Any]:
+    """Library, version and definition of a tokenizer of TOKENIZERS, as plain JSON values."""
+    import tokenizers
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+    definition = Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>"))
+    steps: list[Any] = [normalizers.NFC(), normalizers.Replace("’", "'")]  # corpora have the plain one
+    definition.normalizer = normalizers.Sequence([*steps, normalizers.Lowercase()] if lowercase else steps)
+    definition.pre_tokenizer = pre_tokenizers.Split(Regex(TOKENIZERS[name]), behavior="removed", invert=True)
+    return {
+        "library": "tokenizers",
+        "version": tokenizers.__version__,
+        "name": name,
+        "lowercase": lowercase,
+        "definition": json.dumps(json.loads(definition.to_str())),
+    }

@@ -18,6 +18,9 @@ from zoo.words.vectors.word_vectors import WordVectors
 NEAR_WORDS = 5
 NEAR_ENOUGH = 0.5  # Dice's coefficient of letter trigrams below which words are not alike
 MOST_INDEXED = 200_000  # the most frequent words; rare ones are poor stand-ins and cost memory
+# Built at first use and dropped with the vectors that they are about.
+INDEXES: WeakKeyDictionary[WordVectors, _TrigramIndex] = WeakKeyDictionary()
+MEANS: WeakKeyDictionary[WordVectors, Floats] = WeakKeyDictionary()
 
 
 class Substitute(NamedTuple):
@@ -29,7 +32,7 @@ class Substitute(NamedTuple):
 
 @dataclass(frozen=True)
 class Resolved:
-    """The vectors of some words, after a policy had its say.
+    """The vectors of some words, after a policy was applied to the unknown ones.
 
     matrix: (n, dimension) float32, zeros where there is none. how: (n,) "known", the name of the policy that
     found a vector, or "skipped".
@@ -62,26 +65,11 @@ def resolve_words(vectors: WordVectors, words: Sequence[str], policy: str = "ski
     how = ["known" if row >= 0 else "skipped" for row in rows.tolist()]
     for i in np.flatnonzero(rows < 0).tolist():
         for name in policies:
-            found = find_substitute(vectors, words[i], POLICIES[name])
+            found = _find_substitute(vectors, words[i], POLICIES[name])
             if found is not None:
                 matrix[i], how[i] = found.vector, name
                 break
     return Resolved(tuple(words), matrix, tuple(how))
-
-
-def find_substitute(vectors: WordVectors, word: str, policy: Policy) -> Substitute | None:
-    """What a policy puts in the place of an unknown word, if it finds anything."""
-    if policy.stand_ins is not None:
-        return mean_of(vectors, policy.stand_ins(word, vectors))
-    if policy.maker is None:
-        return None
-    found: Substitute | None = resolve_name(policy.maker)(vectors, word)
-    return found
-
-
-def mean_of(vectors: WordVectors, words: tuple[str, ...]) -> Substitute | None:
-    """The mean of some words, if there are any."""
-    return Substitute(vectors[list(words)].mean(axis=0), words) if words else None
 
 
 def ngrams(vectors: WordVectors, word: str) -> Substitute | None:
@@ -92,7 +80,7 @@ def ngrams(vectors: WordVectors, word: str) -> Substitute | None:
     The index of trigrams is built at the first unknown word: 0.5 s and 40 MB for 200,000 words.
     """
     if vectors not in INDEXES:
-        INDEXES[vectors] = TrigramIndex(vectors)
+        INDEXES[vectors] = _TrigramIndex(vectors)
     rows, likeness = INDEXES[vectors].near(word)
     if len(rows) == 0:
         return None
@@ -111,7 +99,22 @@ def mean(vectors: WordVectors, _word: str) -> Substitute | None:
     return Substitute(MEANS[vectors], ())
 
 
-class TrigramIndex:
+def _find_substitute(vectors: WordVectors, word: str, policy: Policy) -> Substitute | None:
+    """What a policy puts in the place of an unknown word, if it finds anything."""
+    if policy.stand_ins is not None:
+        return _mean_of(vectors, policy.stand_ins(word, vectors))
+    if policy.maker is None:
+        return None
+    found: Substitute | None = resolve_name(policy.maker)(vectors, word)
+    return found
+
+
+def _mean_of(vectors: WordVectors, words: tuple[str, ...]) -> Substitute | None:
+    """The mean of some words, if there are any."""
+    return Substitute(vectors[list(words)].mean(axis=0), words) if words else None
+
+
+class _TrigramIndex:
     """Which of the most frequent words have which letter trigrams (of UTF-8 bytes, < and > at the ends)."""
 
     def __init__(self, vectors: WordVectors) -> None:
@@ -124,7 +127,7 @@ class TrigramIndex:
         inside = np.ones(len(text), np.bool_)
         inside[ends - 1] = inside[ends - lengths] = False
         text[inside] = vectors.vocabulary.text[: offsets[-1]]
-        grams = trigrams(text)
+        grams = _trigrams(text)
         owners = np.repeat(np.arange(count, dtype=np.int32), lengths)[: len(grams)]
         last = np.zeros(len(text), np.bool_)
         last[ends - 1] = last[np.maximum(ends - 2, 0)] = True  # a trigram here would reach into the next word
@@ -136,7 +139,7 @@ class TrigramIndex:
 
     def near(self, word: str) -> tuple[NDArray[np.int64], Floats]:
         """(rows, likeness) of the words most like this one, best first; likeness is Dice's, 0 to 1."""
-        grams = np.unique(trigrams(np.frombuffer(f"<{word}>".encode("utf-8", "replace"), np.uint8)))
+        grams = np.unique(_trigrams(np.frombuffer(f"<{word}>".encode("utf-8", "replace"), np.uint8)))
         first = self._grams.searchsorted(grams, "left")
         last = self._grams.searchsorted(grams, "right")
         owners = [self._owners[a:b] for a, b in zip(first.tolist(), last.tolist(), strict=True)]
@@ -147,12 +150,7 @@ class TrigramIndex:
         return best, likeness[best].astype(np.float32)
 
 
-def trigrams(text: NDArray[np.uint8]) -> NDArray[np.uint32]:
+def _trigrams(text: NDArray[np.uint8]) -> NDArray[np.uint32]:
     """Every three neighbouring bytes as one integer."""
     wide = text.astype(np.uint32)
     return ((wide[:-2] << 16) | (wide[1:-1] << 8) | wide[2:]).astype(np.uint32, copy=False)
-
-
-# Built at first use and dropped with the vectors that they are about.
-INDEXES: WeakKeyDictionary[WordVectors, TrigramIndex] = WeakKeyDictionary()
-MEANS: WeakKeyDictionary[WordVectors, Floats] = WeakKeyDictionary()

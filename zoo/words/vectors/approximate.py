@@ -8,16 +8,14 @@ seconds at every start, and pays from some thousand queries on.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from zoo.errors import MissingExtra, UsageError
 from zoo.events import Note, Report, silent
 from zoo.words.vectors.nearest import Floats, Neighbours
-
-if TYPE_CHECKING:
-    from zoo.words.vectors.word_vectors import WordVectors
+from zoo.words.vectors.word_vectors import WordVectors
 
 VECTORS_PER_CLUSTER_TO_TRAIN = 40  # faiss warns below 39 and samples above 256
 ASKED = 256  # words by which recall is measured
@@ -50,15 +48,15 @@ class ApproximateIndex:
         self._index.cp.seed = seed
         rng = np.random.default_rng(seed)
         sample = rng.permutation(usable)[: max(clusters * VECTORS_PER_CLUSTER_TO_TRAIN, ASKED)]
-        self._index.train(units(vectors, np.sort(sample)))
+        self._index.train(_units(vectors, np.sort(sample)))
         for start in range(0, len(usable), 65536):
-            self._index.add(units(vectors, usable[start : start + 65536]))
-        asked = units(vectors, sample[:ASKED])
+            self._index.add(_units(vectors, usable[start : start + 65536]))
+        asked = _units(vectors, sample[:ASKED])
         exact = vectors.nearest(asked, NEIGHBOURS_ASKED)
         probes = 1
         while True:
             self._index.nprobe = self.probes = probes
-            self.recall = share_found(exact, self.nearest(asked, NEIGHBOURS_ASKED))
+            self.recall = _share_found(exact, self.nearest(asked, NEIGHBOURS_ASKED))
             if self.recall >= wanted or probes >= clusters:
                 break
             probes = min(2 * probes, clusters)
@@ -76,13 +74,13 @@ class ApproximateIndex:
         return Neighbours(rows, np.where(places >= 0, scores, -np.inf).astype(np.float32))
 
 
-def units(vectors: WordVectors, rows: Any) -> Floats:
+def _units(vectors: WordVectors, rows: Any) -> Floats:
     """Some rows scaled to length one, in memory."""
     scaled: Floats = vectors.rows(rows) / vectors.norms[rows][:, np.newaxis]
     return np.ascontiguousarray(scaled)
 
 
-def share_found(exact: Neighbours, found: Neighbours) -> float:
+def _share_found(exact: Neighbours, found: Neighbours) -> float:
     """How many of the exact neighbours are among the found ones, 0 to 1."""
     hits = sum(
         len(set(true) & set(some))

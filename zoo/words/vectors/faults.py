@@ -1,4 +1,4 @@
-"""What can be wrong with a file of word vectors, and what is done about each: counted, told, never silent."""
+"""What can be wrong with a file of word vectors, and what is done about each: counted and reported."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 
-class Fate(NamedTuple):
+class _Fate(NamedTuple):
     """What a fault is called for one and for many, and what becomes of the word."""
 
     one: str
@@ -15,31 +15,33 @@ class Fate(NamedTuple):
     outcome: str
 
 
-FAULTS: dict[str, Fate] = {
-    "not-utf8": Fate(
+FAULTS: dict[str, _Fate] = {
+    "not-utf8": _Fate(
         "word is not valid UTF-8", "words are not valid UTF-8", "kept, the bad bytes became U+FFFD"
     ),
-    "duplicate": Fate("word comes again", "words come again", "the first vector was kept"),
-    "wrong-dimension": Fate("line has another dimension", "lines have another dimension", "left out"),
-    "not-a-number": Fate(
-        "line has something that is no number", "lines have something that is no number", "left out"
+    "duplicate": _Fate("word comes again", "words come again", "the first vector was kept"),
+    "wrong-dimension": _Fate("line has another dimension", "lines have another dimension", "left out"),
+    "not-a-number": _Fate(
+        "line has something that is not a number",
+        "lines have something that is not a number",
+        "left out",
     ),
-    "not-finite": Fate("vector has NaN or infinity", "vectors have NaN or infinity", "left out"),
-    "truncated": Fate("last word is cut off", "last words are cut off", "left out"),
-    "no-line-end": Fate(
+    "not-finite": _Fate("vector has NaN or infinity", "vectors have NaN or infinity", "left out"),
+    "truncated": _Fate("last word is cut off", "last words are cut off", "left out"),
+    "no-line-end": _Fate(
         "last line has no line end: its last number may be cut",
         "last lines have no line end: their last number may be cut",
         "kept",
     ),
-    "empty-line": Fate("line is empty", "lines are empty", "left out"),
-    "empty-word": Fate("word is empty", "words are empty", "kept"),
-    "spaces": Fate(
+    "empty-line": _Fate("line is empty", "lines are empty", "left out"),
+    "empty-word": _Fate("word is empty", "words are empty", "kept"),
+    "spaces": _Fate(
         "word has a space in it", "words have spaces in them", "kept: all before the last numbers is the word"
     ),
-    "byte-order-mark": Fate("byte-order mark", "byte-order marks", "not part of the first word"),
-    "header": Fate("header does not fit the file", "headers do not fit the file", "the file was believed"),
-    "more-bytes": Fate("file goes on", "files go on", "left out"),
-    "declared": Fate(
+    "byte-order-mark": _Fate("byte-order mark", "byte-order marks", "not part of the first word"),
+    "header": _Fate("header does not fit the file", "headers do not fit the file", "the file was believed"),
+    "more-bytes": _Fate("file has more bytes", "files have more bytes", "left out"),
+    "declared": _Fate(
         "declaration does not fit the file", "declarations do not fit the file", "the file was believed"
     ),
 }
@@ -50,7 +52,7 @@ LINES_KEPT = 20
 class Fault:
     """One kind of fault: how often, in which lines (the first LINES_KEPT, from 1; words in a binary file).
 
-    details: what exactly, where a line number doesn't say it.
+    details: what exactly, where a line number does not show it.
     """
 
     kind: str

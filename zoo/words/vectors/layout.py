@@ -10,8 +10,8 @@
     order          (words,)      int32    the row of each word in sorted order
     text           (bytes,)      uint8    every word in UTF-8, in the order of the rows
 
-`__metadata__` says what the file was compiled from and what was found wrong with it, and holds a CRC-32 over
-all that follows the header. Any safetensors reader opens the file (https://github.com/huggingface/safetensors);
+`__metadata__` states what the file was compiled from and what was wrong with it, and holds a CRC-32 over all
+that follows the header. Any safetensors reader opens the file (https://github.com/huggingface/safetensors);
 we don't use one because its import and its copies cost more than the whole lookup.
 """
 
@@ -61,10 +61,10 @@ def open_layout(path: Path) -> CompiledFile:
     flipped byte in the vectors is found by `check_layout`, which reads all of them.
     """
     with path.open("rb") as file:
-        tensors, metadata, end = read_header(file, path)
+        tensors, metadata, end = _read_header(file, path)
         file.seek(0, os.SEEK_END)
         if file.tell() != end:
-            raise damaged(path, f"it has {file.tell():,} bytes, its header says {end:,}")
+            raise _damaged(path, f"it has {file.tell():,} bytes, its header states {end:,}")
         memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         private = _map_privately(file)
     arrays = {name: _view(memory, *section) for name, section in tensors.items()}
@@ -72,7 +72,7 @@ def open_layout(path: Path) -> CompiledFile:
     expected = {"prefixes": words, "offsets": words + 1, "norms": words, "order": words}
     for name, length in expected.items():
         if arrays[name].shape != (length,):
-            raise damaged(path, f"{name} has shape {arrays[name].shape} for {words:,} words")
+            raise _damaged(path, f"{name} has shape {arrays[name].shape} for {words:,} words")
     if private is None:
         return CompiledFile(arrays, metadata)
     return CompiledFile(
@@ -80,41 +80,16 @@ def open_layout(path: Path) -> CompiledFile:
     )
 
 
-def _map_privately(file: IO[bytes]) -> mmap.mmap | None:
-    """A map that may be written to without changing the file; None where the system refuses one.
-
-    It costs no memory before it is written to. Linux would still count all of it against the memory of the
-    machine (and refuse a file larger than that), unless it is asked to reserve nothing.
-    """
-    options: dict[str, Any] = (
-        {"flags": mmap.MAP_PRIVATE | NO_RESERVE, "prot": mmap.PROT_READ | mmap.PROT_WRITE}
-        if platform.system() == "Linux"
-        else {"access": mmap.ACCESS_COPY}
-    )
-    try:
-        return mmap.mmap(file.fileno(), 0, **options)
-    except OSError:
-        return None
-
-
-def _view(memory: mmap.mmap, dtype: str, shape: tuple[int, ...], begin: int) -> NDArray[Any]:
-    """One section of a mapped file as an array that numpy does not write to."""
-    count = int(np.prod(shape, dtype=np.int64))
-    array = np.frombuffer(memory, dtype, count, begin).reshape(shape)
-    array.setflags(write=False)
-    return array
-
-
 def check_layout(path: Path) -> None:
     """Read every byte and compare the checksum. Raises IntegrityError where it differs."""
     with path.open("rb") as file:
-        _, metadata, _ = read_header(file, path)
+        _, metadata, _ = _read_header(file, path)
         file.seek(HEADER_BYTES)
         crc = 0
         while block := file.read(1 << 22):
             crc = zlib.crc32(block, crc)
     if f"{crc:08x}" != metadata.get("crc32"):
-        raise damaged(path, f"its checksum is {crc:08x}, it should be {metadata.get('crc32')}")
+        raise _damaged(path, f"its checksum is {crc:08x}, it should be {metadata.get('crc32')}")
 
 
 def is_compiled(beginning: bytes) -> bool:
@@ -142,20 +117,45 @@ def write_header(
     file.write((HEADER_BYTES - 8).to_bytes(8, "little") + written.ljust(HEADER_BYTES - 8))
 
 
-def read_header(
+def _map_privately(file: IO[bytes]) -> mmap.mmap | None:
+    """A map that may be written to without changing the file; None where the system refuses one.
+
+    It costs no memory before it is written to. Linux would still count all of it against the memory of the
+    machine (and refuse a file larger than that), unless it is asked to reserve nothing.
+    """
+    options: dict[str, Any] = (
+        {"flags": mmap.MAP_PRIVATE | NO_RESERVE, "prot": mmap.PROT_READ | mmap.PROT_WRITE}
+        if platform.system() == "Linux"
+        else {"access": mmap.ACCESS_COPY}
+    )
+    try:
+        return mmap.mmap(file.fileno(), 0, **options)
+    except OSError:
+        return None
+
+
+def _view(memory: mmap.mmap, dtype: str, shape: tuple[int, ...], begin: int) -> NDArray[Any]:
+    """One section of a mapped file as an array that numpy does not write to."""
+    count = int(np.prod(shape, dtype=np.int64))
+    array = np.frombuffer(memory, dtype, count, begin).reshape(shape)
+    array.setflags(write=False)
+    return array
+
+
+def _read_header(
     file: IO[bytes], path: Path
 ) -> tuple[dict[str, tuple[str, tuple[int, ...], int]], dict[str, str], int]:
     """The tensors (dtype, shape, first byte in the file), the metadata, and the length the file must have."""
     beginning = file.read(HEADER_BYTES)
     if not is_compiled(beginning):
-        raise damaged(path, "it is not a compiled file of word vectors")
+        raise _damaged(path, "it is not a compiled file of word vectors")
     if int.from_bytes(beginning[:8], "little") != HEADER_BYTES - 8 or len(beginning) != HEADER_BYTES:
-        raise damaged(path, "its header is cut or was written by another version")
+        raise _damaged(path, "its header is cut or was written by another version")
     try:
         header = json.loads(beginning[8:])
         metadata = header.pop("__metadata__")
         if metadata["version"] != VERSION:
-            raise damaged(path, f"it was written by version {metadata['version']} of the format")
+            raise _damaged(path, f"it was written by version {metadata['version']} of the format")
         tensors, at = {}, 0
         for name in SECTIONS:
             stored, shape = header[name]["dtype"], tuple(int(n) for n in header[name]["shape"])
@@ -163,14 +163,14 @@ def read_header(
             begin, end = header[name]["data_offsets"]
             size = int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
             if begin != at or end - begin != size or min(shape) < 0:
-                raise damaged(path, f"its section {name} is not where it must be")
+                raise _damaged(path, f"its section {name} is not where it must be")
             tensors[name] = (dtype, shape, HEADER_BYTES + begin)
             at = end
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise damaged(path, "its header cannot be read") from error
+        raise _damaged(path, "its header cannot be read") from error
     return tensors, metadata, HEADER_BYTES + at
 
 
-def damaged(path: Path, reason: str) -> IntegrityError:
+def _damaged(path: Path, reason: str) -> IntegrityError:
     """The error of a compiled file that cannot be used."""
     return IntegrityError(f"{path.name}: {reason}", hint="Delete it and compile the vectors again.")

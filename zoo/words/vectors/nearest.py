@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from threading import Lock, local
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,14 @@ class Neighbours(NamedTuple):
     scores: Floats
 
 
+class Index(Protocol):
+    """Anything that finds nearest rows: the exact search of word vectors, an approximate index."""
+
+    def nearest(self, queries: Floats, most: int) -> Neighbours:
+        """The rows nearest to vectors of length one, (queries, dimension); -1 where none was found."""
+        ...
+
+
 def nearest_rows(
     matrix: NDArray[Any],
     norms: Floats,
@@ -56,49 +64,49 @@ def nearest_rows(
     stop = len(matrix) if stop is None else min(stop, len(matrix))
     most = max(0, min(most, stop - start))
     best = [
-        search(matrix, norms, np.ascontiguousarray(group, np.float32), most, start, stop)
-        for group in groups_of(queries, most)
+        _search(matrix, norms, np.ascontiguousarray(group, np.float32), most, start, stop)
+        for group in _groups_of(queries, most)
     ]
     rows, scores = np.concatenate([b.rows for b in best]), np.concatenate([b.scores for b in best])
     found = int((rows >= 0).sum(axis=1).max()) if len(queries) else most
     return Neighbours(rows[:, :found], scores[:, :found])
 
 
-def groups_of(queries: Floats, most: int) -> list[Floats]:
+def _groups_of(queries: Floats, most: int) -> list[Floats]:
     """The queries in groups that share a pass over the matrix; at least one group, which may be empty."""
     size = 1 if len(queries) <= FEW else max(1, min(QUERIES_AT_ONCE, SCORES_AT_ONCE // max(1, most)))
     return [queries[i : i + size] for i in range(0, max(1, len(queries)), size)]
 
 
-def search(
+def _search(
     matrix: NDArray[Any], norms: Floats, queries: Floats, most: int, start: int, stop: int
-) -> BestSoFar:
+) -> _BestSoFar:
     """The best rows of one group of queries."""
-    best = BestSoFar(len(queries), most)
+    best = _BestSoFar(len(queries), most)
     if most == 0 or len(queries) == 0:
         return best
     step = max(most, SCORES_AT_ONCE // len(queries))
     if matrix.dtype != np.float32:
         step = min(step, max(1, WIDENED_AT_ONCE // matrix.shape[1]))
 
-    scratch = Scratch(min(step, stop - start), len(queries))
+    scratch = _Scratch(min(step, stop - start), len(queries))
 
     def scan(begin: int) -> None:
         rows = slice(begin, min(begin + step, stop))
-        best.add(begin, cosines(matrix[rows], norms[rows], queries, scratch.scores))
+        best.add(begin, _cosines(matrix[rows], norms[rows], queries, scratch.scores))
 
-    share_out(scan, range(start, stop, step))
+    _share_out(scan, range(start, stop, step))
     return best
 
 
-class Scratch(local):
+class _Scratch(local):
     """Memory for the scores of one block, one per thread: new memory for each would double the time."""
 
     def __init__(self, rows: int, queries: int) -> None:
         self.scores: Floats = np.empty((rows, queries), np.float32)
 
 
-def cosines(block: NDArray[Any], norms: Floats, queries: Floats, scratch: Floats) -> Floats:
+def _cosines(block: NDArray[Any], norms: Floats, queries: Floats, scratch: Floats) -> Floats:
     """Cosine of every row with every query, shape (rows, queries), written into `scratch`.
 
     -inf for rows of length zero.
@@ -114,7 +122,7 @@ def cosines(block: NDArray[Any], norms: Floats, queries: Floats, scratch: Floats
     return scores
 
 
-class BestSoFar:
+class _BestSoFar:
     """The best rows of each query among the blocks seen so far, whatever their order.
 
     rows, scores: (queries, most), best first; -1 and -inf where there is none yet.
@@ -130,7 +138,7 @@ class BestSoFar:
         most = self.rows.shape[1]
         bar = np.maximum(self.scores[:, -1], LOWEST)  # a row as good as the last one may be a lower one
         chunks = scores[: len(scores) // CHUNK * CHUNK].reshape(-1, CHUNK, scores.shape[1])
-        peaks = peaks_of(chunks)
+        peaks = _peaks_of(chunks)
         # As many chunks as rows are wanted reach this score, so as many rows do.
         high = peaks if len(peaks) > most else scores
         if len(high) > most:
@@ -161,7 +169,7 @@ class BestSoFar:
             self.rows, self.scores = rows[kept], scores[kept]
 
 
-def peaks_of(chunks: Floats) -> Floats:
+def _peaks_of(chunks: Floats) -> Floats:
     """The largest score of each chunk and query: (chunks, CHUNK, queries) becomes (chunks, queries).
 
     Halving keeps numpy's inner loops long: three times as fast as max(axis=1).
@@ -172,7 +180,7 @@ def peaks_of(chunks: Floats) -> Floats:
     return chunks[:, 0]
 
 
-def share_out(work: Callable[[int], None], blocks: Sequence[int]) -> None:
+def _share_out(work: Callable[[int], None], blocks: Sequence[int]) -> None:
     """Do the work of every block, with as many threads as BLAS would have taken ($OPENBLAS_NUM_THREADS)."""
     if len(blocks) == 1:
         work(blocks[0])

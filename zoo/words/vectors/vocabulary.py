@@ -80,7 +80,7 @@ class Vocabulary:
         [1, 3, -1, -1]
         """
         key = encode(word)
-        prefix = np.uint64(prefix_of(key))
+        prefix = np.uint64(_prefix_of(key))
         first = int(self.prefixes.searchsorted(prefix, "left"))
         last = int(self.prefixes.searchsorted(prefix, "right"))
         return self._find_between(key, first, last)
@@ -88,7 +88,7 @@ class Vocabulary:
     def find_many(self, words: Sequence[str]) -> Integers:
         """The rows of many words, -1 for those that are not there; shape (len(words),)."""
         keys = [encode(word) for word in words]
-        prefixes = np.fromiter((prefix_of(key) for key in keys), np.uint64, len(keys))
+        prefixes = np.fromiter((_prefix_of(key) for key in keys), np.uint64, len(keys))
         first = self.prefixes.searchsorted(prefixes, "left")
         last = self.prefixes.searchsorted(prefixes, "right")
         rows = np.full(len(keys), -1, np.int64)
@@ -182,15 +182,6 @@ def encode(word: str) -> bytes:
     return word.encode("utf-8", "surrogatepass")
 
 
-def prefix_of(key: bytes) -> int:
-    """The first eight bytes as one integer that sorts like them.
-
-    >>> prefix_of(b"of") < prefix_of(b"off") < prefix_of(b"the")
-    True
-    """
-    return int.from_bytes(key[:PREFIX_BYTES].ljust(PREFIX_BYTES, b"\0"), "big")
-
-
 def build_vocabulary(words: Sequence[str]) -> Vocabulary:
     """The vocabulary of a few words in memory; duplicates keep their first row's place in the search."""
     encoded = [encode(word) for word in words]
@@ -212,16 +203,16 @@ def sort_words(text: Bytes, offsets: NDArray[np.uint64]) -> SortedWords:
     next eight, until the longest tie ends. 400,000 words take 0.1 s.
     """
     starts, ends = offsets[:-1].astype(np.int64), offsets[1:].astype(np.int64)
-    keys = eight_bytes(text, starts, ends)
+    keys = _eight_bytes(text, starts, ends)
     order = np.argsort(keys, kind="stable")
     prefixes = keys[order]
     duplicates = np.zeros(len(order), np.bool_)
     groups = np.cumsum(np.r_[False, prefixes[1:] != prefixes[:-1]]) if len(order) else np.zeros(0, np.int64)
-    places = tied(groups)  # where in `order` words are still equal so far
+    places = _tied(groups)  # where in `order` words are still equal so far
     depth = 0
     while len(places):
         rows, group = order[places], groups[places]
-        keys = eight_bytes(text, starts[rows] + depth, ends[rows])
+        keys = _eight_bytes(text, starts[rows] + depth, ends[rows])
         # Of words that are equal this far, those that end here come first; they may differ in trailing NULs
         # too, which look like the padding.
         lengths = np.minimum(ends[rows] - starts[rows], depth + PREFIX_BYTES + 1)
@@ -232,19 +223,28 @@ def sort_words(text: Bytes, offsets: NDArray[np.uint64]) -> SortedWords:
         groups[places] = np.cumsum(np.r_[False, new])
         ended = ends[rows] - starts[rows] <= depth + PREFIX_BYTES
         duplicates[rows[1:][~new & ended[1:]]] = True
-        still = tied(groups[places])
+        still = _tied(groups[places])
         places = places[still[~ended[still]]]
         depth += PREFIX_BYTES
     return SortedWords(order.astype(np.int32), prefixes, duplicates)
 
 
-def tied(groups: Integers) -> Integers:
+def _prefix_of(key: bytes) -> int:
+    """The first eight bytes as one integer that sorts like them.
+
+    >>> _prefix_of(b"of") < prefix_of(b"off") < prefix_of(b"the")
+    True
+    """
+    return int.from_bytes(key[:PREFIX_BYTES].ljust(PREFIX_BYTES, b"\0"), "big")
+
+
+def _tied(groups: Integers) -> Integers:
     """The places of all members of groups of two and more; `groups` never falls."""
     same = groups[1:] == groups[:-1]
     return np.flatnonzero(np.r_[same, False] | np.r_[False, same])
 
 
-def eight_bytes(text: Bytes, starts: Integers, ends: Integers) -> NDArray[np.uint64]:
+def _eight_bytes(text: Bytes, starts: Integers, ends: Integers) -> NDArray[np.uint64]:
     """Up to eight bytes from each start, padded with zeros, as integers that sort like the bytes."""
     keys = np.empty(len(starts), np.uint64)
     reach = np.arange(PREFIX_BYTES)

@@ -1,7 +1,7 @@
 """Word vectors over a memory map, with the interface of gensim's KeyedVectors.
 
 Opening reads a header; a lookup reads a few pages; processes that open the same file share its memory.
-Answers are gensim's on the same file. Where gensim is silent about unknown words, this tells.
+Answers are gensim's on the same file. Where gensim is silent about unknown words, this raises or warns.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, overload
+from typing import Any, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,8 @@ from numpy.typing import NDArray
 from zoo.errors import UnknownName, UsageError, close_names
 from zoo.words.vectors.faults import Fault
 from zoo.words.vectors.layout import CompiledFile, open_layout
-from zoo.words.vectors.nearest import Floats, Neighbours, Rows, nearest_rows
+from zoo.words.vectors.nearest import Floats, Index, Neighbours, Rows, nearest_rows
 from zoo.words.vectors.vocabulary import IndexToKey, KeyToIndex, Vocabulary
-
-if TYPE_CHECKING:
-    from zoo.words.vectors.approximate import ApproximateIndex
 
 Key = str | int | np.integer[Any]
 Query = Key | NDArray[Any]
@@ -45,8 +42,8 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
 class UnknownWord(UnknownName, KeyError):
-    """A word that the vectors lack. Close words are looked for only when somebody asks for them: code that
-    catches a hundred thousand of these pays nothing.
+    """A word that the vectors lack. Close words are searched only when `close` or `hint` is read: code
+    that catches a hundred thousand of these pays nothing.
 
     word: what was asked for. close: up to three words that are there.
     """
@@ -59,7 +56,7 @@ class UnknownWord(UnknownName, KeyError):
 
     @cached_property
     def close(self) -> list[str]:  # type: ignore[override]
-        """Up to three known words that look like it."""
+        """Up to three known words of similar spelling."""
         return self._vectors.close_words(self.word)
 
     @property
@@ -112,13 +109,13 @@ class WordVectors:
             return WordVectors, (CompiledFile(dict(self._compiled.arrays), dict(self.metadata)),)
         return open_vectors, (self.path.absolute(),)
 
-    # --- what there is
+    # --- contents
 
     @cached_property
     def vectors(self) -> NDArray[Any]:
         """All vectors, (words, dimension) float32, or float16 where they were compiled so.
 
-        numpy refuses to write to it. torch does not look: `torch.from_numpy(vectors.vectors)` shares its
+        numpy refuses to write to it. torch ignores that flag: `torch.from_numpy(vectors.vectors)` shares its
         memory, and what an optimizer writes there changes neither the file nor any answer of this object.
         """
         return self._lend("vectors")
@@ -206,7 +203,7 @@ class WordVectors:
         return normed
 
     def close_words(self, word: str, most: int = 3) -> list[str]:
-        """Known words that look like an unknown one: another case, one letter off, or the same beginning.
+        """Known words of similar spelling: another case, one letter off, or the same beginning.
 
         About a millisecond: only words that can be looked up are tried, the vocabulary is never walked.
         """
@@ -261,13 +258,13 @@ class WordVectors:
             raise NoKnownWord(keys)
         if total > 0:
             mean = (mean / total).astype(np.float32)
-        return unit(mean) if post_normalize else mean
+        return _unit(mean) if post_normalize else mean
 
     # --- similarity
 
     def similarity(self, word1: Key, word2: Key) -> float:
         """The cosine of two words."""
-        return float(unit(self.get_vector(word1)) @ unit(self.get_vector(word2)))
+        return float(_unit(self.get_vector(word1)) @ _unit(self.get_vector(word2)))
 
     def distance(self, word1: Key, word2: Key) -> float:
         """One minus the cosine of two words."""
@@ -283,13 +280,13 @@ class WordVectors:
             matrix, norms = self._matrix, self._norms
         length = np.float32(np.linalg.norm(vector))
         with np.errstate(invalid="ignore"):
-            return np.float32(1) - dot_blocks(matrix, vector) / (length * norms)
+            return np.float32(1) - _dot_blocks(matrix, vector) / (length * norms)
 
     def n_similarity(self, words1: Sequence[Key], words2: Sequence[Key]) -> float:
         """The cosine of the means of two groups of words. Raises NoKnownWord where a group has none."""
         mean1 = self.get_mean_vector(words1, pre_normalize=False)
         mean2 = self.get_mean_vector(words2, pre_normalize=False)
-        return float(unit(mean1) @ unit(mean2))
+        return float(_unit(mean1) @ _unit(mean2))
 
     def closer_than(self, word1: Key, word2: Key) -> list[str]:
         """All words that are closer to the first word than the second is, in the order of their rows."""
@@ -315,7 +312,7 @@ class WordVectors:
         return sorted(zip(scores.tolist(), known, strict=True), reverse=True)
 
     def doesnt_match(self, words: Sequence[str]) -> str:
-        """The word that goes least with the others: farthest from the mean of all."""
+        """The word that fits least: farthest from the mean of all."""
         return self.rank_by_centrality(words)[-1][1]
 
     # --- neighbours
@@ -329,7 +326,7 @@ class WordVectors:
         clip_start: int = ...,
         clip_end: int | None = ...,
         restrict_vocab: int | None = ...,
-        indexer: ApproximateIndex | None = ...,
+        indexer: Index | None = ...,
     ) -> list[tuple[str, float]]: ...
     @overload
     def most_similar(
@@ -351,13 +348,13 @@ class WordVectors:
         clip_start: int = 0,
         clip_end: int | None = None,
         restrict_vocab: int | None = None,
-        indexer: ApproximateIndex | None = None,
+        indexer: Index | None = None,
     ) -> list[tuple[str, float]] | Floats:
         """(word, cosine) of the words nearest to the sum of `positive` less `negative`, best first.
 
         Each may be a word, a row, a vector, or (one of them, weight). Words given are not among the answers.
-        restrict_vocab: look among the first so many words only. topn=None: the cosines of all words.
-        Exact, unless `indexer` is an index of these vectors (zoo.words.vectors.approximate).
+        restrict_vocab: search the first so many words only. topn=None: the cosines of all words.
+        Exact, unless `indexer` is an ApproximateIndex of these vectors (zoo.words.vectors.approximate).
         Raises UnknownWord.
         """
         if topn is not None and topn < 1:
@@ -366,7 +363,7 @@ class WordVectors:
         start, stop = (0, restrict_vocab) if restrict_vocab else (clip_start, clip_end or len(self))
         if topn is None:
             with np.errstate(invalid="ignore"):
-                return dot_blocks(self._matrix[start:stop], mean) / self._norms[start:stop]
+                return _dot_blocks(self._matrix[start:stop], mean) / self._norms[start:stop]
         return self._named(mean[np.newaxis], [given], topn, start, stop, indexer)[0]
 
     def most_similar_many(
@@ -374,7 +371,7 @@ class WordVectors:
         queries: Sequence[Query],
         topn: int = 10,
         restrict_vocab: int | None = None,
-        indexer: ApproximateIndex | None = None,
+        indexer: Index | None = None,
     ) -> list[list[tuple[str, float]]]:
         """`most_similar` of each of many words or vectors, in one pass: seven times as fast and more."""
         combined = [self.combine([query], None) for query in queries]
@@ -407,10 +404,10 @@ class WordVectors:
         weighted = [
             item if isinstance(item, tuple) else (item, sign)
             for items, sign in ((positive, 1.0), (negative, -1.0))
-            for item in as_list(items)
+            for item in _as_list(items)
         ]
         if not weighted:
-            raise UsageError("no words to look for")
+            raise UsageError("most_similar was given no words")
         keys = [key for key, _ in weighted]
         weights = np.array([weight for _, weight in weighted], np.float64)
         mean = self.get_mean_vector(keys, weights, post_normalize=True, ignore_missing=False)
@@ -423,7 +420,7 @@ class WordVectors:
         topn: int,
         start: int,
         stop: int,
-        indexer: ApproximateIndex | None,
+        indexer: Index | None,
     ) -> list[list[tuple[str, float]]]:
         most = topn + max(len(rows) for rows in given)
         if indexer is None:
@@ -431,7 +428,7 @@ class WordVectors:
         elif start == 0 and stop >= len(self):
             found = indexer.nearest(means, most)
         else:
-            raise UsageError("an approximate index covers all words: it cannot look among some of them only")
+            raise UsageError("an approximate index covers all words: it cannot search some of them only")
         return [
             [
                 (self.vocabulary.word(row), score)
@@ -506,13 +503,13 @@ def open_vectors(path: Path) -> WordVectors:
     return WordVectors(open_layout(path), path)
 
 
-def unit(vector: NDArray[Any]) -> Floats:
+def _unit(vector: NDArray[Any]) -> Floats:
     """The vector scaled to length one; a zero vector stays what it is."""
     length = np.linalg.norm(vector)
     return (vector / length if length > 0 else vector).astype(np.float32, copy=False)
 
 
-def dot_blocks(matrix: NDArray[Any], vector: NDArray[Any]) -> Floats:
+def _dot_blocks(matrix: NDArray[Any], vector: NDArray[Any]) -> Floats:
     """matrix @ vector; a float16 matrix is widened a block at a time, never as a whole."""
     if matrix.dtype == np.float32:
         product: Floats = matrix @ vector.astype(np.float32, copy=False)
@@ -522,7 +519,7 @@ def dot_blocks(matrix: NDArray[Any], vector: NDArray[Any]) -> Floats:
     )
 
 
-def as_list(items: Weighted | Sequence[Weighted] | None) -> list[Weighted]:
+def _as_list(items: Weighted | Sequence[Weighted] | None) -> list[Weighted]:
     """What gensim takes for `positive`: nothing, one, several, or a matrix of vectors."""
     if items is None:
         return []
