@@ -248,7 +248,8 @@ def test_a_terminal_of_40_columns_gets_lines_of_40_columns(home: Path):
         wait_until(lambda: terminal.read() and process.poll() is not None, 30)
     lines = terminal.read().splitlines()
     assert len(lines) > 80
-    assert max(map(len, lines)) == 40
+    assert max(map(len, lines)) <= 40
+    assert lines[0].split() == ["NAME", "SIZE", "TOP-1", "%"]
     assert "\x1b" not in terminal.text
 
 
@@ -297,6 +298,10 @@ def test_doctor_reports_a_package_that_shadows_ours(
     done = shell("doctor", "--json")
     assert done.returncode == 1
     assert str(stranger) in json.loads(done.stdout)["problems"][0]
+    done = shell("finetune", "digits", ".", "--out", "run")
+    assert done.returncode == 1
+    assert f"`import adapters` finds {stranger / '__init__.py'}, which is not ours" in done.stderr
+    assert "fault of zoo" not in done.stderr
 
 
 def test_doctor_names_a_registry_that_cannot_be_read_and_goes_on(call, home: Path, monkeypatch):

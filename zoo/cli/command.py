@@ -47,7 +47,7 @@ def with_context(function: Callable[..., Any]) -> Callable[..., Any]:
     """A command that takes the common options and gets a Context as its first argument."""
 
     @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")
-    @click.option("--quiet", "-q", is_flag=True, help="Say nothing but warnings and errors.")
+    @click.option("--quiet", "-q", is_flag=True, help="The answer alone, warnings and errors.")
     @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
     @click.option("--offline", is_flag=True, help="Never touch the network.  [env: ZOO_OFFLINE]")
     @click.option(

@@ -13,7 +13,7 @@ import click
 
 from zoo.cli.command import Context, ModelName, command, license_option
 from zoo.cli.models import find_entry
-from zoo.cli.sink import Mode, table
+from zoo.cli.sink import Fit, Mode, table
 from zoo.cli.words import word_options
 from zoo.errors import (
     Interrupted,
@@ -117,7 +117,7 @@ def fetch(
     rows = [{"name": m.entry.name, "path": str(m.path), "sha256": m.sha256} for m in models]
     if rows or context.sink.mode is Mode.JSON:
         lines = [f"{row['name']}  {row['path']}  sha256 {row['sha256'][:16]}…" for row in rows]
-        context.sink.answer(rows, lambda: "\n".join(lines))
+        context.sink.done(rows, lambda: "\n".join(lines))
     tell_failures({name: row.error for name, row in ended.items()}, "failed")
 
 
@@ -208,7 +208,9 @@ def plan_text(plan: list[dict[str, Any]], home: Path) -> str:
     unsized = any(row["bytes"] is None and row["action"] != "fail" for row in plan)
     unknown = " and files of unknown size" if unsized else ""
     free = size_text(free_bytes(home))
-    return f"{table(rows, PLAN_COLUMNS)}\n\n{size}{unknown} to fetch; {free} free in {home}"
+    return (
+        f"{table(rows, PLAN_COLUMNS, {'url': Fit.PATH})}\n\n{size}{unknown} to fetch; {free} free in {home}"
+    )
 
 
 def own_file(context: Context, name: str, member: str | None = None) -> LocalModel | None:

@@ -131,7 +131,7 @@ def finetune(
             f"Next: zoo predict {result.run} FILES…"
         )
 
-    context.sink.answer(result.facts(), human)
+    context.sink.done(result.facts(), human)
 
 
 def beside(result: RunResult) -> str:

@@ -105,7 +105,7 @@ def prune(context: Context, older_than: float | None, dry_run: bool) -> None:
             return "Nothing to prune."
         return f"{table(rows, PRUNE_COLUMNS)}\n\n{size_text(pruned.bytes)} {verb}"
 
-    context.sink.answer(rows, human)
+    (context.sink.answer if dry_run else context.sink.done)(rows, human)
 
 
 @command("zoo lock resnet18 mobilenet_v2 > zoo.lock")
@@ -149,7 +149,7 @@ def bundle(context: Context, names: tuple[str, ...], out: Path) -> None:
     facts = {"out": str(out), "models": [entry.name for entry in entries], "runs": [str(run) for run in runs]}
     size = size_text(out.stat().st_size)
     packed = f"{many(len(entries), 'model')}, {many(len(runs), 'run')}"
-    context.sink.answer(facts, lambda: f"{out}: {packed}, {size}")
+    context.sink.done(facts, lambda: f"{out}: {packed}, {size}")
 
 
 @command("zoo unbundle models.tar --runs-to runs")
@@ -165,7 +165,7 @@ def unbundle(context: Context, archive: Path, runs_to: Path) -> None:
         context.store, archive, runs_to=runs_to, registries=context.registries, report=context.report
     )
     facts = {"models": list(found.models), "runs": [str(run) for run in found.runs]}
-    context.sink.answer(facts, lambda: "\n".join([*found.models, *map(str, found.runs)]))
+    context.sink.done(facts, lambda: "\n".join([*found.models, *map(str, found.runs)]))
 
 
 COMMANDS = {

@@ -196,6 +196,11 @@ def answer(error: BaseException, sink: Sink) -> int:
         case click.Abort() | KeyboardInterrupt():
             sink.fail(Interrupted("interrupted", hint="What was finished is kept; the same command goes on."))
             return Interrupted.exit_code
+        case ImportError() if error.name == "adapters" or (error.name or "").startswith("adapters."):
+            place = error.path or "nowhere"
+            hint = "Another package has this name. Uninstall it, or use a new environment: see zoo doctor"
+            sink.fail(ZooError(f"`import adapters` finds {place}, which is not ours", hint=hint))
+            return ZooError.exit_code
         case SystemExit():
             return error.code if isinstance(error.code, int) else 1
         case BrokenPipeError():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli.command import Choice, Context, ModelName, command
-from zoo.cli.sink import table
+from zoo.cli.sink import Fit, table
 from zoo.errors import Offline, UnknownModel, join_names
 from zoo.events import Note
 from zoo.store.disk.space import size_text
@@ -27,6 +27,13 @@ LIST_COLUMNS = {
     "license": "LICENCE",
     "allowed": "ALLOWED",
     "downloaded": "HERE",
+}
+LIST_FIT = {
+    "task": Fit.DROP,
+    "family": Fit.DROP,
+    "downloaded": Fit.DROP,
+    "name": Fit.PATH,
+    "license": Fit.DROP,
 }
 BAD = ("damaged", "missing")  # what verify ends with exit code 3 for
 VERIFY_COLUMNS = {"name": "NAME", "state": "STATE", "path": "FILE"}
@@ -104,7 +111,7 @@ def list_models(
     def human() -> str:
         shown = [{**row, "size": size_text(row["bytes"])} for row in rows]
         columns = {key: head for key, head in LIST_COLUMNS.items() if policies or key != "allowed"}
-        return table(shown, columns) if rows else ""
+        return table(shown, columns, LIST_FIT) if rows else ""
 
     if not rows:
         close = context.registry.close_to(pattern) if pattern else []
@@ -208,7 +215,7 @@ def rm(context: Context, names: tuple[str, ...]) -> None:
         shared = None if entry is None else context.store.find(entry)
         stays = None if shared is None else str(shared.path)
         rows.append({"name": name if entry is None else entry.name, "freed": freed, "shared": stays})
-    context.sink.answer(rows, lambda: "\n".join(map(rm_line, rows)))
+    context.sink.done(rows, lambda: "\n".join(map(rm_line, rows)))
 
 
 def find_stored(context: Context, name: str) -> ModelEntry | None:
@@ -266,7 +273,9 @@ def verify(context: Context, names: tuple[str, ...], fix: bool) -> int:
     def human() -> str:
         faults = "".join(f"\n\n{row['name'] or row['path']}: {row['detail']}" for row in bad)
         mend = "" if fix or not bad else "\n\nzoo verify --fix fetches it again."
-        return table(rows, VERIFY_COLUMNS) + faults + mend if rows else "The store is empty."
+        return (
+            table(rows, VERIFY_COLUMNS, {"path": Fit.PATH}) + faults + mend if rows else "The store is empty."
+        )
 
     context.sink.answer(rows, human)
     return 3 if bad else 0

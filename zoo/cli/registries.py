@@ -126,7 +126,7 @@ def add(
         report=context.report,
     )
     document = {"file": str(target), "written": not dry_run, "entry": entry_to_mapping(added.entry)}
-    context.sink.answer(document, added.text.rstrip)
+    (context.sink.answer if dry_run else context.sink.done)(document, added.text.rstrip)
 
 
 def read_setting(text: str) -> dict[str, Any]:

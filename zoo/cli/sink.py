@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -40,27 +42,32 @@ class Sink:
         self._bars: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
 
-    def answer(self, value: Any, human: Callable[[], str] | None = None) -> None:
-        """Print the command's result: JSON of `value`, or what `human` makes of it; nothing when quiet."""
+    def answer(self, value: Any, human: Callable[[], str]) -> None:
+        """Print what was asked for: JSON of `value`, or the text of `human`; with --quiet as well."""
         self.close()
         if self.mode is Mode.JSON:
-            tell(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False))
-        elif self.mode is Mode.HUMAN and human is not None and (text := human()):
-            tell(text)
+            write_out(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False))
+        elif text := human():
+            write_out(text)
+
+    def done(self, value: Any, human: Callable[[], str]) -> None:
+        """Print what a command has done on the disk, which --quiet leaves out: the files are the answer."""
+        if self.mode is not Mode.QUIET:
+            self.answer(value, human)
 
     def report(self, event: Event) -> None:
         """Draw one event of a long task on stderr."""
         if isinstance(event, Note):
             if self.mode is Mode.JSON and event.level == "warning":
                 document = {"message": event.message, "hint": event.hint}
-                self._line(printable(json.dumps({"warning": document}, ensure_ascii=False)))
+                self._line(json.dumps({"warning": document}, ensure_ascii=False))
             elif event.level == "warning" or self.mode is Mode.HUMAN:
-                self._say(paint(f"{event.level}: ", "yellow") if event.level == "warning" else "", event)
+                self._write_note(event)
         elif self.mode is Mode.HUMAN:
             if isinstance(event, Progress):
                 self._draw(event)
             else:
-                self._say_epoch(event)
+                self._write_epoch(event)
 
     def fail(self, error: ZooError) -> None:
         """Say what happened and what to do next, on stderr."""
@@ -82,10 +89,11 @@ class Sink:
             self._bars.stop()
             self._bars, self._tasks = None, {}
 
-    def _say(self, prefix: str, note: Note) -> None:
-        self._line(printable(prefix + note.message + (f"\n  {note.hint}" if note.hint else "")))
+    def _write_note(self, note: Note) -> None:
+        prefix = paint("warning: ", "yellow") if note.level == "warning" else ""
+        self._line(note.message + (f"\n  {note.hint}" if note.hint else ""), prefix)
 
-    def _say_epoch(self, end: EpochEnd) -> None:
+    def _write_epoch(self, end: EpochEnd) -> None:
         star = " *" if end.best else ""
         metrics = "  ".join(f"val {name} {value:.4f}" for name, value in end.metrics.items())
         self._line(
@@ -93,9 +101,11 @@ class Sink:
             f"val loss {end.val_loss:.4f}  {metrics}{star}"
         )
 
-    def _line(self, text: str) -> None:
+    def _line(self, text: str, prefix: str = "") -> None:
+        """One line on stderr. prefix: our own, which may be coloured."""
+        text = prefix + printable(text)
         if self._bars is not None:
-            self._bars.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            self._bars.console.out(text, highlight=False)
         else:
             click.echo(text, err=True)
 
@@ -119,7 +129,7 @@ def error_facts(error: ZooError) -> dict[str, Any]:
     return {"code": error.exit_code, "message": error.message, "hint": error.hint}
 
 
-def tell(text: str) -> None:
+def write_out(text: str) -> None:
     """Print to stdout; a reader that has gone (`zoo list | head -1`) has what it wanted: exit code 0."""
     try:
         click.echo(printable(text))
@@ -127,9 +137,21 @@ def tell(text: str) -> None:
         raise click.exceptions.Exit(0) from None
 
 
+# What a terminal obeys instead of showing it: control characters but tab and line feed, and the marks that
+# turn the direction of a text. U+009B alone is an escape sequence's beginning.
+COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
 def printable(text: str) -> str:
-    """The text that can be printed: what is no character (a file name that is not UTF-8) is replaced."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    r"""The text as a terminal can show it without being commanded by it: names and words come from strangers.
+
+    Bytes that are not UTF-8 are replaced, control characters written out.
+
+    >>> printable("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def start_bars() -> Bars:
@@ -161,30 +183,111 @@ def paint(text: str, color: str, stream: Any = None) -> str:
     return click.style(text, fg=color) if is_lively(stream) and "NO_COLOR" not in os.environ else text
 
 
-def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
-    """Rows under headings, as wide as needed; on a terminal the last column is cut to fit.
+class Fit(Enum):
+    """How a column gives way where a table is wider than the terminal; every other column stays whole."""
 
-    columns: key -> heading. Numbers are set right, everything else left; None is empty.
+    PATH = "shortened in the middle: the beginning and the name stay"
+    TEXT = "shortened at the end, and left out where that is not enough"
+    DROP = "left out whole: the least needed column"
+
+
+NARROWEST = {Fit.PATH: 16, Fit.TEXT: 12}
+
+
+def table(
+    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], fit: Mapping[str, Fit] | None = None
+) -> str:
+    """Rows under headings, as wide as needed; on a terminal no wider than that, if columns can give way.
+
+    columns: key -> heading. fit: key -> how it gives way, those first that stand first; a column that is not
+    in it stays whole, and without any the lines are cut. Numbers are set right, everything else left; None is
+    empty. In a pipe nothing is ever shortened.
 
     >>> print(table([{"name": "resnet18", "top1": 69.8}], {"name": "NAME", "top1": "TOP-1"}))
     NAME      TOP-1
     resnet18   69.8
     """
-    cells = [[cell_text(row.get(key)) for key in columns] for row in rows]
-    right = [bool(rows) and all(is_number(row.get(key)) for row in rows) for key in columns]
-    lines = [list(columns.values()), *cells]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    drawn = [
-        "  ".join(
-            text.rjust(width) if set_right else text.ljust(width)
-            for text, width, set_right in zip(line, widths, right, strict=True)
-        ).rstrip()
-        for line in lines
-    ]
+    cells = {key: [heading, *(cell_text(row.get(key)) for row in rows)] for key, heading in columns.items()}
     if sys.stdout.isatty():
-        width = shutil.get_terminal_size().columns
-        drawn = [line if len(line) <= width else line[: width - 1] + "…" for line in drawn]
-    return "\n".join(drawn)
+        cells = fit_width(cells, fit or {}, shutil.get_terminal_size().columns)
+    right = {key for key in cells if rows and all(is_number(row.get(key)) for row in rows)}
+    drawn = [align(column, right=key in right) for key, column in cells.items()]
+    lines = ["  ".join(line).rstrip() for line in zip(*drawn, strict=True)]
+    if fit is None and sys.stdout.isatty():
+        lines = [shorten(line, shutil.get_terminal_size().columns, Fit.TEXT) for line in lines]
+    return "\n".join(lines)
+
+
+def fit_width(cells: dict[str, list[str]], fit: Mapping[str, Fit], width: int) -> dict[str, list[str]]:
+    """The columns of a table, shortened or left out until it is no wider than `width`, as far as they may be.
+
+    cells: key -> the heading and the cells. Columns that say the same in every row go before anything that
+    differs is cut.
+    """
+    wide = {key: max(map(display_width, column)) for key, column in cells.items()}
+
+    def excess() -> int:
+        return sum(wide.values()) + 2 * (len(wide) - 1) - width
+
+    present = [key for key in fit if key in wide]
+    idle = [key for key in present if fit[key] is Fit.DROP and len(set(cells[key][1:])) < 2]
+    for key in (*idle, *(key for key in present if key not in idle)):
+        if excess() > 0 and fit[key] is Fit.DROP:
+            del wide[key]
+        elif excess() > 0:
+            wide[key] = max(min(wide[key], NARROWEST[fit[key]]), wide[key] - excess())
+    for key in present:
+        if excess() > 0 and fit[key] is Fit.TEXT:
+            del wide[key]
+    return {
+        key: [shorten(text, wide[key], fit[key]) if key in fit else text for text in column]
+        for key, column in cells.items()
+        if key in wide
+    }
+
+
+def shorten(text: str, width: int, fit: Fit) -> str:
+    """The text in at most `width` columns, an ellipsis where something is missing.
+
+    >>> shorten("/home/me/photographs/summer/bee.jpg", 20, Fit.PATH)
+    '/home/…ummer/bee.jpg'
+    """
+    if display_width(text) <= width:
+        return text
+    before = (width - 1) // 3 if fit is Fit.PATH else width - 1
+    kept = take_columns(text, before)
+    rest = width - 1 - display_width(kept)
+    return kept + "…" + (take_columns(text[::-1], rest)[::-1] if fit is Fit.PATH else "")
+
+
+def take_columns(text: str, width: int) -> str:
+    """As many of the first characters as fit into `width` columns."""
+    used = 0
+    for count, character in enumerate(text):
+        used += display_width(character)
+        if used > width:
+            return text[:count]
+    return text
+
+
+def display_width(text: str) -> int:
+    """The columns of a terminal that a text takes: two for a wide East Asian character, none for an accent.
+
+    >>> display_width("bee"), display_width("蜂")
+    (3, 2)
+    """
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
+    )
+
+
+def align(column: Sequence[str], *, right: bool) -> list[str]:
+    """The cells of a column, filled with blanks to the width of the widest."""
+    width = max(map(display_width, column))
+    blanks = [" " * (width - display_width(text)) for text in column]
+    return [b + text if right else text + b for text, b in zip(column, blanks, strict=True)]
 
 
 def is_number(value: Any) -> bool:
@@ -200,7 +303,7 @@ def cell_text(value: Any) -> str:
         return "yes" if value else ""
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 10 else f"{value:.1f}"
-    return str(value)
+    return " ".join(printable(str(value)).split("\n"))
 
 
 def many(count: int, noun: str) -> str:

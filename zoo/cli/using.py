@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from zoo.cli.command import Choice, Context, ModelName, command
-from zoo.cli.sink import table
+from zoo.cli.sink import Fit, table
 from zoo.cli.words import find_words
 from zoo.data.listing import refuse_missing
 from zoo.errors import UsageError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FILES = click.Path(path_type=Path)
 STDIN = Path("-")
+FIT = {"next": Fit.TEXT, "text": Fit.TEXT, "path": Fit.PATH}
 POOLINGS = ("mean", "tfidf", "sif")  # of zoo.words.texts.pooling, whose import costs 0.2 s
 
 
@@ -87,7 +88,7 @@ def predict(
         items = gather_texts(context, files, texts, wishes, layout=classifier.layout)
         labelled = predict_texts(classifier, items, top=top, report=context.report, **options)
         rows = [{**asdict(p), "path": str(p.path)} for p in labelled]
-    context.sink.answer(rows, lambda: table([shown(row) for row in rows], columns_of(rows)))
+    context.sink.answer(rows, lambda: table([shown(row) for row in rows], columns_of(rows), FIT))
 
 
 def shown(row: dict[str, Any]) -> dict[str, Any]:
@@ -106,8 +107,10 @@ def shown(row: dict[str, Any]) -> dict[str, Any]:
 
 def columns_of(rows: list[dict[str, Any]]) -> dict[str, str]:
     """The columns of a table of predictions: a text stands last, where a terminal cuts it."""
-    columns = {"path": "FILE", "label": "LABEL", "probability": "P"}
-    return columns | ({"known": "KNOWN", "text": "TEXT"} if rows and "text" in rows[0] else {"next": "THEN"})
+    columns = {"path": "FILE", "label": "LABEL", "probability": "PROBABILITY"}
+    return columns | (
+        {"known": "KNOWN", "text": "TEXT"} if rows and "text" in rows[0] else {"next": "NEXT BEST"}
+    )
 
 
 def take_text_options(options: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
@@ -282,7 +285,7 @@ def embed(
     facts = {"out": str(out), "files": count, "features": width, **licenses}
     facts |= {} if lost is None else {"without_known_words": lost}
     noun = ("file" if lost is None else "text") + "s" * (count != 1)
-    context.sink.answer(facts, lambda: f"{out}: {count:,} {noun}, {width:,} features each")
+    context.sink.done(facts, lambda: f"{out}: {count:,} {noun}, {width:,} features each")
 
 
 COMMANDS = {"predict": predict, "evaluate": evaluate, "embed": embed}

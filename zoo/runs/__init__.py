@@ -2,6 +2,7 @@
 
 From the ground up; a file imports only what is above it in this list:
 
+    versions         the versions that a run may depend on
     record           run.json
     folder           the files of a run, written whole and read verified
     baseline         what guessing reaches

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from zoo import __version__
 from zoo.catalogue.entry import ModelEntry
 from zoo.catalogue.registry import entry_from, entry_to_mapping
 from zoo.errors import IntegrityError, UsageError
@@ -20,7 +17,6 @@ from zoo.training.tasks import SINGLE_LABEL
 SCHEMA = 2
 RECORD, ADAPTER, HISTORY = "run.json", "adapter.safetensors", "history.jsonl"
 WORDS = "words.txt"
-LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "tokenizers", "scikit-learn")
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,17 +117,6 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 def model_facts(entry: ModelEntry) -> dict[str, Any]:
     """The entry as run.json keeps it."""
     return {"name": entry.name, **entry_to_mapping(entry)}
-
-
-def library_versions() -> dict[str, str]:
-    """The versions that a run's numbers may depend on."""
-    found = {"transfer-zoo": __version__, "python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def read_record(folder: Path) -> RunRecord:

@@ -24,7 +24,8 @@ from zoo.runs.folder import new_folder, next_free, write_adapter, write_history,
 from zoo.runs.making.finetuning import Plan
 from zoo.runs.making.session import Fitted, Job, Seen, Side, Start
 from zoo.runs.modalities import images, texts
-from zoo.runs.record import RunRecord, RunResult, library_versions, model_facts, write_record
+from zoo.runs.record import RunRecord, RunResult, model_facts, write_record
+from zoo.runs.versions import library_versions
 from zoo.store.store import Store
 from zoo.training.device import pick_device, precision_for
 from zoo.training.interruption import never
