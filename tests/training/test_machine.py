@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-import random
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -16,7 +14,6 @@ from torch import nn
 from zoo.errors import TrainingStopped, UnknownName
 from zoo.training.device import pick_device, precision_for
 from zoo.training.machine import LossWatch, Machine
-from zoo.training.seeds import epoch_generator, seed_everything
 
 CPU = torch.device("cpu")
 GPU = torch.cuda.is_available()
@@ -140,24 +137,3 @@ def test_a_gpu_trains_in_half_precision(precision: str) -> None:
         losses.append(loss.item())
         machine.step(loss, optimizer, list(layer.parameters()), clip_norm=1.0)
     assert losses[-1] < losses[0] / 10
-
-
-def test_one_seed_starts_every_generator() -> None:
-    def draw() -> tuple[float, float, float]:
-        return random.random(), float(np.random.rand()), float(torch.rand(()))
-
-    seed_everything(3)
-    first = draw()
-    seed_everything(3)
-    assert draw() == first
-    seed_everything(4)
-    assert len({*draw(), *first}) == 6
-
-
-def test_an_epoch_draws_from_a_generator_of_its_own() -> None:
-    draws = {
-        torch.randint(2**62, (), generator=epoch_generator(seed, epoch)).item()
-        for seed in (0, 1, 2**32 - 1)
-        for epoch in range(5)
-    }
-    assert len(draws) == 15

@@ -31,7 +31,7 @@ from zoo.training.device import pick_device, precision_for
 from zoo.training.interruption import never
 from zoo.training.loop import FitResult, fit
 from zoo.training.machine import Machine, one_thread
-from zoo.training.seeds import seed_everything
+from zoo.training.seeds import seeded
 from zoo.training.stopping import Score
 from zoo.training.strategies import Phase, phases
 from zoo.training.tasks import balanced_weights
@@ -42,10 +42,18 @@ SIDES: dict[type[ModelEntry], Side] = {ImageModel: images, WordModel: texts}
 def train_run(
     plan: Plan, *, store: Store, report: Report = silent, stop_requested: Callable[[], bool] = never
 ) -> RunResult:
-    """Carry out a plan and write its run folder; see `finetune_model` for what it raises."""
-    recipe = plan.recipe
-    seed_everything(recipe.seed, deterministic=recipe.deterministic)
-    job = Job(plan, store, pick_device(recipe.device), report, stop_requested)
+    """Carry out a plan and write its run folder; see `finetune_model` for what it raises.
+
+    The process is left as it was: its random generators, its threads, its choice of kernels.
+    """
+    recipe, device = plan.recipe, pick_device(plan.recipe.device)
+    with seeded(recipe.seed, device=device, deterministic=recipe.deterministic):
+        return carry_out(Job(plan, store, device, report, stop_requested))
+
+
+def carry_out(job: Job) -> RunResult:
+    """The run of a job, from its network to its folder."""
+    plan, recipe = job.plan, job.recipe
     side = SIDES[type(plan.entry)]
     start = side.prepare(job)
     seen = side.look(job, start)

@@ -23,6 +23,7 @@ from zoo.runs.making.session import VAL_BATCH, Job, Seen, Start, batches_of
 from zoo.training.batches import TextBatches
 from zoo.training.machine import Machine
 from zoo.training.recipe import LEARNED_ENCODERS, Recipe, frozen_throughout
+from zoo.training.seeds import seed_torch
 from zoo.training.strategies import Phase, phases
 from zoo.words.loading import load_words
 from zoo.words.texts.policies import STAND_INS, parse_policy
@@ -82,7 +83,7 @@ def choose_words(vectors: WordVectors, dataset: Dataset, recipe: Recipe) -> tupl
     name = recipe.encoder or "mean"
     pooling = fit_pooling(vectors, train, name) if ENCODERS[name].needs else Pooling(name)
     weights = torch.tensor([pooling.weights.get(word, pooling.other) for word in selection.words])
-    torch.manual_seed(recipe.seed)
+    seed_torch(recipe.seed)
     encoder = TextEncoder(
         matrix,
         encoder=name,
