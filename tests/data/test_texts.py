@@ -169,7 +169,7 @@ def test_empty_lines_and_files_are_no_texts(write: Write) -> None:
         ({"a.txt": "", "b.txt": "x\ny\n"}, "no text to train on in class a"),
         ({"a.txt": "one\n", "b.txt": "x\ny\n"}, "one text only"),
         ({"a.txt": b"GIF89a\0\1\2", "b.txt": "x\ny\n"}, "is not a text file"),
-        ({"train.txt": "x\n", "test.txt": "y\n"}, "these are named as parts"),
+        ({"train.txt": "x\n", "test.txt": "y\n"}, "these are named like parts"),
         ({"photo.jpg": b"x"}, "holds no class folders, only 1 .jpg file"),
         (
             {"train/a.txt": "x\ny\n", "train/b.txt": "u\nv\n", "val/c.txt": "z\n"},

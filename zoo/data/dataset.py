@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from zoo.data.kinds import IMAGES, Kind
-from zoo.data.names import safe_text
+from zoo.data.names import one_line, safe_text
 from zoo.events import Note
 
 Part = Literal["train", "val", "test"]
@@ -163,6 +163,34 @@ class Dataset:
     def with_notes(self, *notes: Note) -> Dataset:
         """The dataset with more to say."""
         return replace(self, notes=(*self.notes, *notes))
+
+
+_UNEVEN = 5
+"""Times that the largest class must have the items of the smallest to be worth a remark."""
+
+
+def describe_classes(dataset: Dataset, most: int = 6) -> Note:
+    """The classes with their sizes, to be read before training: what was taken for a class, and how uneven
+    they are. Of more than `most` classes the largest and the smallest are named."""
+    sizes = {part: dataset.counts(part) for part in PARTS}
+    counts = sizes["train"]
+    ranked = sorted(range(len(dataset.classes)), key=lambda label: (-counts[label], label))
+
+    def name(label: int) -> str:
+        rest = ", ".join(f"{part} {sizes[part][label]:,}" for part in ("val", "test") if sum(sizes[part]))
+        return f"{one_line(dataset.classes[label])} {counts[label]:,} ({rest})"
+
+    if len(ranked) <= most:
+        shown = ", ".join(map(name, range(len(dataset.classes))))
+    else:
+        half = most // 2
+        largest, smallest = (", ".join(map(name, part)) for part in (ranked[:half], ranked[-half:]))
+        shown = f"largest {largest}; smallest {smallest}"
+    uneven = max(counts) >= _UNEVEN * max(1, min(counts))
+    return Note(
+        f"{len(dataset.classes):,} classes: {shown}",
+        hint="Their sizes differ much: --balance weighs every class alike." if uneven else None,
+    )
 
 
 @dataclass(frozen=True)

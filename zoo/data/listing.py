@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from zoo.data.finding.folder import Tally, enter, enter_with_parents, visible_entries
+from zoo.data.finding.walking import Disk, Tally
 from zoo.data.kinds import IMAGES, Kind
-from zoo.data.names import natural_key, one_line
+from zoo.data.names import one_line
 from zoo.errors import DatasetError, close_names, join_names
 
 
@@ -60,11 +61,13 @@ def no_such_path(path: Path) -> DatasetError:
 
 
 def _files_below(folder: Path, kind: Kind) -> Iterator[Path]:
-    """Every visible file of a kind in and below a folder, naturally sorted; each folder is entered once."""
-    tally = Tally(kind)
-    enter_with_parents(folder, tally)
+    """Every visible file of a kind in and below a folder, in natural order; each folder is entered once."""
+    disk = Disk(Tally(kind))
+    disk.claim_parents(os.fspath(folder))
+    disk.tally.enter(disk.list(os.fspath(folder)))
     pending = [folder]
     while pending:
-        entries = sorted(visible_entries(pending.pop(), tally), key=lambda entry: natural_key(entry.name))
-        yield from (Path(e.path) for e in entries if not e.is_dir() and kind.matches(e.name))
-        pending.extend(Path(e.path) for e in reversed(entries) if e.is_dir() and enter(e.path, tally))
+        listing = disk.list(os.fspath(below := pending.pop()))
+        yield from (below / name for name in listing.all_files)
+        inner = [below / name for name in reversed(listing.all_folders)]
+        pending.extend(path for path in inner if disk.tally.enter(disk.list(os.fspath(path))))

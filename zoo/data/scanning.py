@@ -11,8 +11,9 @@ Texts lie in the same ways, and in some more: see zoo/data/texts.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zoo.data.dataset import (
@@ -26,14 +27,17 @@ from zoo.data.dataset import (
     part_names,
     relative_name,
 )
-from zoo.data.finding.folder import ClassFiles, Found, class_name, find_in_folder, is_junk
+from zoo.data.finding.folder import find_in_folder
+from zoo.data.finding.found import ClassFiles, Found, class_name
+from zoo.data.finding.part_tables import join_tables, part_tables
 from zoo.data.finding.table import find_in_table
 from zoo.data.finding.table_file import is_table
-from zoo.data.kinds import IMAGES, TEXTS, Kind
+from zoo.data.finding.walking import is_junk
+from zoo.data.kinds import IMAGES, Kind
 from zoo.data.listing import no_such_path
 from zoo.data.names import natural_key, one_line, twin_key
 from zoo.data.splits import split_off
-from zoo.data.texts import find_texts_in_folder
+from zoo.data.texts import read_texts
 from zoo.errors import DatasetError, StorageError, UsageError, close_names, join_names
 from zoo.events import Note
 
@@ -48,6 +52,7 @@ def scan_dataset(
     val_fraction: float = 0.2,
     item_column: str | None = None,
     label_column: str | None = None,
+    class_level: int | None = None,
     classes: Sequence[str] | None = None,
 ) -> Dataset:
     """Every image or text below a folder, or in a table, with its class and its part.
@@ -55,12 +60,13 @@ def scan_dataset(
     Classes are those of the training part in natural order (1, 2, 10), or `classes` in that order; other
     parts are matched by name. Where there is no validation part, `val_fraction` of every class is drawn for
     it; texts that are equal stay together. item_column: of a table, with the paths or the texts.
-    Raises DatasetError with what was found and what is expected.
+    class_level: which level of folders is the classes, the first by default. Raises DatasetError with what
+    was found and what is expected; UsageError for an option that the data cannot have.
     """
     if not 0 < val_fraction < 1:
         raise UsageError(f"val_fraction must lie between 0 and 1, not {val_fraction}")
     path = Path(path)
-    found = _find(path, kind, item_column, label_column)
+    found = _find(path, kind, _Reading(item_column, label_column, class_level))
     source = "train" if "train" in found.parts else None
     if source not in found.parts:
         names = " and ".join(part for part in PARTS if part in found.parts)
@@ -112,7 +118,7 @@ def scan_evaluation(
     was drawn from. Raises DatasetError for a class that the model does not know.
     """
     path = Path(path)
-    found = _find(path, kind, item_column, label_column)
+    found = _find_known(path, kind, _Reading(item_column, label_column), frozenset(map(class_name, classes)))
     part: Part | None = next((p for p in ("test", "val") if p in found.parts), None)
     source = part or next(iter(found.parts))
     order = tuple(map(class_name, classes))
@@ -144,20 +150,61 @@ def _unseen(items: Sequence[Item], root: Path, split: Split) -> list[Item]:
     return [item for item in items if relative_name(item.path, root) not in seen]
 
 
-def _find(path: Path, kind: Kind, item_column: str | None, label_column: str | None) -> Found:
+@dataclass(frozen=True)
+class _Reading:
+    """How the user wants the data to be read; None leaves it to what is found."""
+
+    item_column: str | None = None
+    label_column: str | None = None
+    class_level: int | None = None
+
+
+def _find(path: Path, kind: Kind, reading: _Reading) -> Found:
     """The items of a folder or a table by part and class, before any decision."""
     with _permission_to_read(path):
         if path.is_dir():
-            return _IN_FOLDERS[kind](path, item_column=item_column, label_column=label_column)
+            return _find_in_folder(path, kind, reading)
         if path.is_file() and is_table(path, kind):
-            return find_in_table(path, kind, item_column=item_column, label_column=label_column)
+            if reading.class_level is not None:
+                raise UsageError(f"--class-level is for folders, and {one_line(path)} is a table")
+            return find_in_table(
+                path, kind, item_column=reading.item_column, label_column=reading.label_column
+            )
     raise _not_a_dataset(path, kind)
 
 
-_IN_FOLDERS: dict[Kind, Callable[..., Found]] = {
-    IMAGES: lambda root, **_columns: find_in_folder(root, IMAGES),
-    TEXTS: find_texts_in_folder,
-}
+def _find_in_folder(path: Path, kind: Kind, reading: _Reading) -> Found:
+    """The items of a folder: of its tables, if they are named like parts, else of its class folders."""
+    if tables := part_tables(path, kind):
+        return join_tables(path, tables, kind, reading.item_column, reading.label_column)
+    for option, column in (
+        (f"{kind.cell}-column", reading.item_column),
+        ("label-column", reading.label_column),
+    ):
+        if column is not None:
+            raise UsageError(
+                f"--{option} names a column of a table, and {one_line(path)} is a folder",
+                hint="Give the table itself, or leave the option out.",
+            )
+    if reading.class_level is not None and reading.class_level < 1:
+        raise UsageError(f"--class-level must be at least 1, not {reading.class_level}")
+    return read_texts(find_in_folder(path, kind, class_level=reading.class_level or 1), kind)
+
+
+def _find_known(path: Path, kind: Kind, reading: _Reading, classes: frozenset[str]) -> Found:
+    """As `_find`; of folders in folders the level is taken whose names are all among the classes, if any."""
+    found = _find(path, kind, reading)
+    if path.is_dir() and not classes.issuperset(_all_classes(found)):
+        for level in (2, 3):
+            with suppress(DatasetError):
+                deeper = _find(path, kind, replace(reading, class_level=level))
+                if _all_classes(deeper) and classes.issuperset(_all_classes(deeper)):
+                    return deeper
+    return found
+
+
+def _all_classes(found: Found) -> set[str]:
+    return {name for files in found.parts.values() for name in files}
 
 
 @contextmanager
@@ -232,13 +279,28 @@ def _check_training_classes(
         )
     if len(classes) == 1:
         inner = found.root / classes[0]
-        deeper = path.is_dir() and None in found.parts and inner.is_dir() and any(
-            e.is_dir() and not is_junk(e.name) for e in os.scandir(inner)
-        )  # fmt: skip
+        deeper = path.is_dir() and None in found.parts and _has_classes(inner, kind)
         raise DatasetError(
             f"{one_line(path)} has one class only, {one_line(classes[0])}: there is nothing to tell apart",
-            hint=f"Did you mean {one_line(inner)}?" if deeper else kind.layouts,
+            hint=f"Did you mean {one_line(inner)}?" if deeper else _tables_hint(path, kind) or kind.layouts,
         )
+
+
+def _has_classes(folder: Path, kind: Kind) -> bool:
+    """Whether a folder that was taken for a class may hold classes itself."""
+    if not folder.is_dir():
+        return False
+    entries = [entry for entry in os.scandir(folder) if not is_junk(entry.name)]
+    return any(e.is_dir() for e in entries) or (kind.file_per_class and len(entries) > 1)
+
+
+def _tables_hint(path: Path, kind: Kind) -> str:
+    """A hint on the tables in a folder, which may be what was meant; empty without any."""
+    if not path.is_dir():
+        return ""
+    tables = [p for p in sorted(path.iterdir()) if p.is_file() and is_table(p, kind) and not is_junk(p.name)]
+    names = join_names([one_line(table) for table in tables[:3]]) if tables else ""
+    return f"If a table there holds the labels, give the table itself: {names}" if tables else ""
 
 
 def _check_enough_to_split(path: Path, items: Sequence[Item], classes: Sequence[str], kind: Kind) -> None:

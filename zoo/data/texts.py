@@ -15,10 +15,10 @@ from pathlib import Path
 
 from zoo.data.dataset import Layout, Part
 from zoo.data.finding.encodings import decode
-from zoo.data.finding.folder import SPLIT_NAMES, ClassFiles, Found, find_in_folder, is_junk
-from zoo.data.finding.table import choose_columns, choose_item_column, find_in_table
+from zoo.data.finding.found import ClassFiles, Found
+from zoo.data.finding.table import choose_item_column
 from zoo.data.finding.table_file import TABLE_SUFFIXES, is_table, read_table
-from zoo.data.kinds import TEXTS
+from zoo.data.kinds import TEXTS, Kind
 from zoo.data.listing import list_files
 from zoo.data.names import one_line
 from zoo.errors import DatasetError
@@ -87,16 +87,10 @@ class Reader:
             yield Note(f"{TEXTS.count(self.empty)} passed over: empty")
 
 
-def find_texts_in_folder(
-    root: Path, *, item_column: str | None = None, label_column: str | None = None
-) -> Found:
-    """Every labelled text below a folder, by part and class.
-
-    Raises DatasetError where neither classes nor tables of parts are there, saying what there is instead.
-    """
-    if tables := _part_tables(root):
-        return _join_tables(root, tables, item_column, label_column)
-    found = find_in_folder(root, TEXTS)
+def read_texts(found: Found, kind: Kind) -> Found:
+    """What was found with its texts read, a text per file or per line; images are left as they are."""
+    if kind.in_files:
+        return found
     reader = Reader()
     parts: dict[Part | None, ClassFiles] = {}
     texts: dict[str, str] = {}
@@ -108,50 +102,6 @@ def find_texts_in_folder(
     notes = (*found.notes, *reader.notes())
     layout: Layout = "lines" if found.by_line else "files"
     return replace(found, parts=parts, notes=notes, texts=texts, layout=layout)
-
-
-def _part_tables(root: Path) -> dict[Part, Path]:
-    """The tables of a folder that are named as parts: train.csv, test.csv. Empty without one for train.
-
-    Raises DatasetError for two of one part.
-    """
-    tables: dict[Part, Path] = {}
-    for path in sorted(root.iterdir()):
-        part = SPLIT_NAMES.get(path.stem.lower())
-        if part is None or not is_table(path, TEXTS) or is_junk(path.name):
-            continue
-        if part in tables:
-            raise DatasetError(
-                f"{one_line(root)} has two tables for the {part} part: {tables[part].name} and {path.name}",
-                hint="Keep one of them.",
-            )
-        tables[part] = path
-    return tables if "train" in tables else {}
-
-
-def _join_tables(
-    root: Path, tables: dict[Part, Path], text_column: str | None, label_column: str | None
-) -> Found:
-    """One finding of several tables, each a part. Raises DatasetError for a table with a split of its own."""
-    parts: dict[Part | None, ClassFiles] = {}
-    texts: dict[str, str] = {}
-    notes: list[Note] = []
-    frame, _ = read_table(tables["train"], TEXTS, named=(text_column, label_column))
-    columns = choose_columns(frame, tables["train"], TEXTS, text_column, label_column)
-    for part, table in tables.items():
-        if part == "test" and columns.label not in read_table(table, TEXTS, named=(columns.item,))[0].columns:
-            notes.append(Note(f"{one_line(table)} passed over: it has no column {columns.label}"))
-            continue
-        found = find_in_table(table, TEXTS, item_column=columns.item, label_column=columns.label)
-        if set(found.parts) != {None}:
-            raise DatasetError(
-                f"{one_line(table)} is the {part} part, and its column of splits says otherwise",
-                hint="Remove that column, or give one table with all parts.",
-            )
-        parts[part] = found.parts[None]
-        texts |= found.texts
-        notes += found.notes
-    return Found(root, parts, tuple(notes), texts=texts, layout="table")
 
 
 def list_texts(

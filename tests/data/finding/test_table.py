@@ -108,8 +108,8 @@ def test_a_split_column_parts_the_images(plant) -> None:
     assert (len(dataset.train), len(dataset.val), len(dataset.test)) == (2, 2, 2)
     assert dataset.split.origin == "table"
     assert scan_evaluation(root / "t.csv", "ab").part == "test"
-    (root / "t.csv").write_text("path,label,split\n1.jpg,a,train\n2.jpg,b,holdout\n")
-    with pytest.raises(DatasetError, match="'holdout' in the column split is not a split"):
+    (root / "t.csv").write_text("path,label,split\n1.jpg,a,train\n2.jpg,b,elsewhere\n")
+    with pytest.raises(DatasetError, match="'elsewhere' in the column split is not a split"):
         scan_dataset(root / "t.csv")
 
 

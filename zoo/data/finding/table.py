@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.data.dataset import Part
-from zoo.data.finding.folder import SPLIT_NAMES, ClassFiles, Found, class_name, is_junk
+from zoo.data.dataset import PARTS, Part
+from zoo.data.finding.found import ClassFiles, Found, class_name
+from zoo.data.finding.split_words import read_part
 from zoo.data.finding.table_file import LABEL_COLUMNS, SPLIT_COLUMNS, read_table
+from zoo.data.finding.walking import is_junk
 from zoo.data.kinds import Kind
 from zoo.data.names import one_line
 from zoo.errors import DatasetError, UnknownName
@@ -194,12 +196,14 @@ def _parts(frame: polars.DataFrame, column: str | None, table: Path) -> Iterator
         return
     for cell in frame[column]:
         name = str(cell or "").strip()
-        if name.lower() not in SPLIT_NAMES:
+        word = read_part(name)
+        part = next((part for part in PARTS if word and word.role == part and not word.rest), None)
+        if part is None:
             raise DatasetError(
                 f"{one_line(table)}: {one_line(name)!r} in the column {one_line(column)} is not a split",
                 hint="A split is train, val or test.",
             )
-        yield SPLIT_NAMES[name.lower()]
+        yield part
 
 
 def _locator(table: Path, kind: Kind, names: Sequence[str]) -> tuple[Callable[[str], Path], list[Note]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.catalogue.entry import ModelEntry, WordModel
 from zoo.catalogue.licenses import UNKNOWN, check_license_name, join_licenses
-from zoo.data.dataset import Dataset
+from zoo.data.dataset import Dataset, describe_classes
 from zoo.data.kinds import IMAGES, TEXTS
 from zoo.data.leaks import keep_copies_together
 from zoo.data.scanning import scan_dataset
@@ -68,6 +68,7 @@ def finetune_model(
     path_column: str | None = None,
     text_column: str | None = None,
     label_column: str | None = None,
+    class_level: int | None = None,
     member: str | None = None,
     data_license: str | None = None,
     report: Report = silent,
@@ -78,8 +79,8 @@ def finetune_model(
 
     name: a model, a file of word vectors, or the folder of an earlier run to go on from (its recipe is then
     the default). Word vectors take texts, every other model takes images. data: a folder or a table, see
-    zoo/data/scanning and zoo/data/texts. member: which file of a .zip of vectors. data_license: of the data,
-    for run.json. recipe: fields of `zoo.Recipe`.
+    zoo/data/scanning and zoo/data/texts. class_level: which level of folders is the classes. member: which
+    file of a .zip of vectors. data_license: of the data, for run.json. recipe: fields of `zoo.Recipe`.
 
     The recipe is checked first, then the folder, then the model is fetched. Raises InvalidRecipe, RunExists,
     StorageError, DatasetError, NetworkError, IntegrityError; TrainingStopped and Interrupted after the best
@@ -115,6 +116,7 @@ def finetune_model(
             val_fraction=checked.val_fraction,
             item_column=choose_column(entry, path_column, text_column),
             label_column=label_column,
+            class_level=class_level,
         )
     )
     if record is not None and dataset.classes != record.classes:
@@ -122,7 +124,7 @@ def finetune_model(
             f"{name} knows {', '.join(record.classes)}; {data} has {', '.join(dataset.classes)}",
             hint=f"Begin with the model itself: zoo finetune MODEL {data} --out {out} (it was {entry.name})",
         )
-    for note in dataset.notes:
+    for note in (*dataset.notes, describe_classes(dataset)):
         report(note)
     data_license = license_of_data(data_license, record, dataset.fingerprint)
     if store.policies and UNKNOWN in (data_license or UNKNOWN).split(" and "):
