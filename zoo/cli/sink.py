@@ -41,6 +41,7 @@ class Sink:
         self.mode = mode
         self._bars: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
+        self._unwritten = 0.0  # seconds of epochs since the last line
 
     def answer(self, value: Any, human: Callable[[], str]) -> None:
         """Print what was asked for: JSON of `value`, or the text of `human`; with --quiet as well."""
@@ -94,12 +95,22 @@ class Sink:
         self._line(note.message + (f"\n  {note.hint}" if note.hint else ""), prefix)
 
     def _write_epoch(self, end: EpochEnd) -> None:
-        star = " *" if end.best else ""
+        """One live line on a terminal; a line of its own for slow epochs, and for every tenth in a pipe.
+
+        A head takes 100 epochs in five seconds: a line for each would push away everything that matters.
+        """
         metrics = "  ".join(f"val {name} {value:.4f}" for name, value in end.metrics.items())
-        self._line(
-            f"{end.phase} {end.epoch:>3}/{end.epochs}  train loss {end.train_loss:.4f}  "
-            f"val loss {end.val_loss:.4f}  {metrics}{star}"
-        )
+        task = self._tasks.get(f"train {end.phase}")
+        if self._bars is not None and task is not None:
+            self._bars.update(task, description=f"train {end.phase}, epoch {end.epoch}: {metrics}")
+        self._unwritten += end.seconds
+        tenth = end.epoch * 10 // end.epochs > (end.epoch - 1) * 10 // end.epochs
+        if end.epoch == 1 or self._unwritten >= 1 or (tenth and task is None):
+            self._unwritten = 0.0
+            self._line(
+                f"{end.phase} {end.epoch:>3}/{end.epochs}  train loss {end.train_loss:.4f}  "
+                f"val loss {end.val_loss:.4f}  {metrics}{'  best so far' if end.best else ''}"
+            )
 
     def _line(self, text: str, prefix: str = "") -> None:
         """One line on stderr. prefix: our own, which may be coloured."""
