@@ -16,6 +16,7 @@ FLOORS = [
     ("catalogue",),
     ("store",),
     ("words",),
+    ("targets",),
     ("backbones",),
     ("data",),
     ("registering", "features"),
@@ -24,7 +25,7 @@ FLOORS = [
     ("cli", "plugins"),
 ]
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
-LIGHT = ("errors", "events", "catalogue", "store", "cli")
+LIGHT = ("errors", "events", "catalogue", "store", "targets", "cli")
 HEAVY = {
     "torch",
     "torchvision",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from zoo.errors import ZooError as ZooError
     from zoo.runs.making.finetuning import finetune_model as finetune_model
     from zoo.runs.run import load_run as load_run
-    from zoo.store.names import fetch_model as fetch_model
+    from zoo.targets import fetch_model as fetch_model
     from zoo.training.recipe import Recipe as Recipe
 
 __version__ = "0.1.0"
@@ -29,7 +29,7 @@ __version__ = "0.1.0"
 PUBLIC = {
     "Recipe": "zoo.training.recipe",
     "ZooError": "zoo.errors",
-    "fetch_model": "zoo.store.names",
+    "fetch_model": "zoo.targets",
     "finetune_model": "zoo.runs.making.finetuning",
     "list_models": "zoo.catalogue.search",
     "load_model": "zoo.backbones.models",

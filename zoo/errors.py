@@ -4,6 +4,7 @@
     ├── UsageError                    2   what was typed cannot be done
     │   ├── UnknownName                   no such model, head, optimizer, …; says the close ones
     │   │   └── UnknownModel
+    │   ├── NotAModel                     a name means a file or folder that is neither a model nor a run
     │   ├── InvalidRegistry               a registry file breaks the schema: file, line, field
     │   ├── InvalidRecipe                 every problem of a recipe at once
     │   ├── MissingExtra                  an optional dependency is not installed
@@ -105,6 +106,18 @@ class UnknownModel(UnknownName):
 
     def __init__(self, name: str, known: Iterable[str] = (), *, close: Sequence[str] | None = None) -> None:
         super().__init__("model", name, known, close=close, see="zoo list")
+
+
+class NotAModel(UsageError):
+    """A name that means data, where a model or a run is expected. what: "a folder of images"."""
+
+    def __init__(self, name: str, what: str) -> None:
+        self.name = name
+        self.what = what
+        super().__init__(
+            f"{name} is {what}, not a model or a run",
+            hint="The model comes before the data: zoo finetune MODEL DATA --out run\nModels: zoo list",
+        )
 
 
 class InvalidRegistry(UsageError):

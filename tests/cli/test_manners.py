@@ -151,7 +151,9 @@ def test_a_typo_is_answered_with_what_was_meant(
 def test_a_name_like_nothing_gets_no_suggestions_but_where_to_look(call, home: Path):
     said = call("show", "qqqqqqqqqqq")
     assert said.code == 2
-    assert said.err == "error: no model 'qqqqqqqqqqq'\nSee: zoo list\n"
+    assert said.err == (
+        "error: no model 'qqqqqqqqqqq', and no run folder or file of that name\nSee: zoo list\n"
+    )
 
 
 def test_only_the_closest_option_is_offered(call, home: Path):
@@ -262,6 +264,42 @@ def test_the_shell_completes_model_names(home: Path):
     assert paths.stdout.strip() == "file,./wor"
 
 
+def complete(words: str) -> list[str]:
+    """What the shell offers for the last of these words."""
+    done = shell(_ZOO_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(len(words.split(" ")) - 1))
+    assert done.stderr == ""
+    return [line.removeprefix("plain,") for line in done.stdout.splitlines()]
+
+
+def test_the_shell_completes_runs_and_what_a_verb_can_use(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("resnet-ants", "photos", "old/resnet-bees"):
+        (tmp_path / folder).mkdir(parents=True)
+        if "resnet" in folder:
+            (tmp_path / folder / "run.json").write_text("{}")
+    assert complete("zoo predict resnet-")[0] == "resnet-ants"
+    assert complete("zoo evaluate old/") == ["old/resnet-bees"]
+    assert "resnet-ants" not in complete("zoo fetch resnet")
+    assert complete("zoo predict glove") == ["file,glove"]
+    assert complete("zoo similar resnet") == ["file,resnet"]
+    assert "glove-wiki-gigaword-50" in complete("zoo similar glove")
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("zoo finetune --optimizer ad", ["adam", "adamw"]),
+        ("zoo finetune --unfreeze a", ["all"]),
+        ("zoo list --family mobilenet", ["mobilenet"]),
+        ("zoo list --sort to", ["top1"]),
+    ],
+)
+def test_the_shell_completes_the_values_of_choices(home: Path, words: str, offered: list[str]):
+    assert complete(words) == offered
+
+
 def test_the_shell_completes_what_bundles_brought_and_is_silent_about_bad_files(home: Path, tmp_path: Path):
     (home / "registries").mkdir(parents=True)
     write_registry(home / "registries" / "lab.yaml", entry_for("https://a.org/x", name="labnet"))
@@ -270,7 +308,7 @@ def test_the_shell_completes_what_bundles_brought_and_is_silent_about_bad_files(
     bad = tmp_path / "bad.yaml"
     bad.write_text("models: [")
     done = shell(**typed, ZOO_REGISTRY=str(bad))
-    assert (done.stdout.strip(), done.stderr) == ("", "")
+    assert (done.stdout.strip(), done.stderr) == ("file,labn", "")
 
 
 def test_doctor_finds_a_mirror_that_is_no_rule(call, home: Path, monkeypatch: pytest.MonkeyPatch):

@@ -165,7 +165,7 @@ def test_coverage_says_what_is_known_and_what_is_not(ask, tmp_path: Path) -> Non
         (["predict", "RUN", "nowhere.txt"], 5, "no file or folder"),
         (["predict", "glove_demo", "--text", "x"], 2, "zoo finetune glove_demo DATA --out run"),
         (["predict", "mobilenet_v2_demo", "--text", "x"], 2, "takes images"),
-        (["embed", "RUN", "--text", "x", "--pooling", "sif", "-o", "f.npz"], 2, "is no word vectors"),
+        (["embed", "RUN", "--text", "x", "--pooling", "sif", "-o", "f.npz"], 2, "need word vectors"),
         (["embed", "glove_demo", "--text", "x", "--pooling", "man", "-o", "f.npz"], 2, "Did you mean mean"),
         (["finetune", "glove_demo", "DATA", "--out", "x", "--encoder", "cn"], 2, "Did you mean cnn"),
         (
@@ -178,7 +178,7 @@ def test_coverage_says_what_is_known_and_what_is_not(ask, tmp_path: Path) -> Non
             2,
             "encoder is for texts",
         ),
-        (["coverage", "mobilenet_v2_demo", "DATA"], 2, "has no words"),
+        (["coverage", "mobilenet_v2_demo", "DATA"], 2, "takes word vectors"),
     ],
     ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else None,
 )

@@ -93,15 +93,9 @@ def test_a_folder_with_the_name_of_a_model_hides_it_only_if_it_is_a_run(
     (tmp_path / "mobilenet_v2_demo").mkdir()
     (tmp_path / "something").mkdir()
     assert "macaw" in ask("predict", "mobilenet_v2_demo", data / "photos" / "parrot.jpg").out
-    assert "is no run" in ask("predict", "something", data / "photos").err
-    assert "is no run" in ask("predict", "./mobilenet_v2_demo", data / "photos").err
-    assert "no folder nothing" in ask("predict", "./nothing", data / "photos").err
-
-
-def test_a_folder_that_is_no_run_is_said_to_be_none(ask, data: Path, tmp_path: Path):
-    said = ask("predict", tmp_path, data / "photos")
-    assert said.code == 3
-    assert "is no run" in said.err
+    assert "not a model or a run" in ask("predict", "something", data / "photos").err
+    assert "not a model or a run" in ask("predict", "./mobilenet_v2_demo", data / "photos").err
+    assert "./nothing: no such file or folder" in ask("predict", "./nothing", data / "photos").err
 
 
 def test_embed_refuses_a_strange_format_before_anything_is_computed(ask, tmp_path: Path):

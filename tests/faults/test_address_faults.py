@@ -18,10 +18,10 @@ from support.loopback import BODY, SHA256, Server, answer, entry_for, unproven
 from zoo.catalogue.registry import load_registry
 from zoo.errors import AddressRefused, DownloadFailed, Offline, SourceMissing, UsageError
 from zoo.store.fetching_many import plan_fetch
-from zoo.store.names import fetch_model
 from zoo.store.network.connection import trust
 from zoo.store.store import Store, open_store
 from zoo.store.upkeep.verification import verify_store
+from zoo.targets import fetch_model
 
 
 @pytest.fixture

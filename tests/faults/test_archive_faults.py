@@ -80,8 +80,9 @@ def test_what_was_bundled_is_there_on_a_machine_without_network(
 def test_a_bundle_replaces_no_name_that_is_known_and_its_own_names_work_from_python(
     server: Server, home: Path, tmp_path: Path
 ) -> None:
-    from zoo.store.names import default_registry, fetch_model
+    from zoo.store.names import default_registry
     from zoo.store.store import open_store
+    from zoo.targets import fetch_model
 
     there = Store(tmp_path / "there")
     entries = [
@@ -101,8 +102,8 @@ def test_a_bundle_replaces_no_name_that_is_known_and_its_own_names_work_from_pyt
 def test_a_later_bundle_does_not_change_what_an_earlier_one_brought(
     server: Server, home: Path, tmp_path: Path
 ) -> None:
-    from zoo.store.names import fetch_model
     from zoo.store.store import open_store
+    from zoo.targets import fetch_model
 
     notes: list[Event] = []
     for number in range(6):  # whatever order their files are read in
@@ -121,7 +122,7 @@ def test_a_later_bundle_does_not_change_what_is_said_of_the_same_weights(
     server: Server, home: Path, tmp_path: Path
 ) -> None:
     """Its licence above all, whatever order the files are read in."""
-    from zoo.store.names import find_model
+    from zoo.store.names import default_registry
 
     entry = unproven(server.add("/net", BODY), sha256=SHA256)
     notes: list[Event] = []
@@ -129,9 +130,9 @@ def test_a_later_bundle_does_not_change_what_is_said_of_the_same_weights(
         there = Store(tmp_path / f"there-{number}")
         made = bundle(there, [replace(entry, license=said)], tmp_path / f"{number}.tar")
         unbundle(Store(home), made, runs_to=tmp_path, report=notes.append)
-        assert find_model("net").license == "mit"
+        assert default_registry().find("net").license == "mit"
         unbundle(Store(home), made, runs_to=tmp_path)  # again, which changes nothing
-        assert find_model("net").license == "mit"
+        assert default_registry().find("net").license == "mit"
     told = [note.message for note in notes if isinstance(note, Note)]
     assert told == ["net of the bundle is not net here (license) and does not replace it"] * 3
 
@@ -158,7 +159,7 @@ def test_a_record_that_is_none_is_refused_before_anything_is_unpacked(
 
 def test_a_bundle_does_not_change_a_name_of_the_index(server: Server, home: Path, tmp_path: Path) -> None:
     """Neither when it comes, nor one that came before this was looked at."""
-    from zoo.store.names import find_model
+    from zoo.store.names import default_registry
 
     name = "timm/resnet18.a1_in1k"
     entry = unproven(server.add("/net", BODY), name=name, sha256=SHA256)
@@ -168,7 +169,7 @@ def test_a_bundle_does_not_change_a_name_of_the_index(server: Server, home: Path
     assert [f"{name} of the bundle is not" in n.message for n in notes if isinstance(n, Note)] == [True]
     (home / "registries").mkdir(exist_ok=True)
     write_registry(home / "registries" / "old.yaml", entry)
-    assert find_model(name).license == "apache-2.0"
+    assert default_registry().find(name).license == "apache-2.0"
 
 
 def test_no_bundle_puts_another_file_in_the_place_of_a_published_one(

@@ -13,6 +13,7 @@ import torch
 
 from zoo.errors import TrainingStopped
 from zoo.runs.run import load_run
+from zoo.targets import find_target
 
 
 @pytest.mark.fault("T3")
@@ -92,7 +93,8 @@ def test_two_runs_of_one_name_at_once_leave_one_whole_run(trained, tmp_path: Pat
 def test_the_frozen_backbone_is_the_published_one_bit_for_bit(trained, store, registry):
     from zoo.runs.classifier import load_classifier
 
-    published = load_classifier("mobilenet_v2_demo", registry=registry, store=store).network.state_dict()
+    target = find_target("mobilenet_v2_demo", registry=registry, store=store)
+    published = load_classifier(target, store=store).network.state_dict()
     mine = load_run(trained.run, store=store).classifier.network.state_dict()
     shared = [name for name in published if name in mine and published[name].shape == mine[name].shape]
     assert len(shared) >= 312

@@ -25,6 +25,7 @@ from zoo.events import EpochEnd, Note
 from zoo.runs.classifier import load_classifier
 from zoo.runs.run import load_run
 from zoo.runs.using.prediction import predict_files
+from zoo.targets import find_target
 
 PHOTOS = {
     "bird.bmp": "chickadee",
@@ -84,7 +85,8 @@ def test_a_loaded_run_predicts_what_it_was_measured_at(trained, store, data: Pat
 
 
 def test_the_plain_model_names_six_photographs(registry, store, data: Path):
-    classifier = load_classifier("mobilenet_v2_demo", registry=registry, store=store)
+    target = find_target("mobilenet_v2_demo", registry=registry, store=store)
+    classifier = load_classifier(target, store=store)
     found = {p.path.name: p.label for p in predict_files(classifier, [data / "photos"])}
     assert found == PHOTOS
 

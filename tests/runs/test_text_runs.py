@@ -145,7 +145,7 @@ def test_the_same_seed_gives_the_same_bytes(train, tmp_path: Path, options) -> N
 def test_published_vectors_stay_while_new_words_and_a_new_encoder_learn(
     train, registry, store: Store, tmp_path
 ) -> None:
-    from zoo.store.names import fetch_model
+    from zoo.targets import fetch_model
     from zoo.words.loading import load_words
 
     states = []

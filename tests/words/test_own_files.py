@@ -12,11 +12,11 @@ from support.loopback import Server, answer
 
 from zoo import load_model
 from zoo.catalogue.registry import Registry, load_registry
-from zoo.errors import DownloadFailed, IntegrityError, Offline, UnsafeFile, UsageError
+from zoo.errors import DownloadFailed, IntegrityError, NotAModel, Offline, UnsafeFile, UsageError
 from zoo.events import Event, Note
 from zoo.store.sources.gensim import RELEASES
 from zoo.store.store import Store
-from zoo.words.own_files import find_file
+from zoo.targets import RegistryModel, VectorFile, fetch_model, find_target
 from zoo.words.vectors.word_vectors import WordVectors
 
 COMMIT = "c0ffee" * 6 + "c0ff"
@@ -39,8 +39,7 @@ def test_a_file_given_by_its_path_is_compiled_where_it_lies(
 
 
 def test_what_a_file_is_told_by_its_bytes(glove: Path, store: Store) -> None:
-    local = find_file(str(glove), store)
-    assert local is not None
+    local = fetch_model(str(glove), store=store)
     assert local.path == glove.absolute()
     assert local.sha256 == hashlib.sha256(glove.read_bytes()).hexdigest() == local.entry.weights.sha256
     assert local.entry.architecture == "words/glove-text"
@@ -59,10 +58,10 @@ def test_a_file_that_was_changed_is_compiled_again(store: Store, tmp_path: Path)
 def test_what_was_written_down_about_a_file_may_be_lost(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "own.txt"
     path.write_text("the 1 2\nof 3 4\n")
-    first = find_file(str(path), store)
+    first = fetch_model(str(path), store=store)
     (kept,) = (store.home / "files").iterdir()
     kept.write_bytes(b"{damaged")
-    assert find_file(str(path), store) == first
+    assert fetch_model(str(path), store=store) == first
 
 
 @pytest.mark.parametrize("name", ["own.txt.gz", "own.zip", "my own vectors.txt"])
@@ -104,10 +103,10 @@ def test_a_name_of_the_registry_wins_over_a_file_of_that_name(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("glove-wiki-gigaword-50").write_text("the 1 2\n")
-    assert find_file("glove-wiki-gigaword-50", store, registered=load_registry()) is None
-    assert find_file("glove-wiki-gigaword-50", store) is not None
-    assert find_file("resnet18", store) is None
-    assert find_file("hf://timm/resnet18.a1_in1k", store) is None
+    name = "glove-wiki-gigaword-50"
+    assert isinstance(find_target(name, registry=load_registry(), store=store), RegistryModel)
+    assert isinstance(find_target(name, registry=Registry({}), store=store), VectorFile)
+    assert isinstance(find_target(f"./{name}", store=store), VectorFile)
 
 
 @pytest.mark.parametrize(
@@ -115,13 +114,13 @@ def test_a_name_of_the_registry_wins_over_a_file_of_that_name(
     [
         ("no.txt", "no such file"),
         ("./no", "no such file"),
-        (".", "is not a regular file"),
+        (".", "not a model or a run"),
         ("https://example.org/vectors.txt", "an address alone cannot prove"),
     ],
 )
 def test_what_is_no_file_says_so(name: str, says: str, store: Store) -> None:
     with pytest.raises(UsageError, match=says):
-        find_file(name, store)
+        find_target(name, store=store)
 
 
 @pytest.mark.fault("S5")
@@ -138,12 +137,12 @@ def test_a_pickle_is_refused_before_anything_is_written(
 
 
 def test_a_photograph_is_no_file_of_vectors(data: Path, store: Store) -> None:
-    with pytest.raises(IntegrityError, match="neither text"):
+    with pytest.raises(NotAModel, match="an image, not a model"):
         load_model(str(data / "photos" / "cat_720p.jpg"), store=store)
 
 
 def test_options_of_words_are_refused_for_networks(store: Store) -> None:
-    with pytest.raises(UsageError, match="are for word vectors: resnet18 is image-classification"):
+    with pytest.raises(UsageError, match="are for word vectors: resnet18 is a model for images"):
         load_model("resnet18", store=store, precision="float16")
 
 
@@ -204,7 +203,7 @@ def test_vectors_of_the_hub_are_named_with_their_file_and_need_no_registry(hub: 
     again = Store(store.home, offline=True)
     assert load_model("hf://owner/words/glove.txt", store=again)["of"].tolist() == [3, 4]
     assert len(hub.log) == requests
-    local = find_file("hf://owner/words/glove.txt", again)
+    local = fetch_model("hf://owner/words/glove.txt", store=again)
     assert local is not None
     assert local.entry.name == "hf://owner/words/glove.txt"
     assert local.entry.input.dimension == 2  # type: ignore[attr-defined]

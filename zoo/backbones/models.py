@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from zoo.catalogue.entry import WordModel
 from zoo.errors import UsageError
 from zoo.events import Report, silent
-from zoo.store.names import default_registry, default_store, find_model
-from zoo.words.own_files import find_file
+from zoo.store.names import default_store
+from zoo.targets import fetch_target, find_model_target, kind_of
 
 if TYPE_CHECKING:
     from zoo.catalogue.registry import Registry
@@ -53,13 +53,10 @@ def load_model(
         WeightsMismatch: The weights are not of the entry's architecture.
     """
     store = store or default_store()
-    registry = default_registry(store) if registry is None else registry
-    local = find_file(name, store, registered=registry, member=member, report=report)
-    if local is None:
-        entry = find_model(name, registry=registry, store=store)
-        if not isinstance(entry, WordModel) and (precision or strict or member):
-            raise UsageError(f"precision, strict and member are for word vectors: {name} is {entry.task}")
-        local = store.fetch(entry, report=report)
+    target = find_model_target(name, "zoo.load_model", registry, store, member)
+    if kind_of(target) == "images" and (precision or strict or member):
+        raise UsageError(f"precision, strict and member are for word vectors: {name} is a model for images")
+    local = fetch_target(target, store, report=report)
     if isinstance(local.entry, WordModel):
         from zoo.words.loading import load_words
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import shlex
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from pathlib import Path
@@ -11,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli.sink import Mode, Sink
-from zoo.errors import UnknownName, ZooError
+from zoo.errors import NotAModel, UnknownName, ZooError
 
 if TYPE_CHECKING:
+    from zoo.catalogue.entry import ModelEntry
     from zoo.catalogue.registry import Registry
     from zoo.store.store import Store
+    from zoo.targets import Model, RunFolder
 
 
 @dataclass
@@ -37,6 +41,36 @@ class Context:
         from zoo.store.store import open_store
 
         return open_store(offline=True if self.offline else None)
+
+    def find_target(
+        self, verb: str, name: str, *, member: str | None = None, others: Iterable[object] = ()
+    ) -> RunFolder | Model:
+        """What a name means, if the verb can use it; the answer for one that it cannot.
+
+        others: what was typed beside it: where the model stands there, the right order is shown.
+        """
+        from zoo.targets import Bundle, Checkpoint, accept, find_target
+
+        settings: Any = {"registry": self.registry, "store": self.store}
+        try:
+            target = accept(find_target(name, member=member, **settings), f"zoo {verb}")
+        except NotAModel as error:
+            for other in map(str, others):
+                with suppress(ZooError):
+                    accept(find_target(other, **settings), f"zoo {verb}")
+                    typed = f"zoo {verb} {shlex.quote(other)} {shlex.quote(name)}"
+                    error.hint = f"The model comes first: {typed} …"
+            raise
+        assert not isinstance(target, Bundle | Checkpoint)
+        return target
+
+    def find_model(self, verb: str, name: str, *, member: str | None = None) -> Model:
+        """The same, for a verb that takes no runs."""
+        from zoo.targets import RunFolder
+
+        target = self.find_target(verb, name, member=member)
+        assert not isinstance(target, RunFolder)
+        return target
 
     @property
     def report(self) -> Callable[[Any], None]:
@@ -150,21 +184,43 @@ def license_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class ModelName(click.ParamType[str]):
-    """The name of a model, or the path of a file of word vectors; the shell completes it."""
+    """What `find_target` understands; the shell completes what the verb can use, run folders first."""
 
     name = "model"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
         from click.shell_completion import CompletionItem
 
-        if incomplete.startswith((".", "/", "~")):
-            return [CompletionItem(incomplete, type="file")]
-        try:
-            registry = Context(Sink(Mode.QUIET), ctx.params.get("registries") or ()).registry
-        except ZooError:  # the command says what is wrong; a key press does not
-            return []
-        entries = registry.everything() if "/" in incomplete else registry.curated()
-        return [CompletionItem(e.name, help=e.license) for e in entries if e.name.startswith(incomplete)]
+        from zoo.targets import NEEDS, RegistryModel, kind_of, list_runs
+
+        kinds = NEEDS.get(f"zoo {ctx.info_name}", NEEDS["zoo show"]).kinds
+        place = incomplete[: incomplete.rfind("/") + 1]
+        runs = [f"{place}{run.name}" for run in list_runs(Path(place))] if "run" in kinds else []
+        found = [CompletionItem(run, help="run") for run in runs if run.startswith(incomplete)]
+        found += [
+            CompletionItem(entry.name, help=entry.license)
+            for entry in entries_to_complete(ctx, everything="/" in incomplete)
+            if entry.name.startswith(incomplete) and kind_of(RegistryModel(entry.name, entry)) in kinds
+        ]
+        return found or [CompletionItem(incomplete, type="file")]
+
+
+def entries_to_complete(ctx: click.Context, *, everything: bool = False) -> list[ModelEntry]:
+    """The entries of the registries that the command line names; none where one of them is wrong."""
+    try:
+        registry = Context(Sink(Mode.QUIET), ctx.params.get("registries") or ()).registry
+    except ZooError:  # the command says what is wrong; a key press does not
+        return []
+    return registry.everything() if everything else registry.curated()
+
+
+def complete_from(names: Callable[[click.Context], Iterable[str]]) -> Callable[..., list[str]]:
+    """The `shell_complete` of an option whose values are names of a table, and may be more than that."""
+
+    def complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+        return [name for name in names(ctx) if name.startswith(incomplete)]
+
+    return complete
 
 
 class Choice(click.ParamType[str]):

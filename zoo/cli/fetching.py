@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli.command import Context, ModelName, command, license_option
-from zoo.cli.models import find_entry
 from zoo.cli.sink import Fit, Mode, table
 from zoo.cli.words import word_options
 from zoo.errors import (
@@ -29,8 +28,9 @@ from zoo.store.disk.space import free_bytes, size_text
 if TYPE_CHECKING:
     from zoo.catalogue.entry import ModelEntry
     from zoo.store.fetching_many import Fetched, Planned
-    from zoo.store.local import LocalModel
+    from zoo.store.store import Store
     from zoo.store.trust.lock_file import Pin
+    from zoo.targets import Model
 
 PLAN_COLUMNS = {"name": "NAME", "action": "ACTION", "size": "SIZE", "url": "FROM"}
 
@@ -77,6 +77,7 @@ def fetch(
     """
     from zoo.store.fetching_many import Fetched, fetch_models, plan_fetch
     from zoo.store.trust.lock_file import read_lock_file
+    from zoo.targets import VectorFile, fetch_target
 
     if hosts:  # the variable: whatever opens an address in this process reads it
         os.environ["ZOO_ALLOW_HOST"] = ",".join([os.environ.get("ZOO_ALLOW_HOST", ""), *hosts])
@@ -87,15 +88,19 @@ def fetch(
     if not names:
         raise UsageError("no model is named", hint="zoo list shows what there is; or: --locked zoo.lock")
     asked = tuple(dict.fromkeys(names))
+    targets: dict[str, Model] = {}
     entries: dict[str, ModelEntry] = {}
     ended: dict[str, Fetched] = {}
     for name in asked:  # all of them first: a typo in the last one costs no download
         try:
-            if pins is None and (file := own_file(context, name, words["member"])) is not None:
+            target = targets[name] = context.find_model("fetch", name, member=words["member"])
+            if pins is None and isinstance(target, VectorFile):
+                file = fetch_target(target, context.store, report=context.report)
                 context.store.check_license(file.entry)
                 ended[name] = Fetched(name, file)  # it is compiled where it lies, not copied
             else:
-                entries[name] = find_pinned(context, name, None if pins is None else pins.get(name))
+                pin = None if pins is None else pins.get(name)
+                entries[name] = describe_pinned(target, pin, context.store)
         except ZooError as error:
             if stops_all(error):
                 raise
@@ -112,7 +117,7 @@ def fetch(
         return
     fetched = fetch_models(context.store, [*entries.values()], jobs=jobs, pins=pins, report=context.report)
     ended |= zip(entries, fetched, strict=True)
-    ended = {name: compile_words(context, name, ended[name], words) for name in asked}
+    ended = {name: compile_words(context, targets.get(name), ended[name], words) for name in asked}
     models = [row.model for row in ended.values() if row.model is not None]
     rows = [{"name": m.entry.name, "path": str(m.path), "sha256": m.sha256} for m in models]
     if rows or context.sink.mode is Mode.JSON:
@@ -121,21 +126,21 @@ def fetch(
     tell_failures({name: row.error for name, row in ended.items()}, "failed")
 
 
-def find_pinned(context: Context, name: str, pin: Pin | None) -> ModelEntry:
-    """The entry of a name; of a repository, as it was at the commit that a lock file pins."""
+def describe_pinned(target: Model, pin: Pin | None, store: Store) -> ModelEntry:
+    """The entry of a model; of a repository, as it was at the commit that a lock file pins."""
     from msgspec import structs
 
     from zoo.store.disk.hub_records import read_hub_entry
-    from zoo.words.own_files import is_hub_file
+    from zoo.targets import HubModel, describe_target
 
-    if pin is None or pin.revision is None or not name.startswith("hf://") or is_hub_file(name):
-        return find_entry(context, name)
-    for blobs, _ in context.store.places:
-        kept = read_hub_entry(blobs.folder.parent, name)
+    if pin is None or pin.revision is None or not isinstance(target, HubModel):
+        return describe_target(target, store)
+    for blobs, _ in store.places:
+        kept = read_hub_entry(blobs.folder.parent, target.name)
         if kept is not None and kept.weights.urls[0] == pin.url:
             return kept
-    then = find_entry(context, f"{name.partition('@')[0]}@{pin.revision}")
-    return structs.replace(then, name=name)
+    then = HubModel(f"{target.name.partition('@')[0]}@{pin.revision}")
+    return structs.replace(describe_target(then, store), name=target.name)
 
 
 def stops_all(error: ZooError) -> bool:
@@ -160,18 +165,19 @@ def tell_failures(errors: Mapping[str, ZooError | None], what: str) -> None:
         )
 
 
-def compile_words(context: Context, name: str, fetched: Fetched, options: dict[str, Any]) -> Fetched:
+def compile_words(
+    context: Context, target: Model | None, fetched: Fetched, options: dict[str, Any]
+) -> Fetched:
     """What was fetched, its word vectors compiled; the error in its place where that failed."""
     if fetched.model is None or fetched.model.entry.task != "word-vectors":
         return fetched
+    from zoo.targets import HubFile, fetch_target
     from zoo.words.loading import load_words
-    from zoo.words.own_files import find_file, is_hub_file
 
     try:
-        model: LocalModel | None = fetched.model
-        if is_hub_file(name):  # what it is, its bytes say, now that they are here
-            model = find_file(name, context.store, member=options["member"])
-        assert model is not None
+        model = fetched.model
+        if isinstance(target, HubFile):  # what it is, its bytes say, now that they are here
+            model = fetch_target(target, context.store)
         load_words(model, context.store, report=context.report, **options)
     except Interrupted:
         raise
@@ -211,15 +217,6 @@ def plan_text(plan: list[dict[str, Any]], home: Path) -> str:
     return (
         f"{table(rows, PLAN_COLUMNS, {'url': Fit.PATH})}\n\n{size}{unknown} to fetch; {free} free in {home}"
     )
-
-
-def own_file(context: Context, name: str, member: str | None = None) -> LocalModel | None:
-    """A file of word vectors on this machine, as a model; None for any other name. member: of a .zip."""
-    from zoo.words.own_files import find_file, is_hub_file
-
-    if is_hub_file(name):
-        return None
-    return find_file(name, context.store, registered=context.registry, member=member, report=context.report)
 
 
 COMMANDS = {"fetch": fetch}

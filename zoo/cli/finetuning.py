@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli.command import Context, GroupedOption, ModelName, command, license_option
+from zoo.cli.command import Context, GroupedOption, ModelName, command, complete_from, license_option
 from zoo.errors import Interrupted
 from zoo.training.interruption import StopSignal
 from zoo.training.recipe import FIELDS, Field
@@ -53,6 +53,7 @@ def recipe_option(field: Field) -> Callable[[Callable[..., Any]], Callable[..., 
         field.option,
         field.name,
         metavar=metavar,
+        shell_complete=complete_from(lambda _: field.choices),
         help=field.doc + shown,
         cls=GroupedOption,
         heading=heading,
@@ -100,6 +101,7 @@ def finetune(
     """
     from zoo.runs.making.finetuning import finetune_model
 
+    context.find_target("finetune", model, member=member, others=[data])
     with StopSignal() as stop:
         try:
             result = finetune_model(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.cli.command import Context, ModelName, command
-from zoo.cli.models import find_entry
 from zoo.cli.sink import many, table
 from zoo.errors import UsageError
 from zoo.store.disk.space import size_text
@@ -28,7 +27,9 @@ PRUNE_COLUMNS = {"name": "NAME", "why": "WHY", "size": "SIZE", "days": "DAYS IDL
 @click.argument("name", type=ModelName())
 def path(context: Context, name: str) -> None:
     """Print where a model's file is, fetched if it is not here: for scripts."""
-    local = context.store.fetch(find_entry(context, name), report=context.report)
+    from zoo.targets import fetch_target
+
+    local = fetch_target(context.find_model("path", name), context.store, report=context.report)
     context.sink.answer({"name": name, "path": str(local.path)}, lambda: str(local.path))
 
 
@@ -115,16 +116,19 @@ def lock(context: Context, names: tuple[str, ...]) -> None:
     import json
 
     from zoo.store.trust.lock_file import write_lock_file
-    from zoo.words.own_files import OWN
+    from zoo.targets import VectorFile, describe_target
+    from zoo.words.own_files import safe_name
 
-    entries = {name: find_entry(context, name) for name in names}
-    for name, entry in entries.items():
-        if entry.family == OWN and entry.name != name:  # a path: another folder has another file of that name
-            add = f"zoo registry add {shlex.quote(name)} --to registry.yaml"
+    targets = [context.find_model("lock", name) for name in names]
+    for target in targets:  # another folder has another file of that name
+        if isinstance(target, VectorFile) and target.name != safe_name(target.path.name):
+            add = f"zoo registry add {shlex.quote(target.name)} --to registry.yaml"
             raise UsageError(
-                f"{name}: a lock file names models, not paths", hint=f"Give it an entry of its own: {add}"
+                f"{target.name}: a lock file names models, not paths",
+                hint=f"Give it an entry of its own: {add}",
             )
-    text = write_lock_file({e.name: context.store.pin(e, report=context.report) for e in entries.values()})
+    entries = [describe_target(target, context.store, report=context.report) for target in targets]
+    text = write_lock_file({e.name: context.store.pin(e, report=context.report) for e in entries})
     context.sink.answer(json.loads(text), lambda: text.rstrip("\n"))
 
 
@@ -133,17 +137,22 @@ def lock(context: Context, names: tuple[str, ...]) -> None:
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="The tar file to write.")
 def bundle(context: Context, names: tuple[str, ...], out: Path) -> None:
     """Pack models and runs into one file for a machine without network."""
-    from zoo.runs.classifier import is_run
     from zoo.runs.record import read_record
     from zoo.store.bundles.packing import bundle as write_bundle
+    from zoo.targets import RunFolder, describe_target
 
-    runs = [Path(name) for name in dict.fromkeys(names) if is_run(name, context.registry)]
+    targets = [context.find_target("bundle", name) for name in dict.fromkeys(names)]
+    runs = list(dict.fromkeys(target.path for target in targets if isinstance(target, RunFolder)))
     records = [read_record(run) for run in runs]  # on texts, or from scratch, a run has all that it needs
     trained = [record for record in records if record.weights_sha256 is not None]
     for record in trained:
         context.store.check_license(record.entry)
     wanted = [record.entry for record in trained if record.text is None]
-    wanted += [find_entry(context, name) for name in names if not is_run(name, context.registry)]
+    wanted += [
+        describe_target(target, context.store, report=context.report)
+        for target in targets
+        if not isinstance(target, RunFolder)
+    ]
     entries = list({entry.name: entry for entry in wanted}.values())
     write_bundle(context.store, entries, out, runs=runs, report=context.report)
     facts = {"out": str(out), "models": [entry.name for entry in entries], "runs": [str(run) for run in runs]}

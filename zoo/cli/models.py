@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli.command import Choice, Context, ModelName, command
+from zoo.cli.command import Choice, Context, ModelName, command, complete_from, entries_to_complete
 from zoo.cli.sink import Fit, table
-from zoo.errors import Offline, UnknownModel, join_names
+from zoo.errors import Offline, join_names
 from zoo.events import Note
 from zoo.store.disk.space import size_text
 
@@ -63,7 +63,11 @@ def summary(entry: ModelEntry, *, allowed: bool, downloaded: bool) -> dict[str, 
 
 @command("zoo list 'resnet*' --max-size 100MB --sort top1", name="list")
 @click.argument("pattern", required=False)
-@click.option("--family", help="Only this family: resnet, inception, mobilenet, vgg, glove, …")
+@click.option(
+    "--family",
+    help="Only this family: resnet, inception, mobilenet, vgg, glove, …",
+    shell_complete=complete_from(lambda ctx: sorted({entry.family for entry in entries_to_complete(ctx)})),
+)
 @click.option("--task", type=Choice("task", lambda: TASKS), help="Only models for this task.")
 @click.option("--max-size", metavar="SIZE", help="Only downloads up to this size: 50MB, 1GB.")
 @click.option("--license", "licenses", multiple=True, metavar="NAME,…", help="Only under these licences.")
@@ -125,12 +129,14 @@ def list_models(
 def show(context: Context, name: str) -> None:
     """Show every fact about one model or run; of word vectors also what compiling them found wrong."""
     from zoo.catalogue.registry import entry_to_mapping
+    from zoo.targets import RunFolder, describe_target
 
-    if (Path(name) / "run.json").is_file():
-        facts = run_facts(Path(name))
+    target = context.find_target("show", name)
+    if isinstance(target, RunFolder):
+        facts = run_facts(target.path)
         context.sink.answer(facts, lambda: "\n".join(fact_lines(facts)))
         return
-    entry = find_entry(context, name)
+    entry = describe_target(target, context.store, report=context.report)
     local = context.store.find(entry)
     facts = entry_to_mapping(entry)
     for policy in context.store.policies:
@@ -208,35 +214,22 @@ def fact_lines(facts: dict[str, Any], indent: str = "") -> list[str]:
 @click.argument("names", nargs=-1, required=True, type=ModelName())
 def rm(context: Context, names: tuple[str, ...]) -> None:
     """Delete models from the store. Other models that share the bytes keep them."""
+    from zoo.targets import describe_target
+
     context.store.offline = True  # nobody is asked about what is to go
+    entries: dict[str, ModelEntry | None] = {}
+    for name, target in {name: context.find_model("rm", name) for name in names}.items():
+        try:
+            entries[name] = describe_target(target, context.store, report=context.report)
+        except Offline:  # of a repository that was never fetched there is nothing to delete
+            entries[name] = None
     rows = []
-    for name, entry in {name: find_stored(context, name) for name in names}.items():
+    for name, entry in entries.items():
         freed = 0 if entry is None else context.store.remove(entry, report=context.report)
         shared = None if entry is None else context.store.find(entry)
         stays = None if shared is None else str(shared.path)
         rows.append({"name": name if entry is None else entry.name, "freed": freed, "shared": stays})
     context.sink.done(rows, lambda: "\n".join(map(rm_line, rows)))
-
-
-def find_stored(context: Context, name: str) -> ModelEntry | None:
-    """The entry of a name, also of a file that is gone; None for one of the Hub that was never fetched."""
-    from zoo.words.own_files import recall_entry
-
-    try:
-        own = None if name in context.registry else recall_entry(name, context.store)
-        return own or find_kept(context, name)
-    except Offline:
-        return None
-
-
-def find_kept(context: Context, name: str) -> ModelEntry:
-    """The entry of a name; of a model that is here but in no registry now, what was written down of it."""
-    try:
-        return find_entry(context, name)
-    except UnknownModel:
-        if (entry := context.store.recall(name)) is None:
-            raise
-        return entry
 
 
 def rm_line(row: dict[str, Any]) -> str:
@@ -256,8 +249,10 @@ def verify(context: Context, names: tuple[str, ...], fix: bool) -> int:
     Without NAMES everything is checked. Exit code 3 when something is damaged and was not mended.
     """
     from zoo.store.upkeep.verification import verify_store
+    from zoo.targets import describe_target
 
-    entries = [find_kept(context, name) for name in names] or None
+    targets = [context.find_model("verify", name) for name in names]
+    entries = [describe_target(target, context.store, report=context.report) for target in targets] or None
     verdicts = verify_store(context.store, entries, fix=fix, report=context.report)
     rows = [
         {
@@ -279,22 +274,6 @@ def verify(context: Context, names: tuple[str, ...], fix: bool) -> int:
 
     context.sink.answer(rows, human)
     return 3 if bad else 0
-
-
-def find_entry(context: Context, name: str) -> ModelEntry:
-    """The entry of a name, of a file of word vectors, or of `hf://owner/repo[/FILE]`; brings no file.
-
-    Raises UnknownModel.
-    """
-    from zoo.store.names import find_model
-    from zoo.words.own_files import entry_of, find_file, is_hub_file
-
-    if is_hub_file(name) and context.store.find(entry_of(name, name)) is None:
-        return entry_of(name, name)  # what it is, only its bytes say
-    local = find_file(name, context.store, registered=context.registry, report=context.report)
-    if local is not None:
-        return local.entry
-    return find_model(name, registry=context.registry, store=context.store)
 
 
 COMMANDS = {"list": list_models, "show": show, "rm": rm, "verify": verify}

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli.command import Choice, Context, Group, ModelName, command
-from zoo.cli.models import TASKS, find_entry
+from zoo.cli.models import TASKS
 from zoo.cli.sink import many, paint
 from zoo.errors import Offline, UsageError
 
 if TYPE_CHECKING:
     from zoo.catalogue.differences import Change
+    from zoo.catalogue.entry import ModelEntry
     from zoo.catalogue.linting import Lint
     from zoo.catalogue.problems import Problem
 
@@ -120,13 +121,21 @@ def add(
         target,
         store=context.store,
         name=name,
-        like=None if like is None else find_entry(context, like),
+        like=None if like is None else find_like(context, like),
         facts=facts,
         write=not dry_run,
         report=context.report,
     )
     document = {"file": str(target), "written": not dry_run, "entry": entry_to_mapping(added.entry)}
     (context.sink.answer if dry_run else context.sink.done)(document, added.text.rstrip)
+
+
+def find_like(context: Context, name: str) -> ModelEntry:
+    """The entry of the model that --like names."""
+    from zoo.targets import describe_target
+
+    target = context.find_model("registry add --like", name)
+    return describe_target(target, context.store, report=context.report)
 
 
 def read_setting(text: str) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import click
 
 from zoo.cli.command import Choice, Context, ModelName, command
 from zoo.cli.sink import Fit, table
-from zoo.cli.words import find_words
 from zoo.data.listing import refuse_missing
 from zoo.errors import UsageError
 
@@ -71,13 +70,14 @@ def predict(
     A folder stands for the images in it. A plain model of `zoo list` predicts the classes it was trained on.
     A run on texts takes files with a text per line, tables, and - for standard input.
     """
+    target = context.find_target("predict", model, others=files)
     refuse_missing([path for path in files if path != STDIN])
     texts, wishes = take_text_options(options)
     refuse_nothing(files, texts)
     from zoo.runs.classifier import load_classifier
     from zoo.runs.using.prediction import predict_files, predict_texts
 
-    classifier = load_classifier(model, registry=context.registry, store=context.store, report=context.report)
+    classifier = load_classifier(target, store=context.store, report=context.report)
     if classifier.reader is None:
         refuse_texts(classifier.name, texts, wishes)
         images = predict_files(
@@ -167,11 +167,12 @@ def evaluate(context: Context, run: str, data: Path, **options: Any) -> None:
     Of a folder with train/, val/ and test/ the test part is taken, else val. Classes are matched by name.
     For a run on texts DATA is what `zoo finetune` takes.
     """
+    target = context.find_target("evaluate", run, others=[data])
     refuse_missing([data])
     from zoo.runs.classifier import load_classifier
     from zoo.runs.using.evaluation import evaluate_classifier
 
-    classifier = load_classifier(run, registry=context.registry, store=context.store, report=context.report)
+    classifier = load_classifier(target, store=context.store, report=context.report)
     found = evaluate_classifier(classifier, data, report=context.report, **options)
 
     def human() -> str:
@@ -250,15 +251,17 @@ def embed(
     )
 
     check_suffix(out)
+    target = context.find_target("embed", model, member=member, others=files)
     refuse_missing([path for path in files if path != STDIN])
     texts, wishes = take_text_options(options)
     refuse_nothing(files, texts)
-    from zoo.runs.classifier import is_run, load_classifier, model_licenses
+    from zoo.runs.classifier import load_classifier, model_licenses
+    from zoo.targets import KINDS, RunFolder, fetch_target, kind_of
 
-    local = None if is_run(model, context.registry) else find_words(context, model, member)
-    if local is not None:
+    if not isinstance(target, RunFolder) and kind_of(target) != "images":
         from zoo.words.loading import load_words
 
+        local = fetch_target(target, context.store, report=context.report)
         vectors = load_words(local, context.store, member=member, report=context.report)
         licenses = model_licenses(local.entry)
         items = gather_texts(context, files, texts, wishes)
@@ -267,10 +270,11 @@ def embed(
         )
     else:
         if pooling or unknown:
-            raise UsageError(f"{model} is no word vectors", hint="--pooling and --unknown are for those.")
-        classifier = load_classifier(
-            model, registry=context.registry, store=context.store, report=context.report
-        )
+            raise UsageError(
+                f"--pooling and --unknown need word vectors, and {model} {KINDS[kind_of(target)].what}",
+                hint="Leave them out. Word vectors: zoo list --task word-vectors",
+            )
+        classifier = load_classifier(target, store=context.store, report=context.report)
         licenses = classifier.licenses
         if classifier.reader is None:
             refuse_texts(classifier.name, texts, wishes)

@@ -14,7 +14,6 @@ from zoo.errors import UsageError
 from zoo.events import Note
 
 if TYPE_CHECKING:
-    from zoo.store.local import LocalModel
     from zoo.words.vectors.word_vectors import UnknownWord, WordVectors
 
 UNKNOWN = {"word": "UNKNOWN WORD", "count": "TIMES"}
@@ -53,7 +52,7 @@ def similar(
     MODEL is a name, the path of a file (GloVe, word2vec or fastText .vec; .gz and .zip too), or
     hf://OWNER/REPO/FILE.
     """
-    vectors = open_model(context, model, **options)
+    vectors = open_model(context, "similar", model, **options)
     known = known_words(vectors, words)
     index = None
     if approximate:
@@ -88,7 +87,7 @@ def similar(
 def analogy(context: Context, model: str, words: tuple[str, ...], top: int, **options: Any) -> None:
     """The words nearest to a sum and difference of words: king - man + woman."""
     positive, negative = read_sum(tuple(" ".join(words).split()))
-    vectors = open_model(context, model, **options)
+    vectors = open_model(context, "analogy", model, **options)
     known = known_words(vectors, [*positive, *negative])
     pairs = vectors.most_similar(known[: len(positive)], known[len(positive) :], topn=top)
     rows = neighbour_rows(pairs)
@@ -103,7 +102,7 @@ def odd(context: Context, model: str, words: tuple[str, ...], **options: Any) ->
     """The word that goes least with the others."""
     if len(set(words)) < 3:
         raise UsageError("the odd one out needs at least three words", hint="See: zoo odd --help")
-    vectors = open_model(context, model, **options)
+    vectors = open_model(context, "odd", model, **options)
     known, unknown = look_up(vectors, words)
     for error in unknown:
         context.report(Note(f"{error.message}: left out", hint=error.hint, level="warning"))
@@ -132,7 +131,9 @@ def coverage(
     texts, notes = list_texts(data, text_column=text_column)
     for note in notes:
         context.report(note)
-    found = measure(open_model(context, model, **options), [text.text for text in texts], most=top)
+    found = measure(
+        open_model(context, "coverage", model, **options), [text.text for text in texts], most=top
+    )
     places = [str(texts[number].place) for number in found.without_known]
     unknown = [{"word": word, "count": count} for word, count in found.unknown]
     facts = {
@@ -162,36 +163,17 @@ def coverage(
     context.sink.answer(facts, human)
 
 
-def open_model(context: Context, name: str, **options: Any) -> WordVectors:
+def open_model(context: Context, verb: str, name: str, **options: Any) -> WordVectors:
     """The vectors of a name or a file: fetched and compiled at first use, opened in milliseconds after that.
 
     options: those of `word_options`.
     """
-    vectors = find_vectors(context, name, **options)
-    if vectors is None:
-        raise UsageError(f"{name} has no words: it takes images", hint="See: zoo list --task word-vectors")
-    return vectors
-
-
-def find_vectors(context: Context, name: str, **options: Any) -> WordVectors | None:
-    """The same; None for a model of images."""
+    from zoo.targets import fetch_target
     from zoo.words.loading import load_words
 
-    local = find_words(context, name, options.get("member"))
-    return None if local is None else load_words(local, context.store, report=context.report, **options)
-
-
-def find_words(context: Context, name: str, member: str | None = None) -> LocalModel | None:
-    """The file of word vectors that a name or path means, fetched; None for a model of images."""
-    from zoo.catalogue.entry import WordModel
-    from zoo.store.names import find_model
-    from zoo.words.own_files import find_file
-
-    local = find_file(name, context.store, registered=context.registry, member=member, report=context.report)
-    if local is not None:
-        return local
-    entry = find_model(name, registry=context.registry, store=context.store)
-    return context.store.fetch(entry, report=context.report) if isinstance(entry, WordModel) else None
+    target = context.find_model(verb, name, member=options.get("member"))
+    local = fetch_target(target, context.store, report=context.report)
+    return load_words(local, context.store, report=context.report, **options)
 
 
 def known_words(vectors: WordVectors, words: Sequence[str]) -> list[str]:

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.catalogue.entry import ImageInput, ImageModel, ModelEntry, WordModel
+from zoo.catalogue.entry import ImageInput, ImageModel, ModelEntry
 from zoo.catalogue.licenses import UNKNOWN
 from zoo.data.dataset import Layout, Split
 from zoo.errors import UsageError, WeightsMismatch
 from zoo.events import Report, silent
 from zoo.runs.folder import read_adapter, read_words
-from zoo.runs.record import RECORD, RunRecord, read_record
-from zoo.store.names import default_store, find_model
+from zoo.runs.record import RunRecord, read_record
+from zoo.store.names import default_store
+from zoo.targets import Model, RunFolder, fetch_target
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from adapters import Head, TextClassifier
-    from zoo.catalogue.registry import Registry
     from zoo.store.store import Store
     from zoo.training.recipe import Recipe
     from zoo.words.texts.selection import TextReader
@@ -65,49 +65,19 @@ def model_licenses(entry: ModelEntry) -> dict[str, str]:
 
 
 def load_classifier(
-    name: str, *, registry: Registry | None = None, store: Store | None = None, report: Report = silent
+    target: RunFolder | Model, *, store: Store | None = None, report: Report = silent
 ) -> Classifier:
-    """The classifier of a run folder or of a model's name."""
-    if is_run(name, registry):
-        folder = Path(name)
-        return load_run_classifier(folder, read_record(folder), store=store, report=report)
+    """The classifier of a run, or of a model for images: what `accept` lets through for `zoo predict`."""
+    store = store or default_store()
+    if isinstance(target, RunFolder):
+        return load_run_classifier(target.path, read_record(target.path), store=store, report=report)
     from zoo.backbones.labels import class_names
     from zoo.backbones.loading import load_backbone
 
-    store = store or default_store()
-    entry = find_model(name, registry=registry, store=store)
-    if isinstance(entry, WordModel):
-        raise UsageError(
-            f"{name} holds word vectors: it has no classes of its own",
-            hint=f"Train it on labelled texts: zoo finetune {name} DATA --out run",
-        )
-    local = store.fetch(entry, report=report)
-    network = load_backbone(local, store, report=report)
+    local = fetch_target(target, store, report=report)
     model = image_model(local.entry)
-    return Classifier(name, network, tuple(class_names(model)), model, local.sha256)
-
-
-def is_run(name: str | Path, registry: Registry | None = None) -> bool:
-    """Whether a name means a run folder; a folder that is none is answered by `read_record`.
-
-    What is typed as a path (./run) does, unless it is a file. A folder that is no run does not hide the model
-    of its name.
-    """
-    folder, text = Path(name), str(name)
-    if folder.is_file():
-        return False
-    if (folder / RECORD).is_file() or isinstance(name, Path) or text.startswith((".", "/")):
-        return True
-    return folder.is_dir() and "://" not in text and not is_model(text, registry)
-
-
-def is_model(name: str, registry: Registry | None = None) -> bool:
-    """Whether a registry file or the index knows the name."""
-    try:
-        find_model(name, registry=registry)
-    except UsageError:
-        return False
-    return True
+    network = load_backbone(local, store, report=report)
+    return Classifier(target.name, network, tuple(class_names(model)), model, local.sha256)
 
 
 def load_run_classifier(

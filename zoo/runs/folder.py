@@ -16,7 +16,8 @@ import msgspec
 
 from zoo.errors import HashMismatch, IntegrityError, RunExists, StorageError
 from zoo.events import EpochEnd
-from zoo.runs.record import ADAPTER, HISTORY, WORDS, RunRecord, TextRecord, name_metrics
+from zoo.runs.record import RunRecord, TextRecord, name_metrics
+from zoo.targets import ADAPTER, HISTORY, WORDS
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,12 +11,11 @@ import msgspec
 from zoo.catalogue.entry import ModelEntry
 from zoo.catalogue.registry import entry_from, entry_to_mapping
 from zoo.errors import IntegrityError, UsageError
+from zoo.targets import RECORD
 from zoo.training.recipe import Recipe
 from zoo.training.tasks import SINGLE_LABEL
 
 SCHEMA = 2
-RECORD, ADAPTER, HISTORY = "run.json", "adapter.safetensors", "history.jsonl"
-WORDS = "words.txt"
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,7 +127,7 @@ def read_record(folder: Path) -> RunRecord:
         if not folder.exists():
             raise UsageError(f"no folder {folder}", hint="A run is what zoo finetune wrote.") from error
         raise IntegrityError(
-            f"{folder} is no run: it has no {RECORD}", hint="See: zoo finetune --help"
+            f"{folder} is not a run: it has no {RECORD}", hint="See: zoo finetune --help"
         ) from error
     try:
         facts = msgspec.json.decode(content)

@@ -18,6 +18,7 @@ from zoo.runs.using.embedding import Embeddings, embed_files, embed_texts
 from zoo.runs.using.evaluation import Evaluation, evaluate_classifier
 from zoo.runs.using.prediction import Prediction, predict_files, predict_texts
 from zoo.store.names import default_store
+from zoo.targets import RunFolder, accept, find_target
 
 if TYPE_CHECKING:
     from zoo.store.store import Store
@@ -94,9 +95,13 @@ class Run:
 def load_run(path: str | Path, *, store: Store | None = None, report: Report = silent) -> Run:
     """The run in a folder. Its record is checked now, its weights when they are needed.
 
-    Raises IntegrityError if the folder is no run or is damaged.
+    path: of the folder, or of a file in it. Raises UsageError if it is something else, and IntegrityError if
+    the run is damaged.
     """
-    return Run(Path(path), read_record(Path(path)), store or default_store(), report)
+    store = store or default_store()
+    target = accept(find_target(path, store=store), "zoo.load_run")
+    assert isinstance(target, RunFolder)
+    return Run(target.path, read_record(target.path), store, report)
 
 
 def several(items: Iterable[str | Path]) -> list[str | Path]:

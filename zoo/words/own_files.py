@@ -7,14 +7,11 @@ dimension) is written down with its stamp: a large file is read for that once, n
 from __future__ import annotations
 
 import re
-from collections.abc import Container
 from pathlib import Path
 
 import msgspec
 
 from zoo.catalogue.entry import TextInput, Weights, WordModel
-from zoo.errors import UsageError
-from zoo.events import Report, silent
 from zoo.store.disk.blobs import Stamp, stamp_of, write_whole
 from zoo.store.disk.homes import expand
 from zoo.store.disk.records import source_key
@@ -27,43 +24,56 @@ OWN = "own"  # the family of what no registry lists
 SUFFIXES = (".txt", ".vec", ".bin", ".gz", ".zip")
 UPPER_CASE = re.compile(rb"^\S*[A-Z]", re.MULTILINE)  # in the first word of a line
 HUB_FILE = re.compile(r"hf://[^/]+/[^/]+/.+")
-PROVE_IT = "Write it into a registry file, with its sha256 (see README, Models): --registry FILE"
-
-
-def find_file(
-    name: str,
-    store: Store,
-    *,
-    registered: Container[str] = (),
-    member: str | None = None,
-    report: Report = silent,
-) -> LocalModel | None:
-    """The vectors of `path/to/vectors.txt` or of `hf://OWNER/REPO/FILE`; None for other names.
-
-    registered: names that mean something else, whatever files there are. member: which file of a .zip.
-    Raises UsageError where there is no such file, or for an https:// address, whose bytes are not stated;
-    what `sniff_format` raises for a file of anything else; what `Store.fetch` raises for one of the Hub.
-    """
-    if name in registered:
-        return None
-    if is_hub_file(name):
-        local = store.fetch(entry_of(name, name), report=report)
-        return _describe(name, name, local.path, store, member, local.sha256)
-    if re.match(r"https?://", name):
-        raise UsageError(f"{name}: an address alone cannot prove what comes from it", hint=PROVE_IT)
-    path = expand(name)
-    if path.is_file():
-        path = path.absolute()
-        return _describe(_safe_name(path.name), path.as_uri(), path, store, member)
-    if "://" not in name and (name.startswith((".", "/", "~")) or name.endswith(SUFFIXES)):
-        what = "is not a regular file" if path.exists() else "no such file"
-        raise UsageError(f"{path}: {what}")
-    return None
 
 
 def is_hub_file(name: str) -> bool:
     """Whether a name means one file of word vectors on the Hub: hf://OWNER/REPO/FILE."""
     return HUB_FILE.fullmatch(name) is not None and name.endswith(SUFFIXES)
+
+
+def is_described(path: Path, store: Store, member: str | None) -> bool:
+    """Whether it is written down what a file on this machine is, and the file is still the same."""
+    known = _read_known(_known_path(path.absolute().as_uri(), store))
+    return known is not None and known.stamp == stamp_of(path) and known.entry(member) is not None
+
+
+def describe_file(
+    name: str, url: str, path: Path, store: Store, member: str | None, sha256: str | None = None
+) -> LocalModel:
+    """A file as a local model, its entry made from its own beginning. sha256: None to hash it.
+
+    Raises what `open_source` and `sniff_format` raise for a file of anything else.
+    """
+    stamp = stamp_of(path)
+    assert stamp is not None
+    kept = _known_path(url, store)
+    known = _read_known(kept)
+    if known is None or known.stamp != stamp:
+        known = _Known(stamp, {})
+    entry = known.entry(member)
+    if entry is None:
+        from zoo.words.compiling.archives import (
+            open_source,  # numpy and archives, which a name has no need of
+        )
+        from zoo.words.compiling.formats import SAMPLE_BYTES, sniff_format
+
+        with open_source(path, member, path.name if sha256 is None else name) as stream:
+            sample = stream.read(SAMPLE_BYTES)
+            shape = sniff_format(sample, stream.name)
+        entry = entry_of(
+            name,
+            url,
+            format=shape.format,
+            dimension=shape.dimension,
+            lowercase=shape.format != "word2vec-binary" and not UPPER_CASE.search(sample),
+            sha256=sha256 or hash_file(path).sha256,
+            bytes=stamp.bytes,
+        )
+        known = _Known(stamp, known.entries | {member or "": entry})
+        with disk_errors(store.home, f"open {name}"):
+            write_whole(kept, msgspec.json.encode(known))
+    assert entry.weights.sha256 is not None
+    return LocalModel(entry, path, entry.weights.sha256)
 
 
 def recall_entry(name: str, store: Store) -> WordModel | None:
@@ -108,42 +118,6 @@ class _Known(msgspec.Struct, frozen=True):
         return self.entries.get(member) if member else next(reversed(self.entries.values()), None)
 
 
-def _describe(
-    name: str, url: str, path: Path, store: Store, member: str | None, sha256: str | None = None
-) -> LocalModel:
-    """A file as a local model, its entry made from its own beginning. sha256: None to hash it."""
-    stamp = stamp_of(path)
-    assert stamp is not None
-    kept = _known_path(url, store)
-    known = _read_known(kept)
-    if known is None or known.stamp != stamp:
-        known = _Known(stamp, {})
-    entry = known.entry(member)
-    if entry is None:
-        from zoo.words.compiling.archives import (
-            open_source,  # numpy and archives, which a name has no need of
-        )
-        from zoo.words.compiling.formats import SAMPLE_BYTES, sniff_format
-
-        with open_source(path, member, path.name if sha256 is None else name) as stream:
-            sample = stream.read(SAMPLE_BYTES)
-            shape = sniff_format(sample, stream.name)
-        entry = entry_of(
-            name,
-            url,
-            format=shape.format,
-            dimension=shape.dimension,
-            lowercase=shape.format != "word2vec-binary" and not UPPER_CASE.search(sample),
-            sha256=sha256 or hash_file(path).sha256,
-            bytes=stamp.bytes,
-        )
-        known = _Known(stamp, known.entries | {member or "": entry})
-        with disk_errors(store.home, f"open {name}"):
-            write_whole(kept, msgspec.json.encode(known))
-    assert entry.weights.sha256 is not None
-    return LocalModel(entry, path, entry.weights.sha256)
-
-
 def _known_path(url: str, store: Store) -> Path:
     """Where it is written down what a file was."""
     return store.home / "files" / f"{source_key(Weights(url=url))}.json"
@@ -157,10 +131,10 @@ def _read_known(path: Path) -> _Known | None:
         return None
 
 
-def _safe_name(name: str) -> str:
+def safe_name(name: str) -> str:
     """A file's name as that of a model.
 
-    >>> _safe_name("my vectors (new).txt"), safe_name(".hidden.vec")
+    >>> safe_name("my vectors (new).txt"), safe_name(".hidden.vec")
     ('my_vectors__new_.txt', '_hidden.vec')
     """
     return re.sub(r"^[^A-Za-z0-9_]|[^A-Za-z0-9._+@-]", "_", name)[-100:]

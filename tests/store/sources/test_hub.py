@@ -10,11 +10,19 @@ import pytest
 from support.hub import COMMIT, CONFIG, Hub
 from support.loopback import BODY, SHA256, Connection, Server, answer, cut, serve, stall, unproven
 
+from zoo.catalogue.entry import ImageModel
 from zoo.catalogue.schemes import parse_hub_url
 from zoo.cli.main import main
 from zoo.errors import DownloadFailed, HashMismatch, Offline, UsageError
-from zoo.store.names import find_model
 from zoo.store.store import Store
+from zoo.targets import HubModel, describe_target
+
+
+def find_model(name: str, store: Store) -> ImageModel:
+    """The entry of a repository."""
+    entry = describe_target(HubModel(name), store)
+    assert isinstance(entry, ImageModel)
+    return entry
 
 
 @pytest.fixture

@@ -16,13 +16,21 @@ from zoo.data.leaks import keep_copies_together
 from zoo.data.scanning import scan_dataset
 from zoo.errors import InvalidRecipe, UsageError
 from zoo.events import Note, Report, silent
-from zoo.runs.classifier import is_run
 from zoo.runs.folder import refuse_existing, refuse_unwritable
 from zoo.runs.record import RunRecord, RunResult, read_record
-from zoo.store.names import default_registry, default_store, find_model
+from zoo.store.names import default_store
+from zoo.targets import (
+    HubFile,
+    Model,
+    RunFolder,
+    VectorFile,
+    accept,
+    describe_target,
+    fetch_target,
+    find_target,
+)
 from zoo.training.interruption import never
 from zoo.training.recipe import FIELDS, Recipe, resolve, suit
-from zoo.words.own_files import find_file
 
 if TYPE_CHECKING:
     from zoo.catalogue.registry import Registry
@@ -88,22 +96,22 @@ def finetune_model(
     """
     began = time.perf_counter()
     out, data = Path(out), Path(data)
-    start = Path(name) if is_run(name, registry) else None
-    record = read_record(start) if start is not None else None
+    store = store or default_store()
+    target = accept(find_target(name, registry=registry, store=store, member=member), "zoo finetune")
+    start = target.path if isinstance(target, RunFolder) else None
+    record = None if start is None else read_record(start)
     data_license = None if data_license is None else check_license_name(data_license)
     wished = choose_recipe(record, recipe)
     refuse_existing(out)
     refuse_unwritable(out)
-    store = store or default_store()
-    registry = default_registry(store) if registry is None else registry
-    local = None if record else find_file(str(name), store, registered=registry, member=member, report=report)
-    entry = (
-        local.entry
-        if local
-        else record.entry
-        if record
-        else find_model(str(name), registry=registry, store=store)
-    )
+    local = fetch_target(target, store, report=report) if isinstance(target, VectorFile | HubFile) else None
+    if record is not None:
+        entry = record.entry
+    elif local is not None:
+        entry = local.entry
+    else:
+        assert isinstance(target, Model)
+        entry = describe_target(target, store, report=report)
     texts = isinstance(entry, WordModel)
     checked = resolve(suit(wished, texts=texts))
     if not checked.from_scratch:
