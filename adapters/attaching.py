@@ -71,14 +71,14 @@ def attach_head(
             f"for that a head must be linear, not {new.kind}",
             hint='Use head="linear", or the variant without distillation.',
         )
-    clear_surroundings(model, site)
-    put_head(model, site, new)
-    replace_auxiliary(model, new.classes if aux else None, generator)
+    _clear_surroundings(model, site)
+    _put_head(model, site, new)
+    _replace_auxiliary(model, new.classes if aux else None, generator)
     settle(model)  # the containers of the head follow .train() again
     return new
 
 
-def put_head(model: nn.Module, site: Site, head: Head) -> None:
+def _put_head(model: nn.Module, site: Site, head: Head) -> None:
     """Put the head in the classifier's place, as that one was."""
     old = model.get_submodule(site.names[0])
     weights = next((p for m in (old, model) for p in m.parameters() if p.is_floating_point()), None)
@@ -94,10 +94,10 @@ def put_head(model: nn.Module, site: Site, head: Head) -> None:
             setattr(network, name, value)
 
 
-def clear_surroundings(model: nn.Module, site: Site) -> None:
+def _clear_surroundings(model: nn.Module, site: Site) -> None:
     """Take away the dropout right before the classifier, and what follows it in its nn.Sequential."""
     for name in site.names:
-        for dropout in dropouts_before(model, name):
+        for dropout in _dropouts_before(model, name):
             dropout.p = 0.0  # not removed: code that reads `.p` goes on working
         parent, _, leaf = name.rpartition(".")
         row = model.get_submodule(parent)
@@ -108,7 +108,7 @@ def clear_surroundings(model: nn.Module, site: Site) -> None:
                     setattr(row, after, nn.Identity())
 
 
-def dropouts_before(model: nn.Module, name: str) -> Iterator[_DropoutNd]:
+def _dropouts_before(model: nn.Module, name: str) -> Iterator[_DropoutNd]:
     """Every dropout registered between the last layer with weights and the module called `name`."""
     while name:
         parent, _, leaf = name.rpartition(".")
@@ -122,7 +122,7 @@ def dropouts_before(model: nn.Module, name: str) -> Iterator[_DropoutNd]:
         name = parent
 
 
-def replace_auxiliary(model: nn.Module, classes: int | None, generator: Generator | None) -> None:
+def _replace_auxiliary(model: nn.Module, classes: int | None, generator: Generator | None) -> None:
     """Give auxiliary classifiers the new number of classes, or drop them for None."""
     network = unwrap(model)[1]
     for name, branch in list(network.named_children()):
@@ -135,10 +135,10 @@ def replace_auxiliary(model: nn.Module, classes: int | None, generator: Generato
         for last in last_layer(branch):
             old = branch.get_submodule(last)
             if isinstance(old, nn.Linear):
-                replace_module(branch, old, like(old, classes, generator))
+                replace_module(branch, old, _like(old, classes, generator))
 
 
-def like(old: nn.Linear, classes: int, generator: Generator | None) -> nn.Linear:
+def _like(old: nn.Linear, classes: int, generator: Generator | None) -> nn.Linear:
     """A new linear layer for other classes, otherwise as the old one: width, device, dtype, mode, frozen."""
     new = linear(old.in_features, classes, OUTPUT_STD, generator, bias=old.bias is not None)
     new.to(device=old.weight.device, dtype=old.weight.dtype).train(mode_of(old))

@@ -65,58 +65,16 @@ def find_classifier(model: nn.Module) -> tuple[str, nn.Module]:
 def find_classifiers(model: nn.Module) -> list[str]:
     """Dotted names of the classifier and, for networks with a distillation token, of the second one."""
     inner_name, inner = unwrap(model)
-    names = attached_heads(model) or [
+    names = _attached_heads(model) or [
         join_name(inner_name, name)
-        for name in told_classifiers(inner) or last_classifier(inner) or usual_classifier(inner)
+        for name in _told_classifiers(inner) or _last_classifier(inner) or _usual_classifier(inner)
     ]
     if not names:
-        candidates = [name for name, module in model.named_modules() if is_linear(module)]
+        candidates = [name for name, module in model.named_modules() if _is_linear(module)]
         raise NoClassifier(
             f"{type(model).__name__} does not end with a linear layer or a 1 × 1 convolution", candidates[-8:]
         )
     return names
-
-
-def attached_heads(model: nn.Module) -> list[str]:
-    """Names of the Head that was attached last, and of the second place where it is asked."""
-    heads = [name for name, module in model.named_modules() if isinstance(module, Head)]
-    seconds = [name for name, module in model.named_modules() if isinstance(module, SecondHead)]
-    return heads[-1:] + seconds
-
-
-def told_classifiers(model: nn.Module) -> list[str]:
-    """What a network with a `get_classifier` (timm's) says of itself; a list of classifiers is one name."""
-    ask = getattr(model, "get_classifier", None)
-    answer = None
-    with suppress(Exception):  # some of timm's fail at this once they have no classifier
-        answer = ask() if callable(ask) else None
-    modules = answer if isinstance(answer, tuple | list) else [answer]
-    names = []
-    for module in modules:
-        found = next((name for name, other in model.named_modules() if other is module and name), None)
-        if isinstance(module, nn.ModuleList) and found:
-            names.append(found)
-        elif module is not None and found:
-            names += [join_name(found, name) for name in last_layer(module)]
-    if len(names) == 1 and "head_dist" in names[0]:  # both in one container: RepViT
-        names.insert(0, names[0].replace("head_dist", "head"))
-    return names
-
-
-def last_classifier(model: nn.Module) -> list[str]:
-    """The last layer with weights, auxiliary classifiers left out, if it can be a classifier."""
-    return last_layer(model, skipped=AUXILIARY)
-
-
-def usual_classifier(model: nn.Module) -> list[str]:
-    """The one child with a usual name, for a network whose layers are registered in another order."""
-    found = [
-        [join_name(name, last) for last in last_layer(child)]
-        for name, child in model.named_children()
-        if name in USUAL_NAMES
-    ]
-    found = [names for names in found if names]
-    return found[0] if len(found) == 1 else []
 
 
 def last_layer(module: nn.Module, skipped: frozenset[str] = frozenset()) -> list[str]:
@@ -124,40 +82,14 @@ def last_layer(module: nn.Module, skipped: frozenset[str] = frozenset()) -> list
 
     An nn.Identity in the place of one counts: it is what headless networks have there.
     """
-    for name, layer in reversed(list(named_layers(module))):
+    for name, layer in reversed(list(_named_layers(module))):
         if any(is_inside(name, part) for part in skipped):
             continue
-        if is_linear(layer) or (type(layer) is nn.Identity and is_usual(name)):
+        if _is_linear(layer) or (type(layer) is nn.Identity and _is_usual(name)):
             return [name]
         if not is_parameter_free(layer):
             return []
     return []
-
-
-def named_layers(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """Every module without children or with parameters of its own, in the order of registration.
-
-    A linear layer is one layer, whatever parametrisation lies below it.
-    """
-    children = list(module.named_children())
-    if not children or next(module.parameters(recurse=False), None) is not None:
-        yield prefix, module
-    if not is_linear(module):
-        for name, child in children:
-            yield from named_layers(child, join_name(prefix, name))
-
-
-def is_linear(module: nn.Module) -> bool:
-    """A linear layer or a 1 × 1 convolution; not the output projection of torch's attention."""
-    if isinstance(module, nn.Conv2d):
-        return module.kernel_size == (1, 1) and module.groups == 1
-    return isinstance(module, nn.Linear) and not isinstance(module, NonDynamicallyQuantizableLinear)
-
-
-def is_usual(name: str) -> bool:
-    """Whether a layer is called as classifiers are: `fc`, `head.fc`, `classifier.6`; or is itself, ""."""
-    *above, last = name.split(".")
-    return last in USUAL_NAMES or last == "" or (last.isdigit() and (not above or above[-1] in USUAL_NAMES))
 
 
 def feature_width(model: nn.Module) -> int:
@@ -176,13 +108,13 @@ def find_site(model: nn.Module, at: str | None = None) -> Site:
     classifiers.
     """
     if at is not None and at not in dict(model.named_modules(remove_duplicate=False)):
-        candidates = [name for name, module in model.named_modules() if is_linear(module)]
+        candidates = [name for name, module in model.named_modules() if _is_linear(module)]
         raise NoClassifier(f"no layer {at!r} in {type(model).__name__}", candidates[-8:])
     names = tuple(find_classifiers(model) if at is None else [at])
     layer = model.get_submodule(names[0])
     if isinstance(layer, Head):
         return Site(names, layer.in_features, layer.maps)
-    if isinstance(layer, nn.Conv2d) and is_linear(layer):
+    if isinstance(layer, nn.Conv2d) and _is_linear(layer):
         return Site(names, layer.in_channels, maps=True)
     if isinstance(layer, nn.Linear) and layer.in_features:
         return Site(names, layer.in_features, maps=False)
@@ -191,7 +123,7 @@ def find_site(model: nn.Module, at: str | None = None) -> Site:
             f"{type(model).__name__} combines {len(layer)} classifiers that see different features",
             hint="One head cannot take their place: choose a network with one classifier.",
         )
-    seen = measure_input(model, names[0])
+    seen = _measure_input(model, names[0])
     told = getattr(
         unwrap(model)[1], "head_hidden_size", None
     )  # timm's; for networks that take no plain images
@@ -206,7 +138,138 @@ def find_site(model: nn.Module, at: str | None = None) -> Site:
     return Site(names, seen[1] if maps else seen[-1], maps)
 
 
-def measure_input(model: nn.Module, name: str) -> tuple[int, ...] | None:
+class FeatureExtractor(nn.Module):
+    """A network up to its classifier: images in, the vectors (batch, width) that its head sees out."""
+
+    def __init__(self, network: nn.Module, site: Site) -> None:
+        super().__init__()
+        self.network = network
+        self.width = site.width
+        self.maps = site.maps
+
+    def forward(self, *args: object, **kwargs: object) -> Tensor:
+        try:
+            features: Tensor = self.network(*args, **kwargs)  # the mean of two, or one of the tokens
+        except _Reached as reached:
+            features = reached.value
+        return to_vectors(features, self.maps)
+
+
+def feature_extractor(model: nn.Module) -> FeatureExtractor:
+    """The network up to its classifier, as a frozen module in eval mode: `head(extractor(x)) == model(x)`.
+
+    Its modules are its own, so `.to(…)`, fusing layers or compiling leave the model alone; its weights lie
+    in the model's memory, so it costs none. Build a new one once the model has learned. With a distillation
+    token it gives the mean of what the two classifiers see. Raises NoClassifier.
+    """
+    site = find_site(model)
+    network = _cut_at(copy_structure(model, lambda tensor: tensor), site.names)
+    return FeatureExtractor(network, site).eval()
+
+
+def features_of(model: nn.Module, images: Tensor) -> Tensor:
+    """What the head of the network sees of images: (batch, width), in eval, without gradients.
+
+    images: (batch, channels, height, width) as the network wants them, on its device. The model is left as it
+    was. For many batches build a `feature_extractor` once: it takes some milliseconds.
+    """
+    extractor = feature_extractor(model)
+    with torch.inference_mode():
+        features: Tensor = extractor(images)
+    return features.clone()  # outside: a head cannot be trained on tensors of inference mode
+
+
+class _Reached(Exception):
+    """The forward pass has come to the classifier; value is what it was given."""
+
+    def __init__(self, value: Tensor) -> None:
+        super().__init__()
+        self.value = value
+
+
+class _Cut(nn.Module):
+    """Ends the forward pass in the classifier's place.
+
+    By an exception: what the network would do after its classifier (softmax, flatten) must not touch
+    features. Where the classifier sees every token the network goes on, for it still has to choose among
+    them (CLIP's attention pooling).
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        if features.ndim == 3:
+            return features
+        raise _Reached(features)
+
+
+def _attached_heads(model: nn.Module) -> list[str]:
+    """Names of the Head that was attached last, and of the second place where it is asked."""
+    heads = [name for name, module in model.named_modules() if isinstance(module, Head)]
+    seconds = [name for name, module in model.named_modules() if isinstance(module, SecondHead)]
+    return heads[-1:] + seconds
+
+
+def _told_classifiers(model: nn.Module) -> list[str]:
+    """What a network with a `get_classifier` (timm's) says of itself; a list of classifiers is one name."""
+    ask = getattr(model, "get_classifier", None)
+    answer = None
+    with suppress(Exception):  # some of timm's fail at this once they have no classifier
+        answer = ask() if callable(ask) else None
+    modules = answer if isinstance(answer, tuple | list) else [answer]
+    names = []
+    for module in modules:
+        found = next((name for name, other in model.named_modules() if other is module and name), None)
+        if isinstance(module, nn.ModuleList) and found:
+            names.append(found)
+        elif module is not None and found:
+            names += [join_name(found, name) for name in last_layer(module)]
+    if len(names) == 1 and "head_dist" in names[0]:  # both in one container: RepViT
+        names.insert(0, names[0].replace("head_dist", "head"))
+    return names
+
+
+def _last_classifier(model: nn.Module) -> list[str]:
+    """The last layer with weights, auxiliary classifiers left out, if it can be a classifier."""
+    return last_layer(model, skipped=AUXILIARY)
+
+
+def _usual_classifier(model: nn.Module) -> list[str]:
+    """The one child with a usual name, for a network whose layers are registered in another order."""
+    found = [
+        [join_name(name, last) for last in last_layer(child)]
+        for name, child in model.named_children()
+        if name in USUAL_NAMES
+    ]
+    found = [names for names in found if names]
+    return found[0] if len(found) == 1 else []
+
+
+def _named_layers(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Every module without children or with parameters of its own, in the order of registration.
+
+    A linear layer is one layer, whatever parametrisation lies below it.
+    """
+    children = list(module.named_children())
+    if not children or next(module.parameters(recurse=False), None) is not None:
+        yield prefix, module
+    if not _is_linear(module):
+        for name, child in children:
+            yield from _named_layers(child, join_name(prefix, name))
+
+
+def _is_linear(module: nn.Module) -> bool:
+    """A linear layer or a 1 × 1 convolution; not the output projection of torch's attention."""
+    if isinstance(module, nn.Conv2d):
+        return module.kernel_size == (1, 1) and module.groups == 1
+    return isinstance(module, nn.Linear) and not isinstance(module, NonDynamicallyQuantizableLinear)
+
+
+def _is_usual(name: str) -> bool:
+    """Whether a layer is called as classifiers are: `fc`, `head.fc`, `classifier.6`; or is itself, ""."""
+    *above, last = name.split(".")
+    return last in USUAL_NAMES or last == "" or (last.isdigit() and (not above or above[-1] in USUAL_NAMES))
+
+
+def _measure_input(model: nn.Module, name: str) -> tuple[int, ...] | None:
     """The shape of what the module called `name` is given, for a batch of one; None if it cannot be told.
 
     Runs the network on torch's meta device, which computes shapes only: no weights are copied or read.
@@ -214,7 +277,7 @@ def measure_input(model: nn.Module, name: str) -> tuple[int, ...] | None:
     empty = copy_structure(model, lambda tensor: tensor.to("meta")).eval()
     seen: list[tuple[int, ...]] = []
     empty.get_submodule(name).register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))
-    for image in example_inputs(model):
+    for image in _example_inputs(model):
         with suppress(Exception):  # whatever a network raises for an input that it is not made for
             empty(image)
         if seen:
@@ -222,7 +285,7 @@ def measure_input(model: nn.Module, name: str) -> tuple[int, ...] | None:
     return None
 
 
-def example_inputs(model: nn.Module) -> Iterator[Tensor]:
+def _example_inputs(model: nn.Module) -> Iterator[Tensor]:
     """Inputs without values that the network may take, the likeliest first."""
     for module in model.modules():  # the first layer with weights decides
         if isinstance(module, nn.Embedding):
@@ -239,76 +302,13 @@ def example_inputs(model: nn.Module) -> Iterator[Tensor]:
         return
 
 
-class Reached(Exception):
-    """The forward pass has come to the classifier; value is what it was given."""
-
-    def __init__(self, value: Tensor) -> None:
-        super().__init__()
-        self.value = value
-
-
-class Cut(nn.Module):
-    """Ends the forward pass in the classifier's place.
-
-    By an exception: what the network would do after its classifier (softmax, flatten) must not touch
-    features. Where the classifier sees every token the network goes on, for it still has to choose among
-    them (CLIP's attention pooling).
-    """
-
-    def forward(self, features: Tensor) -> Tensor:
-        if features.ndim == 3:
-            return features
-        raise Reached(features)
-
-
-def cut_at(model: nn.Module, names: Sequence[str]) -> nn.Module:
-    """The network, changed in place, with a Cut instead of its classifier.
+def _cut_at(model: nn.Module, names: Sequence[str]) -> nn.Module:
+    """The network, changed in place, with a _Cut instead of its classifier.
 
     Two classifiers are only passed through: the network goes on to average what they would have seen.
     """
     if names[0] == "":
-        return Cut()
+        return _Cut()
     for name in names:
-        replace_module(model, model.get_submodule(name), Cut() if len(names) == 1 else nn.Identity())
+        replace_module(model, model.get_submodule(name), _Cut() if len(names) == 1 else nn.Identity())
     return model
-
-
-class FeatureExtractor(nn.Module):
-    """A network up to its classifier: images in, the vectors (batch, width) that its head sees out."""
-
-    def __init__(self, network: nn.Module, site: Site) -> None:
-        super().__init__()
-        self.network = network
-        self.width = site.width
-        self.maps = site.maps
-
-    def forward(self, *args: object, **kwargs: object) -> Tensor:
-        try:
-            features: Tensor = self.network(*args, **kwargs)  # the mean of two, or one of the tokens
-        except Reached as reached:
-            features = reached.value
-        return to_vectors(features, self.maps)
-
-
-def feature_extractor(model: nn.Module) -> FeatureExtractor:
-    """The network up to its classifier, as a frozen module in eval mode: `head(extractor(x)) == model(x)`.
-
-    Its modules are its own, so `.to(…)`, fusing layers or compiling leave the model alone; its weights lie
-    in the model's memory, so it costs none. Build a new one once the model has learned. With a distillation
-    token it gives the mean of what the two classifiers see. Raises NoClassifier.
-    """
-    site = find_site(model)
-    network = cut_at(copy_structure(model, lambda tensor: tensor), site.names)
-    return FeatureExtractor(network, site).eval()
-
-
-def features_of(model: nn.Module, images: Tensor) -> Tensor:
-    """What the head of the network sees of images: (batch, width), in eval, without gradients.
-
-    images: (batch, channels, height, width) as the network wants them, on its device. The model is left as it
-    was. For many batches build a `feature_extractor` once: it takes some milliseconds.
-    """
-    extractor = feature_extractor(model)
-    with torch.inference_mode():
-        features: Tensor = extractor(images)
-    return features.clone()  # outside: a head cannot be trained on tensors of inference mode

@@ -45,7 +45,7 @@ def frozen_fingerprint(model: nn.Module) -> dict[str, str]:
     statistics move, and the check is to find it out. Neither device nor memory format changes a hash. Costs
     a read of the weights (ResNet-50: 0.1 s).
     """
-    return {name: hash_tensor(tensor) for name, tensor in frozen_tensors(model)}
+    return {name: _hash_tensor(tensor) for name, tensor in _frozen_tensors(model)}
 
 
 def assert_frozen_unchanged(model: nn.Module, before: Mapping[str, str]) -> FrozenCheck:
@@ -63,7 +63,7 @@ def compare_frozen(model: nn.Module, before: Mapping[str, str]) -> FrozenCheck:
     """How many of the tensors in `before` there are, and which of them have changed."""
     now = dict(model.named_parameters()) | dict(model.named_buffers())
     changed = tuple(
-        name for name, digest in before.items() if name not in now or hash_tensor(now[name]) != digest
+        name for name, digest in before.items() if name not in now or _hash_tensor(now[name]) != digest
     )
     return FrozenCheck(len(before), changed)
 
@@ -79,19 +79,19 @@ def frozen_guard(model: nn.Module) -> Iterator[dict[str, str]]:
     assert_frozen_unchanged(model, before)
 
 
-def frozen_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def _frozen_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Every frozen parameter, then every frozen buffer, with its dotted name."""
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             yield name, parameter
     seen: set[int] = set()
-    for name, buffer in frozen_buffers(model, "", inherited=False):
+    for name, buffer in _frozen_buffers(model, "", inherited=False):
         if id(buffer) not in seen:
             seen.add(id(buffer))
             yield name, buffer
 
 
-def frozen_buffers(module: nn.Module, name: str, *, inherited: bool) -> Iterator[tuple[str, Tensor]]:
+def _frozen_buffers(module: nn.Module, name: str, *, inherited: bool) -> Iterator[tuple[str, Tensor]]:
     """The buffers of modules that are frozen. inherited: what holds for a module without any parameter."""
     learns = [parameter.requires_grad for parameter in module.parameters()]
     frozen = is_held(module) or (not any(learns) if learns else inherited)
@@ -99,10 +99,10 @@ def frozen_buffers(module: nn.Module, name: str, *, inherited: bool) -> Iterator
         for own, buffer in module.named_buffers(recurse=False):
             yield join_name(name, own), buffer
     for child_name, child in module.named_children():
-        yield from frozen_buffers(child, join_name(name, child_name), inherited=frozen)
+        yield from _frozen_buffers(child, join_name(name, child_name), inherited=frozen)
 
 
-def hash_tensor(tensor: Tensor) -> str:
+def _hash_tensor(tensor: Tensor) -> str:
     """The sha256 of a tensor's dtype, shape and values, in hexadecimal.
 
     Without numpy, which torch does not need, and without a copy if the tensor is contiguous on the CPU.

@@ -69,8 +69,8 @@ def freeze(model: nn.Module, until: str | int | None = None) -> list[str]:
     """
     found = staging.stages(model)
     end = len(found) if until is None else find_stage(found, until)
-    spared = learning_modules(model)
-    frozen = [name for stage in found[:end] for name in freeze_stage(model, stage, spared)]
+    spared = _learning_modules(model)
+    frozen = [name for stage in found[:end] for name in _freeze_stage(model, stage, spared)]
     settle(model)
     return frozen
 
@@ -91,14 +91,47 @@ def unfreeze(
     """
     unfrozen = [
         name
-        for stage in choose_stages(staging.stages(model), stages)
-        for name in unfreeze_stage(model, stage, freeze_norm)
+        for stage in _choose_stages(staging.stages(model), stages)
+        for name in _unfreeze_stage(model, stage, freeze_norm)
     ]
     settle(model)
     return unfrozen
 
 
-def choose_stages(found: Sequence[Stage], wanted: int | str | Sequence[str] | None) -> Sequence[Stage]:
+def settle(module: nn.Module) -> bool:
+    """Hold every container of which nothing learns, release the others; whether the module is held now.
+
+    A container's own forward may sample too: dropout by function, with its own `training`.
+    """
+    if not _is_atom(module):
+        held = [settle(child) for child in module.children()]  # all of them: a list, not a generator
+        own = any(parameter.requires_grad for parameter in module.parameters(recurse=False))
+        if all(held) and not own:
+            hold(module)
+        else:
+            _release(module)
+    return is_held(module)
+
+
+def hold(module: nn.Module) -> None:
+    """Keep a module, and what is in it, in eval mode whatever `.train()` says."""
+    for inside in module.modules():
+        if not is_held(inside):
+            vars(inside)["train"] = Hold(inside)
+
+
+def is_held(module: nn.Module) -> bool:
+    """Whether `freeze` keeps the module in eval mode."""
+    return isinstance(vars(module).get("train"), Hold)
+
+
+def mode_of(module: nn.Module) -> bool:
+    """The mode, True for train, that the module was last asked to be in, held or not."""
+    held = vars(module).get("train")
+    return held.mode if isinstance(held, Hold) else module.training
+
+
+def _choose_stages(found: Sequence[Stage], wanted: int | str | Sequence[str] | None) -> Sequence[Stage]:
     """The stages that are meant: all, the last few with the classifier, or those named."""
     if wanted is None:
         return found
@@ -111,7 +144,7 @@ def choose_stages(found: Sequence[Stage], wanted: int | str | Sequence[str] | No
     return [found[find_stage(found, name)] for name in names]
 
 
-def freeze_stage(model: nn.Module, stage: Stage, spared: set[nn.Module]) -> list[str]:
+def _freeze_stage(model: nn.Module, stage: Stage, spared: set[nn.Module]) -> list[str]:
     """Freeze the parameters of one stage, and hold its modules in eval, all but the spared ones."""
     owned = [(name, parameter, *owner_of(model, name)) for name, parameter in stage.named_parameters(model)]
     owned = [row for row in owned if row[2] not in spared]
@@ -127,12 +160,12 @@ def freeze_stage(model: nn.Module, stage: Stage, spared: set[nn.Module]) -> list
         parameter.requires_grad_(False)
         parameter.grad = None
     for _, module in stage.named_modules(model):
-        if module not in spared and is_atom(module):
+        if module not in spared and _is_atom(module):
             hold(module)
     return frozen
 
 
-def unfreeze_stage(model: nn.Module, stage: Stage, freeze_norm: bool) -> list[str]:
+def _unfreeze_stage(model: nn.Module, stage: Stage, freeze_norm: bool) -> list[str]:
     """Let the parameters of one stage learn, and its modules follow `.train()` again."""
     unfrozen = []
     for name, parameter in stage.named_parameters(model):
@@ -145,49 +178,27 @@ def unfreeze_stage(model: nn.Module, stage: Stage, freeze_norm: bool) -> list[st
         vars(owner_of(model, name)[0]).pop(FIXED, None)
     modules = [module for _, module in stage.named_modules(model)]
     for module in modules:
-        release(module)
+        _release(module)
     for module in modules:
-        if freeze_norm and has_statistics(module):
+        if freeze_norm and _has_statistics(module):
             hold(module)
     return unfrozen
 
 
-def settle(module: nn.Module) -> bool:
-    """Hold every container of which nothing learns, release the others; whether the module is held now.
-
-    A container's own forward may sample too: dropout by function, with its own `training`.
-    """
-    if not is_atom(module):
-        held = [settle(child) for child in module.children()]  # all of them: a list, not a generator
-        own = any(parameter.requires_grad for parameter in module.parameters(recurse=False))
-        if all(held) and not own:
-            hold(module)
-        else:
-            release(module)
-    return is_held(module)
-
-
-def is_atom(module: nn.Module) -> bool:
+def _is_atom(module: nn.Module) -> bool:
     """Whether a module is held or not by itself: it has no children, or it collects statistics.
 
     timm's batch norms contain their activation; with `freeze_norm` they are held though they learn.
     """
-    return has_statistics(module) or not list(module.children())
+    return _has_statistics(module) or not list(module.children())
 
 
-def has_statistics(module: nn.Module) -> bool:
+def _has_statistics(module: nn.Module) -> bool:
     """Whether a module collects running statistics: batch norms and instance norms of any make."""
     return getattr(module, "running_mean", None) is not None
 
 
-def hold(module: nn.Module) -> None:
-    """Keep a module, and what is in it, in eval mode whatever `.train()` says."""
-    for inside in module.modules():
-        if not is_held(inside):
-            vars(inside)["train"] = Hold(inside)
-
-
-def release(module: nn.Module) -> None:
+def _release(module: nn.Module) -> None:
     """Let a module follow `.train()` again; it goes to the mode that was asked for last."""
     if not is_held(module):
         return
@@ -198,18 +209,7 @@ def release(module: nn.Module) -> None:
         module.train(mode)
 
 
-def is_held(module: nn.Module) -> bool:
-    """Whether `freeze` keeps the module in eval mode."""
-    return isinstance(vars(module).get("train"), Hold)
-
-
-def mode_of(module: nn.Module) -> bool:
-    """The mode, True for train, that the module was last asked to be in, held or not."""
-    held = vars(module).get("train")
-    return held.mode if isinstance(held, Hold) else module.training
-
-
-def learning_modules(model: nn.Module) -> set[nn.Module]:
+def _learning_modules(model: nn.Module) -> set[nn.Module]:
     """The modules of attached heads; none if the model itself is a head, which is then meant."""
     heads: Iterator[nn.Module] = (module for module in model.modules() if isinstance(module, Head))
     return set() if isinstance(model, Head) else {inside for head in heads for inside in head.modules()}

@@ -63,7 +63,7 @@ def parameter_groups(
     """
     if not 0 < decay <= 1:
         raise AdapterError(f"decay {decay}", hint="It is a factor per stage: above 0, at most 1.")
-    exempt = exempt_names(model) if no_decay_on_norm_and_bias else frozenset()
+    exempt = _exempt_names(model) if no_decay_on_norm_and_bias else frozenset()
     groups = []
     for depth, stage in enumerate(reversed(stages(model))):
         learns = [(name, p) for name, p in stage.named_parameters(model) if p.requires_grad]
@@ -81,7 +81,7 @@ def parameter_groups(
     return groups
 
 
-def exempt_names(model: nn.Module) -> frozenset[str]:
+def _exempt_names(model: nn.Module) -> frozenset[str]:
     """Names of parameters that the network itself wants no weight decay on, such as embeddings of places."""
     prefix, network = unwrap(model)
     ask = getattr(network, "no_weight_decay", None)

@@ -26,6 +26,7 @@ from adapters.tables import ACTIVATIONS, HEADS, HeadPlan
 OUTPUT_STD = 0.01  # of the last layer's weights: the first loss is then ln(classes), whatever the features
 HIDDEN = (256,)
 COSINE_SCALE = 10.0
+Row = TypeVar("Row")
 
 
 class Standardize(nn.Module):
@@ -94,37 +95,6 @@ class CosineLinear(nn.Module):
         return f"in_features={self.weight.shape[1]}, classes={self.weight.shape[0]}"
 
 
-def linear_layers(plan: HeadPlan, generator: Generator | None) -> nn.Sequential:
-    """Dropout and one linear layer: logistic regression on the features."""
-    output = linear(plan.in_features, plan.classes, OUTPUT_STD, generator)
-    return named(dropout=nn.Dropout(plan.dropout), output=output)
-
-
-def mlp_layers(plan: HeadPlan, generator: Generator | None) -> nn.Sequential:
-    """Hidden layers (linear, batch norm if wished, activation), then a linear one; dropout before each."""
-    activation = look_up(ACTIVATIONS, "activation", plan.activation)
-    layers: dict[str, nn.Module] = {}
-    width = plan.in_features
-    for number, wider in enumerate(plan.hidden or HIDDEN, start=1):
-        layers[f"dropout{number}"] = nn.Dropout(plan.dropout)
-        # a bias before batch norm would be subtracted again
-        std = activation.gain / sqrt(width)
-        layers[f"hidden{number}"] = linear(width, wider, std, generator, bias=not plan.batch_norm)
-        if plan.batch_norm:
-            layers[f"norm{number}"] = nn.BatchNorm1d(wider)
-        layers[f"activation{number}"] = activation.build()
-        width = wider
-    layers["dropout"] = nn.Dropout(plan.dropout)
-    layers["output"] = linear(width, plan.classes, OUTPUT_STD, generator)
-    return named(**layers)
-
-
-def cosine_layers(plan: HeadPlan, generator: Generator | None) -> nn.Sequential:
-    """Dropout and the scaled cosine with one direction per class."""
-    output = CosineLinear(plan.in_features, plan.classes, generator)
-    return named(dropout=nn.Dropout(plan.dropout), output=output)
-
-
 class Head(nn.Module):
     """A classifier for the features of a backbone: (batch, features) in, logits (batch, classes) out.
 
@@ -150,7 +120,7 @@ class Head(nn.Module):
         self.class_names = class_names
         self.maps = maps
         self.standardize = Standardize(plan.in_features) if standardize else nn.Identity()
-        self.layers = look_up(HEADS, "head", kind).build(plan, generator)
+        self.layers = _look_up(HEADS, "head", kind).build(plan, generator)
 
     @property
     def out_features(self) -> int:
@@ -218,9 +188,9 @@ def build_head(
 
     Raises UnknownName for a kind or an activation that is in no table, InvalidHead for impossible numbers.
     """
-    number, names = count_classes(classes)
+    number, names = _count_classes(classes)
     plan = HeadPlan(in_features, number, dropout, tuple(hidden), activation, batch_norm)
-    check_plan(kind, plan)
+    _check_plan(kind, plan)
     generator = pick_generator(seed, generator)
     return Head(kind, plan, class_names=names, standardize=standardize, maps=maps, generator=generator)
 
@@ -232,39 +202,6 @@ def pick_generator(seed: int | None, generator: Generator | None) -> Generator |
     if generator is not None:
         raise InvalidHead("seed and generator were both given", hint="Give one of them.")
     return Generator().manual_seed(seed)
-
-
-def count_classes(classes: int | Sequence[str]) -> tuple[int, tuple[str, ...] | None]:
-    """The number of classes, and their names where they were given. Raises InvalidHead."""
-    if isinstance(classes, bool | str):
-        raise InvalidHead(f"{classes!r} is no number of classes and no list of their names")
-    if isinstance(classes, int):
-        number, names = classes, None
-    else:
-        names = tuple(classes)
-        number = len(names)
-        twice = sorted({name for name in names if names.count(name) > 1}, key=str)
-        if twice:
-            raise InvalidHead(f"class names must differ; twice: {', '.join(map(str, twice))}")
-    if number < 1:
-        raise InvalidHead(f"a head for {number} classes", hint="It needs at least one.")
-    return number, names
-
-
-def check_plan(kind: str, plan: HeadPlan) -> None:
-    """Raise UnknownName or InvalidHead for a plan that cannot be built, or with a part that does nothing."""
-    look_up(HEADS, "head", kind)
-    look_up(ACTIVATIONS, "activation", plan.activation)
-    if plan.in_features < 1:
-        raise InvalidHead(f"a head for {plan.in_features} features", hint="It needs at least one.")
-    if not 0 <= plan.dropout < 1:
-        raise InvalidHead(f"dropout {plan.dropout}", hint="It is a share, at least 0 and below 1.")
-    if any(width < 1 for width in plan.hidden):
-        raise InvalidHead(f"hidden widths {plan.hidden}", hint="Each must be at least 1.")
-    if not HEADS[kind].hidden and (plan.hidden or plan.batch_norm):
-        raise InvalidHead(
-            f"head {kind!r} has no hidden layers", hint='hidden and batch_norm belong to head="mlp".'
-        )
 
 
 def to_vectors(features: Tensor, maps: bool) -> Tensor:
@@ -283,15 +220,76 @@ def linear(
     return layer
 
 
-def named(**layers: nn.Module) -> nn.Sequential:
+def linear_layers(plan: HeadPlan, generator: Generator | None) -> nn.Sequential:
+    """Dropout and one linear layer: logistic regression on the features."""
+    output = linear(plan.in_features, plan.classes, OUTPUT_STD, generator)
+    return _named(dropout=nn.Dropout(plan.dropout), output=output)
+
+
+def mlp_layers(plan: HeadPlan, generator: Generator | None) -> nn.Sequential:
+    """Hidden layers (linear, batch norm if wished, activation), then a linear one; dropout before each."""
+    activation = _look_up(ACTIVATIONS, "activation", plan.activation)
+    layers: dict[str, nn.Module] = {}
+    width = plan.in_features
+    for number, wider in enumerate(plan.hidden or HIDDEN, start=1):
+        layers[f"dropout{number}"] = nn.Dropout(plan.dropout)
+        # a bias before batch norm would be subtracted again
+        std = activation.gain / sqrt(width)
+        layers[f"hidden{number}"] = linear(width, wider, std, generator, bias=not plan.batch_norm)
+        if plan.batch_norm:
+            layers[f"norm{number}"] = nn.BatchNorm1d(wider)
+        layers[f"activation{number}"] = activation.build()
+        width = wider
+    layers["dropout"] = nn.Dropout(plan.dropout)
+    layers["output"] = linear(width, plan.classes, OUTPUT_STD, generator)
+    return _named(**layers)
+
+
+def cosine_layers(plan: HeadPlan, generator: Generator | None) -> nn.Sequential:
+    """Dropout and the scaled cosine with one direction per class."""
+    output = CosineLinear(plan.in_features, plan.classes, generator)
+    return _named(dropout=nn.Dropout(plan.dropout), output=output)
+
+
+def _count_classes(classes: int | Sequence[str]) -> tuple[int, tuple[str, ...] | None]:
+    """The number of classes, and their names where they were given. Raises InvalidHead."""
+    if isinstance(classes, bool | str):
+        raise InvalidHead(f"{classes!r} is no number of classes and no list of their names")
+    if isinstance(classes, int):
+        number, names = classes, None
+    else:
+        names = tuple(classes)
+        number = len(names)
+        twice = sorted({name for name in names if names.count(name) > 1}, key=str)
+        if twice:
+            raise InvalidHead(f"class names must differ; twice: {', '.join(map(str, twice))}")
+    if number < 1:
+        raise InvalidHead(f"a head for {number} classes", hint="It needs at least one.")
+    return number, names
+
+
+def _check_plan(kind: str, plan: HeadPlan) -> None:
+    """Raise UnknownName or InvalidHead for a plan that cannot be built, or with a part that does nothing."""
+    _look_up(HEADS, "head", kind)
+    _look_up(ACTIVATIONS, "activation", plan.activation)
+    if plan.in_features < 1:
+        raise InvalidHead(f"a head for {plan.in_features} features", hint="It needs at least one.")
+    if not 0 <= plan.dropout < 1:
+        raise InvalidHead(f"dropout {plan.dropout}", hint="It is a share, at least 0 and below 1.")
+    if any(width < 1 for width in plan.hidden):
+        raise InvalidHead(f"hidden widths {plan.hidden}", hint="Each must be at least 1.")
+    if not HEADS[kind].hidden and (plan.hidden or plan.batch_norm):
+        raise InvalidHead(
+            f"head {kind!r} has no hidden layers", hint='hidden and batch_norm belong to head="mlp".'
+        )
+
+
+def _named(**layers: nn.Module) -> nn.Sequential:
     """The layers in a row, each under its name."""
     return nn.Sequential(OrderedDict(layers))
 
 
-Row = TypeVar("Row")
-
-
-def look_up(table: dict[str, Row], kind: str, name: str) -> Row:
+def _look_up(table: dict[str, Row], kind: str, name: str) -> Row:
     """The row of a table. Raises UnknownName, which lists the known ones."""
     if name not in table:
         raise UnknownName(kind, name, table)

@@ -67,26 +67,6 @@ class Stage:
         return ((name, buffer) for name, buffer in model.named_buffers() if self.holds(name))
 
 
-@dataclass(frozen=True)
-class Piece:
-    """Some modules that stay together while stages are formed.
-
-    matrices: how many of its parameters are weights, with two dimensions or more. segment: layers of a flat
-    row up to where it pools; a stage by itself, however small.
-    """
-
-    parts: tuple[str, ...]
-    owns: bool  # parameters or buffers
-    matrices: int
-    kind: type | None = None
-    segment: bool = False
-
-    @property
-    def is_block(self) -> bool:
-        """Whether it begins a stage wherever it stands."""
-        return self.segment or self.matrices > 1
-
-
 def stages(model: nn.Module) -> list[Stage]:
     """The network from its input to its classifier. Every parameter and buffer is in exactly one stage.
 
@@ -102,7 +82,7 @@ def stages(model: nn.Module) -> list[Stage]:
     """
     if isinstance(model, Head):
         return [Stage("head", ("",), classifier=True)]
-    if told := told_stages(model):
+    if told := _told_stages(model):
         return told
     try:
         classifiers = find_classifiers(model)
@@ -110,28 +90,17 @@ def stages(model: nn.Module) -> list[Stage]:
         classifiers = []
     if classifiers == [""]:
         return [Stage(type(model).__name__.lower(), ("",), classifier=True)]
-    before, last = split_classifier(model, open_containers(model, classifiers), classifiers)
-    runs = group(before, stem_of(model))
+    before, last = _split_classifier(model, _open_containers(model, classifiers), classifiers)
+    runs = _group(before, _stem_of(model))
     if classifiers:  # pooling and dropout right before the classifier work for it, not for the last block
         idle: Run = []
         while runs and len(runs[-1]) > 1 and not runs[-1][-1].owns:
             idle.insert(0, runs[-1].pop())
         last = idle + last
-    found = [Stage(name, parts_of(run)) for name, run in zip(name_runs(runs), runs, strict=True)]
+    found = [Stage(name, _parts_of(run)) for name, run in zip(_name_runs(runs), runs, strict=True)]
     if classifiers:
-        found.append(Stage(classifier_part(model, classifiers), parts_of(last), classifier=True))
+        found.append(Stage(_classifier_part(model, classifiers), _parts_of(last), classifier=True))
     return found
-
-
-def told_stages(model: nn.Module) -> list[Stage]:
-    """What a network with `own_stages` says: `(name, parts)` each, the last one with the classifier."""
-    prefix, inner = unwrap(model)
-    ask = getattr(inner, "own_stages", None)
-    rows = list(ask()) if callable(ask) else []
-    return [
-        Stage(name, tuple(join_name(prefix, part) for part in parts), classifier=number == len(rows))
-        for number, (name, parts) in enumerate(rows, 1)
-    ]
 
 
 def find_stage(found: Sequence[Stage], stage: str | int) -> int:
@@ -154,21 +123,55 @@ def find_stage(found: Sequence[Stage], stage: str | int) -> int:
     return matches[0]
 
 
-def open_containers(model: nn.Module, classifiers: Sequence[str]) -> list[Piece]:
+@dataclass(frozen=True)
+class _Piece:
+    """Some modules that stay together while stages are formed.
+
+    matrices: how many of its parameters are weights, with two dimensions or more. segment: layers of a flat
+    row up to where it pools; a stage by itself, however small.
+    """
+
+    parts: tuple[str, ...]
+    owns: bool  # parameters or buffers
+    matrices: int
+    kind: type | None = None
+    segment: bool = False
+
+    @property
+    def is_block(self) -> bool:
+        """Whether it begins a stage wherever it stands."""
+        return self.segment or self.matrices > 1
+
+
+Run: TypeAlias = list[_Piece]
+
+
+def _told_stages(model: nn.Module) -> list[Stage]:
+    """What a network with `own_stages` says: `(name, parts)` each, the last one with the classifier."""
+    prefix, inner = unwrap(model)
+    ask = getattr(inner, "own_stages", None)
+    rows = list(ask()) if callable(ask) else []
+    return [
+        Stage(name, tuple(join_name(prefix, part) for part in parts), classifier=number == len(rows))
+        for number, (name, parts) in enumerate(rows, 1)
+    ]
+
+
+def _open_containers(model: nn.Module, classifiers: Sequence[str]) -> list[_Piece]:
     """The tree in pieces, in order: opened where the classifier is, and where nearly all layers are."""
-    pieces = open_module(model, "", classifiers)
-    while (index := heaviest(pieces, classifiers)) is not None:
+    pieces = _open_module(model, "", classifiers)
+    while (index := _heaviest(pieces, classifiers)) is not None:
         name = pieces[index].parts[0]
-        pieces[index : index + 1] = open_module(model.get_submodule(name), name, classifiers)
+        pieces[index : index + 1] = _open_module(model.get_submodule(name), name, classifiers)
     return pieces
 
 
-def heaviest(pieces: Sequence[Piece], classifiers: Sequence[str]) -> int | None:
+def _heaviest(pieces: Sequence[_Piece], classifiers: Sequence[str]) -> int | None:
     """The index of the piece that has to be opened next, if there is one."""
     for index, piece in enumerate(pieces):
-        if piece.parts[0] not in classifiers and has_one_of(piece, classifiers):
+        if piece.parts[0] not in classifiers and _has_one_of(piece, classifiers):
             return index
-    backbone = [(i, piece) for i, piece in enumerate(pieces) if not has_one_of(piece, classifiers)]
+    backbone = [(i, piece) for i, piece in enumerate(pieces) if not _has_one_of(piece, classifiers)]
     total = sum(piece.matrices for _, piece in backbone if piece.is_block)
     for index, piece in backbone:
         if piece.kind is None or piece.segment or piece.matrices < 2:
@@ -180,15 +183,15 @@ def heaviest(pieces: Sequence[Piece], classifiers: Sequence[str]) -> int | None:
     return None
 
 
-def open_module(module: nn.Module, name: str, classifiers: Sequence[str]) -> list[Piece]:
+def _open_module(module: nn.Module, name: str, classifiers: Sequence[str]) -> list[_Piece]:
     """The pieces of one module: its own tensors, then its children; those of a flat row taken together."""
     own = [
         *(own for own, _ in module.named_parameters(recurse=False)),
         *(own for own, _ in module.named_buffers(recurse=False)),
     ]
-    tensors = [Piece((join_name(name, tensor),), owns=True, matrices=0) for tensor in own]
+    tensors = [_Piece((join_name(name, tensor),), owns=True, matrices=0) for tensor in own]
     children = [
-        Piece(
+        _Piece(
             (join_name(name, child_name),),
             owns=not is_parameter_free(child),
             matrices=sum(parameter.ndim > 1 for parameter in child.parameters()),
@@ -196,44 +199,41 @@ def open_module(module: nn.Module, name: str, classifiers: Sequence[str]) -> lis
         )
         for child_name, child in module.named_children()
     ]
-    if isinstance(module, nn.Sequential) and is_flat(children, classifiers):
+    if isinstance(module, nn.Sequential) and _is_flat(children, classifiers):
         pools = ["Pool" in type(child).__name__ for child in module.children()]
-        children = segments(children, pools, classifiers)
+        children = _segments(children, pools, classifiers)
     return tensors + children
 
 
-def is_flat(pieces: Sequence[Piece], classifiers: Sequence[str]) -> bool:
+def _is_flat(pieces: Sequence[_Piece], classifiers: Sequence[str]) -> bool:
     """Whether the pieces are single layers, several of them besides the classifier."""
-    layers = [piece for piece in pieces if piece.matrices and not has_one_of(piece, classifiers)]
+    layers = [piece for piece in pieces if piece.matrices and not _has_one_of(piece, classifiers)]
     return len(layers) > 2 and all(piece.matrices == 1 for piece in layers)
 
 
-def has_one_of(piece: Piece, classifiers: Sequence[str]) -> bool:
+def _has_one_of(piece: _Piece, classifiers: Sequence[str]) -> bool:
     """Whether the piece is a classifier or contains one."""
     return any(is_inside(name, part) for name in classifiers for part in piece.parts)
 
 
-def segments(pieces: list[Piece], pools: Sequence[bool], classifiers: Sequence[str]) -> list[Piece]:
+def _segments(pieces: list[_Piece], pools: Sequence[bool], classifiers: Sequence[str]) -> list[_Piece]:
     """The pieces of a flat row, those up to a pooling as one; after the last one they stay single."""
     ends = [i + 1 for i, pool in enumerate(pools) if pool]
     joined = []
     for start, end in zip([0, *ends], ends, strict=False):
         run = pieces[start:end]
-        if not any(piece.matrices for piece in run) or any(has_one_of(piece, classifiers) for piece in run):
+        if not any(piece.matrices for piece in run) or any(_has_one_of(piece, classifiers) for piece in run):
             joined += run
             continue
         parts = tuple(part for piece in run for part in piece.parts)
         matrices = sum(piece.matrices for piece in run)
-        joined.append(Piece(parts, owns=True, matrices=matrices, segment=True))
+        joined.append(_Piece(parts, owns=True, matrices=matrices, segment=True))
     return joined + pieces[ends[-1] if ends else 0 :]
 
 
-Run: TypeAlias = list[Piece]
-
-
-def split_classifier(
-    model: nn.Module, pieces: Sequence[Piece], classifiers: Sequence[str]
-) -> tuple[list[Piece], list[Piece]]:
+def _split_classifier(
+    model: nn.Module, pieces: Sequence[_Piece], classifiers: Sequence[str]
+) -> tuple[list[_Piece], list[_Piece]]:
     """The pieces of the backbone, and those of the classifier's stage, both in order.
 
     With the classifier go: the rest of the container that holds nothing else that learns much (`head` with
@@ -243,10 +243,10 @@ def split_classifier(
         return list(pieces), []
     inner = unwrap(model)[0]
     wholes = [
-        *(widest_container(model, name, classifiers) for name in classifiers),
+        *(_widest_container(model, name, classifiers) for name in classifiers),
         *(join_name(inner, name) for name in AUXILIARY),
     ]
-    place = max(i for i, piece in enumerate(pieces) if has_one_of(piece, classifiers))
+    place = max(i for i, piece in enumerate(pieces) if _has_one_of(piece, classifiers))
     last = [
         piece
         for i, piece in enumerate(pieces)
@@ -255,12 +255,12 @@ def split_classifier(
     return [piece for piece in pieces if piece not in last], last
 
 
-def classifier_part(model: nn.Module, classifiers: Sequence[str]) -> str:
+def _classifier_part(model: nn.Module, classifiers: Sequence[str]) -> str:
     """The name of the stage with the classifier."""
-    return widest_container(model, classifiers[0], classifiers)
+    return _widest_container(model, classifiers[0], classifiers)
 
 
-def widest_container(model: nn.Module, name: str, classifiers: Sequence[str]) -> str:
+def _widest_container(model: nn.Module, name: str, classifiers: Sequence[str]) -> str:
     """The outermost container, below the root, in which only the classifier has matrices."""
     widest = name
     while "." in name:
@@ -276,7 +276,7 @@ def widest_container(model: nn.Module, name: str, classifiers: Sequence[str]) ->
     return widest
 
 
-def group(pieces: Sequence[Piece], in_known_stem: Callable[[str], bool]) -> list[Run]:
+def _group(pieces: Sequence[_Piece], in_known_stem: Callable[[str], bool]) -> list[Run]:
     """The pieces, those of one stage together. in_known_stem: whether a name is in the stem for certain."""
     blocks = [i for i, piece in enumerate(pieces) if piece.is_block]
     learns = [i for i, piece in enumerate(pieces) if piece.matrices]
@@ -301,7 +301,7 @@ def group(pieces: Sequence[Piece], in_known_stem: Callable[[str], bool]) -> list
     return runs if runs or not early else [early]
 
 
-def stem_of(model: nn.Module) -> Callable[[str], bool]:
+def _stem_of(model: nn.Module) -> Callable[[str], bool]:
     """Whether a name is in the stem, as far as the network says so itself (timm's `group_matcher`)."""
     prefix, inner = unwrap(model)
     ask = getattr(inner, "group_matcher", None)
@@ -314,7 +314,7 @@ def stem_of(model: nn.Module) -> Callable[[str], bool]:
     return lambda name: re.match(stem, name.removeprefix(f"{prefix}.")) is not None
 
 
-def name_runs(runs: Sequence[Run]) -> list[str]:
+def _name_runs(runs: Sequence[Run]) -> list[str]:
     """A name for each run: its only module's, "stem" for several at the start, else its first layer's."""
     names = []
     for number, run in enumerate(runs):
@@ -327,6 +327,6 @@ def name_runs(runs: Sequence[Run]) -> list[str]:
     return names
 
 
-def parts_of(run: Sequence[Piece]) -> tuple[str, ...]:
+def _parts_of(run: Sequence[_Piece]) -> tuple[str, ...]:
     """The dotted names of everything in the pieces."""
     return tuple(part for piece in run for part in piece.parts)

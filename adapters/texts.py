@@ -47,8 +47,8 @@ class WordEmbedding(nn.Module):
             raise InvalidText(
                 f"new words have vectors of shape {tuple(new.shape)}, known ones {tuple(known.shape)}"
             )
-        self.known = embed(known, frozen=frozen)
-        self.new = embed(new.detach().float(), frozen=False)
+        self.known = _embed(known, frozen=frozen)
+        self.new = _embed(new.detach().float(), frozen=False)
 
     @property
     def dimension(self) -> int:
@@ -295,7 +295,7 @@ def draw_vectors(known: Tensor, count: int, seed: int) -> Tensor:
     return drawn.to(known.device) * edge
 
 
-def embed(vectors: Tensor, *, frozen: bool) -> nn.Embedding:
+def _embed(vectors: Tensor, *, frozen: bool) -> nn.Embedding:
     """An embedding with a row of zeros for padding before the vectors, in memory of its own."""
     table = torch.cat([vectors.new_zeros((1, vectors.shape[1])), vectors])
     embedding = nn.Embedding(table.shape[0], table.shape[1], padding_idx=PADDING, _weight=table)

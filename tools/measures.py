@@ -9,8 +9,8 @@ rooms       files and lines; functions (methods and nested ones too) and their l
             median, 90th percentile, longest; share of functions with a docstring; most parameters of one
             (`self`, `cls`, `*args` and `**options` not counted); lines of more than 100 columns
 doors       public-named functions of modules, and how many of them no other product file uses: those should
-            be private. A use is an import, an attribute of the imported module, or a table that names both
-            module and function as text. What only tests use counts as unused
+            be private. A use is an import, an attribute of an imported module, or text that names both module
+            and function, as a table of lazy imports does. What only tests use counts as unused
 imports     the modules that import most other modules of the project
 longest     the longest functions
 circles     groups of modules that import each other: at run time (also inside functions), and with the
@@ -216,7 +216,7 @@ def _uses(module: Module, modules: Mapping[str, Module]) -> set[tuple[str, str]]
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in known_as:
             found.add((known_as[node.value.id], node.attr))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < WIDE:
-            texts.add(node.value)
+            texts.update((node.value, *node.value.split(":", 1)))
     return found | {(name, text) for name in texts & set(modules) for text in texts}
 
 

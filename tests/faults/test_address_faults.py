@@ -18,7 +18,7 @@ from support.loopback import BODY, SHA256, Server, answer, entry_for, unproven
 from zoo.catalogue.registry import load_registry
 from zoo.errors import AddressRefused, DownloadFailed, Offline, SourceMissing, UsageError
 from zoo.store.fetching_many import plan_fetch
-from zoo.store.network.connection import trust
+from zoo.store.network.connection import _trust
 from zoo.store.store import Store, open_store
 from zoo.store.upkeep.verification import verify_store
 from zoo.targets import fetch_model
@@ -41,11 +41,11 @@ def tls_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serv
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    trust.cache_clear()
+    _trust.cache_clear()
     server = Server(context=context)
     yield server
     server.close()
-    trust.cache_clear()
+    _trust.cache_clear()
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(
     tls_server: Server, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
-    trust.cache_clear()
+    _trust.cache_clear()
     with pytest.raises(DownloadFailed, match="certificate is not trusted") as raised:
         store.fetch(entry_for(tls_server.add("/net", BODY)))
     assert "SSL_CERT_FILE" in str(raised.value.hint)
@@ -259,7 +259,7 @@ def test_a_proxy_that_is_dead_and_certificates_that_are_missing_are_named(
 ) -> None:
     tls_server.add("/net", BODY)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
-    trust.cache_clear()
+    _trust.cache_clear()
     with pytest.raises(UsageError, match=r"SSL_CERT_FILE: .*none\.pem holds no certificates"):
         store.fetch(entry_for(f"https://127.0.0.1:{tls_server.port}/net"))
     monkeypatch.delenv("SSL_CERT_FILE")

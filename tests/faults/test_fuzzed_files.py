@@ -18,7 +18,7 @@ from zoo.backbones.checkpoints import read_state_dict
 from zoo.catalogue.registry import read_registry_file
 from zoo.errors import IntegrityError, InvalidRegistry, UsageError, ZooError
 from zoo.store.bundles.tar_file import read_members
-from zoo.store.disk.records import read_record
+from zoo.store.disk.records import _read_record
 from zoo.store.trust.lock_file import read_lock_file
 from zoo.words.compiling.compiler import compile_vectors
 from zoo.words.vectors.word_vectors import open_vectors
@@ -125,7 +125,7 @@ def test_any_lock_file_and_any_record_is_read_or_refused(tmp_path: Path, content
     path.write_bytes(content)
     with pytest.raises((InvalidRegistry, ZooError)):
         read_lock_file(path)
-    assert read_record(path) is None
+    assert _read_record(path) is None
 
 
 CHANGES = st.lists(st.tuples(st.integers(0, 2**16), st.binary(max_size=4)), max_size=5)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from zoo.events import Event, Note
-from zoo.features.cache import LARGE, MANY, SUFFIX, FeatureCache, prune_features
+from zoo.features.cache import LARGE, MANY, SUFFIX, FeatureCache, _prune_features
 
 
 def content(number: int) -> bytes:
@@ -122,7 +122,7 @@ def test_the_tables_used_longest_ago_are_pruned_first(tmp_path: Path) -> None:
         cache.add([content(n)], some_features(1, width=1000))
         os.utime(cache.table, (time.time() - 1000 + n, time.time() - 1000 + n))
     caches[0].find([content(0)])  # used just now
-    freed = prune_features(tmp_path, most=9_000)
+    freed = _prune_features(tmp_path, most=9_000)
     assert 8_000 < freed < 10_000
     assert [cache.find([content(n)])[0].item() for n, cache in enumerate(caches)] == [
         True,
@@ -141,7 +141,7 @@ def test_pruning_leaves_what_is_not_ours_and_takes_what_killed_processes_left(tm
     for path in (old, fresh):
         path.write_bytes(b"torn")
     os.utime(old, (0, 0))
-    assert prune_features(tmp_path, most=10**9) == 4
+    assert _prune_features(tmp_path, most=10**9) == 4
     assert not old.exists()
     assert fresh.exists()
     assert (tmp_path / "notes" / "mine.txt").read_text() == "keep"
@@ -152,7 +152,7 @@ def test_a_wrong_clock_neither_crashes_nor_protects(tmp_path: Path, clock: int) 
     cache = FeatureCache(tmp_path, {})
     cache.add([content(1)], some_features(1))
     os.utime(cache.table, (clock, clock))
-    assert prune_features(tmp_path, most=0) > 0
+    assert _prune_features(tmp_path, most=0) > 0
     assert not cache.table.exists()
 
 

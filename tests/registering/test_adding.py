@@ -22,7 +22,7 @@ from zoo.catalogue.entry import ImageModel, Weights, WordModel
 from zoo.catalogue.registry import load_registry, read_registry_file
 from zoo.errors import LicenseRefused, Offline, StorageError, UnsafeFile, UsageError, WeightsMismatch
 from zoo.events import Event, Note
-from zoo.registering.adding import add_model, name_for
+from zoo.registering.adding import _name_for, add_model
 from zoo.registering.sources import Place
 from zoo.store.store import Store
 
@@ -301,4 +301,4 @@ def test_a_file_that_is_not_there_is_said_so(store: Store, registry: Path, tmp_p
     ],
 )
 def test_a_name_is_made_of_the_file_s(url: str, file: str, name: str) -> None:
-    assert name_for(Place(Weights(url=url), file)) == name
+    assert _name_for(Place(Weights(url=url), file)) == name

@@ -44,15 +44,15 @@ def compare_registries(before: Mapping[str, ModelEntry], after: Mapping[str, Mod
 
 def compare_entries(before: ModelEntry, after: ModelEntry) -> list[Change]:
     """The fields in which two entries differ; those that prove the bytes first."""
-    old, new = flatten(entry_to_mapping(before)), flatten(entry_to_mapping(after))
+    old, new = _flatten(entry_to_mapping(before)), _flatten(entry_to_mapping(after))
     fields = [field for field in dict.fromkeys([*old, *new]) if old.get(field) != new.get(field)]
     changes = [
-        Change(f, old.get(f), new.get(f), f in FILES and proves_otherwise(f, old, new)) for f in fields
+        Change(f, old.get(f), new.get(f), f in FILES and _proves_otherwise(f, old, new)) for f in fields
     ]
     return sorted(changes, key=lambda change: (not change.is_about_bytes, change.field not in HASHES))
 
 
-def proves_otherwise(field: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+def _proves_otherwise(field: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Whether a change of this field may mean other bytes.
 
     A prefix that became the whole sha256 proves the same. A URL proves nothing where a hash does; without
@@ -68,13 +68,13 @@ def proves_otherwise(field: str, old: Mapping[str, Any], new: Mapping[str, Any])
     return old.get(field) is not None
 
 
-def flatten(facts: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+def _flatten(facts: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """Nested facts under dotted names.
 
-    >>> flatten({"license": "mit", "input": {"size": 224}})
+    >>> _flatten({"license": "mit", "input": {"size": 224}})
     {'license': 'mit', 'input.size': 224}
     """
     flat: dict[str, Any] = {}
     for key, value in facts.items():
-        flat |= flatten(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
+        flat |= _flatten(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
     return flat

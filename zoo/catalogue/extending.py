@@ -25,7 +25,7 @@ def read_target(path: Path) -> str:
 
 def check_target(path: Path, text: str, name: str) -> Examined:
     """What the file says so far. Raises unless an entry of this name can be added to it."""
-    found = Examined(Section(1), {}, []) if is_bare(text) else examine_text(text)
+    found = Examined(Section(1), {}, []) if _is_bare(text) else examine_text(text)
     if found.problems:
         raise invalid(path, found.problems)
     if name in found.entries:
@@ -44,8 +44,8 @@ def extension(path: Path, text: str, entry: ModelEntry) -> str:
     before = check_target(path, text, entry.name)
     line_end = "\r\n" if "\r\n" in text else "\n"
     gap = "" if not text or text.endswith("\n") else line_end
-    heading = "" if contents(text) - {"---"} else HEADING
-    added = heading + entry_text(entry, margin=margin_of(text, before))
+    heading = "" if _contents(text) - {"---"} else HEADING
+    added = heading + entry_text(entry, margin=_margin_of(text, before))
     added = gap + added.replace("\n", line_end)
     after = examine_text(text + added)
     if after.problems or after.entries != {**before.entries, entry.name: entry}:
@@ -56,17 +56,17 @@ def extension(path: Path, text: str, entry: ModelEntry) -> str:
     return added
 
 
-def is_bare(text: str) -> bool:
+def _is_bare(text: str) -> bool:
     """Whether a file holds no entry yet: nothing but comments, and perhaps the heading."""
-    return contents(text) <= {"---", HEADING.strip()}
+    return _contents(text) <= {"---", HEADING.strip()}
 
 
-def contents(text: str) -> set[str]:
+def _contents(text: str) -> set[str]:
     """What is on the lines of a text besides comments."""
     return {line.split("#")[0].strip() for line in text.splitlines()} - {""}
 
 
-def margin_of(text: str, found: Examined) -> str:
+def _margin_of(text: str, found: Examined) -> str:
     """What the names of the entries that are there are indented by."""
     models = found.document.get("models")
     if not isinstance(models, Section) or not models.lines:

@@ -64,8 +64,8 @@ class LicensePolicy:
         >>> [policy.allows(name) for name in ("MIT", "unknown", "mit or gpl-3.0", "mit and gpl-3.0")]
         [True, False, True, False]
         """
-        listed = {canonical(name) for name in self.names}
-        return any(names <= listed for names in read_choices(license))
+        listed = {_canonical(name) for name in self.names}
+        return any(names <= listed for names in _read_choices(license))
 
     def check(self, entry: ModelEntry) -> None:
         """Raise LicenseRefused, with what to type, unless the model may be used."""
@@ -83,9 +83,9 @@ class LicensePolicy:
 
     def _widen(self, license: str) -> str:  # noqa: A002
         """What to type for a model that may be used after all."""
-        listed = {canonical(name) for name in self.names}
-        for names in read_choices(license):
-            if all(is_listable(name) for name in names):
+        listed = {_canonical(name) for name in self.names}
+        for names in _read_choices(license):
+            if all(_is_listable(name) for name in names):
                 more = ",".join([*self.names, *sorted(names - listed)])
                 wider = f"{VARIABLE}={more}" if self.source == VARIABLE else f"--license {more}"
                 return f"If you may use this one: {wider}"
@@ -129,67 +129,9 @@ def unlisted_names(license: str) -> list[str]:  # noqa: A002
     >>> unlisted_names("MIT or Apache 2")
     ['apache 2']
     """
-    choices = read_choices(license) or [frozenset({license.lower()})]
+    choices = _read_choices(license) or [frozenset({license.lower()})]
     names = dict.fromkeys(name for choice in choices for name in sorted(choice))
-    return [name for name in names if not is_listable(name)]
-
-
-def is_listable(name: str) -> bool:
-    """Whether a policy can have a name."""
-    return name in KNOWN or name.startswith(OWN)
-
-
-def read_choices(license: str) -> list[frozenset[str]]:  # noqa: A002
-    """The sets of licences of which one must be kept, as an SPDX expression has it; none if it is malformed.
-
-    An exception (`with …`) only permits more, so the licence alone is asked for.
-
-    >>> [sorted(names) for names in read_choices("Apache-2.0 AND (MIT OR GPL-2.0+ WITH Bison-exception)")]
-    [['apache-2.0', 'mit'], ['apache-2.0', 'gpl-2.0-or-later']]
-    >>> read_choices("(mit or")
-    []
-    """
-    tokens = re.findall(r"[()]|[^\s()]+", license.lower())
-    try:
-        choices = read_any(tokens)
-    except IndexError:
-        return []
-    return [] if tokens else choices
-
-
-def read_any(tokens: list[str]) -> list[frozenset[str]]:
-    """`A or B`: the choices of each. Takes the tokens it reads; raises IndexError where one is missing."""
-    choices = read_all(tokens)
-    while tokens and tokens[0] == "or":
-        tokens.pop(0)
-        choices += read_all(tokens)
-    return choices
-
-
-def read_all(tokens: list[str]) -> list[frozenset[str]]:
-    """`A and B`: each choice of the one with each of the other."""
-    choices = read_one(tokens)
-    while tokens and tokens[0] == "and":
-        tokens.pop(0)
-        choices = [one | other for other in read_one(tokens) for one in choices]
-    return choices
-
-
-def read_one(tokens: list[str]) -> list[frozenset[str]]:
-    """A name, of several words where nobody wrote SPDX, or an expression in brackets."""
-    if tokens[0] == "(":
-        tokens.pop(0)
-        inside = read_any(tokens)
-        if tokens.pop(0) != ")":
-            raise IndexError
-        return inside
-    words = []
-    while tokens and tokens[0] not in ("(", ")", "and", "or"):
-        words.append(tokens.pop(0))
-    name = " ".join(words).partition(" with ")[0]
-    if not name:
-        raise IndexError
-    return [frozenset({canonical(name)})]
+    return [name for name in names if not _is_listable(name)]
 
 
 def join_licenses(earlier: str | None, later: str | None) -> str | None:
@@ -207,7 +149,65 @@ def join_licenses(earlier: str | None, later: str | None) -> str | None:
     return " and ".join(dict.fromkeys([*parts, later]))
 
 
-def canonical(name: str) -> str:
+def _is_listable(name: str) -> bool:
+    """Whether a policy can have a name."""
+    return name in KNOWN or name.startswith(OWN)
+
+
+def _read_choices(license: str) -> list[frozenset[str]]:  # noqa: A002
+    """The sets of licences of which one must be kept, as an SPDX expression has it; none if it is malformed.
+
+    An exception (`with …`) only permits more, so the licence alone is asked for.
+
+    >>> [sorted(names) for names in _read_choices("Apache-2.0 AND (MIT OR GPL-2.0+ WITH Bison-exception)")]
+    [['apache-2.0', 'mit'], ['apache-2.0', 'gpl-2.0-or-later']]
+    >>> _read_choices("(mit or")
+    []
+    """
+    tokens = re.findall(r"[()]|[^\s()]+", license.lower())
+    try:
+        choices = _read_any(tokens)
+    except IndexError:
+        return []
+    return [] if tokens else choices
+
+
+def _read_any(tokens: list[str]) -> list[frozenset[str]]:
+    """`A or B`: the choices of each. Takes the tokens it reads; raises IndexError where one is missing."""
+    choices = _read_all(tokens)
+    while tokens and tokens[0] == "or":
+        tokens.pop(0)
+        choices += _read_all(tokens)
+    return choices
+
+
+def _read_all(tokens: list[str]) -> list[frozenset[str]]:
+    """`A and B`: each choice of the one with each of the other."""
+    choices = _read_one(tokens)
+    while tokens and tokens[0] == "and":
+        tokens.pop(0)
+        choices = [one | other for other in _read_one(tokens) for one in choices]
+    return choices
+
+
+def _read_one(tokens: list[str]) -> list[frozenset[str]]:
+    """A name, of several words where nobody wrote SPDX, or an expression in brackets."""
+    if tokens[0] == "(":
+        tokens.pop(0)
+        inside = _read_any(tokens)
+        if tokens.pop(0) != ")":
+            raise IndexError
+        return inside
+    words = []
+    while tokens and tokens[0] not in ("(", ")", "and", "or"):
+        words.append(tokens.pop(0))
+    name = " ".join(words).partition(" with ")[0]
+    if not name:
+        raise IndexError
+    return [frozenset({_canonical(name)})]
+
+
+def _canonical(name: str) -> str:
     """The name that stands for all of its spellings."""
     lowered = name.lower()
     later = lowered.removesuffix("+") + "-or-later"

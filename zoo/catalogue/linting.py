@@ -44,13 +44,30 @@ def lint_files(paths: Iterable[Path], *, check: Check | None = None) -> list[Lin
     before: dict[str, tuple[ModelEntry, str]] = {}
     found = []
     for path in paths:
-        lint, entries = lint_file(path, before, check)
+        lint, entries = _lint_file(path, before, check)
         found.append(lint)
         before |= {name: (entry, str(path)) for name, entry in entries.items()}
     return found
 
 
-def lint_file(
+def shipped_names(path: Path) -> dict[str, tuple[ModelEntry, str]]:
+    """The models that need no registry file; none for the shipped registry itself."""
+    shipped = shipped_registry()
+    if path.samefile(shipped):
+        return {}
+    behind = {entry.name: (entry, "the index") for entry in load_index().entries}
+    return behind | {name: (entry, "the shipped registry") for name, entry in read_shipped(shipped).items()}
+
+
+def tell_override(entry: ModelEntry, other: ModelEntry, where: str) -> Finding:
+    """That a name is taken, and what this entry says otherwise."""
+    fields = [change.field for change in compare_entries(other, entry)]
+    more = f" and {len(fields) - 3} more facts" if len(fields) > 3 else ""
+    said = f"other: {', '.join(fields[:3])}{more}" if fields else "and says the same"
+    return Finding((), f"replaces the {entry.name} of {where}, {said}")
+
+
+def _lint_file(
     path: Path, before: Mapping[str, tuple[ModelEntry, str]], check: Check | None
 ) -> tuple[Lint, dict[str, ModelEntry]]:
     """Look at one file. before: the entries of earlier files by name, and which file each is in."""
@@ -71,24 +88,7 @@ def lint_file(
     return lint, entries
 
 
-def shipped_names(path: Path) -> dict[str, tuple[ModelEntry, str]]:
-    """The models that need no registry file; none for the shipped registry itself."""
-    shipped = shipped_registry()
-    if path.samefile(shipped):
-        return {}
-    behind = {entry.name: (entry, "the index") for entry in load_index().entries}
-    return behind | {name: (entry, "the shipped registry") for name, entry in read_shipped(shipped).items()}
-
-
-def tell_override(entry: ModelEntry, other: ModelEntry, where: str) -> Finding:
-    """That a name is taken, and what this entry says otherwise."""
-    fields = [change.field for change in compare_entries(other, entry)]
-    more = f" and {len(fields) - 3} more facts" if len(fields) > 3 else ""
-    said = f"other: {', '.join(fields[:3])}{more}" if fields else "and says the same"
-    return Finding((), f"replaces the {entry.name} of {where}, {said}")
-
-
-def remark_on_proof(entry: ModelEntry) -> Iterator[Finding]:
+def _remark_on_proof(entry: ModelEntry) -> Iterator[Finding]:
     """Bytes that nobody can hold against a full sha256 before they were fetched once."""
     weights = entry.weights
     if weights.sha256 is not None:
@@ -104,7 +104,7 @@ def remark_on_proof(entry: ModelEntry) -> Iterator[Finding]:
     )
 
 
-def remark_on_pin(entry: ModelEntry) -> Iterator[Finding]:
+def _remark_on_pin(entry: ModelEntry) -> Iterator[Finding]:
     """A branch of the Hub moves."""
     for url in entry.weights.urls:
         if scheme_of(url) == "hf" and not COMMIT.match(url):
@@ -112,7 +112,7 @@ def remark_on_pin(entry: ModelEntry) -> Iterator[Finding]:
             yield Finding(("weights", "url"), f"{url} names no commit: its file may change", hint)
 
 
-def remark_on_license(entry: ModelEntry) -> Iterator[Finding]:
+def _remark_on_license(entry: ModelEntry) -> Iterator[Finding]:
     """A licence that nobody states, or that no policy can name."""
     if entry.license.lower() == UNKNOWN:
         yield Finding(("license",), "unknown: a licence policy refuses this model unless it lists unknown")
@@ -123,7 +123,7 @@ def remark_on_license(entry: ModelEntry) -> Iterator[Finding]:
 
 
 REMARKS: tuple[Callable[[ModelEntry], Iterator[Finding]], ...] = (
-    remark_on_proof,
-    remark_on_pin,
-    remark_on_license,
+    _remark_on_proof,
+    _remark_on_pin,
+    _remark_on_license,
 )

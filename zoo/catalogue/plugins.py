@@ -30,15 +30,7 @@ P = ParamSpec("P")
 
 def plugin_names(group: str) -> list[str]:
     """The names that installed packages add to a group."""
-    return list(read_names(group, tuple(sys.path)))
-
-
-@cache
-def read_names(group: str, path: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG001, it makes them others
-    """The names that the packages on the path add. 5 ms, which a registry would pay for every entry."""
-    from importlib.metadata import entry_points
-
-    return tuple(sorted({point.name for point in entry_points(group=group)}))
+    return list(_read_names(group, tuple(sys.path)))
 
 
 def find_points(group: str, name: str) -> list[EntryPoint]:
@@ -62,9 +54,9 @@ def load_plugin(group: str, name: str, kind: type[T]) -> T | None:
     try:
         found = points[0].load()
     except (Exception, SystemExit) as error:
-        raise broken(points[0], "cannot be imported", error) from error
+        raise _broken(points[0], "cannot be imported", error) from error
     if not isinstance(found, kind):
-        raise broken(points[0], f"is of type {type(found).__name__}, not {kind.__name__}")
+        raise _broken(points[0], f"is of type {type(found).__name__}, not {kind.__name__}")
     return found
 
 
@@ -84,17 +76,30 @@ def guard(group: str, name: str, function: Callable[P, T], kind: tuple[type, ...
         except Exception as error:
             if group == ARCHITECTURES and isinstance(error, TypeError):
                 raise  # an argument of the entry that its constructor does not take
-            raise broken(find_points(group, name)[0], "failed", error) from error
+            raise _broken(find_points(group, name)[0], "failed", error) from error
         if not isinstance(found, kind):
             wanted = " or ".join(one.__name__ for one in kind)
             what = f"gave {type(found).__name__} instead of {wanted}"
-            raise broken(find_points(group, name)[0], what)
+            raise _broken(find_points(group, name)[0], what)
         return found
 
     return guarded
 
 
-def broken(point: EntryPoint, what: str, error: BaseException | None = None) -> BrokenPlugin:
+def package_of(point: EntryPoint) -> str:
+    """The distribution that an entry point is of."""
+    return "some package" if point.dist is None else str(point.dist.name)
+
+
+@cache
+def _read_names(group: str, path: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG001, it makes them others
+    """The names that the packages on the path add. 5 ms, which a registry would pay for every entry."""
+    from importlib.metadata import entry_points
+
+    return tuple(sorted({point.name for point in entry_points(group=group)}))
+
+
+def _broken(point: EntryPoint, what: str, error: BaseException | None = None) -> BrokenPlugin:
     """The one sentence about a plugin that does not work."""
     reason = "" if error is None else f": {type(error).__name__}: {' '.join(str(error).split())[:200]}"
     package = package_of(point)
@@ -102,8 +107,3 @@ def broken(point: EntryPoint, what: str, error: BaseException | None = None) -> 
         f"{point.value}, which {package} adds to {point.group} as {point.name!r}, {what}{reason}",
         hint=f"Upgrade or uninstall {package}; every other model works without it.",
     )
-
-
-def package_of(point: EntryPoint) -> str:
-    """The distribution that an entry point is of."""
-    return "some package" if point.dist is None else str(point.dist.name)

@@ -95,7 +95,7 @@ def load_registry(extra: Sequence[Path] = (), *, bundled: Sequence[Path] = ()) -
     entries = read_shipped(shipped_registry())
     unread: dict[str, InvalidRegistry] = {}
     for path in bundled:
-        found, problems = read_bundled_file(path)
+        found, problems = _read_bundled_file(path)
         for name in [name for name in (*found, *problems) if "/" in name and load_index().find(name)]:
             found.pop(name, None)  # a name of the index needs no bundle, and keeps its meaning
             problems.pop(name, None)
@@ -116,13 +116,6 @@ def read_registry_file(path: Path) -> dict[str, ModelEntry]:
     return read_entries(path)
 
 
-def read_bundled_file(path: Path) -> tuple[dict[str, ModelEntry], dict[str, InvalidRegistry]]:
-    """The entries of a file that a bundle brought, and what of it cannot be read here."""
-    from zoo.catalogue.registry_file import read_what_can_be  # PyYAML: 14 ms
-
-    return read_what_can_be(path)
-
-
 def shipped_registry() -> Path:
     """The registry.yaml that came with this package: inside it in a wheel, one folder up in a checkout."""
     package = Path(__file__).parents[1]
@@ -130,7 +123,7 @@ def shipped_registry() -> Path:
     return beside if beside.exists() else package.parent / "registry.yaml"
 
 
-class Compiled(msgspec.Struct, frozen=True):
+class _Compiled(msgspec.Struct, frozen=True):
     """The entries of the shipped registry as JSON, and the sha256 of the registry.yaml that they are of."""
 
     sha256: str
@@ -144,7 +137,7 @@ def read_shipped(path: Path) -> dict[str, ModelEntry]:
     Reading YAML costs 35 ms, the copy 2 ms; `zoo list` and every completion would pay it each time.
     """
     try:
-        compiled = msgspec.json.decode(COMPILED.read_bytes(), type=Compiled)
+        compiled = msgspec.json.decode(COMPILED.read_bytes(), type=_Compiled)
         fresh = compiled.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     except (OSError, msgspec.DecodeError):
         fresh = False
@@ -158,9 +151,16 @@ def read_shipped(path: Path) -> dict[str, ModelEntry]:
 def compile_registry(path: Path) -> bytes:
     """The compiled copy of a registry file, for COMPILED."""
     entries = [msgspec.structs.replace(e, registry=None) for e in read_registry_file(path).values()]
-    compiled = Compiled(
+    compiled = _Compiled(
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         images=tuple(entry for entry in entries if isinstance(entry, ImageModel)),
         words=tuple(entry for entry in entries if isinstance(entry, WordModel)),
     )
     return msgspec.json.format(msgspec.json.encode(compiled), indent=1) + b"\n"
+
+
+def _read_bundled_file(path: Path) -> tuple[dict[str, ModelEntry], dict[str, InvalidRegistry]]:
+    """The entries of a file that a bundle brought, and what of it cannot be read here."""
+    from zoo.catalogue.registry_file import read_what_can_be  # PyYAML: 14 ms
+
+    return read_what_can_be(path)

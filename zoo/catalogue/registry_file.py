@@ -43,7 +43,7 @@ def read_what_can_be(path: Path) -> tuple[dict[str, ModelEntry], dict[str, Inval
         return {}, {str(path): invalid(path, [error.problem])}
     except OSError as error:
         return {}, {str(path): InvalidRegistry(f"{path}: the registry cannot be read: {error.strerror}")}
-    models, more = models_of(document)
+    models, more = _models_of(document)
     unread = {str(path): invalid(path, [*problems, *more])} if problems or more else {}
     entries: dict[str, ModelEntry] = {}
     for name, mapping in models.items():
@@ -82,7 +82,7 @@ def examine_text(text: str) -> Examined:
         document, problems = parse_yaml(text)
     except NotPlain as error:
         return Examined(Section(1), {}, [error.problem])
-    models, more = models_of(document)
+    models, more = _models_of(document)
     problems += more
     entries: dict[str, ModelEntry] = {}
     for name, mapping in models.items():
@@ -93,7 +93,36 @@ def examine_text(text: str) -> Examined:
     return Examined(document, entries, problems)
 
 
-def models_of(document: Section) -> tuple[Section, list[Problem]]:
+def locate(document: Section, name: str, finding: Finding) -> Problem:
+    """A finding with its line and its whole field."""
+    path = ("models", name, *finding.path)
+    return Problem(line_of(document, path), dotted(path), finding.what, finding.hint)
+
+
+def at_home(entry: ModelEntry, path: Path) -> ModelEntry:
+    """The entry with the file it came from, and its relative URLs made absolute."""
+    weights = entry.weights
+    if any(_is_relative(url) for url in weights.urls):
+        folder = path.absolute().parent
+        urls = tuple((folder / url).as_uri() if _is_relative(url) else url for url in weights.urls)
+        weights = msgspec.structs.replace(weights, url=urls[0] if isinstance(weights.url, str) else urls)
+    return msgspec.structs.replace(entry, weights=weights, registry=path.absolute())
+
+
+def invalid(path: Path, problems: Sequence[Problem]) -> InvalidRegistry:
+    """The error that lists problems as FILE:LINE: FIELD: what, in the order of the lines."""
+    ordered = sorted(problems, key=lambda p: p.line)
+    if len(ordered) == 1:
+        return InvalidRegistry(_sentence(path, ordered[0]), hint=ordered[0].hint)
+    lines = [
+        _sentence(path, problem) + (f" ({problem.hint})" if problem.hint else "")
+        for problem in ordered[:MOST_PROBLEMS]
+    ]
+    left = len(ordered) - MOST_PROBLEMS
+    return InvalidRegistry("\n".join(lines), hint=f"… and {left} more." if left > 0 else None)
+
+
+def _models_of(document: Section) -> tuple[Section, list[Problem]]:
     """The section that holds the entries, and what else should not be at the top of the file."""
     problems = [
         Problem(document.lines[key], key, "no such section", "A registry has one: models.")
@@ -108,40 +137,11 @@ def models_of(document: Section) -> tuple[Section, list[Problem]]:
     return models, problems
 
 
-def locate(document: Section, name: str, finding: Finding) -> Problem:
-    """A finding with its line and its whole field."""
-    path = ("models", name, *finding.path)
-    return Problem(line_of(document, path), dotted(path), finding.what, finding.hint)
-
-
-def at_home(entry: ModelEntry, path: Path) -> ModelEntry:
-    """The entry with the file it came from, and its relative URLs made absolute."""
-    weights = entry.weights
-    if any(is_relative(url) for url in weights.urls):
-        folder = path.absolute().parent
-        urls = tuple((folder / url).as_uri() if is_relative(url) else url for url in weights.urls)
-        weights = msgspec.structs.replace(weights, url=urls[0] if isinstance(weights.url, str) else urls)
-    return msgspec.structs.replace(entry, weights=weights, registry=path.absolute())
-
-
-def is_relative(url: str) -> bool:
+def _is_relative(url: str) -> bool:
     """Whether a URL is a path relative to the registry file."""
     return scheme_of(url) == "file" and not url.lower().startswith("file:")
 
 
-def invalid(path: Path, problems: Sequence[Problem]) -> InvalidRegistry:
-    """The error that lists problems as FILE:LINE: FIELD: what, in the order of the lines."""
-    ordered = sorted(problems, key=lambda p: p.line)
-    if len(ordered) == 1:
-        return InvalidRegistry(sentence(path, ordered[0]), hint=ordered[0].hint)
-    lines = [
-        sentence(path, problem) + (f" ({problem.hint})" if problem.hint else "")
-        for problem in ordered[:MOST_PROBLEMS]
-    ]
-    left = len(ordered) - MOST_PROBLEMS
-    return InvalidRegistry("\n".join(lines), hint=f"… and {left} more." if left > 0 else None)
-
-
-def sentence(path: Path, problem: Problem) -> str:
+def _sentence(path: Path, problem: Problem) -> str:
     """One problem on one line."""
     return ": ".join(part for part in (f"{path}:{problem.line}", problem.field, problem.what) if part)

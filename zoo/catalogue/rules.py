@@ -32,7 +32,12 @@ NAMESPACES: dict[str, tuple[str, ...] | None] = {  # architecture namespace -> i
 ARCHITECTURE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
-def check_name(entry: ModelEntry) -> Findings:
+def find_faults(entry: ModelEntry) -> list[Finding]:
+    """Everything that is wrong with what an entry says."""
+    return [finding for rule in RULES for finding in rule(entry)]
+
+
+def _check_name(entry: ModelEntry) -> Findings:
     """A name is typed, printed and stored: no path, nothing that some file system cannot hold."""
     name = entry.name
     if len(name) > LONGEST_NAME:
@@ -44,7 +49,7 @@ def check_name(entry: ModelEntry) -> Findings:
         yield Finding((), f"{name!r} is a name that Windows cannot store", "Take another name.")
 
 
-def check_license(entry: ModelEntry) -> Findings:
+def _check_license(entry: ModelEntry) -> Findings:
     """A licence is named, or said to be unknown."""
     if not LICENSE.fullmatch(entry.license):
         yield Finding(
@@ -52,7 +57,7 @@ def check_license(entry: ModelEntry) -> Findings:
         )
 
 
-def check_architecture(entry: ModelEntry) -> Findings:
+def _check_architecture(entry: ModelEntry) -> Findings:
     """An architecture is NAMESPACE/NAME, and words are words."""
     namespace, slash, name = entry.architecture.partition("/")
     path = ("architecture",)
@@ -72,7 +77,7 @@ def check_architecture(entry: ModelEntry) -> Findings:
         yield Finding(path, f"{entry.architecture} does not fit the task {entry.task}")
 
 
-def check_hashes(entry: ModelEntry) -> Findings:
+def _check_hashes(entry: ModelEntry) -> Findings:
     """Hashes are lower-case hexadecimal digits, as many as their kind has."""
     weights = entry.weights
     for field, pattern, digits in (
@@ -88,7 +93,7 @@ def check_hashes(entry: ModelEntry) -> Findings:
             )
 
 
-def check_sizes(entry: ModelEntry) -> Findings:
+def _check_sizes(entry: ModelEntry) -> Findings:
     """Counts count something."""
     counts: list[tuple[tuple[str, ...], int | None]] = [
         (("weights", "bytes"), entry.weights.bytes),
@@ -105,7 +110,7 @@ def check_sizes(entry: ModelEntry) -> Findings:
             yield Finding(path, f"{count} is less than 1")
 
 
-def check_urls(entry: ModelEntry) -> Findings:
+def _check_urls(entry: ModelEntry) -> Findings:
     """Every URL is one that a source understands, and the bytes behind each can be proven."""
     weights = entry.weights
     proofs = {field for field in ("sha256", "sha256_prefix", "md5") if getattr(weights, field) is not None}
@@ -135,7 +140,7 @@ def check_urls(entry: ModelEntry) -> Findings:
             )
 
 
-def check_input(entry: ModelEntry) -> Findings:
+def _check_input(entry: ModelEntry) -> Findings:
     """Preprocessing that can be done: as many means as channels, no crop larger than the picture."""
     if not isinstance(entry, ImageModel):
         return
@@ -153,7 +158,7 @@ def check_input(entry: ModelEntry) -> Findings:
             yield Finding(("input", field), f"{min(values)} is not above 0", "Values are divided by it.")
 
 
-def check_classes(entry: ModelEntry) -> Findings:
+def _check_classes(entry: ModelEntry) -> Findings:
     """A classifier says what it tells apart; a feature extractor has nothing to say there."""
     if not isinstance(entry, ImageModel):
         return
@@ -171,17 +176,17 @@ def check_classes(entry: ModelEntry) -> Findings:
         yield Finding(("classes",), "a label is given twice" if classes else "is empty")
 
 
-def check_results(entry: ModelEntry) -> Findings:
+def _check_results(entry: ModelEntry) -> Findings:
     """Percentages are percentages, and speeds are above 0."""
     if not isinstance(entry, ImageModel):
         return
     for name, score in entry.metrics.items():
-        yield from check_score(("metrics", name), score)
+        yield from _check_score(("metrics", name), score)
     if entry.speed is not None:
-        yield from check_speed(("speed",), entry.speed)
+        yield from _check_speed(("speed",), entry.speed)
 
 
-def check_score(path: tuple[str, ...], score: Score) -> Findings:
+def _check_score(path: tuple[str, ...], score: Score) -> Findings:
     """Percent, at some size."""
     for field in ("top1", "top5"):
         value: float | None = getattr(score, field)
@@ -189,25 +194,20 @@ def check_score(path: tuple[str, ...], score: Score) -> Findings:
             yield Finding((*path, field), f"{value} is not a percentage")
 
 
-def check_speed(path: tuple[str, ...], speed: Speed) -> Findings:
+def _check_speed(path: tuple[str, ...], speed: Speed) -> Findings:
     """Images per second."""
     if not speed.images_per_second > 0:
         yield Finding((*path, "images_per_second"), f"{speed.images_per_second} is not above 0")
 
 
 RULES: tuple[Callable[[ModelEntry], Findings], ...] = (
-    check_name,
-    check_license,
-    check_architecture,
-    check_hashes,
-    check_sizes,
-    check_urls,
-    check_input,
-    check_classes,
-    check_results,
+    _check_name,
+    _check_license,
+    _check_architecture,
+    _check_hashes,
+    _check_sizes,
+    _check_urls,
+    _check_input,
+    _check_classes,
+    _check_results,
 )
-
-
-def find_faults(entry: ModelEntry) -> list[Finding]:
-    """Everything that is wrong with what an entry says."""
-    return [finding for rule in RULES for finding in rule(entry)]

@@ -29,20 +29,95 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ADDED = ("name", "registry")  # fields of an entry that no file has: a key is the name
 AT_LEAST_1 = {"minimum": 1}
 PERCENT = {"minimum": 0, "maximum": 100}
+URL = {"type": "string", "minLength": 1, "examples": [scheme.example for scheme in SCHEMES.values()]}
 
 
-def exactly(pattern: re.Pattern[str]) -> dict[str, Any]:
+def registry_schema() -> dict[str, Any]:
+    """The schema as plain values."""
+    kinds = dict.fromkeys(ENTRY_TYPES.values())
+    _, types = msgspec.json.schema_components(
+        list(kinds), schema_hook=lambda _: {"type": "string"}, ref_template="#/$defs/{name}"
+    )
+    for name, kind in types.items():
+        _tidy(name, kind, _describe_fields(getattr(entry, name)))
+    return {
+        "$schema": DIALECT,
+        "title": "A registry of transfer-zoo",
+        "type": "object",
+        "properties": {
+            "models": {
+                "type": "object",
+                "description": "Every model by its name.",
+                "propertyNames": {**_exactly(NAME), "maxLength": LONGEST_NAME},
+                "additionalProperties": _by_task(list(kinds)),
+            }
+        },
+        "required": ["models"],
+        "additionalProperties": False,
+        "$defs": types,
+    }
+
+
+def _exactly(pattern: re.Pattern[str]) -> dict[str, Any]:
     """A pattern that has to fit the whole text."""
     return {"pattern": f"^(?:{pattern.pattern})$"}
 
 
-URL = {"type": "string", "minLength": 1, "examples": [scheme.example for scheme in SCHEMES.values()]}
+def _tidy(name: str, kind: dict[str, Any], told: dict[str, str]) -> None:
+    """Make the schema of a type that of what a file says: fields that are written, with their rules."""
+    kind["description"] = kind["description"].partition("\n")[0]
+    kind["required"] = [field for field in kind["required"] if field not in ADDED]
+    for field in ADDED:
+        kind["properties"].pop(field, None)
+    for field, value in kind["properties"].items():
+        options = [one for one in value.pop("anyOf", ()) if one != {"type": "null"}]
+        if options:  # nothing is said by leaving it out
+            value |= options[0] if len(options) == 1 else {"anyOf": options}
+        if value.get("default", 0) is None:
+            del value["default"]
+        rule = RULES.get(f"{name}.{field}", {})
+        described = {"description": told[field]} if field in told else {}
+        kind["properties"][field] = (rule if "anyOf" in rule else value | rule) | described
+
+
+def _describe_fields(kind: type[msgspec.Struct]) -> dict[str, str]:
+    """What the docstrings of a type say about its fields, in the form `field, field: what.`
+
+    >>> _describe_fields(entry.TextInput)
+    {'dimension': 'of one vector.'}
+    """
+    told: dict[str, str] = {}
+    for base in kind.__mro__[:2]:
+        paragraphs = " ".join((base.__doc__ or "").split())
+        pieces = re.split(r"(?:^|(?<=[.:] ))([a-z0-9_]+(?:, [a-z0-9_]+)*): ", paragraphs)
+        for names, what in zip(pieces[1::2], pieces[2::2], strict=True):
+            told |= {name: what.strip() for name in names.split(", ") if name in kind.__struct_fields__}
+    return told
+
+
+def _by_task(kinds: list[type[ModelEntry]]) -> dict[str, Any]:
+    """The type of an entry as its task tells it, so that an editor speaks of the right one."""
+    tasks = {kind.__name__: [task for task, k in ENTRY_TYPES.items() if k is kind] for kind in kinds}
+    return {
+        "type": "object",
+        "required": ["task"],
+        "properties": {"task": {"enum": list(ENTRY_TYPES)}},
+        "allOf": [
+            {
+                "if": {"properties": {"task": {"enum": names}}, "required": ["task"]},
+                "then": {"$ref": f"#/$defs/{kind}"},
+            }
+            for kind, names in tasks.items()
+        ],
+    }
+
+
 # "type.field" -> what the rules say about it, over what its type says
 RULES: dict[str, dict[str, Any]] = {
     "Weights.url": {"anyOf": [URL, {"type": "array", "items": URL, "minItems": 1}]},
-    "Weights.sha256": exactly(SHA256),
-    "Weights.sha256_prefix": exactly(PREFIX),
-    "Weights.md5": exactly(MD5),
+    "Weights.sha256": _exactly(SHA256),
+    "Weights.sha256_prefix": _exactly(PREFIX),
+    "Weights.md5": _exactly(MD5),
     "Weights.bytes": AT_LEAST_1,
     "Weights.about_bytes": AT_LEAST_1,
     "ImageInput.size": AT_LEAST_1,
@@ -65,7 +140,7 @@ RULES: dict[str, dict[str, Any]] = {
         f"{kind}.{field}": rule
         for kind in ("ImageModel", "WordModel")
         for field, rule in {
-            "license": exactly(LICENSE) | {"examples": list(KNOWN)},
+            "license": _exactly(LICENSE) | {"examples": list(KNOWN)},
             "parameters": AT_LEAST_1,
         }.items()
     },
@@ -75,78 +150,3 @@ RULES: dict[str, dict[str, Any]] = {
     },
     "WordModel.architecture": {"enum": [f"words/{name}" for name in NAMESPACES["words"] or ()]},
 }
-
-
-def registry_schema() -> dict[str, Any]:
-    """The schema as plain values."""
-    kinds = dict.fromkeys(ENTRY_TYPES.values())
-    _, types = msgspec.json.schema_components(
-        list(kinds), schema_hook=lambda _: {"type": "string"}, ref_template="#/$defs/{name}"
-    )
-    for name, kind in types.items():
-        tidy(name, kind, describe_fields(getattr(entry, name)))
-    return {
-        "$schema": DIALECT,
-        "title": "A registry of transfer-zoo",
-        "type": "object",
-        "properties": {
-            "models": {
-                "type": "object",
-                "description": "Every model by its name.",
-                "propertyNames": {**exactly(NAME), "maxLength": LONGEST_NAME},
-                "additionalProperties": by_task(list(kinds)),
-            }
-        },
-        "required": ["models"],
-        "additionalProperties": False,
-        "$defs": types,
-    }
-
-
-def tidy(name: str, kind: dict[str, Any], told: dict[str, str]) -> None:
-    """Make the schema of a type that of what a file says: fields that are written, with their rules."""
-    kind["description"] = kind["description"].partition("\n")[0]
-    kind["required"] = [field for field in kind["required"] if field not in ADDED]
-    for field in ADDED:
-        kind["properties"].pop(field, None)
-    for field, value in kind["properties"].items():
-        options = [one for one in value.pop("anyOf", ()) if one != {"type": "null"}]
-        if options:  # nothing is said by leaving it out
-            value |= options[0] if len(options) == 1 else {"anyOf": options}
-        if value.get("default", 0) is None:
-            del value["default"]
-        rule = RULES.get(f"{name}.{field}", {})
-        described = {"description": told[field]} if field in told else {}
-        kind["properties"][field] = (rule if "anyOf" in rule else value | rule) | described
-
-
-def describe_fields(kind: type[msgspec.Struct]) -> dict[str, str]:
-    """What the docstrings of a type say about its fields, in the form `field, field: what.`
-
-    >>> describe_fields(entry.TextInput)
-    {'dimension': 'of one vector.'}
-    """
-    told: dict[str, str] = {}
-    for base in kind.__mro__[:2]:
-        paragraphs = " ".join((base.__doc__ or "").split())
-        pieces = re.split(r"(?:^|(?<=[.:] ))([a-z0-9_]+(?:, [a-z0-9_]+)*): ", paragraphs)
-        for names, what in zip(pieces[1::2], pieces[2::2], strict=True):
-            told |= {name: what.strip() for name in names.split(", ") if name in kind.__struct_fields__}
-    return told
-
-
-def by_task(kinds: list[type[ModelEntry]]) -> dict[str, Any]:
-    """The type of an entry as its task tells it, so that an editor speaks of the right one."""
-    tasks = {kind.__name__: [task for task, k in ENTRY_TYPES.items() if k is kind] for kind in kinds}
-    return {
-        "type": "object",
-        "required": ["task"],
-        "properties": {"task": {"enum": list(ENTRY_TYPES)}},
-        "allOf": [
-            {
-                "if": {"properties": {"task": {"enum": names}}, "required": ["task"]},
-                "then": {"$ref": f"#/$defs/{kind}"},
-            }
-            for kind, names in tasks.items()
-        ],
-    }

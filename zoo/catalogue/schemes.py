@@ -1,6 +1,6 @@
-"""The table of URL schemes: how a URL of each is written, what proves its bytes, and who finds them.
+"""The table of URL schemes: how a URL of each is written, what proves its bytes, and what finds them.
 
-A new scheme is a row here and a file in `zoo/store/sources` that has `resolve`; other packages add theirs
+A new scheme is a row here and a file in `zoo/store/sources` with its resolver; other packages add theirs
 through an entry point (see zoo.plugins).
 """
 
@@ -30,14 +30,15 @@ class UrlScheme(NamedTuple):
     """A row of the table.
 
     fault: what is wrong with a URL of this scheme, or None. proofs: one of these fields of `weights` must be
-    stated; empty where the source states a hash itself. source: the module of zoo.store.sources that resolves
-    such URLs. local: no network is needed, so offline mode does not forbid it.
+    stated; empty where the source states a hash itself. resolver: "module:name" of the function that finds
+    the file of a URL, imported when it is first needed. local: no network is needed, so offline mode does not
+    forbid it.
     """
 
     fault: Callable[[str], str | None]
     proofs: tuple[str, ...]
     example: str
-    source: str
+    resolver: str
     local: bool = False
 
 
@@ -99,6 +100,9 @@ def parse_package_url(url: str) -> tuple[str, str] | None:
     return None if found is None else (found["package"], unquote(found["file"]))
 
 
+_ANY = ("sha256", "sha256_prefix", "md5")
+
+
 def _fault_of_https(url: str) -> str | None:
     parts = _split(url)
     if parts is None or not parts.hostname or _UNSAFE.search(url):
@@ -151,15 +155,31 @@ def _fault_of_file(url: str) -> str | None:
     return fault_of_path(url)
 
 
-_ANY = ("sha256", "sha256_prefix", "md5")
 SCHEMES: dict[str, UrlScheme] = {
-    "https": UrlScheme(_fault_of_https, _ANY, "https://example.org/net.safetensors", "https"),
-    # to this machine alone, or to hosts that are allowed: zoo/store/trust/addresses.py
-    "http": UrlScheme(_fault_of_http, _ANY, "http://127.0.0.1:8000/net.safetensors", "https"),
-    "hf": UrlScheme(_fault_of_hf, (), "hf://timm/resnet18.a1_in1k/model.safetensors", "hf"),
-    "gensim": UrlScheme(_fault_of_gensim, ("sha256", "md5"), "gensim://glove-wiki-gigaword-50", "gensim"),
-    "package": UrlScheme(
-        _fault_of_package, ("sha256",), "package://zoo/weights/net.safetensors", "package", local=True
+    "https": UrlScheme(
+        _fault_of_https, _ANY, "https://example.org/net.safetensors", "zoo.store.sources.https:resolve"
     ),
-    "file": UrlScheme(_fault_of_file, ("sha256",), "weights/net.safetensors", "file", local=True),
+    # to this machine alone, or to hosts that are allowed: zoo/store/trust/addresses.py
+    "http": UrlScheme(
+        _fault_of_http, _ANY, "http://127.0.0.1:8000/net.safetensors", "zoo.store.sources.https:resolve"
+    ),
+    "hf": UrlScheme(
+        _fault_of_hf, (), "hf://timm/resnet18.a1_in1k/model.safetensors", "zoo.store.sources.hf:resolve"
+    ),
+    "gensim": UrlScheme(
+        _fault_of_gensim,
+        ("sha256", "md5"),
+        "gensim://glove-wiki-gigaword-50",
+        "zoo.store.sources.gensim:resolve",
+    ),
+    "package": UrlScheme(
+        _fault_of_package,
+        ("sha256",),
+        "package://zoo/weights/net.safetensors",
+        "zoo.store.sources.package:resolve",
+        local=True,
+    ),
+    "file": UrlScheme(
+        _fault_of_file, ("sha256",), "weights/net.safetensors", "zoo.store.sources.file:resolve", local=True
+    ),
 }

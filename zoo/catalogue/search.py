@@ -70,7 +70,7 @@ def select(
     if task is not None:
         chosen = [entry for entry in chosen if entry.task == task]
     if pattern:
-        chosen = [entry for entry in chosen if name_fits(entry.name, pattern)]
+        chosen = [entry for entry in chosen if _name_fits(entry.name, pattern)]
     if max_bytes is not None:
         chosen = [entry for entry in chosen if entry.bytes is not None and entry.bytes <= max_bytes]
     if license:
@@ -88,20 +88,6 @@ def select(
     return sorted(chosen, key=SORTS[sort])
 
 
-def name_fits(name: str, pattern: str) -> bool:
-    """Whether a pattern means this name.
-
-    >>> [name_fits("timm/resnet50.a1_in1k", p) for p in ("resnet*", "a1", "timm/*", "resnet50")]
-    [True, True, True, True]
-    >>> name_fits("wide_resnet50_2", "resnet*")
-    False
-    """
-    name, pattern = name.lower(), pattern.lower()
-    if not set(pattern) & set("*?["):
-        return pattern in name
-    return fnmatchcase(name, pattern) or fnmatchcase(name.partition("/")[2], pattern)
-
-
 def parse_size(text: str) -> int:
     """A size that a person wrote, in bytes: `50MB`, `1.5 GB`, `200MiB`, `1000`.
 
@@ -114,7 +100,21 @@ def parse_size(text: str) -> int:
     return round(float(found[1]) * UNITS[found[2].lower()])
 
 
-def natural(name: str) -> list[tuple[int, str]]:
+def _name_fits(name: str, pattern: str) -> bool:
+    """Whether a pattern means this name.
+
+    >>> [_name_fits("timm/resnet50.a1_in1k", p) for p in ("resnet*", "a1", "timm/*", "resnet50")]
+    [True, True, True, True]
+    >>> _name_fits("wide_resnet50_2", "resnet*")
+    False
+    """
+    name, pattern = name.lower(), pattern.lower()
+    if not set(pattern) & set("*?["):
+        return pattern in name
+    return fnmatchcase(name, pattern) or fnmatchcase(name.partition("/")[2], pattern)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
     """A sort key that counts: resnet18 before resnet101.
 
     >>> sorted(["resnet101", "resnet18", "resnet"], key=natural)
@@ -123,42 +123,42 @@ def natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", name.lower())]
 
 
-def smallest(fact: Callable[[ModelEntry], float | None]) -> Callable[[ModelEntry], Any]:
+def _smallest(fact: Callable[[ModelEntry], float | None]) -> Callable[[ModelEntry], Any]:
     """The sort key that puts the smallest first, the unknown last, and equal ones by name."""
 
     def key(entry: ModelEntry) -> tuple[bool, float, list[tuple[int, str]]]:
         value = fact(entry)
-        return (value is None, value or 0, natural(entry.name))
+        return (value is None, value or 0, _natural(entry.name))
 
     return key
 
 
-def largest(fact: Callable[[ModelEntry], float | None]) -> Callable[[ModelEntry], Any]:
+def _largest(fact: Callable[[ModelEntry], float | None]) -> Callable[[ModelEntry], Any]:
     """The sort key that puts the largest first, the unknown last, and equal ones by name."""
 
     def negative(entry: ModelEntry) -> float | None:
         value = fact(entry)
         return None if value is None else -value
 
-    return smallest(negative)
+    return _smallest(negative)
 
 
-def top1(entry: ModelEntry) -> float | None:
+def _top1(entry: ModelEntry) -> float | None:
     """Published ImageNet top-1 accuracy, of those that have one."""
     return entry.top1 if isinstance(entry, ImageModel) else None
 
 
-def images_per_second(entry: ModelEntry) -> float | None:
+def _images_per_second(entry: ModelEntry) -> float | None:
     """Published speed, of those that have one."""
     return entry.speed.images_per_second if isinstance(entry, ImageModel) and entry.speed else None
 
 
 SORTS: dict[str, Callable[[ModelEntry], Any]] = {
-    "name": lambda entry: natural(entry.name),
-    "family": lambda entry: (entry.family, natural(entry.name)),
-    "size": smallest(lambda entry: entry.bytes),
-    "parameters": smallest(lambda entry: entry.parameters),
-    "top1": largest(top1),
-    "speed": largest(images_per_second),
-    "license": lambda entry: (entry.license == "unknown", entry.license, natural(entry.name)),
+    "name": lambda entry: _natural(entry.name),
+    "family": lambda entry: (entry.family, _natural(entry.name)),
+    "size": _smallest(lambda entry: entry.bytes),
+    "parameters": _smallest(lambda entry: entry.parameters),
+    "top1": _largest(_top1),
+    "speed": _largest(_images_per_second),
+    "license": lambda entry: (entry.license == "unknown", entry.license, _natural(entry.name)),
 }

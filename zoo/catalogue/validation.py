@@ -39,22 +39,7 @@ def entry_to_mapping(entry: ModelEntry) -> dict[str, Any]:
 
     `entry_from(entry.name, entry_to_mapping(entry))` is the entry again.
     """
-    return {field: value for field, value in known_facts(entry).items() if field != "registry"}
-
-
-def known_facts(fact: msgspec.Struct) -> dict[str, Any]:
-    """The fields of a registry value that say something, defaults filled in; of values inside it as well."""
-    fields = ((field, getattr(fact, field)) for field in fact.__struct_fields__)
-    return {field: plain_value(value) for field, value in fields if value is not None and value != {}}
-
-
-def plain_value(value: Any) -> Any:
-    """A value of a field as JSON has it."""
-    if isinstance(value, msgspec.Struct):
-        return known_facts(value)
-    if isinstance(value, Mapping):
-        return {key: plain_value(item) for key, item in value.items()}
-    return list(value) if isinstance(value, tuple) else value
+    return {field: value for field, value in _known_facts(entry).items() if field != "registry"}
 
 
 def check_entry(name: str, mapping: object) -> tuple[ModelEntry | None, list[Finding]]:
@@ -77,7 +62,7 @@ def check_entry(name: str, mapping: object) -> tuple[ModelEntry | None, list[Fin
     try:
         entry = msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
-        return None, [*findings, explain(str(error), fields, kind)]
+        return None, [*findings, _explain(str(error), fields, kind)]
     return entry, findings + find_faults(entry)
 
 
@@ -94,20 +79,35 @@ PLAIN_WORDS = {
 AT = re.compile(r"(?P<what>.*?)(?: - at `(?P<where>(?:key in )?\$.*)`)?", re.DOTALL)
 
 
-def explain(message: str, fields: Mapping[str, Any], kind: type[ModelEntry]) -> Finding:
+def _known_facts(fact: msgspec.Struct) -> dict[str, Any]:
+    """The fields of a registry value that say something, defaults filled in; of values inside it as well."""
+    fields = ((field, getattr(fact, field)) for field in fact.__struct_fields__)
+    return {field: _plain_value(value) for field, value in fields if value is not None and value != {}}
+
+
+def _plain_value(value: Any) -> Any:
+    """A value of a field as JSON has it."""
+    if isinstance(value, msgspec.Struct):
+        return _known_facts(value)
+    if isinstance(value, Mapping):
+        return {key: _plain_value(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _explain(message: str, fields: Mapping[str, Any], kind: type[ModelEntry]) -> Finding:
     """What msgspec says about a mapping, in the words of the file that the user wrote."""
     said = AT.fullmatch(message)
     assert said is not None
     what, where = said["what"], said["where"] or "$"
-    path, value = walk(fields, where)
+    path, value = _walk(fields, where)
     quoted = re.findall(r"`([^`]*)`", what)
     if "unknown field" in what:
-        return Finding((*path, quoted[0]), "no such field", suggest(quoted[0], struct_at(path, kind)))
+        return Finding((*path, quoted[0]), "no such field", suggest(quoted[0], _struct_at(path, kind)))
     if "missing required field" in what:
         return Finding((*path, quoted[0]), "is missing")
     if what.startswith("Invalid enum value"):
         field = next(
-            (f for f in msgspec.structs.fields(struct_type(path[:-1], kind)) if f.name == path[-1]), None
+            (f for f in msgspec.structs.fields(_struct_type(path[:-1], kind)) if f.name == path[-1]), None
         )
         return Finding(
             path, f"no {path[-1]} {value!r}", suggest(str(value), get_args(field.type) if field else ())
@@ -123,7 +123,7 @@ def explain(message: str, fields: Mapping[str, Any], kind: type[ModelEntry]) -> 
     return Finding(path, what)
 
 
-def walk(fields: Mapping[str, Any], where: str) -> tuple[tuple[Step, ...], Any]:
+def _walk(fields: Mapping[str, Any], where: str) -> tuple[tuple[Step, ...], Any]:
     """The steps of msgspec's path (`$.input.mean[1]`) and the value there.
 
     msgspec writes `[...]` for any key of a mapping: the way ends before it.
@@ -142,7 +142,7 @@ def walk(fields: Mapping[str, Any], where: str) -> tuple[tuple[Step, ...], Any]:
     return tuple(steps), value
 
 
-def struct_type(path: Sequence[Step], kind: type[ModelEntry]) -> type[msgspec.Struct]:
+def _struct_type(path: Sequence[Step], kind: type[ModelEntry]) -> type[msgspec.Struct]:
     """The type that holds the fields at a path of an entry."""
     if not path:
         return kind
@@ -151,6 +151,6 @@ def struct_type(path: Sequence[Step], kind: type[ModelEntry]) -> type[msgspec.St
     return STRUCTS.get(str(path[0]), kind)
 
 
-def struct_at(path: Sequence[Step], kind: type[ModelEntry]) -> tuple[str, ...]:
+def _struct_at(path: Sequence[Step], kind: type[ModelEntry]) -> tuple[str, ...]:
     """The fields that may be written at a path of an entry."""
-    return tuple(f for f in struct_type(path, kind).__struct_fields__ if f not in ("name", "registry"))
+    return tuple(f for f in _struct_type(path, kind).__struct_fields__ if f not in ("name", "registry"))

@@ -95,7 +95,7 @@ def parse_yaml(text: str) -> tuple[Section, list[Problem]]:
     Raises NotPlain for what does: broken syntax, tags, anchors, depth, a second document, no mapping.
     """
     try:
-        return build(text)
+        return _build(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         said = ", ".join(part for part in (error.context, error.problem) if part)
@@ -107,27 +107,7 @@ def parse_yaml(text: str) -> tuple[Section, list[Problem]]:
         raise NotPlain(Problem(line, "", f"not YAML: {getattr(error, 'reason', error)}")) from error
 
 
-def build(text: str) -> tuple[Section, list[Problem]]:
-    """Build values from the stream of libyaml's events: a loop, not a recursion."""
-    builder = Builder()
-    for event in yaml.parse(text, Loader=LOADER):
-        if isinstance(event, ScalarEvent):
-            builder.take_scalar(event)
-        elif isinstance(event, MappingStartEvent | SequenceStartEvent):
-            builder.open_node(event)
-        elif isinstance(event, MappingEndEvent | SequenceEndEvent):
-            builder.close_node()
-        elif isinstance(event, AliasEvent):
-            raise NotPlain(refusal(event, builder.field()))
-        elif isinstance(event, DocumentStartEvent) and builder.root:
-            raise NotPlain(Problem(line_number(event), "", "a second document starts here"))
-    root = builder.root[0] if builder.root else None
-    if not isinstance(root, Section):
-        raise NotPlain(Problem(1, "", "is not a mapping"))
-    return root, builder.problems
-
-
-class Builder:
+class _Builder:
     """The values read so far, the nodes that are still open, and where in them we are."""
 
     def __init__(self) -> None:
@@ -144,26 +124,26 @@ class Builder:
     def take_scalar(self, event: ScalarEvent) -> None:
         """A scalar is a key where one is due, else a value."""
         if event.anchor is not None or event.tag is not None:
-            raise NotPlain(refusal(event, self.field()))
+            raise NotPlain(_refusal(event, self.field()))
         if not event.value.isprintable() and CONTROL.search(event.value):
             what = f"control character {CONTROL.findall(event.value)[0]!r}"
-            raise NotPlain(Problem(line_number(event), self.field(), what))
+            raise NotPlain(Problem(_line_number(event), self.field(), what))
         if self.steps[-1] is None:
             self.take_key(event)
             return
         value: Value = event.value
         if event.implicit[0]:  # without quotes
             try:
-                value = plain(event.value)
+                value = _plain(event.value)
             except ValueError:
                 what = f"{shorten(event.value)} means different things to different YAML readers"
-                self.problems.append(Problem(line_number(event), self.field(), what, quote(event.value)))
+                self.problems.append(Problem(_line_number(event), self.field(), what, quote(event.value)))
         self.put(value)
         self.move_on()
 
     def take_key(self, event: ScalarEvent) -> None:
         """Remember a key and its line; a second one of the same name is a problem."""
-        section, key, line = self.nodes[-1], event.value, line_number(event)
+        section, key, line = self.nodes[-1], event.value, _line_number(event)
         assert isinstance(section, Section)
         self.steps[-1] = key
         if key in section.lines:
@@ -176,13 +156,13 @@ class Builder:
     def open_node(self, event: MappingStartEvent | SequenceStartEvent) -> None:
         """Begin a mapping or a list inside the innermost open node."""
         if event.anchor is not None or event.tag is not None:
-            raise NotPlain(refusal(event, self.field()))
+            raise NotPlain(_refusal(event, self.field()))
         if len(self.nodes) > MOST_DEPTH:
-            raise NotPlain(Problem(line_number(event), self.field(), TOO_DEEP))
+            raise NotPlain(Problem(_line_number(event), self.field(), TOO_DEEP))
         if self.steps[-1] is None:
-            raise NotPlain(Problem(line_number(event), self.field(), "a key must be text"))
+            raise NotPlain(Problem(_line_number(event), self.field(), "a key must be text"))
         is_mapping = isinstance(event, MappingStartEvent)
-        node: Section | list[Value] = Section(line_number(event)) if is_mapping else []
+        node: Section | list[Value] = Section(_line_number(event)) if is_mapping else []
         self.put(node)
         self.nodes.append(node)
         self.steps.append(None if is_mapping else 0)
@@ -207,12 +187,55 @@ class Builder:
         self.steps[-1] = step + 1 if isinstance(step, int) else None
 
 
-def plain(word: str) -> str | bool | int | float | None:
+def is_text(word: str) -> bool:
+    """Whether a word without quotes is text to every YAML reader."""
+    try:
+        return isinstance(_plain(word), str)
+    except ValueError:
+        return False
+
+
+def line_of(value: Value, path: Sequence[Step]) -> int:
+    """The line of the innermost mapping key on the way to `path`."""
+    line = value.line if isinstance(value, Section) else 1
+    for step in path:
+        if isinstance(value, Section) and isinstance(step, str):
+            line = value.lines.get(step, line)
+            value = value.get(step)
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+            line = value.line if isinstance(value, Section) else line
+        else:
+            break
+    return line
+
+
+def _build(text: str) -> tuple[Section, list[Problem]]:
+    """Build values from the stream of libyaml's events: a loop, not a recursion."""
+    builder = _Builder()
+    for event in yaml.parse(text, Loader=LOADER):
+        if isinstance(event, ScalarEvent):
+            builder.take_scalar(event)
+        elif isinstance(event, MappingStartEvent | SequenceStartEvent):
+            builder.open_node(event)
+        elif isinstance(event, MappingEndEvent | SequenceEndEvent):
+            builder.close_node()
+        elif isinstance(event, AliasEvent):
+            raise NotPlain(_refusal(event, builder.field()))
+        elif isinstance(event, DocumentStartEvent) and builder.root:
+            raise NotPlain(Problem(_line_number(event), "", "a second document starts here"))
+    root = builder.root[0] if builder.root else None
+    if not isinstance(root, Section):
+        raise NotPlain(Problem(1, "", "is not a mapping"))
+    return root, builder.problems
+
+
+def _plain(word: str) -> str | bool | int | float | None:
     """What a word without quotes means, in YAML 1.2 and 1.1 alike.
 
     Raises ValueError when they differ.
 
-    >>> [plain(w) for w in ("bilinear", "224", "0.5", "true", "~", "adb27a5a")]
+    >>> [_plain(w) for w in ("bilinear", "224", "0.5", "true", "~", "adb27a5a")]
     ['bilinear', 224, 0.5, True, None, 'adb27a5a']
     """
     if word in WORDS:
@@ -231,41 +254,18 @@ def plain(word: str) -> str | bool | int | float | None:
     return word
 
 
-def is_text(word: str) -> bool:
-    """Whether a word without quotes is text to every YAML reader."""
-    try:
-        return isinstance(plain(word), str)
-    except ValueError:
-        return False
-
-
-def line_number(event: Event) -> int:
+def _line_number(event: Event) -> int:
     """The line on which an event starts, counted from 1."""
     mark = event.start_mark
     return 1 if mark is None else mark.line + 1
 
 
-def refusal(event: NodeEvent, field: str) -> Problem:
+def _refusal(event: NodeEvent, field: str) -> Problem:
     """Why a node with a tag, an anchor or an alias is not read."""
-    line = line_number(event)
+    line = _line_number(event)
     tag = getattr(event, "tag", None)
     if tag is not None:
         short = tag.replace("tag:yaml.org,2002:", "!!")
         return Problem(line, field, f"the tag {short} is not allowed", "Write the plain value.")
     sign = "*" if type(event) is AliasEvent else "&"
     return Problem(line, field, f"{sign}{event.anchor}: anchors and aliases are not allowed", "Write it out.")
-
-
-def line_of(value: Value, path: Sequence[Step]) -> int:
-    """The line of the innermost mapping key on the way to `path`."""
-    line = value.line if isinstance(value, Section) else 1
-    for step in path:
-        if isinstance(value, Section) and isinstance(step, str):
-            line = value.lines.get(step, line)
-            value = value.get(step)
-        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
-            value = value[step]
-            line = value.line if isinstance(value, Section) else line
-        else:
-            break
-    return line

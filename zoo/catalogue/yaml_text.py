@@ -18,30 +18,30 @@ def entry_text(entry: ModelEntry, *, margin: str = "  ") -> str:
     """The lines of one entry. margin: what its name is indented by."""
     mapping = entry_to_mapping(entry)
     mapping["input"] = {k: v for k, v in mapping["input"].items() if DEFAULTS.get(k) != v}
-    lines = [f"{plain(mapping.pop('name'))}:"]
+    lines = [f"{_plain(mapping.pop('name'))}:"]
     for field, value in mapping.items():
         if isinstance(value, dict) and field not in FLOW:
             lines.append(f"  {field}:")
-            lines += [f"    {key}: {flow(item)}" for key, item in value.items()]
+            lines += [f"    {key}: {_flow(item)}" for key, item in value.items()]
         else:
-            lines.append(f"  {field}: {flow(value)}")
+            lines.append(f"  {field}: {_flow(value)}")
     return indent("\n".join(lines) + "\n", margin)
 
 
-def flow(value: Any) -> str:
+def _flow(value: Any) -> str:
     """A value on one line, as YAML's flow style has it.
 
-    >>> flow({"size": 224, "mean": [0.5, 0.5], "note": "a, b"})
+    >>> _flow({"size": 224, "mean": [0.5, 0.5], "note": "a, b"})
     '{size: 224, mean: [0.5, 0.5], note: "a, b"}'
     """
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{plain(key)}: {flow(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{_plain(key)}: {_flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(flow, value)) + "]"
-    return plain(value) if isinstance(value, str) else json.dumps(value)
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    return _plain(value) if isinstance(value, str) else json.dumps(value)
 
 
-def plain(text: str) -> str:
+def _plain(text: str) -> str:
     """Text as YAML: without quotes where every reader takes it for the same text."""
     safe = is_text(text) and not set(text) & set(",[]{}#&*!|>'\"%@`\n") and not f"{text} ".count(": ")
     return (

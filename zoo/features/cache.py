@@ -80,9 +80,9 @@ class FeatureCache:
         if not contents:
             return
         try:
-            self.write(Shard(tuple(contents), features))
+            self.write(_Shard(tuple(contents), features))
             self.merge()
-            prune_features(self.folder, most=CAP, keep=self.table)
+            _prune_features(self.folder, most=CAP, keep=self.table)
         except OSError as error:
             self.report(
                 Note(
@@ -90,7 +90,7 @@ class FeatureCache:
                 )
             )
 
-    def write(self, shard: Shard) -> Path:
+    def write(self, shard: _Shard) -> Path:
         """Write a shard under the name of its digest: beside, then renamed."""
         digest = shard.digest(self.about)
         self.table.mkdir(parents=True, exist_ok=True)
@@ -108,14 +108,14 @@ class FeatureCache:
             temporary.unlink(missing_ok=True)
         return target
 
-    def read(self, path: Path) -> Shard | None:
+    def read(self, path: Path) -> _Shard | None:
         """One shard, or None if it is gone meanwhile or damaged; a damaged one is removed."""
         try:
             # read, not mapped: every byte is looked at now, and a mapping breaks if the file is cut off later
             tensors = load(path.read_bytes())
             contents = tensors["contents"].numpy().tobytes()
             features = tensors["features"]
-            shard = Shard(tuple(contents[i : i + 32] for i in range(0, len(contents), 32)), features)
+            shard = _Shard(tuple(contents[i : i + 32] for i in range(0, len(contents), 32)), features)
             if path.stem == shard.digest(self.about):
                 return shard
         except (FileNotFoundError, PermissionError):  # another process merged or pruned it, or it is not ours
@@ -129,21 +129,21 @@ class FeatureCache:
 
     def merge(self) -> None:
         """One shard for many small ones. All that is removed is in the new one: twice at once is no harm."""
-        small = [path for path, size in list_files(self.table) if path.suffix == SUFFIX and size < LARGE]
+        small = [path for path, size in _list_files(self.table) if path.suffix == SUFFIX and size < LARGE]
         if len(small) <= MANY:
             return
         shards = [(path, shard) for path in small if (shard := self.read(path)) is not None]
         contents = [content for _, shard in shards for content in shard.contents]
         features = torch.cat([shard.features for _, shard in shards])
         once = {content: row for row, content in enumerate(contents)}
-        merged = self.write(Shard(tuple(once), features[list(once.values())]))
+        merged = self.write(_Shard(tuple(once), features[list(once.values())]))
         for path, _ in shards:
             if path != merged:
                 path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
-class Shard:
+class _Shard:
     """Some items: contents, the sha256 of each; features (n, …) float32, a row each."""
 
     contents: tuple[bytes, ...]
@@ -158,7 +158,7 @@ class Shard:
         return total.hexdigest()
 
 
-def prune_features(folder: Path, *, most: int, keep: Path | None = None) -> int:
+def _prune_features(folder: Path, *, most: int, keep: Path | None = None) -> int:
     """Remove the tables that were used longest ago until at most `most` bytes are left; bytes freed.
 
     folder: `home/features`. keep: a table that stays in any case. What killed processes left half-written
@@ -166,20 +166,22 @@ def prune_features(folder: Path, *, most: int, keep: Path | None = None) -> int:
     """
     now = time.time()
     tables = [path for path in folder.glob("*") if TABLE.fullmatch(path.name) and path.is_dir()]
-    torn = [p for table in tables for p, _ in list_files(table) if p.suffix == TEMPORARY and is_stale(p, now)]
-    freed = sum(map(remove, torn))
-    sizes = {table: sum(size for _, size in list_files(table)) for table in tables}
+    torn = [
+        p for table in tables for p, _ in _list_files(table) if p.suffix == TEMPORARY and _is_stale(p, now)
+    ]
+    freed = sum(map(_remove, torn))
+    sizes = {table: sum(size for _, size in _list_files(table)) for table in tables}
     total = sum(sizes.values())
-    for table in sorted(sizes.keys() - {keep}, key=lambda table: last_use(table, now)):
+    for table in sorted(sizes.keys() - {keep}, key=lambda table: _last_use(table, now)):
         if total - freed <= most:
             break
-        freed += sum(remove(path) for path, _ in list_files(table))
+        freed += sum(_remove(path) for path, _ in _list_files(table))
         with contextlib.suppress(OSError):  # another process wrote into it at this moment, or removed it
             table.rmdir()
     return freed
 
 
-def list_files(folder: Path) -> list[tuple[Path, int]]:
+def _list_files(folder: Path) -> list[tuple[Path, int]]:
     """The files of a folder that is there or not, by name, with their bytes."""
     found = []
     for path in sorted(folder.glob("*")):
@@ -188,7 +190,7 @@ def list_files(folder: Path) -> list[tuple[Path, int]]:
     return found
 
 
-def remove(path: Path) -> int:
+def _remove(path: Path) -> int:
     """Bytes freed by removing a file; none if somebody else did it."""
     try:
         size = path.stat().st_size
@@ -198,7 +200,7 @@ def remove(path: Path) -> int:
     return size
 
 
-def last_use(table: Path, now: float) -> float:
+def _last_use(table: Path, now: float) -> float:
     """When a table was last read or written; a clock that was wrong counts as now."""
     try:
         return min(table.stat().st_mtime, now)
@@ -206,6 +208,6 @@ def last_use(table: Path, now: float) -> float:
         return now
 
 
-def is_stale(path: Path, now: float) -> bool:
+def _is_stale(path: Path, now: float) -> bool:
     """Whether a temporary file has no owner any more."""
-    return now - last_use(path, now) > STALE
+    return now - _last_use(path, now) > STALE

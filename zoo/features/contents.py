@@ -27,19 +27,7 @@ class Content(NamedTuple):
 def read_contents(paths: Sequence[Path]) -> list[Content]:
     """The content of each file, in order; nothing is raised: whoever decodes the file says what is wrong."""
     with ThreadPoolExecutor(count_cpus(), thread_name_prefix="zoo-contents") as pool:
-        return list(pool.map(read_content, paths))
-
-
-def read_content(path: Path) -> Content:
-    """The content of one file. Devices, pipes and files too large for an image are not opened."""
-    stamp = stamp_of(path)
-    if stamp is None:
-        return Content(None, None)
-    try:
-        with path.open("rb") as file:
-            return Content(hashlib.file_digest(file, "sha256").digest(), stamp)
-    except OSError:
-        return Content(None, stamp)
+        return list(pool.map(_read_content, paths))
 
 
 def stamp_of(path: Path) -> tuple[int, ...] | None:
@@ -70,3 +58,15 @@ def number_contents(contents: Sequence[Content]) -> tuple[list[int], list[int]]:
             firsts.append(position)
         slots.append(slot)
     return slots, firsts
+
+
+def _read_content(path: Path) -> Content:
+    """The content of one file. Devices, pipes and files too large for an image are not opened."""
+    stamp = stamp_of(path)
+    if stamp is None:
+        return Content(None, None)
+    try:
+        with path.open("rb") as file:
+            return Content(hashlib.file_digest(file, "sha256").digest(), stamp)
+    except OSError:
+        return Content(None, stamp)

@@ -104,7 +104,7 @@ def extract_features(
         total=views * len(firsts),
         report=report,
     )
-    about = describe(work, backbone_sha256) if store_home else {}
+    about = _describe(work, backbone_sha256) if store_home else {}
     found = []
     for number in range(views):
         view = View(number, seed, strength) if number else None
@@ -133,7 +133,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class ContentDraws(Draws):
+class _ContentDraws(Draws):
     """The random numbers of one view: those of an image depend on its content, not on its place in a list."""
 
     contents: Sequence[Content] = ()
@@ -229,8 +229,8 @@ class Extraction:
         common: dict[str, Any] = {"order": missing, "workers": self.workers, "on_bad": self.on_bad}
         if view is None:
             return load_batches(self.paths, partial(preprocess, input=self.input), self.batch_size, **common)
-        draws = ContentDraws(view.seed, view.number, self.contents)
-        random = partial(draw_view, input=self.input, strength=view.strength)
+        draws = _ContentDraws(view.seed, view.number, self.contents)
+        random = partial(_draw_view, input=self.input, strength=view.strength)
         return load_batches(self.paths, random, self.batch_size, draws=draws, **common)
 
     def keep(self, cache: FeatureCache | None, fresh: Sequence[tuple[Tensor, Tensor]]) -> None:
@@ -268,12 +268,12 @@ class Extraction:
             self.report(Progress("features", self.done, self.total, "images"))
 
 
-def draw_view(image: Tensor, generator: torch.Generator, *, input: ImageInput, strength: str) -> Tensor:  # noqa: A002
+def _draw_view(image: Tensor, generator: torch.Generator, *, input: ImageInput, strength: str) -> Tensor:  # noqa: A002
     """One random view of an image: `augment`, as load_batches calls it."""
     return augment(image, input, generator, strength=strength)
 
 
-def describe(work: Extraction, backbone_sha256: str | None) -> dict[str, Any]:
+def _describe(work: Extraction, backbone_sha256: str | None) -> dict[str, Any]:
     """Everything that a feature depends on besides the image and the view: what it is kept under."""
     return {
         "point": "classifier",
@@ -283,12 +283,12 @@ def describe(work: Extraction, backbone_sha256: str | None) -> dict[str, Any]:
         "precision": work.precision,
         "device": work.device.type,
         "versions": {name: version(name) for name in ("torch", "pillow")},
-        "code": hash_code(),
+        "code": _hash_code(),
     }
 
 
 @once
-def hash_code() -> str:
+def _hash_code() -> str:
     """sha256 of the code that makes features: changed code never meets old features."""
     modules = (decoding, preprocessing, fusion, network)
     return hashlib.sha256("".join(map(inspect.getsource, modules)).encode()).hexdigest()

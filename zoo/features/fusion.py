@@ -30,15 +30,15 @@ def fold_batch_norm(network: nn.Module, example: Tensor) -> Folding:
     height, width). Where code outside of any module reads a convolution's output as well, the result is
     another one: compare what the network says now with what it said before.
     """
-    pairs, before = watch_pairs(network, example)
+    pairs, before = _watch_pairs(network, example)
     for conv_name, norm_name in pairs:
         conv, norm = network.get_submodule(conv_name), network.get_submodule(norm_name)
-        fold(cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm))
-        replace(network, norm_name, after(norm))
+        _fold(cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm))
+        _replace(network, norm_name, _after(norm))
     return Folding(len(pairs), before)
 
 
-def watch_pairs(network: nn.Module, example: Tensor) -> tuple[list[tuple[str, str]], Tensor]:
+def _watch_pairs(network: nn.Module, example: Tensor) -> tuple[list[tuple[str, str]], Tensor]:
     """Names of each convolution and of the batch norm that reads its output, both used once per forward pass;
     and the result of that pass."""
     made: dict[int, tuple[str, Tensor]] = {}  # holds the outputs: a freed one's id would be given away again
@@ -62,10 +62,10 @@ def watch_pairs(network: nn.Module, example: Tensor) -> tuple[list[tuple[str, st
 
     hooks = [
         module.register_forward_hook(remember(name))
-        if is_plain_conv(module)
+        if _is_plain_conv(module)
         else module.register_forward_pre_hook(recognise(name))
         for name, module in network.named_modules()
-        if is_plain_conv(module) or is_frozen_norm(module)
+        if _is_plain_conv(module) or _is_frozen_norm(module)
     ]
     try:
         said: Tensor = network(example)
@@ -76,7 +76,7 @@ def watch_pairs(network: nn.Module, example: Tensor) -> tuple[list[tuple[str, st
     return [(c, n) for c, n in read if calls[c] == calls[n] == readers[c] == 1], said
 
 
-def is_plain_conv(module: nn.Module) -> bool:
+def _is_plain_conv(module: nn.Module) -> bool:
     """A convolution that uses its weight as it is: no weight standardisation, no parametrisation."""
     kind = type(module)
     plain = (
@@ -85,7 +85,7 @@ def is_plain_conv(module: nn.Module) -> bool:
     return plain and not module._forward_pre_hooks and not module._forward_hooks
 
 
-def is_frozen_norm(module: nn.Module) -> bool:
+def _is_frozen_norm(module: nn.Module) -> bool:
     """A batch norm that normalises with its running statistics, alone or with an activation (timm's)."""
     plain = type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
     if not (plain or type(module).__name__ == "BatchNormAct2d"):
@@ -93,7 +93,7 @@ def is_frozen_norm(module: nn.Module) -> bool:
     return not module.training and module.running_mean is not None and module.running_var is not None
 
 
-def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     """Give the convolution the weight and bias that do the work of both."""
     mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
     weight, bias = fuse_conv_bn_weights(
@@ -102,14 +102,14 @@ def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     conv.weight, conv.bias = weight.requires_grad_(False), bias.requires_grad_(False)
 
 
-def after(norm: nn.Module) -> nn.Module:
+def _after(norm: nn.Module) -> nn.Module:
     """What is left of a batch norm without its normalisation: nothing, or timm's activation."""
     rest = [getattr(norm, name, None) for name in ("drop", "act")]
     modules = [m for m in rest if isinstance(m, nn.Module) and not isinstance(m, nn.Identity)]
     return modules[0] if len(modules) == 1 else nn.Sequential(*modules)
 
 
-def replace(network: nn.Module, name: str, module: nn.Module) -> None:
+def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
     """Put another module in the place of the one called `name`."""
     parent, _, leaf = name.rpartition(".")
     setattr(network.get_submodule(parent), leaf, module)

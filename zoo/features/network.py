@@ -72,7 +72,7 @@ def freeze_network(
     cpu = torch.device("cpu")  # where fp32 is fp32: CUDA's convolutions round to TF32
     extractor: nn.Module = feature_extractor(model).cpu()
     expected = fold_batch_norm(extractor, example).before
-    if not is_close(FrozenNetwork(extractor, cpu, torch.float32)(example), expected):
+    if not _is_close(FrozenNetwork(extractor, cpu, torch.float32)(example), expected):
         extractor = feature_extractor(model)
     network = FrozenNetwork(extractor, device, torch.float32)
     if precision == "fp32":
@@ -84,18 +84,6 @@ def freeze_network(
         return fast
     report(Note(f"features in fp32: in bf16 their cosine to fp32 is only {cosine:.3f}", level="warning"))
     return network
-
-
-def is_close(features: Tensor, expected: Tensor) -> bool:
-    """Whether the largest difference is below TOLERANCE of the largest feature."""
-    return bool((features - expected).abs().max() <= TOLERANCE * expected.abs().max())
-
-
-def is_plain(value: object) -> bool:
-    """A setting whose text is the same in every process: a number, a text, or a tuple of them."""
-    if isinstance(value, tuple):
-        return all(map(is_plain, value))
-    return isinstance(value, bool | int | float | str)
 
 
 def feature_precision(wish: str) -> Precision:
@@ -134,7 +122,7 @@ def fingerprint_network(model: nn.Module) -> str:
         settings = sorted(
             (key, value)
             for key, value in vars(module).items()
-            if is_plain(value) and key[0] != "_" and key not in NO_MATTER
+            if _is_plain(value) and key[0] != "_" and key not in NO_MATTER
         )
         total.update(f"{name} {type(module).__module__}.{type(module).__qualname__} {settings}\n".encode())
     for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
@@ -142,3 +130,15 @@ def fingerprint_network(model: nn.Module) -> str:
             total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
+
+
+def _is_close(features: Tensor, expected: Tensor) -> bool:
+    """Whether the largest difference is below TOLERANCE of the largest feature."""
+    return bool((features - expected).abs().max() <= TOLERANCE * expected.abs().max())
+
+
+def _is_plain(value: object) -> bool:
+    """A setting whose text is the same in every process: a number, a text, or a tuple of them."""
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, bool | int | float | str)

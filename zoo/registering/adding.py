@@ -81,11 +81,11 @@ def add_model(
     the weights are not of the architecture, UnsafeFile, and what a fetch raises.
     """
     place = find_place(source, registry, store, report)
-    name = name_for(place) if name is None else name
+    name = _name_for(place) if name is None else name
     check_target(registry, read_target(registry), name)  # a name that is taken costs no download
     stated = merge({"license": UNKNOWN}, place.facts, facts or {})
     weights, file = bring(place, name, str(stated["license"]), store, report)
-    seen = look_into(file, place.file, report)
+    seen = _look_into(file, place.file, report)
     if like is not None and isinstance(like, WordModel) != (seen.get("task") == WORDS):
         raise UsageError(f"{source} is nothing like {like.name}, which is for {like.task}")
     said = merge(
@@ -96,101 +96,13 @@ def add_model(
         facts or {},
         {"weights": {"sha256": weights.sha256, "bytes": weights.bytes}},
     )
-    entry = complete(name, said, source)
+    entry = _complete(name, said, source)
     if isinstance(entry, ImageModel):
-        entry = prove_fit(entry, file, store, report)
-    added = extend_file(registry, entry, store, report) if write else extension_of(registry, entry)
-    for finding in second_looks(entry, registry):
+        entry = _prove_fit(entry, file, store, report)
+    added = _extend_file(registry, entry, store, report) if write else _extension_of(registry, entry)
+    for finding in _second_looks(entry, registry):
         report(Note(f"{name}: {finding.what}", finding.hint))
     return Added(entry, added)
-
-
-def extension_of(registry: Path, entry: ModelEntry) -> str:
-    """What would be added to a registry file."""
-    return extension(registry, read_target(registry), entry)
-
-
-def extend_file(registry: Path, entry: ModelEntry, store: Store, report: Report) -> str:
-    """Add an entry to a registry file, one process at a time; returns the text that was added."""
-    lock = store.home / "locks" / f"{source_key(Weights(url=registry.resolve().as_uri()))}.lock"
-    with disk_errors(store.home, f"lock {registry}"), hold(lock, str(registry), report=report):
-        added = extension_of(registry, entry)
-        with disk_errors(registry.parent, f"write {registry}"):
-            put_at_end(registry.resolve(), added)
-    return added
-
-
-def put_at_end(path: Path, added: str) -> None:
-    """Replace a file by itself and some text: whole or not at all, with the rights that it has."""
-    old = path.read_bytes() if path.exists() else b""
-    mode = path.stat().st_mode if path.exists() else None
-    write_whole(path, old + added.encode())
-    if mode is not None:
-        path.chmod(mode)
-
-
-def name_for(place: Place) -> str:
-    """A name from that of the file, or of the Hub's repository where the file has the usual one."""
-    stem = re.sub(r"\.(?:gz|zip)$", "", place.file)
-    stem = HASH_IN_NAME.sub("", re.sub(r"\.(?:safetensors|pth|pt|bin|txt|vec|tar)$", "", stem))
-    repository = re.match(r"hf://[^/]+/([^/@]+)", place.weights.urls[0])
-    if repository is not None and stem in ("model", "pytorch_model", "open_clip_model"):
-        stem = repository[1]
-    return NOT_IN_NAMES.sub("-", stem).strip("-.") or "model"
-
-
-def look_into(file: LocalModel | Path, name: str, report: Report) -> dict[str, Any]:
-    """What a file says of itself: word vectors by their format, safetensors in their header."""
-    path = file if isinstance(file, Path) else file.path
-    kind = detect_format(path)
-    if kind == "safetensors":
-        return read_notes(path, name)
-    if kind not in ("unknown", "zip") or (kind == "zip" and is_checkpoint(path)):
-        return {}
-    try:
-        with open_source(path, None, name) as stream:
-            sample = stream.read(SAMPLE_BYTES)
-            shape = sniff_format(sample, stream.name)
-    except SeveralFiles as error:  # an entry has no place for the name of one
-        error.hint = "Unpack the one that is meant, and register that."
-        raise
-    lowercase = None if shape.format == "word2vec-binary" else is_lowercase(sample, shape)
-    if lowercase:
-        told = f"{name}: no capital among the words that were looked at, so that texts are put in lower case"
-        report(Note(told, "If that is wrong: --set input.lowercase=false"))
-    return {
-        "task": WORDS,
-        "architecture": f"words/{shape.format}",
-        "family": shape.format.partition("-")[0],
-        "input": {"dimension": shape.dimension} | ({"lowercase": True} if lowercase else {}),
-        **({} if shape.words is None else {"words": shape.words}),
-    }
-
-
-def read_notes(path: Path, name: str) -> dict[str, Any]:
-    """The facts among the notes of a safetensors file, also under the names of the ModelSpec standard."""
-    notes = {key.removeprefix("modelspec."): text for key, text in read_metadata(path, name).items()}
-    facts = {key: notes[key] for key in NOTES if notes.get(key)}
-    namespace, slash, _ = str(facts.get("architecture", "")).partition("/")
-    if not slash or namespace not in (*NAMESPACES, *plugin_names(ARCHITECTURES)):
-        facts.pop("architecture", None)  # a name of some other library
-    return facts
-
-
-def is_checkpoint(path: Path) -> bool:
-    """Whether a zip file is one of `torch.save`: its names are compared, nothing is opened."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith(("/data.pkl", "/version")) for name in archive.namelist())
-    except zipfile.BadZipFile:
-        return True  # the reader of checkpoints says what is wrong with it
-
-
-def is_lowercase(sample: bytes, shape: Shape) -> bool:
-    """Whether no word at the beginning of a text file has a capital."""
-    lines = sample[shape.header_bytes :].splitlines()[:-1]
-    words = [line.split(b" ", 1)[0].decode("utf-8", "replace") for line in lines]
-    return any(word.isalpha() for word in words) and all(word == word.lower() for word in words)
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -207,12 +119,100 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def complete(name: str, facts: dict[str, Any], source: str) -> ModelEntry:
+def _extension_of(registry: Path, entry: ModelEntry) -> str:
+    """What would be added to a registry file."""
+    return extension(registry, read_target(registry), entry)
+
+
+def _extend_file(registry: Path, entry: ModelEntry, store: Store, report: Report) -> str:
+    """Add an entry to a registry file, one process at a time; returns the text that was added."""
+    lock = store.home / "locks" / f"{source_key(Weights(url=registry.resolve().as_uri()))}.lock"
+    with disk_errors(store.home, f"lock {registry}"), hold(lock, str(registry), report=report):
+        added = _extension_of(registry, entry)
+        with disk_errors(registry.parent, f"write {registry}"):
+            _put_at_end(registry.resolve(), added)
+    return added
+
+
+def _put_at_end(path: Path, added: str) -> None:
+    """Replace a file by itself and some text: whole or not at all, with the rights that it has."""
+    old = path.read_bytes() if path.exists() else b""
+    mode = path.stat().st_mode if path.exists() else None
+    write_whole(path, old + added.encode())
+    if mode is not None:
+        path.chmod(mode)
+
+
+def _name_for(place: Place) -> str:
+    """A name from that of the file, or of the Hub's repository where the file has the usual one."""
+    stem = re.sub(r"\.(?:gz|zip)$", "", place.file)
+    stem = HASH_IN_NAME.sub("", re.sub(r"\.(?:safetensors|pth|pt|bin|txt|vec|tar)$", "", stem))
+    repository = re.match(r"hf://[^/]+/([^/@]+)", place.weights.urls[0])
+    if repository is not None and stem in ("model", "pytorch_model", "open_clip_model"):
+        stem = repository[1]
+    return NOT_IN_NAMES.sub("-", stem).strip("-.") or "model"
+
+
+def _look_into(file: LocalModel | Path, name: str, report: Report) -> dict[str, Any]:
+    """What a file says of itself: word vectors by their format, safetensors in their header."""
+    path = file if isinstance(file, Path) else file.path
+    kind = detect_format(path)
+    if kind == "safetensors":
+        return _read_notes(path, name)
+    if kind not in ("unknown", "zip") or (kind == "zip" and _is_checkpoint(path)):
+        return {}
+    try:
+        with open_source(path, None, name) as stream:
+            sample = stream.read(SAMPLE_BYTES)
+            shape = sniff_format(sample, stream.name)
+    except SeveralFiles as error:  # an entry has no place for the name of one
+        error.hint = "Unpack the one that is meant, and register that."
+        raise
+    lowercase = None if shape.format == "word2vec-binary" else _is_lowercase(sample, shape)
+    if lowercase:
+        told = f"{name}: no capital among the words that were looked at, so that texts are put in lower case"
+        report(Note(told, "If that is wrong: --set input.lowercase=false"))
+    return {
+        "task": WORDS,
+        "architecture": f"words/{shape.format}",
+        "family": shape.format.partition("-")[0],
+        "input": {"dimension": shape.dimension} | ({"lowercase": True} if lowercase else {}),
+        **({} if shape.words is None else {"words": shape.words}),
+    }
+
+
+def _read_notes(path: Path, name: str) -> dict[str, Any]:
+    """The facts among the notes of a safetensors file, also under the names of the ModelSpec standard."""
+    notes = {key.removeprefix("modelspec."): text for key, text in read_metadata(path, name).items()}
+    facts = {key: notes[key] for key in NOTES if notes.get(key)}
+    namespace, slash, _ = str(facts.get("architecture", "")).partition("/")
+    if not slash or namespace not in (*NAMESPACES, *plugin_names(ARCHITECTURES)):
+        facts.pop("architecture", None)  # a name of some other library
+    return facts
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether a zip file is one of `torch.save`: its names are compared, nothing is opened."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(("/data.pkl", "/version")) for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return True  # the reader of checkpoints says what is wrong with it
+
+
+def _is_lowercase(sample: bytes, shape: Shape) -> bool:
+    """Whether no word at the beginning of a text file has a capital."""
+    lines = sample[shape.header_bytes :].splitlines()[:-1]
+    words = [line.split(b" ", 1)[0].decode("utf-8", "replace") for line in lines]
+    return any(word.isalpha() for word in words) and all(word == word.lower() for word in words)
+
+
+def _complete(name: str, facts: dict[str, Any], source: str) -> ModelEntry:
     """The entry that the facts make. Raises UsageError with everything that is missing or wrong, at once."""
     if "task" not in facts and facts.get("classes") is not None:
         facts["task"] = "image-classification"
     if "family" not in facts and isinstance(facts.get("architecture"), str):
-        facts["family"] = family_of(facts["architecture"])
+        facts["family"] = _family_of(facts["architecture"])
     task = facts.get("task")
     needed = ["task", "architecture", "family", "input"]
     needed += ["classes"] if task in (None, "image-classification") else []
@@ -233,17 +233,17 @@ def complete(name: str, facts: dict[str, Any], source: str) -> ModelEntry:
     return entry
 
 
-def family_of(architecture: str) -> str:
+def _family_of(architecture: str) -> str:
     """The family of an architecture: as the index has it, else how its name begins.
 
-    >>> family_of("torchvision/resnet18"), family_of("lab/conv_tiny")
+    >>> _family_of("torchvision/resnet18"), family_of("lab/conv_tiny")
     ('resnet', 'conv')
     """
     known = load_index().find(architecture)
     return known.family if known is not None else architecture.partition("/")[2].partition("_")[0].lower()
 
 
-def prove_fit(entry: ImageModel, file: LocalModel | Path, store: Store, report: Report) -> ImageModel:
+def _prove_fit(entry: ImageModel, file: LocalModel | Path, store: Store, report: Report) -> ImageModel:
     """The entry with its number of parameters, once its network was built and the weights are in it.
 
     A pickle is read by the unpickler that runs no code.
@@ -262,7 +262,7 @@ def prove_fit(entry: ImageModel, file: LocalModel | Path, store: Store, report: 
     return entry if entry.parameters is not None else replace(entry, parameters=count)
 
 
-def second_looks(entry: ModelEntry, registry: Path) -> list[Finding]:
+def _second_looks(entry: ModelEntry, registry: Path) -> list[Finding]:
     """What a reviewer should know about the new entry."""
     findings = [finding for remark in REMARKS for finding in remark(entry)]
     shipped = shipped_names(registry) if registry.exists() else {}

@@ -45,21 +45,42 @@ def find_place(source: str, registry: Path, store: Store, report: Report) -> Pla
     """
     kind = scheme_of(source)
     if kind == "hf":
-        return find_on_hub(source, store, report)
+        return _find_on_hub(source, store, report)
     if kind == "file":
-        return find_here(local_path(source), registry, report)
+        return _find_here(_local_path(source), registry, report)
     file = source.partition("?")[0].rstrip("/").rpartition("/")[2]
     return Place(Weights(url=source), file)
 
 
-def local_path(source: str) -> Path:
+def bring(
+    place: Place, name: str, licence: str, store: Store, report: Report
+) -> tuple[Weights, LocalModel | Path]:
+    """The file, and its weights with size and sha256: fetched into the store unless it lies on this machine.
+
+    licence: of the entry to be, which the licence policies judge before a download.
+    """
+    draft = draft_entry(name, place.weights, licence)
+    if place.path is not None:
+        store.check_license(draft)
+        digests = hash_file(place.path)
+        return Weights(url=place.weights.url, sha256=digests.sha256, bytes=digests.bytes), place.path
+    try:
+        local = store.fetch(draft, report=report)
+    except NetworkError as error:  # there is no entry yet that zoo fetch could name
+        error.hint = "The same command tries again, and goes on where this one stopped."
+        raise
+    size = store.record_of(local).bytes
+    return Weights(url=place.weights.url, sha256=local.sha256, bytes=size), local
+
+
+def _local_path(source: str) -> Path:
     """The path that was typed, also as a file:// URL."""
     from urllib.request import url2pathname
 
     return Path(url2pathname(source[7:])) if source.startswith("file://") else expand(source)
 
 
-def find_here(path: Path, registry: Path, report: Report) -> Place:
+def _find_here(path: Path, registry: Path, report: Report) -> Place:
     """A file of this machine, and the timm config that may lie beside it."""
     if not path.is_file():
         there = "not a regular file" if path.exists() else "not there"
@@ -79,7 +100,7 @@ def find_here(path: Path, registry: Path, report: Report) -> Place:
     return Place(Weights(url=url), path.name, path, facts)
 
 
-def find_on_hub(source: str, store: Store, report: Report) -> Place:
+def _find_on_hub(source: str, store: Store, report: Report) -> Place:
     """A file of a repository at its commit, with the licence of its card and timm's config."""
     if store.offline:
         raise Offline(
@@ -109,24 +130,3 @@ def find_on_hub(source: str, store: Store, report: Report) -> Place:
         sha256=None if lfs is None else lfs.sha256,
     )
     return Place(weights, file.rpartition("/")[2], facts=facts)
-
-
-def bring(
-    place: Place, name: str, licence: str, store: Store, report: Report
-) -> tuple[Weights, LocalModel | Path]:
-    """The file, and its weights with size and sha256: fetched into the store unless it lies on this machine.
-
-    licence: of the entry to be, which the licence policies judge before a download.
-    """
-    draft = draft_entry(name, place.weights, licence)
-    if place.path is not None:
-        store.check_license(draft)
-        digests = hash_file(place.path)
-        return Weights(url=place.weights.url, sha256=digests.sha256, bytes=digests.bytes), place.path
-    try:
-        local = store.fetch(draft, report=report)
-    except NetworkError as error:  # there is no entry yet that zoo fetch could name
-        error.hint = "The same command tries again, and goes on where this one stopped."
-        raise
-    size = store.record_of(local).bytes
-    return Weights(url=place.weights.url, sha256=local.sha256, bytes=size), local

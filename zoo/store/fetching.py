@@ -78,7 +78,7 @@ class FetchPlan:
         for step in self.steps:
             if step.error is None:
                 return step
-        error = joined([step.error for step in self.steps if step.error is not None])
+        error = _joined([step.error for step in self.steps if step.error is not None])
         if self.damaged:
             error.message = f"{error.message} (the stored file is damaged)"
         raise error
@@ -148,7 +148,7 @@ class Fetch:
         if plan.damaged:
             text = f"{self.entry.name}: the stored file is damaged and is fetched again"
             self.report(Note(text, level="warning"))
-        return first_that_works(self._act, plan.steps, self.report)
+        return _first_that_works(self._act, plan.steps, self.report)
 
     def _same_bytes(self) -> Path | None:
         """The file that has the right name already: of another entry, or of a shared folder."""
@@ -220,7 +220,7 @@ class Fetch:
         def fetch(remote: Remote) -> LocalModel:
             return self._keep(self._take_in(download, remote, self.proof), remote.urls[0], remote.revision)
 
-        return first_that_works(fetch, with_mirrors(source, mirror_rules()), self.report)
+        return _first_that_works(fetch, with_mirrors(source, mirror_rules()), self.report)
 
     def _adopt(self, url: str, path: Path, owner: str, proof: Proof) -> LocalModel | None:
         """Copy a file of another library's cache if it is provably the right one; never change that cache."""
@@ -232,7 +232,7 @@ class Fetch:
         self.report(Note(f"{self.entry.name}: {size} taken from the cache of {owner}, hash verified"))
         return self._keep(digests, url)
 
-    def _take_in(self, bring: Bring[T], source: T, proof: Proof) -> Digests:
+    def _take_in(self, bring: _Bring[T], source: T, proof: Proof) -> Digests:
         """Let `bring` fill a partial file and give it its name. Wrong bytes are deleted, right ones kept."""
         blobs = self.contents.blobs
         partial = claim_partial(blobs.folder, lock_key(self.entry))
@@ -273,33 +273,7 @@ class Fetch:
         return LocalModel(self.entry, path, digests.sha256)
 
 
-def first_that_works(
-    act: Callable[[T], LocalModel | None], places: Sequence[T], report: Report
-) -> LocalModel:
-    """What `act` returns for the first place where it works; None means that the place does not count.
-
-    Reports each failure but the last. Raises all of them in one error when no place works.
-    """
-    failures: list[ZooError] = []
-    for number, place in enumerate(places, 1):
-        try:
-            if (found := act(place)) is not None:
-                return found
-        except (NetworkError, IntegrityError, BrokenPlugin, SourceMissing) as error:
-            failures.append(error)
-            if number < len(places):
-                report(Note(f"{error.message}: trying the next place", level="warning"))
-    raise joined(failures)
-
-
-def joined(failures: Sequence[ZooError]) -> ZooError:
-    """The first of some errors, with the messages of the others added to its own."""
-    first, *rest = failures
-    first.message = "; then ".join([first.message, *(failure.message for failure in rest)])
-    return first
-
-
-class Bring(Protocol[T_contra]):
+class _Bring(Protocol[T_contra]):
     """What fills a partial file from a source and proves the bytes: `copy_file` or `download`."""
 
     def __call__(
@@ -329,3 +303,29 @@ def check_offline(contents: Contents, entry: ModelEntry) -> None:
             f"{entry.name} is not in the store {contents.home}, and offline mode is on",
             hint=f"Online, zoo fetch {entry.name} brings it (unset ZOO_OFFLINE and HF_HUB_OFFLINE).",
         )
+
+
+def _first_that_works(
+    act: Callable[[T], LocalModel | None], places: Sequence[T], report: Report
+) -> LocalModel:
+    """What `act` returns for the first place where it works; None means that the place does not count.
+
+    Reports each failure but the last. Raises all of them in one error when no place works.
+    """
+    failures: list[ZooError] = []
+    for number, place in enumerate(places, 1):
+        try:
+            if (found := act(place)) is not None:
+                return found
+        except (NetworkError, IntegrityError, BrokenPlugin, SourceMissing) as error:
+            failures.append(error)
+            if number < len(places):
+                report(Note(f"{error.message}: trying the next place", level="warning"))
+    raise _joined(failures)
+
+
+def _joined(failures: Sequence[ZooError]) -> ZooError:
+    """The first of some errors, with the messages of the others added to its own."""
+    first, *rest = failures
+    first.message = "; then ".join([first.message, *(failure.message for failure in rest)])
+    return first

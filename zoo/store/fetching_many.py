@@ -50,25 +50,8 @@ def plan_fetch(
     store: Store, entries: Sequence[ModelEntry], *, pins: Mapping[str, Pin] | None = None
 ) -> list[Planned]:
     """What `fetch_models` would do, without asking anybody: for --dry-run. Raises what it would raise."""
-    held = find_pins(entries, pins)
-    return [plan_one(store, entry, held.get(entry.name)) for entry in entries]
-
-
-def plan_one(store: Store, entry: ModelEntry, pin: Pin | None) -> Planned:
-    """The row of one entry."""
-    url = entry.weights.urls[0]
-    try:
-        step = store.plan(entry, pin=pin)
-    except Interrupted:
-        raise
-    except ZooError as error:
-        return Planned(entry.name, url, error=error)
-    return Planned(entry.name, url, step.action, step.bytes)
-
-
-def find_pins(entries: Sequence[ModelEntry], pins: Mapping[str, Pin] | None) -> dict[str, Pin]:
-    """The pin of each entry, where there is a lock file. Raises what `find_pin` raises."""
-    return {} if pins is None else {entry.name: find_pin(entry, pins) for entry in entries}
+    held = _find_pins(entries, pins)
+    return [_plan_one(store, entry, held.get(entry.name)) for entry in entries]
 
 
 def fetch_models(
@@ -85,7 +68,7 @@ def fetch_models(
     anything is downloaded. report: called by one thread at a time; with several models the task "fetch"
     counts those that ended. Raises Interrupted on Ctrl-C and SIGTERM; what came is kept.
     """
-    held = find_pins(entries, pins)
+    held = _find_pins(entries, pins)
     store = copy(store)  # its connections, and the memory of their parts, are for all of them together
     each = store.settings.connections // max(1, min(jobs, len(entries)))
     store.settings = replace(store.settings, connections=max(1, each))
@@ -137,7 +120,7 @@ def fetch_models(
         for thread in threads:
             if thread.ident is not None:
                 thread.join(max(limit - time.monotonic(), 0.0))
-        raise say_stopped(store, entries, results, getattr(stopped, "exit_code", 130)) from None
+        raise _say_stopped(store, entries, results, getattr(stopped, "exit_code", 130)) from None
     finally:
         stop.set()  # a second Ctrl-C leaves from anywhere above
     if faults:
@@ -145,7 +128,24 @@ def fetch_models(
     return [result for result in results if result is not None]
 
 
-def say_stopped(
+def _plan_one(store: Store, entry: ModelEntry, pin: Pin | None) -> Planned:
+    """The row of one entry."""
+    url = entry.weights.urls[0]
+    try:
+        step = store.plan(entry, pin=pin)
+    except Interrupted:
+        raise
+    except ZooError as error:
+        return Planned(entry.name, url, error=error)
+    return Planned(entry.name, url, step.action, step.bytes)
+
+
+def _find_pins(entries: Sequence[ModelEntry], pins: Mapping[str, Pin] | None) -> dict[str, Pin]:
+    """The pin of each entry, where there is a lock file. Raises what `find_pin` raises."""
+    return {} if pins is None else {entry.name: find_pin(entry, pins) for entry in entries}
+
+
+def _say_stopped(
     store: Store, entries: Sequence[ModelEntry], results: Sequence[Fetched | None], exit_code: int
 ) -> Interrupted:
     """What is here, what is kept of the rest, and how to go on."""

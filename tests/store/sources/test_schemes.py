@@ -160,8 +160,10 @@ def test_parts_that_do_not_make_the_file_are_refused(
 def test_every_scheme_of_the_table_has_a_module_that_resolves_it() -> None:
     assert {name for name in SCHEMES if find_scheme(f"{name}://x").local} == {"file", "package"}
     folder = Path(sources.__path__[0])
-    resolving = {path.stem for path in folder.glob("*.py") if "\ndef resolve(" in path.read_text("utf-8")}
-    assert {scheme.source for scheme in SCHEMES.values()} == resolving
+    files = {path.stem for path in folder.glob("*.py") if "\ndef resolve(" in path.read_text("utf-8")}
+    assert {scheme.resolver for scheme in SCHEMES.values()} == {
+        f"{sources.__name__}.{f}:resolve" for f in files
+    }
     assert all(callable(find_scheme(f"{name}://x").resolve) for name in SCHEMES)
 
 

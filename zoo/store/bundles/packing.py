@@ -57,7 +57,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = SCHEMA
 
 
-class RunLicenses(msgspec.Struct, frozen=True):
+class _RunLicenses(msgspec.Struct, frozen=True):
     """What run.json says of licences."""
 
     model: dict[str, Any]
@@ -84,25 +84,25 @@ def bundle(
             f"{target} cannot be written: {target.parent} is no folder, or not yours to write to",
             hint="Give another path, or make that folder first.",
         )
-    manifest, members = collect(store, entries, runs, report)
+    manifest, members = _collect(store, entries, runs, report)
     total = sum(path.stat().st_size for path in members.values())
     with disk_errors(target.parent, f"bundle {target}"):
         check_room(target.parent, total, str(target))
         temporary = Path(tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)[1])
         try:
             with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive:
-                add_text(
+                _add_text(
                     archive, MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1).decode()
                 )
-                add_text(archive, SUMS, "".join(f"{s}  {name}\n" for name, s in manifest.files.items()))
+                _add_text(archive, SUMS, "".join(f"{s}  {name}\n" for name, s in manifest.files.items()))
                 licences = {entry.name: entry.license for entry in entries}
-                licences |= {f"runs/{run.resolve().name}": run_licences(run) for run in runs}
-                add_text(
+                licences |= {f"runs/{run.resolve().name}": _run_licences(run) for run in runs}
+                _add_text(
                     archive, LICENSES, "".join(f"{name}: {licence}\n" for name, licence in licences.items())
                 )
                 done = 0
                 for name, path in members.items():
-                    add_file(archive, name, path)
+                    _add_file(archive, name, path)
                     done += path.stat().st_size
                     report(Progress(f"bundle {target.name}", done, total, "bytes"))
             flush(temporary)
@@ -113,7 +113,14 @@ def bundle(
     return target
 
 
-def collect(
+def umask() -> int:
+    """The rights that new files do not get; reading it sets it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _collect(
     store: Store, entries: Sequence[ModelEntry], runs: Sequence[Path], report: Report
 ) -> tuple[Manifest, dict[str, Path]]:
     """The manifest and the files of a bundle; every blob hashed again."""
@@ -134,7 +141,7 @@ def collect(
                     f"{entry.name}: {path} is damaged", hint=f"zoo verify --fix {entry.name} mends it."
                 )
             members[f"blobs/{sha256}"], sums[f"blobs/{sha256}"] = path, sha256
-    for name, path in run_files(runs):
+    for name, path in _run_files(runs):
         members[name], sums[name] = path, hash_file(path).sha256
     manifest = Manifest(
         entries={entry.name: entry_to_mapping(entry) for entry in entries}, records=records, files=sums
@@ -142,7 +149,7 @@ def collect(
     return manifest, members
 
 
-def run_files(runs: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+def _run_files(runs: Sequence[Path]) -> Iterator[tuple[str, Path]]:
     """(name in the bundle, path) of every file of some runs.
 
     Raises UsageError for a folder that is no run, two of one name, and files that cannot be named portably.
@@ -168,23 +175,23 @@ def run_files(runs: Sequence[Path]) -> Iterator[tuple[str, Path]]:
                 yield name, path
 
 
-def run_licences(run: Path) -> str:
+def _run_licences(run: Path) -> str:
     """The licences of a run's model and of the data that it was trained on."""
     try:
-        said = msgspec.json.decode((run / "run.json").read_bytes(), type=RunLicenses)
+        said = msgspec.json.decode((run / "run.json").read_bytes(), type=_RunLicenses)
     except (OSError, msgspec.MsgspecError):
         return "unknown"
     return f"model {said.model.get('license', 'unknown')}, training data {said.data_license or 'unknown'}"
 
 
-def add_text(archive: tarfile.TarFile, name: str, content: str) -> None:
+def _add_text(archive: tarfile.TarFile, name: str, content: str) -> None:
     body = content.encode()
     info = tarfile.TarInfo(name)
     info.size = len(body)
     archive.addfile(info, io.BytesIO(body))
 
 
-def add_file(archive: tarfile.TarFile, name: str, path: Path) -> None:
+def _add_file(archive: tarfile.TarFile, name: str, path: Path) -> None:
     """Add bytes under a name; owner, rights and times stay here."""
     info = tarfile.TarInfo(name)
     info.size = path.stat().st_size
@@ -193,10 +200,3 @@ def add_file(archive: tarfile.TarFile, name: str, path: Path) -> None:
             archive.addfile(info, file)
     except ValueError as error:
         raise UsageError(f"{path} cannot go into a bundle: {error}") from error
-
-
-def umask() -> int:
-    """The rights that new files do not get; reading it sets it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

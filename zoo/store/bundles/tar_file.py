@@ -46,7 +46,7 @@ def read_members(path: Path) -> list[Member]:
         while header := file.read(RECORD):
             if not header.strip(b"\0"):
                 return members
-            kind, member = parse_header(header, file.tell(), path)
+            kind, member = _parse_header(header, file.tell(), path)
             if member.begin + member.bytes > size:
                 raise IntegrityError(
                     f"{path}: {member.name!r} is cut short",
@@ -64,27 +64,6 @@ def read_members(path: Path) -> list[Member]:
     raise IntegrityError(f"{path}: the end is missing", hint="The copy is incomplete: bring the file again.")
 
 
-def parse_header(header: bytes, begin: int, path: Path) -> tuple[str, Member]:
-    """("file" or "folder", what it describes) of one header."""
-    if len(header) < RECORD or header[257:262] != b"ustar":
-        raise IntegrityError(f"{path} is no tar file, or is cut", hint="zoo bundle makes one.")
-    blank = header[:148] + b" " * 8 + header[156:]
-    if number(header[148:156]) != sum(blank):
-        raise IntegrityError(f"{path}: a header is damaged", hint="Bring the file again.")
-    name = (text(header[345:500]) + "/" if header[345] else "") + text(header[:100])
-    kind = {b"0": "file", b"\0": "file", b"5": "folder"}.get(header[156:157])
-    if kind is None:
-        raise UnsafeFile(
-            f"{path}: {name!r} is no plain file (a link, a device or an extension, type {header[156:157]!r})",
-            hint="zoo bundle makes no such files: nothing was unpacked.",
-        )
-    check_name(name.removesuffix("/") if kind == "folder" else name, path)
-    size = number(header[124:136])
-    if kind == "folder" and size:
-        raise UnsafeFile(f"{path}: the folder {name!r} has {size:,} bytes")
-    return kind, Member(name, begin, size)
-
-
 def check_name(name: str, path: Path) -> None:
     """Raise UnsafeFile unless a name stays below the folder that it is unpacked in, on every system."""
     for part in name.split("/"):
@@ -92,17 +71,6 @@ def check_name(name: str, path: Path) -> None:
             raise UnsafeFile(
                 f"{path}: {name!r} is no name that is ever unpacked", hint="Nothing was unpacked."
             )
-
-
-def text(field: bytes) -> str:
-    """A name field; undecodable bytes become something that check_name refuses."""
-    return field.partition(b"\0")[0].decode("utf-8", "replace").replace("\ufffd", "\0")
-
-
-def number(field: bytes) -> int:
-    """An octal number; a field that is none gives -1, which no sum and no size is."""
-    digits = field.strip(b" \0")
-    return int(digits, 8) if re.fullmatch(rb"[0-7]{1,12}", digits) else -1
 
 
 def read_blocks(file: BinaryIO, member: Member) -> Iterator[bytes]:
@@ -115,3 +83,35 @@ def read_blocks(file: BinaryIO, member: Member) -> Iterator[bytes]:
             raise IntegrityError(f"{member.name}: the file ends too early")
         left -= len(block)
         yield block
+
+
+def _parse_header(header: bytes, begin: int, path: Path) -> tuple[str, Member]:
+    """("file" or "folder", what it describes) of one header."""
+    if len(header) < RECORD or header[257:262] != b"ustar":
+        raise IntegrityError(f"{path} is no tar file, or is cut", hint="zoo bundle makes one.")
+    blank = header[:148] + b" " * 8 + header[156:]
+    if _number(header[148:156]) != sum(blank):
+        raise IntegrityError(f"{path}: a header is damaged", hint="Bring the file again.")
+    name = (_text(header[345:500]) + "/" if header[345] else "") + _text(header[:100])
+    kind = {b"0": "file", b"\0": "file", b"5": "folder"}.get(header[156:157])
+    if kind is None:
+        raise UnsafeFile(
+            f"{path}: {name!r} is no plain file (a link, a device or an extension, type {header[156:157]!r})",
+            hint="zoo bundle makes no such files: nothing was unpacked.",
+        )
+    check_name(name.removesuffix("/") if kind == "folder" else name, path)
+    size = _number(header[124:136])
+    if kind == "folder" and size:
+        raise UnsafeFile(f"{path}: the folder {name!r} has {size:,} bytes")
+    return kind, Member(name, begin, size)
+
+
+def _text(field: bytes) -> str:
+    """A name field; undecodable bytes become something that check_name refuses."""
+    return field.partition(b"\0")[0].decode("utf-8", "replace").replace("\ufffd", "\0")
+
+
+def _number(field: bytes) -> int:
+    """An octal number; a field that is none gives -1, which no sum and no size is."""
+    digits = field.strip(b" \0")
+    return int(digits, 8) if re.fullmatch(rb"[0-7]{1,12}", digits) else -1

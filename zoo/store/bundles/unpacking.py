@@ -79,11 +79,11 @@ def unbundle(
         raise UsageError(f"there is no file {archive}", hint="zoo bundle NAME… -o models.tar makes one.")
     members = {member.name: member for member in read_members(archive)}
     with archive.open("rb") as file:
-        manifest = read_manifest(archive, members, file)
-        entries = check_manifest(archive, manifest, members, store)
-        runs = plan_runs(manifest, runs_to)
+        manifest = _read_manifest(archive, members, file)
+        entries = _check_manifest(archive, manifest, members, store)
+        runs = _plan_runs(manifest, runs_to)
         known = load_registry(registries, bundled=store.registries)
-        missing = {key: record for key, record in manifest.records.items() if not is_here(store, key)}
+        missing = {key: record for key, record in manifest.records.items() if not _is_here(store, key)}
         with disk_errors(store.home, f"unbundle {archive}"):
             store.blobs.folder.mkdir(parents=True, exist_ok=True)
             blobs = list(dict.fromkeys(sha256 for record in missing.values() for sha256 in record.blobs))
@@ -92,23 +92,23 @@ def unbundle(
             check_room(store.blobs.folder, total, str(archive))
             done = 0
             for sha256 in blobs:
-                take_blob(store, file, members[f"blobs/{sha256}"], sha256, archive)
+                _take_blob(store, file, members[f"blobs/{sha256}"], sha256, archive)
                 done += members[f"blobs/{sha256}"].bytes
                 report(Progress(f"unbundle {archive.name}", done, total, "bytes"))
-            unpack_runs(file, manifest, members, runs, archive)
+            _unpack_runs(file, manifest, members, runs, archive)
             for key, record in missing.items():
-                keep_record(store, key, record)
+                _keep_record(store, key, record)
             converted = [record.name for record in missing.values() if record.stamp is None]
             if converted:
                 told = f"{', '.join(converted)}: converted before bundling; no published hash proves it"
                 report(Note(told, "Trust them as you trust whoever made the bundle.", level="warning"))
             target = store.home / "registries" / f"{hash_file(archive).sha256[:16]}.yaml"  # JSON is YAML
-            keep_entries(leave_out_known(entries, known, target, report), target)
+            _keep_entries(_leave_out_known(entries, known, target, report), target)
     report(Progress(f"unbundle {archive.name}", total, total, "bytes"))
     return Unbundled(tuple(entries), tuple(runs.values()), total)
 
 
-def read_manifest(archive: Path, members: Mapping[str, Member], file: io.BufferedReader) -> Manifest:
+def _read_manifest(archive: Path, members: Mapping[str, Member], file: io.BufferedReader) -> Manifest:
     member = members.get(MANIFEST)
     if member is None or member.bytes > LARGEST_MANIFEST:
         raise IntegrityError(f"{archive} holds no {MANIFEST}: it is no bundle", hint="zoo bundle makes one.")
@@ -121,7 +121,7 @@ def read_manifest(archive: Path, members: Mapping[str, Member], file: io.Buffere
     return manifest
 
 
-def check_manifest(
+def _check_manifest(
     archive: Path, manifest: Manifest, members: Mapping[str, Member], store: Store
 ) -> dict[str, ModelEntry]:
     """The entries of a bundle, once everything that it says fits together. Writes nothing."""
@@ -138,7 +138,7 @@ def check_manifest(
     if inside := folders & set(manifest.files):
         raise UnsafeFile(f"{archive}: {min(inside)!r} is a file and a folder", hint="Nothing was unpacked.")
     for key, record in manifest.records.items():
-        if not fits(key, record, manifest):
+        if not _fits(key, record, manifest):
             raise IntegrityError(
                 f"{archive}: the record of {record.name!r} does not fit its files",
                 hint="Nothing was unpacked.",
@@ -157,7 +157,7 @@ def check_manifest(
         raise IntegrityError(f"{archive}: {error.message}", hint=error.hint or ELSEWHERE) from error
 
 
-def fits(key: str, record: Record, manifest: Manifest) -> bool:
+def _fits(key: str, record: Record, manifest: Manifest) -> bool:
     """Whether a record is one that `bundle` writes: of a source, all files there, published or converted."""
     return (
         len(record.weights.urls) > 0
@@ -169,13 +169,13 @@ def fits(key: str, record: Record, manifest: Manifest) -> bool:
     )
 
 
-def is_here(store: Store, key: str) -> bool:
+def _is_here(store: Store, key: str) -> bool:
     """Whether the store has the files of a source already: they stay as they are."""
     record = store.records.read(key)
     return record is not None and find_file(store.blobs, record) is not None
 
 
-def leave_out_known(
+def _leave_out_known(
     entries: Mapping[str, ModelEntry], known: Registry, target: Path, report: Report
 ) -> dict[str, ModelEntry]:
     """The entries whose names mean nothing yet. Others that say something else are told.
@@ -191,18 +191,18 @@ def leave_out_known(
             told = (
                 f"{name} of the bundle is not {name} here ({', '.join(fields[:3])}) and does not replace it"
             )
-            report(Note(told, how_to_replace(here, target.parent), level="warning"))
+            report(Note(told, _how_to_replace(here, target.parent), level="warning"))
     return new
 
 
-def how_to_replace(here: ModelEntry, bundled: Path) -> str:
+def _how_to_replace(here: ModelEntry, bundled: Path) -> str:
     """What to do for the entry of a bundle whose name is taken."""
     if here.registry is not None and here.registry.parent == bundled:
         return f"An earlier bundle brought it. For the new one, delete {here.registry} and unbundle again."
     return "To use it, give its entry another name in a registry file of your own."
 
 
-def plan_runs(manifest: Manifest, runs_to: Path) -> dict[str, Path]:
+def _plan_runs(manifest: Manifest, runs_to: Path) -> dict[str, Path]:
     """The folder of each run. Raises RunExists if one is there already."""
     names = sorted({name.split("/")[1] for name in manifest.files if name.startswith("runs/")})
     for name in names:
@@ -211,7 +211,7 @@ def plan_runs(manifest: Manifest, runs_to: Path) -> dict[str, Path]:
     return {name: runs_to / name for name in names}
 
 
-def take_blob(store: Store, file: io.BufferedReader, member: Member, sha256: str, archive: Path) -> None:
+def _take_blob(store: Store, file: io.BufferedReader, member: Member, sha256: str, archive: Path) -> None:
     """One model file into the blobs, under the lock of its hash, if it is not there already."""
     with hold(store.home / "locks" / f"{sha256}.lock", str(archive)):
         target = store.blobs.path(sha256)
@@ -219,13 +219,13 @@ def take_blob(store: Store, file: io.BufferedReader, member: Member, sha256: str
             return
         partial = claim_partial(store.blobs.folder, sha256)
         try:
-            write_member(file, member, partial.path, sha256, archive)
+            _write_member(file, member, partial.path, sha256, archive)
             store.blobs.publish(partial.path, sha256)
         finally:
             remove_file(partial.path)
 
 
-def write_member(file: io.BufferedReader, member: Member, target: Path, sha256: str, archive: Path) -> None:
+def _write_member(file: io.BufferedReader, member: Member, target: Path, sha256: str, archive: Path) -> None:
     """Write a member and raise HashMismatch unless its bytes are those of the list."""
     hasher = Hasher()
     with target.open("wb") as writer:
@@ -243,7 +243,7 @@ def write_member(file: io.BufferedReader, member: Member, target: Path, sha256: 
         )
 
 
-def unpack_runs(
+def _unpack_runs(
     file: io.BufferedReader,
     manifest: Manifest,
     members: Mapping[str, Member],
@@ -260,7 +260,7 @@ def unpack_runs(
                 if path.startswith(f"runs/{name}/"):
                     target = written[name] / path.removeprefix(f"runs/{name}/")
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    write_member(file, members[path], target, sha256, archive)
+                    _write_member(file, members[path], target, sha256, archive)
         for name, folder in runs.items():
             written[name].chmod(0o777 & ~umask())
             written[name].rename(folder)
@@ -269,7 +269,7 @@ def unpack_runs(
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def keep_record(store: Store, key: str, record: Record) -> None:
+def _keep_record(store: Store, key: str, record: Record) -> None:
     """Write down what came, with the stamps of this disk."""
     stamps = {sha256: stamp_of(store.blobs.path(sha256)) for sha256 in record.blobs}
     derived = {}
@@ -281,7 +281,7 @@ def keep_record(store: Store, key: str, record: Record) -> None:
     store.records.write(key, replace(record, stamp=stamps.get(record.sha256), derived=derived))
 
 
-def keep_entries(entries: Mapping[str, ModelEntry], target: Path) -> None:
+def _keep_entries(entries: Mapping[str, ModelEntry], target: Path) -> None:
     """A registry file in the store, so that names of other registries resolve here too."""
     if not entries:
         return

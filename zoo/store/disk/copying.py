@@ -29,7 +29,7 @@ def copy_file(
     partial.path.write_bytes(b"")
     partial.rename(validator=validator_of(str(source)))
     with Writer(partial.path, what=what, md5=proof.md5 is not None) as writer:
-        for block in read_blocks(source, what):
+        for block in _read_blocks(source, what):
             writer.write(block)
             if time.monotonic() - told >= settings.report_every:
                 told = time.monotonic()
@@ -42,7 +42,7 @@ def copy_file(
     return digests
 
 
-def read_blocks(source: Path, what: str) -> Iterator[bytes]:
+def _read_blocks(source: Path, what: str) -> Iterator[bytes]:
     """A file in blocks. Raises StorageError where it cannot be read."""
     try:
         with source.open("rb", buffering=0) as file:

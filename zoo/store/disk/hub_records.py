@@ -11,17 +11,12 @@ from zoo.errors import InvalidRegistry
 from zoo.store.disk.blobs import remove_file, write_whole
 
 
-def entry_file(home: Path, repo_url: str) -> Path:
-    """Where the entry of a repository is kept; the name of the file is a hash."""
-    return home / "hub" / f"{hashlib.sha256(repo_url.encode()).hexdigest()}.json"
-
-
 def read_hub_entry(home: Path, repo_url: str) -> ImageModel | None:
     """The entry as it was kept; None if it never was, or cannot be read any more."""
     from zoo.catalogue.validation import entry_from
 
     try:
-        entry = entry_from(repo_url, json.loads(entry_file(home, repo_url).read_bytes()))
+        entry = entry_from(repo_url, json.loads(_entry_file(home, repo_url).read_bytes()))
     except (FileNotFoundError, NotADirectoryError, ValueError, InvalidRegistry):
         return None
     return entry if isinstance(entry, ImageModel) else None
@@ -32,9 +27,14 @@ def keep_hub_entry(home: Path, entry: ImageModel) -> None:
     from zoo.catalogue.validation import entry_to_mapping
 
     content = json.dumps(entry_to_mapping(entry), indent=2)
-    write_whole(entry_file(home, entry.name), content.encode())
+    write_whole(_entry_file(home, entry.name), content.encode())
 
 
 def forget_hub_entry(home: Path, repo_url: str) -> None:
     """Let the Hub be asked again."""
-    remove_file(entry_file(home, repo_url))
+    remove_file(_entry_file(home, repo_url))
+
+
+def _entry_file(home: Path, repo_url: str) -> Path:
+    """Where the entry of a repository is kept; the name of the file is a hash."""
+    return home / "hub" / f"{hashlib.sha256(repo_url.encode()).hexdigest()}.json"

@@ -34,7 +34,7 @@ def hold(path: Path, what: str, *, patience: float = 3600.0, report: Report = si
     import filelock
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = choose_lock(path)
+    lock = _choose_lock(path)
     started = time.monotonic()
     told = False
     while True:
@@ -43,7 +43,7 @@ def hold(path: Path, what: str, *, patience: float = 3600.0, report: Report = si
             lock.acquire(timeout=max(wait, 0.0), poll_interval=POLL)
             break
         except filelock.Timeout:
-            holder = describe_holder(path)
+            holder = _describe_holder(path)
             if time.monotonic() - started >= patience:
                 raise LockTimeout(
                     f"{what}: {holder} holds the lock for more than {patience:.0f} s",
@@ -51,7 +51,7 @@ def hold(path: Path, what: str, *, patience: float = 3600.0, report: Report = si
                 ) from None
             report(Note(f"{what}: waiting for {holder}"))
             told = True
-    owner = owner_file(path)
+    owner = _owner_file(path)
     try:
         with suppress(OSError):
             owner.write_text(
@@ -64,7 +64,7 @@ def hold(path: Path, what: str, *, patience: float = 3600.0, report: Report = si
         lock.release()
 
 
-def choose_lock(path: Path) -> BaseFileLock:
+def _choose_lock(path: Path) -> BaseFileLock:
     """A lock that the file system keeps; one made of a file's existence where it cannot (network drives)."""
     import filelock
 
@@ -86,14 +86,14 @@ def choose_lock(path: Path) -> BaseFileLock:
     return filelock.FileLock(path)
 
 
-def owner_file(path: Path) -> Path:
+def _owner_file(path: Path) -> Path:
     return path.with_suffix(".owner")
 
 
-def describe_holder(path: Path) -> str:
+def _describe_holder(path: Path) -> str:
     """Who holds the lock, for people: "process 4711 (since 12:30:05)"."""
     try:
-        owner = json.loads(owner_file(path).read_text())
+        owner = json.loads(_owner_file(path).read_text())
         since = time.strftime("%H:%M:%S", time.localtime(float(owner["since"])))
         host = "" if owner["host"] == socket.gethostname() else f" on {owner['host']}"
         return f"process {int(owner['pid'])}{host} (since {since})"

@@ -74,7 +74,7 @@ def validator_of(*facts: object) -> str:
 def claim_partial(folder: Path, key: str) -> Partial:
     """The most advanced partial file that nobody else writes, or a new empty one, owned by this process."""
     folder.mkdir(parents=True, exist_ok=True)
-    owner = f"{os.getpid()}-{host_mark()}-{secrets.token_hex(4)}"
+    owner = f"{os.getpid()}-{_host_mark()}-{secrets.token_hex(4)}"
     mine: Partial | None = None
     for found in sorted(find_partials(folder, key), key=lambda p: p.bytes, reverse=True):
         if not is_free(found):
@@ -116,10 +116,10 @@ def is_free(partial: Partial) -> bool:
     if abs(quiet) > ABANDONED:
         return True
     pid, _, rest = partial.owner.partition("-")
-    return rest.startswith(host_mark()) and pid.isdigit() and not is_running(int(pid))
+    return rest.startswith(_host_mark()) and pid.isdigit() and not _is_running(int(pid))
 
 
-def is_running(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     """Whether a process of this number lives on this machine."""
     if os.name == "nt":
         return True  # os.kill would end it there; the time of the last write decides
@@ -133,6 +133,6 @@ def is_running(pid: int) -> bool:
     return state.rpartition(")")[2].split()[0] not in "ZX"  # killed, but its parent did not look yet
 
 
-def host_mark() -> str:
+def _host_mark() -> str:
     """Four letters for this machine."""
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:4]

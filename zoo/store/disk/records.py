@@ -101,7 +101,7 @@ class Records:
 
     def read(self, key: str) -> Record | None:
         """The record of a source; None when there is none, or none that can be read."""
-        return read_record(self.path(key))
+        return _read_record(self.path(key))
 
     def write(self, key: str, record: Record) -> None:
         """Keep a record: whole or not at all."""
@@ -113,16 +113,9 @@ class Records:
     def __iter__(self) -> Iterator[tuple[str, Record]]:
         """Every (key, record)."""
         for path in sorted(self.folder.glob("*.json")):
-            record = read_record(path)
+            record = _read_record(path)
             if record is not None:
                 yield path.stem, record
-
-
-def read_record(path: Path) -> Record | None:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Record)
-    except (FileNotFoundError, NotADirectoryError, PermissionError, msgspec.MsgspecError):
-        return None  # a damaged record costs a fetch, never a wrong byte
 
 
 def find_file(blobs: Blobs, record: Record) -> Path | None:
@@ -131,3 +124,10 @@ def find_file(blobs: Blobs, record: Record) -> Path | None:
         if is_whole(blobs.path(sha256), sha256, stamp):
             return blobs.path(sha256)
     return None
+
+
+def _read_record(path: Path) -> Record | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Record)
+    except (FileNotFoundError, NotADirectoryError, PermissionError, msgspec.MsgspecError):
+        return None  # a damaged record costs a fetch, never a wrong byte

@@ -44,17 +44,7 @@ def check_room(folder: Path, needed: int, what: str) -> None:
     """Raise DiskFull unless `needed` bytes, and a little more, are free where `folder` is."""
     free = free_bytes(folder)
     if needed + SPARE > free:
-        raise disk_full(folder, what, needed=needed, free=free)
-
-
-def disk_full(folder: Path, what: str, *, needed: int | None, free: int | None = None) -> DiskFull:
-    """The error that says how much is needed, how much is free, and where."""
-    free = free_bytes(folder) if free is None else free
-    need = "needs more room" if needed is None else f"needs {size_text(needed)}"
-    return DiskFull(
-        f"{what} {need}, {size_text(free)} free in {folder}",
-        hint="Make room (zoo cache shows what is there), or set ZOO_HOME to a folder on a larger disk.",
-    )
+        raise _disk_full(folder, what, needed=needed, free=free)
 
 
 @contextmanager
@@ -64,9 +54,19 @@ def disk_errors(folder: Path, what: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in FULL:
-            raise disk_full(folder, what, needed=None) from error
+            raise _disk_full(folder, what, needed=None) from error
         place = error.filename or folder
         raise StorageError(
             f"{what}: cannot write in {folder}: {error.strerror or error} ({place})",
             hint="Set ZOO_HOME to a folder that you may write to.",
         ) from error
+
+
+def _disk_full(folder: Path, what: str, *, needed: int | None, free: int | None = None) -> DiskFull:
+    """The error that says how much is needed, how much is free, and where."""
+    free = free_bytes(folder) if free is None else free
+    need = "needs more room" if needed is None else f"needs {size_text(needed)}"
+    return DiskFull(
+        f"{what} {need}, {size_text(free)} free in {folder}",
+        hint="Make room (zoo cache shows what is there), or set ZOO_HOME to a folder on a larger disk.",
+    )

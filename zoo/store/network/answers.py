@@ -38,26 +38,15 @@ def judge(
     on; or if the sha256 is known beforehand, which tells at the end (and makes mirrors interchangeable).
     """
     if status == 200:
-        return Reply("restart", length, version_of(headers, length, proof))
+        return Reply("restart", length, _version_of(headers, length, proof))
     begin, total = parse_range(headers)
-    version = version_of(headers, total, proof)
+    version = _version_of(headers, total, proof)
     same = version != UNKNOWN and version == validator
     if status == 206 and offset and begin == offset and same and total not in (None, offset):
         return Reply("append", total, version)
     if status == 416 and offset and total == offset and (same or proof.has_hash):
         return Reply("done", total, validator)
     return Reply("again")
-
-
-def version_of(headers: Message, total: int | None, proof: Proof) -> str:
-    """What identifies this version of the file: its known hash, else ETag, else date and size."""
-    if proof.sha256 is not None:
-        return validator_of("sha256", proof.sha256)
-    etag = strong_etag(headers)
-    if etag is not None:
-        return validator_of("etag", etag, total)
-    modified = headers.get("Last-Modified")
-    return UNKNOWN if modified is None or total is None else validator_of("date", modified, total)
 
 
 def strong_etag(headers: Message) -> str | None:
@@ -102,3 +91,14 @@ def is_page(beginning: bytes) -> bool:
     """
     start = beginning[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     return start.startswith((b"<!doctype html", b"<html", b"<head", b"<body", b"<script", b"<meta"))
+
+
+def _version_of(headers: Message, total: int | None, proof: Proof) -> str:
+    """What identifies this version of the file: its known hash, else ETag, else date and size."""
+    if proof.sha256 is not None:
+        return validator_of("sha256", proof.sha256)
+    etag = strong_etag(headers)
+    if etag is not None:
+        return validator_of("etag", etag, total)
+    modified = headers.get("Last-Modified")
+    return UNKNOWN if modified is None or total is None else validator_of("date", modified, total)

@@ -42,39 +42,17 @@ def spread(
     alone = (place - begin) / seconds
     worthwhile = settings.connections > 1 and end - place >= 2 * settings.connections * settings.part
     if worthwhile and alone < settings.enough:
-        for block in side_by_side(ask, place, end, alone, settings):
+        for block in _side_by_side(ask, place, end, alone, settings):
             yield block
             place += len(block)
         if place < end:
             with ask(place, end) as answer:
-                yield from blocks_of(answer, end - place)
+                yield from _blocks_of(answer, end - place)
     else:
         yield from first
 
 
-def side_by_side(ask: Ask, begin: int, end: int, alone: float, settings: Settings) -> Iterator[bytes]:
-    """The bytes of several parts at a time, in order; ends early if that is not faster than `alone`."""
-    place, ahead, started = begin, begin, time.monotonic()
-    stop = threading.Event()
-    parts: deque[Part] = deque()
-    worthwhile = True
-    try:
-        while place < end and (parts or worthwhile):
-            while worthwhile and ahead < end and len(parts) < settings.connections:
-                parts.append(Part(ask, ahead, min(ahead + settings.part, end), stop))
-                ahead += settings.part
-            for block in parts.popleft():
-                yield block
-                place += len(block)
-            seconds = time.monotonic() - started
-            if seconds >= settings.trial and worthwhile:
-                received = place - begin + sum(part.received for part in parts)
-                worthwhile = received / seconds >= GAIN * alone
-    finally:
-        stop.set()
-
-
-class Part:
+class _Part:
     """The bytes from one place up to another, read in a thread of their own. received: how many so far."""
 
     def __init__(self, ask: Ask, begin: int, end: int, stop: threading.Event) -> None:
@@ -87,7 +65,7 @@ class Part:
             if stop.is_set():
                 return
             with ask(begin, end) as answer:
-                for block in blocks_of(answer, end - begin):
+                for block in _blocks_of(answer, end - begin):
                     if stop.is_set():
                         return
                     self.received += len(block)
@@ -103,7 +81,29 @@ class Part:
             yield block
 
 
-def blocks_of(answer: Answer, count: int) -> Iterator[bytes]:
+def _side_by_side(ask: Ask, begin: int, end: int, alone: float, settings: Settings) -> Iterator[bytes]:
+    """The bytes of several parts at a time, in order; ends early if that is not faster than `alone`."""
+    place, ahead, started = begin, begin, time.monotonic()
+    stop = threading.Event()
+    parts: deque[_Part] = deque()
+    worthwhile = True
+    try:
+        while place < end and (parts or worthwhile):
+            while worthwhile and ahead < end and len(parts) < settings.connections:
+                parts.append(_Part(ask, ahead, min(ahead + settings.part, end), stop))
+                ahead += settings.part
+            for block in parts.popleft():
+                yield block
+                place += len(block)
+            seconds = time.monotonic() - started
+            if seconds >= settings.trial and worthwhile:
+                received = place - begin + sum(part.received for part in parts)
+                worthwhile = received / seconds >= GAIN * alone
+    finally:
+        stop.set()
+
+
+def _blocks_of(answer: Answer, count: int) -> Iterator[bytes]:
     """So many bytes of a body. Raises ConnectionError if it ends before."""
     while count > 0:
         block = answer.read(min(BLOCK, count))

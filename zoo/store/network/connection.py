@@ -37,7 +37,7 @@ SPARE = (
 MOVED = {301, 302, 303, 307, 308}
 
 
-class Response(http.client.HTTPResponse):
+class _Response(http.client.HTTPResponse):
     """Reads into a given buffer what has come; the library's own method makes a copy of it first."""
 
     def readinto1(self, buffer: WriteableBuffer, /) -> int:
@@ -53,7 +53,7 @@ class Response(http.client.HTTPResponse):
 class Answer:
     """What a server answered: status, headers, and the body block by block."""
 
-    def __init__(self, address: Address, response: Response) -> None:
+    def __init__(self, address: Address, response: _Response) -> None:
         self.address = address
         self.status = response.status
         self.headers: Message = response.headers
@@ -138,16 +138,16 @@ def open_url(
         sent = {"User-Agent": f"transfer-zoo/{__version__}", "Accept-Encoding": "identity", **headers}
         if token is not None and address.origin == owner:
             sent["Authorization"] = f"Bearer {token}"
-        with connection_to(address, settings) as connection:
+        with _connection_to(address, settings) as connection:
             connection.request("GET", address.target, headers=sent)
-            with time_limit(connection, settings.read_timeout):
-                response = cast(Response, connection.getresponse())
+            with _time_limit(connection, settings.read_timeout):
+                response = cast(_Response, connection.getresponse())
             target = response.headers.get("Location")
             if response.status not in MOVED or target is None:
                 with response:
                     yield Answer(address, response)
                 return
-        address = next_address(address, target)
+        address = _next_address(address, target)
     raise TooManyRedirects(f"{url} redirects more than {settings.redirects} times")
 
 
@@ -155,7 +155,7 @@ class TooManyRedirects(http.client.HTTPException):
     """A loop, or a chain that is too long to be meant."""
 
 
-def next_address(address: Address, target: str) -> Address:
+def _next_address(address: Address, target: str) -> Address:
     """Where a redirect leads. Raises AddressRefused if it leaves https."""
     try:
         there = parse_address(urljoin(address.url, target.strip().replace(" ", "%20")))
@@ -170,28 +170,28 @@ def next_address(address: Address, target: str) -> Address:
 
 
 @contextmanager
-def connection_to(address: Address, settings: Settings) -> Iterator[http.client.HTTPConnection]:
+def _connection_to(address: Address, settings: Settings) -> Iterator[http.client.HTTPConnection]:
     """A connection to a checked address, through a proxy where the environment names one."""
-    proxy = proxy_for(address)
+    proxy = _proxy_for(address)
     found = check_address(address, resolve=proxy is None)
     connection: http.client.HTTPConnection
     if proxy is not None:
-        connection = tunnel(address, proxy, settings)
-        with proxy_errors(connection):
+        connection = _tunnel(address, proxy, settings)
+        with _proxy_errors(connection):
             connection.connect()
         connection.sock.settimeout(settings.read_timeout)
     else:
         kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
         connection = kind(address.host, address.port)
-        connection.sock = connect(found, address, settings)
-    connection.response_class = Response
+        connection.sock = _connect(found, address, settings)
+    connection.response_class = _Response
     try:
         yield connection
     finally:
         connection.close()
 
 
-def connect(found: tuple[str, ...], address: Address, settings: Settings) -> socket.socket:
+def _connect(found: tuple[str, ...], address: Address, settings: Settings) -> socket.socket:
     """A socket to the first of some IP addresses that answers; wrapped in TLS for https."""
     failure: OSError | None = None
     for ip in found:
@@ -204,14 +204,14 @@ def connect(found: tuple[str, ...], address: Address, settings: Settings) -> soc
         if address.scheme == "http":
             return plain
         try:
-            return trust().wrap_socket(plain, server_hostname=address.host)
+            return _trust().wrap_socket(plain, server_hostname=address.host)
         except BaseException:
             plain.close()
             raise
     raise failure or OSError(f"{address.host} has no address")
 
 
-def tunnel(address: Address, proxy: str, settings: Settings) -> http.client.HTTPConnection:
+def _tunnel(address: Address, proxy: str, settings: Settings) -> http.client.HTTPConnection:
     """A connection through an HTTP proxy: the proxy sees the host's name, never what is asked."""
     try:
         parts = urlsplit(proxy if "//" in proxy else f"http://{proxy}")
@@ -224,13 +224,13 @@ def tunnel(address: Address, proxy: str, settings: Settings) -> http.client.HTTP
     if parts.username is not None:
         secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         headers["Proxy-Authorization"] = f"Basic {b64encode(secret.encode()).decode()}"
-    connection = http.client.HTTPSConnection(host, port, timeout=settings.connect_timeout, context=trust())
+    connection = http.client.HTTPSConnection(host, port, timeout=settings.connect_timeout, context=_trust())
     connection.set_tunnel(address.host, address.port, headers)
     return connection
 
 
 @contextmanager
-def proxy_errors(connection: http.client.HTTPConnection) -> Iterator[None]:
+def _proxy_errors(connection: http.client.HTTPConnection) -> Iterator[None]:
     """Say of what fails on the way to a proxy that it was the proxy; what is wrong behind it stays itself."""
     try:
         yield
@@ -241,7 +241,7 @@ def proxy_errors(connection: http.client.HTTPConnection) -> Iterator[None]:
         raise OSError(f"{place} gives no connection: {error.strerror or error}") from error
 
 
-def proxy_for(address: Address) -> str | None:
+def _proxy_for(address: Address) -> str | None:
     """The proxy for an address, from the environment or the system's settings; none for plain http."""
     from urllib.request import getproxies, proxy_bypass
 
@@ -253,7 +253,7 @@ def proxy_for(address: Address) -> str | None:
 
 
 @cache
-def trust() -> ssl.SSLContext:
+def _trust() -> ssl.SSLContext:
     """Whom to believe: $SSL_CERT_FILE (or requests' and curl's names for it), else the system's store."""
     for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         if path := os.environ.get(name):
@@ -273,7 +273,7 @@ def trust() -> ssl.SSLContext:
 
 
 @contextmanager
-def time_limit(connection: http.client.HTTPConnection, seconds: float) -> Iterator[None]:
+def _time_limit(connection: http.client.HTTPConnection, seconds: float) -> Iterator[None]:
     """Cut the connection if a with-block takes longer: a header that drips keeps every single read short."""
     sock = connection.sock
     expired = threading.Event()

@@ -39,10 +39,10 @@ def download(
             settings=settings,
             report=report,
         ).run()
-    return join_parts(remote, partial, proof, what=what, settings=settings, report=report)
+    return _join_parts(remote, partial, proof, what=what, settings=settings, report=report)
 
 
-def join_parts(
+def _join_parts(
     remote: Remote, partial: Partial, proof: Proof, *, what: str, settings: Settings, report: Report
 ) -> Digests:
     """Download each part into a partial file of its own, with which a later fetch goes on; then join them."""

@@ -41,7 +41,7 @@ SLACK = 64 << 20
 BUFFER = 512 << 10  # bytes to take at once; of larger ones less is still in the cache when they are hashed
 
 
-class Passing(Exception):
+class _Passing(Exception):
     """This try failed; another may not. wait: seconds that the server asked for."""
 
     def __init__(self, reason: str, *, wait: float | None = None) -> None:
@@ -50,7 +50,7 @@ class Passing(Exception):
 
 
 @dataclass
-class Effort:
+class _Effort:
     """What a transfer has cost so far."""
 
     tries: int = 0
@@ -92,7 +92,7 @@ class Transfer:
         self.settings = settings
         self.report = report
         self.total = proof.bytes
-        self.effort = Effort()
+        self.effort = _Effort()
         self.told = 0.0
 
     def run(self) -> Digests:
@@ -147,7 +147,7 @@ class Transfer:
                     return
                 self._forget(writer)
                 reason, wait = "the server does not go on where the last try ended", 0.0
-            except (Passing, TooSlow) as failed:
+            except (_Passing, TooSlow) as failed:
                 reason, wait = str(failed), getattr(failed, "wait", None)
             except (OSError, http.client.HTTPException) as error:
                 reason = self._name_fault(error)
@@ -193,7 +193,7 @@ class Transfer:
         return True
 
     def _check_status(self, answer: Answer) -> None:
-        """Raise unless the answer is about the file: DownloadFailed for good, Passing for now."""
+        """Raise unless the answer is about the file: DownloadFailed for good, _Passing for now."""
         status = answer.status
         if status in (200, 206, 416):
             return
@@ -211,7 +211,7 @@ class Transfer:
                 f"{self.where} answers {status} and asks to wait {wait:.0f} s",
                 hint=f"zoo fetch {self.what} after {when}.",
             )
-        raise Passing(f"the server answers {status}", wait=wait)
+        raise _Passing(f"the server answers {status}", wait=wait)
 
     def _check_body(self, answer: Answer, reply: Reply) -> None:
         """Refuse a body that cannot be the file, before it is read and before anything is given up for it."""
@@ -244,7 +244,7 @@ class Transfer:
             )
 
     def _receive(self, answer: Answer, reply: Reply, writer: Writer) -> None:
-        """Read the body into the file. Raises Passing if it ends early, TooSlow if it drips."""
+        """Read the body into the file. Raises _Passing if it ends early, TooSlow if it drips."""
         total = self.total = self.proof.bytes if self.proof.bytes is not None else reply.total
         if total is not None and self.proof.bytes is None and total > self.settings.largest:
             raise DownloadFailed(
@@ -264,7 +264,7 @@ class Transfer:
                 self._tell(writer)
                 pace.check(len(block))
         if writer.bytes < (1 if total is None else total):
-            raise Passing("the server closed the connection")
+            raise _Passing("the server closed the connection")
 
     def _blocks(self, answer: Answer, offset: int) -> Generator[Block, None, None]:
         """The rest of the file: over this connection, or in parts that are provably of the same file.
@@ -279,14 +279,14 @@ class Transfer:
 
     @contextmanager
     def _part(self, first: Answer, begin: int, end: int) -> Iterator[Answer]:
-        """Ask, where `first` came from, for a part of the file. Raises Passing if it is not of the same."""
+        """Ask, where `first` came from, for a part of the file. Raises _Passing if it is not of the same."""
         etag = strong_etag(first.headers)
         token = self.token if parse_address(self.url).origin == first.address.origin else None
         headers = {"Range": f"bytes={begin}-{end - 1}", "If-Range": str(etag)}
         with open_url(first.address.url, headers=headers, token=token, settings=self.settings) as answer:
             same = strong_etag(answer.headers) == etag
             if not (answer.status == 206 and same and parse_range(answer.headers) == (begin, self.total)):
-                raise Passing("the server does not give the file in parts")
+                raise _Passing("the server does not give the file in parts")
             yield answer
 
     def _tell(self, writer: Writer, *, last: bool = False) -> None:

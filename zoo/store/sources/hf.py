@@ -38,34 +38,6 @@ def hub_token() -> str | None:
     return token
 
 
-def resolve(wanted: Wanted) -> Remote:
-    """The URL of the file at a fixed commit, with the size and sha256 that the Hub states.
-
-    An entry that states commit and sha256 needs no answer of the Hub: $ZOO_MIRROR can stand in for it.
-    """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-
-    named = parse_hub_url(wanted.url)
-    if named.file is None:
-        raise UsageError(f"{wanted.entry.name}: {wanted.url} names a repository, not a file of it")
-    hub = endpoint()
-    revision = wanted.revision or named.revision
-    sha256 = wanted.entry.weights.sha256
-    if sha256 is not None and revision is not None and COMMIT.fullmatch(revision):
-        url = hf_hub_url(named.repo, named.file, revision=revision, endpoint=hub)
-        return Remote((url,), token=hub_token(), revision=revision)  # nothing is left to ask the Hub
-    with hub_errors(wanted.entry.name, wanted.url):
-        url = hf_hub_url(named.repo, named.file, revision=revision, endpoint=hub)
-        token = hub_token()
-        facts = get_hf_file_metadata(url, token=token or False, endpoint=hub)
-    commit = facts.commit_hash
-    if commit is not None:
-        url = hf_hub_url(named.repo, named.file, revision=commit, endpoint=hub)
-    etag = (facts.etag or "").lower()
-    sha256 = etag if re.fullmatch("[0-9a-f]{64}", etag) else None  # small files have a git hash instead
-    return Remote((url,), bytes=facts.size, sha256=sha256, token=token, revision=commit, origin="the Hub")
-
-
 @contextmanager
 def hub_errors(name: str, url: str) -> Iterator[None]:
     """Check the Hub's address, then turn what huggingface_hub raises into errors of this project."""
@@ -110,3 +82,31 @@ def hub_errors(name: str, url: str) -> Iterator[None]:
             f"{what}: the Hub cannot be reached: {str(error) or type(error).__name__}",
             hint="Check the connection and HTTPS_PROXY, or set HF_ENDPOINT to a mirror.",
         ) from error
+
+
+def resolve(wanted: Wanted) -> Remote:
+    """The URL of the file at a fixed commit, with the size and sha256 that the Hub states.
+
+    An entry that states commit and sha256 needs no answer of the Hub: $ZOO_MIRROR can stand in for it.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    named = parse_hub_url(wanted.url)
+    if named.file is None:
+        raise UsageError(f"{wanted.entry.name}: {wanted.url} names a repository, not a file of it")
+    hub = endpoint()
+    revision = wanted.revision or named.revision
+    sha256 = wanted.entry.weights.sha256
+    if sha256 is not None and revision is not None and COMMIT.fullmatch(revision):
+        url = hf_hub_url(named.repo, named.file, revision=revision, endpoint=hub)
+        return Remote((url,), token=hub_token(), revision=revision)  # nothing is left to ask the Hub
+    with hub_errors(wanted.entry.name, wanted.url):
+        url = hf_hub_url(named.repo, named.file, revision=revision, endpoint=hub)
+        token = hub_token()
+        facts = get_hf_file_metadata(url, token=token or False, endpoint=hub)
+    commit = facts.commit_hash
+    if commit is not None:
+        url = hf_hub_url(named.repo, named.file, revision=commit, endpoint=hub)
+    etag = (facts.etag or "").lower()
+    sha256 = etag if re.fullmatch("[0-9a-f]{64}", etag) else None  # small files have a git hash instead
+    return Remote((url,), bytes=facts.size, sha256=sha256, token=token, revision=commit, origin="the Hub")

@@ -57,7 +57,7 @@ class Config(Facts, frozen=True, kw_only=True):
     model_args: dict[str, bool | int | float | str | list[int]] = msgspec.field(default_factory=dict)
 
 
-class Kind(msgspec.Struct, frozen=True):
+class _Kind(msgspec.Struct, frozen=True):
     """What tells whose config this is."""
 
     architecture: str | None = None
@@ -87,7 +87,7 @@ def entry_from_hub(repo_url: str, contents: Contents, *, settings: Settings, off
         )
     info = ask_hub(named, repo_url, timeout=settings.read_timeout)
     config = read_config(named, info, repo_url, settings)
-    entry = describe(repo_url, named, info, config)
+    entry = _describe(repo_url, named, info, config)
     with disk_errors(contents.home, f"fetch {repo_url}"):
         keep_hub_entry(contents.home, entry)
     return entry
@@ -132,7 +132,7 @@ def read_config(named: HubFile, info: ModelInfo, repo_url: str, settings: Settin
 def decode_config(body: bytes, where: str, *, library: str | None = None) -> Config:
     """timm's config, or UsageError with what lies there instead."""
     try:
-        kind = msgspec.json.decode(body, type=Kind)
+        kind = msgspec.json.decode(body, type=_Kind)
         if kind.architecture is not None:
             return msgspec.json.decode(body, type=Config)
     except msgspec.ValidationError as error:
@@ -144,37 +144,6 @@ def decode_config(body: bytes, where: str, *, library: str | None = None) -> Con
     raise UsageError(f"{where} is {what}, not an image model of timm", hint=ELSEWHERE)
 
 
-def describe(repo_url: str, named: HubFile, info: ModelInfo, config: Config) -> ImageModel:
-    """The entry that the Hub's facts and timm's config come to. Pure."""
-    files = {file.rfilename: file for file in info.siblings or ()}
-    weights = next((name for name in WEIGHTS if name in files), None)
-    if weights is None:
-        raise UsageError(f"{repo_url} holds none of {', '.join(WEIGHTS)}", hint=ELSEWHERE)
-    lfs = files[weights].lfs
-    mapping = timm_facts(config, repo_url, tags=info.tags or ())
-    mapping |= {
-        "weights": known(
-            url=f"hf://{named.repo}@{info.sha}/{weights}",
-            bytes=files[weights].size,
-            sha256=None if lfs is None else lfs.sha256,
-        ),
-        "license": license_of(info, mapping.get("license")),
-        "parameters": parameters_of(info),
-        "source": f"https://huggingface.co/{named.repo}",
-    }
-    try:
-        entry = entry_from(repo_url, known(**mapping))
-    except InvalidRegistry as error:
-        raise UsageError(f"{repo_url} describes itself wrongly: {error.message}", hint=ELSEWHERE) from error
-    assert isinstance(entry, ImageModel)
-    return entry
-
-
-def known(**facts: Any) -> dict[str, Any]:
-    """The facts that somebody stated."""
-    return {name: value for name, value in facts.items() if value is not None}
-
-
 def timm_facts(config: Config, where: str, *, tags: Sequence[str] = ()) -> dict[str, Any]:
     """The fields of an entry that timm's config states. tags: of its repository on the Hub."""
     facts = config.pretrained_cfg or config
@@ -182,7 +151,7 @@ def timm_facts(config: Config, where: str, *, tags: Sequence[str] = ()) -> dict[
     channels, height, width = facts.input_size
     if height != width:
         raise UsageError(f"{where} takes images of {height} x {width}; only square ones are supported")
-    return known(
+    return _known(
         family=config.architecture.partition("_")[0],
         task="image-classification" if count else "image-features",
         architecture=f"timm/{config.architecture}",
@@ -196,20 +165,10 @@ def timm_facts(config: Config, where: str, *, tags: Sequence[str] = ()) -> dict[
             "crop": facts.crop_mode,
             "channels": channels,
         },
-        classes=labels_of(config, facts, count, tags) if count else None,
+        classes=_labels_of(config, facts, count, tags) if count else None,
         features=config.num_features,
         arguments=config.model_args,
     )
-
-
-def labels_of(config: Config, facts: Facts, count: int, tags: Sequence[str]) -> str | int | list[str]:
-    """The classes' names: from the config, of ImageNet where the repository says so, else their number."""
-    names = config.label_names or facts.label_names or facts.labels
-    if names is None or len(names) != count:
-        return "imagenet-1k" if count == 1000 and "dataset:imagenet-1k" in tags else count
-    described = config.label_descriptions or facts.label_descriptions or {}
-    long = [described.get(name, name) for name in names]
-    return long if len(set(long)) == count else names
 
 
 def license_of(info: ModelInfo, configured: str | None) -> str:
@@ -219,7 +178,48 @@ def license_of(info: ModelInfo, configured: str | None) -> str:
     return str(card or tag or configured or "unknown")
 
 
-def parameters_of(info: ModelInfo) -> int | None:
+def _describe(repo_url: str, named: HubFile, info: ModelInfo, config: Config) -> ImageModel:
+    """The entry that the Hub's facts and timm's config come to. Pure."""
+    files = {file.rfilename: file for file in info.siblings or ()}
+    weights = next((name for name in WEIGHTS if name in files), None)
+    if weights is None:
+        raise UsageError(f"{repo_url} holds none of {', '.join(WEIGHTS)}", hint=ELSEWHERE)
+    lfs = files[weights].lfs
+    mapping = timm_facts(config, repo_url, tags=info.tags or ())
+    mapping |= {
+        "weights": _known(
+            url=f"hf://{named.repo}@{info.sha}/{weights}",
+            bytes=files[weights].size,
+            sha256=None if lfs is None else lfs.sha256,
+        ),
+        "license": license_of(info, mapping.get("license")),
+        "parameters": _parameters_of(info),
+        "source": f"https://huggingface.co/{named.repo}",
+    }
+    try:
+        entry = entry_from(repo_url, _known(**mapping))
+    except InvalidRegistry as error:
+        raise UsageError(f"{repo_url} describes itself wrongly: {error.message}", hint=ELSEWHERE) from error
+    assert isinstance(entry, ImageModel)
+    return entry
+
+
+def _known(**facts: Any) -> dict[str, Any]:
+    """The facts that somebody stated."""
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _labels_of(config: Config, facts: Facts, count: int, tags: Sequence[str]) -> str | int | list[str]:
+    """The classes' names: from the config, of ImageNet where the repository says so, else their number."""
+    names = config.label_names or facts.label_names or facts.labels
+    if names is None or len(names) != count:
+        return "imagenet-1k" if count == 1000 and "dataset:imagenet-1k" in tags else count
+    described = config.label_descriptions or facts.label_descriptions or {}
+    long = [described.get(name, name) for name in names]
+    return long if len(set(long)) == count else names
+
+
+def _parameters_of(info: ModelInfo) -> int | None:
     """The number of parameters, which the Hub reads from safetensors files."""
     total = getattr(info.safetensors, "total", None) if info.safetensors is not None else None
     return int(total) if total else None

@@ -24,7 +24,7 @@ def find_adoptable(url: str, proof: Proof) -> Iterator[tuple[str, Path]]:
     """
     if not proof.has_hash:
         return
-    for library, path in candidates(url, proof):
+    for library, path in _candidates(url, proof):
         try:
             size = path.stat().st_size if path.is_file() and os.access(path, os.R_OK) else None
         except OSError:
@@ -33,7 +33,26 @@ def find_adoptable(url: str, proof: Proof) -> Iterator[tuple[str, Path]]:
             yield library, path
 
 
-def candidates(url: str, proof: Proof) -> Iterator[tuple[str, Path]]:
+def torch_cache() -> Path:
+    """Where torch.hub keeps checkpoints: $TORCH_HOME, $XDG_CACHE_HOME."""
+    home = os.environ.get("TORCH_HOME")
+    return expand(home or _cache_home() / "torch") / "hub" / "checkpoints"
+
+
+def hub_cache() -> Path:
+    """Where huggingface_hub keeps repositories: $HF_HUB_CACHE, $HF_HOME."""
+    if given := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
+        return expand(given)
+    home = os.environ.get("HF_HOME")
+    return expand(home or _cache_home() / "huggingface") / "hub"
+
+
+def gensim_cache() -> Path:
+    """Where gensim keeps data sets: $GENSIM_DATA_DIR."""
+    return expand(os.environ.get("GENSIM_DATA_DIR") or "~/gensim-data")
+
+
+def _candidates(url: str, proof: Proof) -> Iterator[tuple[str, Path]]:
     parts = urlsplit(url)
     if parts.scheme == "https":
         yield "torch.hub", torch_cache() / Path(unquote(parts.path)).name
@@ -51,24 +70,5 @@ def candidates(url: str, proof: Proof) -> Iterator[tuple[str, Path]]:
             yield "huggingface_hub", folder / "snapshots" / named.revision / named.file
 
 
-def torch_cache() -> Path:
-    """Where torch.hub keeps checkpoints: $TORCH_HOME, $XDG_CACHE_HOME."""
-    home = os.environ.get("TORCH_HOME")
-    return expand(home or cache_home() / "torch") / "hub" / "checkpoints"
-
-
-def hub_cache() -> Path:
-    """Where huggingface_hub keeps repositories: $HF_HUB_CACHE, $HF_HOME."""
-    if given := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
-        return expand(given)
-    home = os.environ.get("HF_HOME")
-    return expand(home or cache_home() / "huggingface") / "hub"
-
-
-def gensim_cache() -> Path:
-    """Where gensim keeps data sets: $GENSIM_DATA_DIR."""
-    return expand(os.environ.get("GENSIM_DATA_DIR") or "~/gensim-data")
-
-
-def cache_home() -> Path:
+def _cache_home() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")

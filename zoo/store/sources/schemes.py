@@ -1,12 +1,12 @@
-"""What resolves the URLs of a scheme: the module beside this one that its row in zoo/catalogue/schemes.py
+"""What finds the file of a URL: a file beside this one, which the scheme's row in zoo/catalogue/schemes.py
 names, or a `Scheme` of another package, found through the entry point group `zoo.sources`."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from urllib.parse import urlsplit
 
 from zoo.catalogue.plugins import SOURCES, guard, load_plugin, plugin_names
@@ -35,4 +35,4 @@ def find_scheme(url: str) -> Scheme:
 @cache
 def _own_scheme(name: str) -> Scheme:
     row = SCHEMES[name]
-    return Scheme(import_module(f"zoo.store.sources.{row.source}").resolve, local=row.local)
+    return Scheme(resolve_name(row.resolver), local=row.local)

@@ -66,7 +66,7 @@ def parse_address(url: str) -> Address:
         host = parts.hostname if ":" in parts.hostname else parts.hostname.encode("idna").decode()
     except UnicodeError as error:
         raise AddressRefused(f"{url!r} is refused: {parts.hostname} is no name of a host ({error})") from None
-    return Address(parts.scheme, host, port or PORTS[parts.scheme], quote_target(target))
+    return Address(parts.scheme, host, port or PORTS[parts.scheme], _quote_target(target))
 
 
 def check_address(address: Address, *, resolve: bool = True) -> tuple[str, ...]:
@@ -75,9 +75,9 @@ def check_address(address: Address, *, resolve: bool = True) -> tuple[str, ...]:
     resolve: False behind a proxy, which looks the name up itself; only literal addresses are judged then.
     Raises OSError if the name cannot be looked up.
     """
-    literal = parse_ip(address.host)
+    literal = _parse_ip(address.host)
     here = address.host == "localhost" or (literal is not None and literal.is_loopback)
-    allowed = is_allowed(address)
+    allowed = _is_allowed(address)
     if address.scheme == "http" and not here and not allowed:
         raise AddressRefused(
             f"{address} is refused: plain http, which anybody on the way can change",
@@ -97,7 +97,7 @@ def check_address(address: Address, *, resolve: bool = True) -> tuple[str, ...]:
     )
     if not here and not allowed:
         for ip in found:
-            if not is_public(ip):
+            if not _is_public(ip):
                 raise AddressRefused(
                     f"{address} is refused: {address.host} is {ip}, an address on a private network",
                     hint=f"If you mean it: ZOO_ALLOW_HOST={address.host}",
@@ -105,15 +105,15 @@ def check_address(address: Address, *, resolve: bool = True) -> tuple[str, ...]:
     return found
 
 
-def is_allowed(address: Address) -> bool:
+def _is_allowed(address: Address) -> bool:
     """Whether $ZOO_ALLOW_HOST names this host."""
     return bool({address.host.lower(), f"{address.host}:{address.port}".lower()} & allowed_hosts())
 
 
-def is_public(ip: str) -> bool:
+def _is_public(ip: str) -> bool:
     """Whether an IP address is one of the open internet.
 
-    >>> [is_public(ip) for ip in ("140.82.121.4", "10.0.0.1", "169.254.169.254", "::ffff:127.0.0.1")]
+    >>> [_is_public(ip) for ip in ("140.82.121.4", "10.0.0.1", "169.254.169.254", "::ffff:127.0.0.1")]
     [True, False, False, False]
     """
     found = ipaddress.ip_address(ip.partition("%")[0])
@@ -122,11 +122,11 @@ def is_public(ip: str) -> bool:
         if inner is None and found in ipaddress.ip_network("64:ff9b::/96"):  # IPv4 behind NAT64
             inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
         if inner is not None:
-            return is_public(str(inner))
+            return _is_public(str(inner))
     return (found.is_global and not found.is_multicast) or found in FAKE
 
 
-def parse_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _parse_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The address that a host is written as, also in the old short and numeric forms (`127.1`, `0x7f1`)."""
     try:
         return ipaddress.ip_address(host.partition("%")[0])
@@ -138,7 +138,7 @@ def parse_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-def quote_target(target: str) -> str:
+def _quote_target(target: str) -> str:
     """Path and query with everything that may not stand in a request line escaped; escapes stay."""
     from urllib.parse import quote
 

@@ -29,7 +29,7 @@ class Pin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     revision: str | None = None
 
 
-class LockFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _LockFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Every pinned name."""
 
     models: dict[str, Pin]
@@ -39,7 +39,7 @@ class LockFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 def write_lock_file(pins: Mapping[str, Pin]) -> str:
     """The text of a lock file, sorted, so that versions differ where pins do."""
     models = dict(sorted(pins.items()))
-    return msgspec.json.format(msgspec.json.encode(LockFile(models=models)), indent=2).decode() + "\n"
+    return msgspec.json.format(msgspec.json.encode(_LockFile(models=models)), indent=2).decode() + "\n"
 
 
 def read_lock_file(path: Path) -> dict[str, Pin]:
@@ -47,7 +47,7 @@ def read_lock_file(path: Path) -> dict[str, Pin]:
     try:
         if path.stat().st_size > LARGEST:
             raise InvalidRegistry(f"{path}: a lock file of more than {LARGEST:,} bytes is none")
-        found = msgspec.json.decode(path.read_bytes(), type=LockFile)
+        found = msgspec.json.decode(path.read_bytes(), type=_LockFile)
     except OSError as error:
         reason = "" if isinstance(error, FileNotFoundError) else f": {error.strerror}"
         raise UsageError(
@@ -87,7 +87,7 @@ def find_pin(entry: ModelEntry, pins: Mapping[str, Pin]) -> Pin:
             hint=f"zoo lock {entry.name} writes down the registry's.",
         )
     # A file beside the registry lies elsewhere on every machine: its hash tells that it is the same.
-    moved = pin.url != entry.weights.urls[0] and not (is_file(pin.url) and is_file(entry.weights.urls[0]))
+    moved = pin.url != entry.weights.urls[0] and not (_is_file(pin.url) and _is_file(entry.weights.urls[0]))
     if moved or pin.license != entry.license:
         changed = "url" if moved else "license"
         was, now = (pin.url, entry.weights.urls[0]) if changed == "url" else (pin.license, entry.license)
@@ -96,10 +96,6 @@ def find_pin(entry: ModelEntry, pins: Mapping[str, Pin]) -> Pin:
             hint=f"zoo lock {entry.name} writes down the registry's.",
         )
     return pin
-
-
-def is_file(url: str) -> bool:
-    return url.startswith("file:")
 
 
 def check_pin(local: LocalModel, pin: Pin | None) -> None:
@@ -111,3 +107,7 @@ def check_pin(local: LocalModel, pin: Pin | None) -> None:
             got=local.sha256,
             hint=f"zoo rm {local.entry.name}, then fetch it again.",
         )
+
+
+def _is_file(url: str) -> bool:
+    return url.startswith("file:")

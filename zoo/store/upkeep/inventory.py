@@ -67,7 +67,7 @@ class CacheReport:
 
 def report_cache(store: Store) -> CacheReport:
     """What the store holds and what lies around it. Reads only."""
-    models = [model for blobs, records in store.places for model in stored_models(blobs, records)]
+    models = [model for blobs, records in store.places for model in _stored_models(blobs, records)]
     needed = {sha256 for _, record in store.records for sha256 in record.blobs}
     orphans = tuple(store.blobs.path(sha256) for sha256 in store.blobs if sha256 not in needed)
     partials = tuple(partial.path for partial in find_partials(store.blobs.folder))
@@ -82,11 +82,11 @@ def report_cache(store: Store) -> CacheReport:
         partials=partials,
         partial_bytes=size_of(partials),
         feature_bytes=size_of(tuple((store.home / "features").rglob("*"))),
-        foreign=tuple(find_foreign()),
+        foreign=tuple(_find_foreign()),
     )
 
 
-def stored_models(blobs: Blobs, records: Records) -> Iterator[StoredModel]:
+def _stored_models(blobs: Blobs, records: Records) -> Iterator[StoredModel]:
     """The models of one folder."""
     now = time.time()
     for _, record in records:
@@ -97,7 +97,7 @@ def stored_models(blobs: Blobs, records: Records) -> Iterator[StoredModel]:
         yield StoredModel(record.name, record.license, record.sha256, size_of(paths), kinds, idle, home)
 
 
-def find_foreign() -> Iterator[ForeignFile]:
+def _find_foreign() -> Iterator[ForeignFile]:
     """The model files that torch.hub, huggingface_hub and gensim keep."""
     places = (
         ("torch.hub", torch_cache(), "*"),

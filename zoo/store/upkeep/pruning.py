@@ -86,6 +86,19 @@ def plan_prune(store: Store, *, older_than: float | None = None, now: float | No
     return PrunePlan(store, items)
 
 
+def last_use(record: Record, paths: tuple[Path, ...]) -> float:
+    """When a model was last fetched or read. File systems write down reading once a day, or not at all."""
+    times = [record.fetched]
+    for path in paths:
+        with suppress(OSError):
+            times.append(path.stat().st_atime)
+    return max(times)
+
+
+def size_of(paths: tuple[Path, ...]) -> int:
+    return sum(path.stat().st_size for path in paths if path.is_file())
+
+
 def _count_freed(found: Sequence[Prunable], store: Store) -> tuple[Prunable, ...]:
     """The items with `bytes` set to what deleting them frees; files that other models share do not count."""
     needed = Counter(tuple(store.blobs.path(s) for s in record.blobs) for _, record in store.records)
@@ -116,22 +129,9 @@ def _remove(store: Store, item: Prunable) -> bool:
     return False
 
 
-def last_use(record: Record, paths: tuple[Path, ...]) -> float:
-    """When a model was last fetched or read. File systems write down reading once a day, or not at all."""
-    times = [record.fetched]
-    for path in paths:
-        with suppress(OSError):
-            times.append(path.stat().st_atime)
-    return max(times)
-
-
 def _idle_time(path: Path, now: float) -> float:
     """Seconds since a file was written; 0 for one that is gone, or comes from the future."""
     try:
         return max(now - path.stat().st_mtime, 0.0)
     except FileNotFoundError:
         return 0.0
-
-
-def size_of(paths: tuple[Path, ...]) -> int:
-    return sum(path.stat().st_size for path in paths if path.is_file())

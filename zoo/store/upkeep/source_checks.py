@@ -55,7 +55,7 @@ def check_places(
             while True:
                 future, place = waiting.get_nowait()
                 try:
-                    future.set_result(probe(*place, settings=settings, online=online))
+                    future.set_result(_probe(*place, settings=settings, online=online))
                 except BaseException as error:  # whoever waits for the answer raises it
                     future.set_exception(error)
 
@@ -65,7 +65,7 @@ def check_places(
         yield from ((entry.name, finding) for finding in future.result())
 
 
-def probe(
+def _probe(
     entry: ModelEntry, url: str, path: tuple[Step, ...], *, settings: Settings, online: bool
 ) -> list[Finding]:
     """What is wrong with the file behind one URL of an entry."""
@@ -76,42 +76,42 @@ def probe(
         unproven = replace(entry, weights=replace(entry.weights, sha256=None))  # so that the source states it
         source = scheme.resolve(Wanted(url, unproven))
         found = (
-            check_file(entry, source) if isinstance(source, Path) else check_remote(entry, source, settings)
+            _check_file(entry, source) if isinstance(source, Path) else _check_remote(entry, source, settings)
         )
     except ZooError as error:
         return [Finding(path, error.message.removeprefix(f"{entry.name}: "), error.hint)]
     return [Finding(path, what) for what in found]
 
 
-def check_file(entry: ModelEntry, path: Path) -> list[str]:
+def _check_file(entry: ModelEntry, path: Path) -> list[str]:
     """What is wrong with a file on this machine, all of it read."""
     proof = proof_of(entry.weights)
     fault = proof.find_fault(hash_file(path, hasher=Hasher(md5=proof.md5 is not None)), str(path))
     return [] if fault is None else [fault.message]
 
 
-def check_remote(entry: ModelEntry, remote: Remote, settings: Settings) -> list[str]:
+def _check_remote(entry: ModelEntry, remote: Remote, settings: Settings) -> list[str]:
     """What is wrong with a remote file, as far as that can be told without its bytes."""
     proof = proof_of(entry.weights)
-    sizes = [ask_size(url, remote.token, settings) for url in remote.urls]
+    sizes = [_ask_size(url, remote.token, settings) for url in remote.urls]
     size = remote.bytes if None in sizes else sum(filter(None, sizes))
-    return [*compare_hash(proof, remote), *compare_size(proof, size)]
+    return [*_compare_hash(proof, remote), *_compare_size(proof, size)]
 
 
-def compare_hash(proof: Proof, remote: Remote) -> Iterator[str]:
+def _compare_hash(proof: Proof, remote: Remote) -> Iterator[str]:
     """Whether the source states another hash than the entry."""
     stated, expected = remote.sha256, proof.sha256 or proof.sha256_prefix
     if stated is not None and expected is not None and not stated.startswith(expected):
         yield f"{remote.origin} states another sha256 than the entry: {stated}"
 
 
-def compare_size(proof: Proof, size: int | None) -> Iterator[str]:
+def _compare_size(proof: Proof, size: int | None) -> Iterator[str]:
     """Whether the file has another length than the entry says."""
     if size is not None and proof.bytes not in (None, size):
         yield f"the file has {size:,} bytes, the entry says {proof.bytes:,}"
 
 
-def ask_size(url: str, token: str | None, settings: Settings) -> int | None:
+def _ask_size(url: str, token: str | None, settings: Settings) -> int | None:
     """The length of a remote file; None where the server does not say.
 
     Raises AddressRefused for an address that is never opened, DownloadFailed if there is no such file.

@@ -58,10 +58,10 @@ def verify_store(
     if entries is None:
         for blobs, records in store.places:
             for _, record in list(records):
-                verdicts += check_record(store, blobs, record, record.entry(), fix=fix, report=report)
+                verdicts += _check_record(store, blobs, record, record.entry(), fix=fix, report=report)
             needed = {sha256 for _, record in records for sha256 in record.blobs}  # as they are after a fix
             for sha256 in sorted(set(blobs) - needed):
-                verdicts.append(check_orphan(store, blobs, sha256, fix=fix, report=report))
+                verdicts.append(_check_orphan(store, blobs, sha256, fix=fix, report=report))
         return verdicts
     for entry in entries:
         found = [(blobs, records.read(source_key(entry.weights))) for blobs, records in store.places]
@@ -69,16 +69,16 @@ def verify_store(
         if not kept:
             verdicts.append(Verdict(entry.name, "published", entry.weights.sha256, None, "absent"))
         for blobs, record in kept:
-            verdicts += check_record(store, blobs, record, entry, fix=fix, report=report)
+            verdicts += _check_record(store, blobs, record, entry, fix=fix, report=report)
     return verdicts
 
 
-def check_record(
+def _check_record(
     store: Store, blobs: Blobs, record: Record, entry: ModelEntry, *, fix: bool, report: Report
 ) -> list[Verdict]:
     """A verdict for each file that a record needs; with `fix`, bad ones are deleted and fetched again."""
     kinds = {record.sha256: "published"} | {made.sha256: kind for kind, made in record.derived.items()}
-    verdicts = [check_blob(blobs, record.name, kinds[sha256], sha256, report) for sha256 in record.blobs]
+    verdicts = [_check_blob(blobs, record.name, kinds[sha256], sha256, report) for sha256 in record.blobs]
     bad = [verdict for verdict in verdicts if not verdict.good]
     if not bad or not fix:
         return verdicts
@@ -101,11 +101,11 @@ def check_record(
         raise
     except ZooError as error:
         return [v if v.good else replace(v, state="missing", detail=error.message) for v in verdicts]
-    forget_derived(store, entry, {verdict.kind for verdict in bad})
-    return [v if v.good else mended(v) for v in verdicts]
+    _forget_derived(store, entry, {verdict.kind for verdict in bad})
+    return [v if v.good else _mended(v) for v in verdicts]
 
 
-def forget_derived(store: Store, entry: ModelEntry, kinds: set[str]) -> None:
+def _forget_derived(store: Store, entry: ModelEntry, kinds: set[str]) -> None:
     """Write down that these derived files are not here any more: the next use makes them again."""
     key = source_key(entry.weights)
     record = store.records.read(key)
@@ -114,23 +114,23 @@ def forget_derived(store: Store, entry: ModelEntry, kinds: set[str]) -> None:
         store.records.write(key, structs.replace(record, derived=left))
 
 
-def mended(verdict: Verdict) -> Verdict:
+def _mended(verdict: Verdict) -> Verdict:
     """The verdict on a bad file after a fetch: a published one is whole, a derived one made when needed."""
     if verdict.kind == "published":
         return replace(verdict, state="fixed")
     return replace(verdict, state="deleted", detail="it is made again at the next use")
 
 
-def check_orphan(store: Store, blobs: Blobs, sha256: str, *, fix: bool, report: Report) -> Verdict:
+def _check_orphan(store: Store, blobs: Blobs, sha256: str, *, fix: bool, report: Report) -> Verdict:
     """A verdict for a file that no record needs; with `fix`, a bad one is deleted."""
-    verdict = check_blob(blobs, None, "published", sha256, report)
+    verdict = _check_blob(blobs, None, "published", sha256, report)
     if verdict.good or not fix or blobs is not store.blobs:
         return verdict
     blobs.remove(sha256)
     return replace(verdict, state="deleted")
 
 
-def check_blob(blobs: Blobs, name: str | None, kind: str, sha256: str, report: Report) -> Verdict:
+def _check_blob(blobs: Blobs, name: str | None, kind: str, sha256: str, report: Report) -> Verdict:
     """Hash one file."""
     path = blobs.path(sha256)
     if not path.is_file():
