@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from msgspec.structs import replace
 from torch import Tensor, nn
 
 from zoo.backbones.architectures import ARCHITECTURES, Architecture, build_network
@@ -346,16 +347,153 @@ def test_a_network_without_its_batch_norm_statistics_is_refused() -> None:
 
 
 @pytest.mark.fault("S8")
-def test_a_few_missing_tensors_are_named_and_start_as_a_fresh_network_does() -> None:
+@pytest.mark.parametrize(
+    "missing",
+    ["layer1.0.bn1.weight", "conv1.weight", "layer4.1.bn2.running_var", "layer2.0.downsample.0.weight"],
+)
+def test_a_tensor_that_the_file_lacks_is_refused_by_name(missing: str) -> None:
+    """It would be drawn at random at every load: another answer each time, "0 frozen tensors changed"."""
+    state = dict(small_state())
+    del state[missing]
+    with pytest.raises(
+        WeightsMismatch, match=rf"lacks 1 of 102 tensors of torchvision/resnet18: {missing} is missing"
+    ):
+        fit_weights(entry_of("torchvision/resnet18"), state)
+
+
+@pytest.mark.fault("S8")
+def test_a_missing_table_of_positions_is_refused_by_name() -> None:
+    import timm
+
+    state = random_state(lambda: timm.create_model("vit_tiny_patch16_224"))
+    del state["pos_embed"]
+    with pytest.raises(WeightsMismatch, match="pos_embed is missing"):
+        fit_weights(entry_of("timm/vit_tiny_patch16_224"), state)
+
+
+def test_a_network_that_computes_tensors_of_its_own_is_the_same_at_every_load() -> None:
+    import timm
+
+    state = random_state(lambda: timm.create_model("swin_tiny_patch4_window7_224"))
+    entry = entry_of("timm/swin_tiny_patch4_window7_224.ms_in1k")
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = says(fit_weights(entry, state), 224)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert torch.equal(says(fit_weights(entry, state), 224), first)
+
+
+def test_a_first_convolution_for_grey_pictures_sees_them_in_three_channels_as_in_one() -> None:
+    import timm
+
     state = small_state()
-    del state["layer1.0.bn1.weight"]
+    grey = {**state, "conv1.weight": state["conv1.weight"].sum(1, keepdim=True)}
     events: list[Event] = []
-    network = fit_weights(entry_of("torchvision/resnet18"), state, report=events.append)
-    assert torch.equal(network.layer1[0].bn1.weight, torch.ones(64))
-    [note] = events
-    assert isinstance(note, Note)
-    assert note.level == "warning"
-    assert "layer1.0.bn1.weight is missing" in note.message
+    network = fit_weights(entry_of("torchvision/resnet18"), grey, report=events.append)
+    assert events[0] == Note(
+        "net: conv1.weight is (64, 1, 7, 7) instead of (64, 3, 7, 7):"
+        " it is repeated for 3 channels, divided by 3"
+    )
+    theirs = timm.create_model("resnet18", in_chans=1).eval()
+    theirs.load_state_dict(grey)
+    pictures = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected = theirs(pictures)
+        found = network(pictures.repeat(1, 3, 1, 1))
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_a_first_convolution_for_colours_is_summed_for_a_network_of_one_channel() -> None:
+    colour = fit_weights(entry_of("torchvision/resnet18"), small_state())
+    entry = entry_of("timm/resnet18")
+    entry = replace(entry, input=replace(entry.input, channels=1, mean=(0.5,), std=(0.5,)))
+    events: list[Event] = []
+    network = fit_weights(entry, small_state(), report=events.append)
+    assert isinstance(events[0], Note)
+    assert "(64, 3, 7, 7) instead of (64, 1, 7, 7): it is summed over its channels" in events[0].message
+    pictures = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected = colour(pictures.repeat(1, 3, 1, 1))
+        found = network(pictures)
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+@pytest.mark.fault("S8")
+@pytest.mark.parametrize("channels", [2, 4, 12])
+def test_a_first_convolution_of_other_channels_is_refused_by_name(channels: int) -> None:
+    state = {**small_state(), "conv1.weight": torch.ones(64, channels, 7, 7)}
+    with pytest.raises(
+        WeightsMismatch, match=rf"lacks 1 of 102 .*conv1\.weight is \(64, {channels}, 7, 7\) instead of"
+    ):
+        fit_weights(entry_of("torchvision/resnet18"), state)
+
+
+# --- other names for the same tensors
+
+
+def under_other_names(architecture: str, scheme: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """(a state under its own names, the same as fastai, a cut nn.Sequential or transformers saves it)."""
+    from torchvision import models
+
+    state = small_state(architecture)
+    if scheme == "transformers":
+        return state, {transformers_name(key): tensor for key, tensor in state.items()}
+    network = models.get_model(architecture, weights=None)
+    network.load_state_dict(state)
+    body = nn.Sequential(*list(network.children())[:-2])
+    if scheme == "fastai":
+        head = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(1024), nn.Dropout(), nn.Linear(1024, 2))
+        return state, dict(nn.Sequential(body, head).state_dict())
+    return state, dict(body.state_dict())
+
+
+def transformers_name(key: str) -> str:
+    """As transformers' script convert_resnet_to_pytorch.py pairs its modules with those of timm's ResNets."""
+    parts = key.split(".")
+    kind = {"conv": "convolution", "bn": "normalization"}
+    if parts[0] in ("conv1", "bn1"):
+        return f"resnet.embedder.embedder.{kind[parts[0][:-1]]}.{parts[1]}"
+    if parts[0] == "fc":
+        return f"classifier.1.{parts[1]}"
+    place = f"resnet.encoder.stages.{int(parts[0][-1]) - 1}.layers.{parts[1]}"
+    if parts[2] == "downsample":
+        return f"{place}.shortcut.{('convolution', 'normalization')[int(parts[3])]}.{parts[4]}"
+    return f"{place}.layer.{int(parts[2][-1]) - 1}.{kind[parts[2][:-1]]}.{parts[3]}"
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("scheme", ["fastai", "cut", "transformers", "wrapped transformers"])
+def test_a_backbone_under_the_names_of_others_is_mapped(scheme: str, architecture: str) -> None:
+    state, other = under_other_names(architecture, scheme.removeprefix("wrapped "))
+    if scheme.startswith("wrapped"):
+        other = {f"model.{key}": tensor for key, tensor in other.items()} | {"loss.weight": torch.ones(2)}
+    entry = entry_of(f"torchvision/{architecture}", classes=None)
+    events: list[Event] = []
+    network = fit_weights(entry, other, report=events.append)
+    expected = {key: tensor for key, tensor in state.items() if not key.startswith("fc.")}
+    assert all(torch.equal(found, expected[key]) for key, found in network.state_dict().items())
+    messages = [event.message for event in events if isinstance(event, Note)]
+    assert "they are mapped, the shapes fit" in messages[-2]
+    assert messages[-1] == f"net: all {len(expected)} tensors loaded"
+
+
+def test_transformers_classifier_is_mapped_too() -> None:
+    state, other = under_other_names("resnet18", "transformers")
+    network = fit_weights(entry_of("timm/resnet18.tv_in1k"), other)
+    assert all(torch.equal(found, state[key]) for key, found in network.state_dict().items())
+
+
+def test_a_deeper_network_does_not_pass_for_a_shallower_one_under_other_names_either() -> None:
+    _, other = under_other_names("resnet101", "transformers")
+    with pytest.raises(WeightsMismatch, match="fit only"):
+        fit_weights(entry_of("torchvision/resnet50", classes=None), other)
+
+
+def test_a_head_of_fastai_is_not_the_networks_classifier() -> None:
+    _, other = under_other_names("resnet18", "fastai")
+    with pytest.raises(WeightsMismatch, match=r"do not fill its classifier \(fc\.weight is missing"):
+        fit_weights(entry_of("torchvision/resnet18"), other)
 
 
 @pytest.mark.fault("S8")

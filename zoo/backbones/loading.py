@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from zoo.backbones.architectures import (
     find_architecture,
 )
 from zoo.backbones.checkpoints import INFINITE, find_odd_numbers, load_weights, strip_prefixes
+from zoo.backbones.names import expected_names
 from zoo.catalogue.entry import ImageModel
 from zoo.errors import IntegrityError, UsageError, WeightsMismatch
 from zoo.events import Note, Report, silent
@@ -50,31 +51,31 @@ def fit_weights(entry: ImageModel, weights: Mapping[str, Tensor], *, report: Rep
 
     The network is drafted on the meta device, where random initialisation costs nothing, and takes the
     tensors over without a copy. A draft computes nothing: a network that computes tensors of its own (tables
-    of positions, blur kernels), or misses some, is built for real.
-    Raises WeightsMismatch if the weights fill less than 90 % of the backbone, or not all of its classifier;
-    IntegrityError if they hold NaN or infinity that reaches the output.
+    of positions, blur kernels) is built for real.
+    Raises WeightsMismatch if the weights lack a tensor, which would be another at every load, or if more than
+    a tenth of them has no place; IntegrityError if they hold NaN or infinity that reaches the output.
     """
+    classifier = entry.classes is not None
     weights = _to_float32(strip_prefixes(dict(weights), entry.name, report))
     network = draft_network(entry, weights)
-    fit = _compare(network, weights, classifier=entry.classes is not None)
+    fit = _compare(network, weights, classifier=classifier)
     if fit.gaps:
         renamed = _to_float32(_translate(entry, network, weights))
-        refit = _compare(network, renamed, classifier=entry.classes is not None)
+        refit = _compare(network, renamed, classifier=classifier)
         if refit.share > fit.share or fit.headless:
             weights, fit = renamed, refit
     if fit.share < ENOUGH:
-        inside = _find_inside(network, weights, classifier=entry.classes is not None)
-        if len(inside) > 1:
-            raise _ambiguous(entry, inside)
-        for prefix in filter(None, inside):
-            report(Note(f"{entry.name}: of the file, what is named {prefix}… is taken, the rest left out"))
-            weights = _take_inside(weights, prefix)
-            fit = _compare(network, weights, classifier=entry.classes is not None)
-    if fit.headless or fit.share < ENOUGH:
+        weights = _find_inside(entry, network, weights, report) or weights
+        fit = _compare(network, weights, classifier=classifier)
+    if (adapted := _adapt_channels(network, weights)) is not None:
+        key, weights, what = adapted
+        report(Note(f"{entry.name}: {fit.gaps[key]}: {what}"))
+        fit = _compare(network, weights, classifier=classifier)
+    if fit.gaps or fit.share < ENOUGH:
         raise _mismatch(entry, fit)
-    whole = not fit.gaps and _is_all_weights(network)
+    whole = _is_all_weights(network)
     if not whole:
-        network = build_network(entry, weights=weights)
+        network = _build_alike(entry, weights)
     network.load_state_dict({key: weights[key] for key in fit.loaded}, strict=False, assign=whole)
     network.zoo_entry = entry  # type: ignore[assignment]
     report(_describe_fit(entry, fit))
@@ -90,13 +91,20 @@ def draft_network(entry: ImageModel, weights: Mapping[str, Tensor]) -> nn.Module
     try:
         with torch.device("meta"):
             return build_network(entry, weights=weights)
-    except (RuntimeError, NotImplementedError):  # its constructor looks at a value, which a draft has not
-        return build_network(entry, weights=weights)
+    except (RuntimeError, NotImplementedError):  # its constructor reads a value, which a draft has not
+        return _build_alike(entry, weights)
 
 
 def is_idle(key: str) -> bool:
     """Whether no output depends on it: only batch norm with momentum None reads it, and old files lack it."""
     return key.endswith("num_batches_tracked")
+
+
+def _build_alike(entry: ImageModel, weights: Mapping[str, Tensor]) -> nn.Module:
+    """The network for real, the same at every call: whatever it draws, it draws from a seed of its own."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build_network(entry, weights=weights)
 
 
 def _check_output(entry: ImageModel, network: nn.Module, odd: Mapping[str, str], report: Report) -> None:
@@ -124,13 +132,15 @@ def _check_output(entry: ImageModel, network: nn.Module, odd: Mapping[str, str],
 class _Fit:
     """What weights have to do with a network.
 
-    loaded: keys that fit. gaps: keys of the network that the weights do not fill, and why. unexpected: keys
-    of the weights without a place. headless: the network's classifier is among the gaps.
+    wanted: keys of the network on which its output depends. loaded: keys that fit. gaps: wanted keys that the
+    weights do not fill, and why. unexpected: keys of the weights without a place. headless: the network's
+    classifier is among the gaps.
     share: the smallest of three shares in 0..1: of the backbone's tensors and of its elements that are
     loaded, and of the weights' elements that found a place. A network without its batch norm statistics is
     not whole, and a ResNet-101 must not pass for a ResNet-50.
     """
 
+    wanted: tuple[str, ...]
     loaded: tuple[str, ...]
     gaps: Mapping[str, str]
     unexpected: tuple[str, ...]
@@ -146,10 +156,12 @@ def _compare(network: nn.Module, weights: Mapping[str, Tensor], *, classifier: b
     fits = set(loaded)
     extra = _extra_keys(network)
     unexpected = [k for k in weights if not (k in state or k.startswith(extra) or is_idle(k))]
-    gaps = {key: _describe_gap(key, state, weights) for key in state if not (key in fits or is_idle(key))}
-    backbone = [key for key in state if not is_idle(key) and not (head and key.startswith(head))]
+    wanted = tuple(key for key in state if not is_idle(key))
+    gaps = {key: _describe_gap(key, state, weights) for key in wanted if key not in fits}
+    backbone = [key for key in wanted if not (head and key.startswith(head))]
     filled = [key for key in backbone if key not in gaps]
     return _Fit(
+        wanted=wanted,
         loaded=tuple(loaded),
         gaps=gaps,
         unexpected=tuple(unexpected),
@@ -167,28 +179,70 @@ def _is_like(tensor: Tensor, place: Tensor) -> bool:
     return tensor.shape == place.shape and tensor.is_floating_point() == place.is_floating_point()
 
 
-def _find_inside(network: nn.Module, weights: Mapping[str, Tensor], *, classifier: bool) -> list[str]:
-    """The prefixes below which the whole network is: `model.` of Lightning, `backbone.`, two of a pair."""
-    first = next((key for key in network.state_dict() if not is_idle(key)), "")
-    prefixes = [key.removesuffix(first) for key in weights if first and f".{key}".endswith(f".{first}")]
-    return [
-        prefix for prefix in prefixes if _fills(network, _take_inside(weights, prefix), classifier=classifier)
-    ]
+def _find_inside(
+    entry: ImageModel, network: nn.Module, weights: Mapping[str, Tensor], report: Report
+) -> StateDict | None:
+    """The weights of the network among others, or under other names; None where they are not found.
+
+    Below a prefix (`model.` of Lightning, `backbone.`), by any scheme of names. What lies below the prefix
+    and has no place stays: a deeper network must not pass for this one.
+    Raises WeightsMismatch where several prefixes fit: teacher and student.
+    """
+    state = network.state_dict()
+    for title, names in expected_names(network):
+        first = next((name for name, key in names.items() if key in state and not is_idle(key)), "")
+        prefixes = [key.removesuffix(first) for key in weights if first and f".{key}".endswith(f".{first}")]
+        found = {prefix: _take_inside(weights, prefix, names) for prefix in prefixes}
+        found = {prefix: inside for prefix, inside in found.items() if _fills(entry, network, inside)}
+        if len(found) > 1:
+            raise _ambiguous(entry, found)
+        for prefix, inside in found.items():
+            if prefix:
+                report(
+                    Note(f"{entry.name}: of the file, what is named {prefix}… is taken, the rest left out")
+                )
+            if title:
+                report(Note(f"{entry.name}: the file has {title}: they are mapped, the shapes fit"))
+            return inside
+    return None
 
 
-def _fills(network: nn.Module, weights: Mapping[str, Tensor], *, classifier: bool) -> bool:
+def _take_inside(weights: Mapping[str, Tensor], prefix: str, names: Mapping[str, str]) -> StateDict:
+    """The tensors whose names begin so, renamed where the rest of their name is among `names`."""
+    inside = {key.removeprefix(prefix): t for key, t in weights.items() if key.startswith(prefix)}
+    return {names.get(key, key): tensor for key, tensor in inside.items()}
+
+
+def _fills(entry: ImageModel, network: nn.Module, weights: Mapping[str, Tensor]) -> bool:
     """Whether the network finds nearly all of itself among these weights, whatever else there is."""
     state = network.state_dict()
     own = {key: tensor for key, tensor in weights.items() if key in state}
-    return _compare(network, own, classifier=classifier).share >= ENOUGH
+    return _compare(network, own, classifier=entry.classes is not None).share >= ENOUGH
 
 
-def _take_inside(weights: Mapping[str, Tensor], prefix: str) -> StateDict:
-    """The tensors whose names begin so, under the rest of their names."""
-    return {key.removeprefix(prefix): t for key, t in weights.items() if key.startswith(prefix)}
+def _adapt_channels(network: nn.Module, weights: Mapping[str, Tensor]) -> tuple[str, StateDict, str] | None:
+    """(key, weights, what was done) with a first convolution that fits; None where nothing can be done.
+
+    A network that was trained on one channel sees the mean of the channels; one that was trained on several
+    sees its one channel in each of them. Other numbers of channels have no rule of which belongs to which.
+    """
+    state = network.state_dict()
+    key = next((key for key, place in state.items() if place.ndim == 4), "")
+    if key not in weights or weights[key].ndim != 4:
+        return None
+    kernel, place = weights[key], state[key]
+    if kernel.shape[1] == place.shape[1] or kernel[:, :1].shape != place[:, :1].shape:
+        return None
+    if place.shape[1] == 1:
+        return key, {**weights, key: kernel.sum(1, keepdim=True)}, "it is summed over its channels"
+    if kernel.shape[1] == 1:
+        n = place.shape[1]
+        repeated = kernel.repeat(1, n, 1, 1) / n
+        return key, {**weights, key: repeated}, f"it is repeated for {n} channels, divided by {n}"
+    return None
 
 
-def _ambiguous(entry: ImageModel, inside: Sequence[str]) -> WeightsMismatch:
+def _ambiguous(entry: ImageModel, inside: Collection[str]) -> WeightsMismatch:
     """The error for a file that holds several such networks: teacher and student, two encoders."""
     named = _some(prefix or "(without a prefix)" for prefix in inside)
     return WeightsMismatch(
@@ -250,15 +304,11 @@ def _short(dtype: torch.dtype) -> str:
 
 
 def _describe_fit(entry: ImageModel, fit: _Fit) -> Note:
-    """A note about what was loaded: a warning if anything was not."""
-    if not fit.gaps and not fit.unexpected:
+    """A note about what was loaded: a warning if something in the file was not used."""
+    if not fit.unexpected:
         return Note(f"{entry.name}: all {len(fit.loaded)} tensors loaded")
-    message = f"{entry.name}: {100 * fit.share:.1f} % of the weights loaded"
-    if fit.gaps:
-        message += f"; {_some(fit.gaps.values())}, left untrained"
-    if fit.unexpected:
-        message += f"; not used: {_some(fit.unexpected)}"
-    return Note(message, hint="Train those parts, or take another file.", level="warning")
+    message = f"{entry.name}: all {len(fit.loaded)} tensors of the network loaded"
+    return Note(f"{message}; not used: {_some(fit.unexpected)}", level="warning")
 
 
 def _mismatch(entry: ImageModel, fit: _Fit) -> WeightsMismatch:
@@ -266,11 +316,20 @@ def _mismatch(entry: ImageModel, fit: _Fit) -> WeightsMismatch:
     why = [_some(fit.gaps.values())] if fit.gaps else []
     if fit.unexpected:
         why.append(f"not of this network: {_some(fit.unexpected)}")
-    what = "do not fill its classifier" if fit.share >= ENOUGH else f"fit only {100 * fit.share:.0f} % of it"
-    return WeightsMismatch(
-        f"{entry.name}: the weights are not of {entry.architecture}: they {what} ({'; '.join(why)})",
-        hint=f"Nothing was loaded. Correct `architecture` or `classes` of {entry.name}.",
-    )
+    reasons = "; ".join(why)
+    hint = f"Nothing was loaded. Correct `architecture` or `classes` of {entry.name}."
+    if fit.share < ENOUGH:
+        what = f"they fit only {100 * fit.share:.0f} % of it ({reasons})"
+    elif fit.headless:
+        what = f"they do not fill its classifier ({reasons})"
+    else:
+        lacks = f"lacks {len(fit.gaps)} of {len(fit.wanted)} tensors of {entry.architecture}"
+        return WeightsMismatch(
+            f"{entry.name}: the file {lacks}: {reasons}",
+            hint="Nothing was loaded: what a file lacks would be drawn at random, and differ at every load."
+            " Use another file.",
+        )
+    return WeightsMismatch(f"{entry.name}: the weights are not of {entry.architecture}: {what}", hint=hint)
 
 
 def _some(names: Iterable[str], most: int = 3) -> str:
