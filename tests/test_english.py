@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # Rooms to be cleaned. A room that is clean fails here until its name is deleted.
 NOT_YET_CLEAN = {
-    *("adapters", "backbones", "catalogue", "cli", "data", "errors", "events", "features", "registering"),
+    *("adapters", "backbones", "cli", "data", "features", "registering"),
     *("runs", "store", "training", "words"),
 }
 
@@ -27,7 +27,7 @@ FORMS = {
         r"(?<!there )\b(?:is|are|was|were|be) no "
         r"(?!longer\b|more\b|less\b|better\b|worse\b|larger\b|smaller\b|faster\b|slower\b)"
     ),
-    "is none: is not one": r"(?<!there )\b(?:is|are|was|were) none\b",
+    "is none: is not one": r"(?<!there )\b(?:is|are|was|were) (?-i:none)\b",
     "comes to: becomes, is, costs": r"\b(?:come|comes|came) to\b",
     "is meant: means, is wanted": r"\b(?:is|are|was|were) meant\b",
     "tell: report, state, show, distinguish": r"\b(?:tell|tells|telling|told)\b",

@@ -59,7 +59,7 @@ BROKEN_SCHEMES = {
     "fails": (f"{REMOTE}SCHEME = Scheme(lambda wanted: 1 / 0)", "failed: ZeroDivisionError"),
     "gives-text": (
         f"{REMOTE}SCHEME = Scheme(lambda wanted: wanted.url)",
-        "gave str instead of Remote or",
+        "returned str instead of Remote or",
     ),
 }
 
@@ -145,7 +145,7 @@ BROKEN_NETWORKS = {
     "fails": (f"{BUILD}ARCHITECTURE = Architecture(lambda plan: {{}}['x'])", "failed: KeyError: 'x'"),
     "gives-text": (
         f"{BUILD}ARCHITECTURE = Architecture(lambda plan: 'net')",
-        "gave str instead of Module",
+        "returned str instead of Module",
     ),
 }
 

@@ -1,8 +1,8 @@
 """Every error that zoo raises on purpose, in one tree.
 
     ZooError                    exit  1
-    ├── UsageError                    2   what was typed cannot be done
-    │   ├── UnknownName                   no such model, head, optimizer, …; says the close ones
+    ├── UsageError                    2   the request cannot be carried out
+    │   ├── UnknownName                   no such model, head, optimizer, …; lists the close ones
     │   │   └── UnknownModel
     │   ├── NotAModel                     a name means a file or folder that is neither a model nor a run
     │   ├── InvalidRegistry               a registry file breaks the schema: file, line, field
@@ -22,16 +22,16 @@
     │   └── DownloadFailed
     ├── DatasetError                  5
     │   └── UnreadableFile
-    ├── TrainingStopped               6   a fault ended training; what was good is kept
+    ├── TrainingStopped               6   a fault ended training; the last good weights are kept
     ├── StorageError                  7   disk full, no permission, a lock that is not released
     │   ├── DiskFull
     │   ├── LockTimeout
-    │   └── SourceMissing                 a file of this machine that a registry names is not there
+    │   └── SourceMissing                 a local file that a registry names does not exist
     ├── SomeFailed                    …   some of several things failed; the exit code of the first
     └── Interrupted                 130   Ctrl-C (143 for SIGTERM)
 
-The library raises facts: a message that says what happened, with the value, and a hint that says what to
-type next. The command line words them; a traceback is shown only with --debug.
+The library raises facts: a message that states what happened, with the value, and a hint with what to type
+next. The command line prints them; a traceback is shown only with --debug.
 """
 
 from __future__ import annotations
@@ -42,9 +42,16 @@ from typing import Any
 
 
 class ZooError(Exception):
-    """Something that the user can do something about.
+    """The base of every error that zoo raises on purpose: something that the user can act on.
 
-    message: what happened, with the value. hint: what to do or type next, or None.
+    Args:
+        message: What happened, with the value.
+        hint: What to do or type next; None if there is nothing to suggest.
+
+    Attributes:
+        message: As given.
+        hint: As given.
+        exit_code: The exit code of the command line for this kind of error.
     """
 
     exit_code = 1
@@ -59,19 +66,24 @@ class ZooError(Exception):
 
 
 class UsageError(ZooError):
-    """What was asked for cannot be done as it was asked."""
+    """The request cannot be carried out as it was made."""
 
     exit_code = 2
 
 
 class BrokenPlugin(ZooError):
-    """What another package adds does not work: only the models that need it are affected."""
+    """A scheme or architecture of another package fails; only the models that need it are affected."""
 
 
 class UnknownName(UsageError):
-    """A name that is in no table. Lists up to three close ones, else all when they are few.
+    """A name that is not in a table. The hint lists up to three close names, else all when they are few.
 
-    close: the names that may have been meant, where whoever raises knows better than the spelling does.
+    Args:
+        kind: What the name stands for, such as `optimizer`.
+        name: The unknown name.
+        known: Every known name.
+        close: The names to suggest, where the caller knows better than the spelling.
+        see: The command that lists all names.
 
     >>> print(UnknownName("optimizer", "adan", ["adam", "adamw", "sgd"]))
     no optimizer 'adan'
@@ -151,11 +163,11 @@ class LicenseRefused(UsageError):
 
 
 class RunExists(UsageError):
-    """The run folder is there already; the hint names the next free one."""
+    """The run folder exists already; the hint names the next free one."""
 
 
 class IntegrityError(ZooError):
-    """A file is not what it should be, or is not safe to open."""
+    """A file has the wrong bytes, or is not safe to open."""
 
     exit_code = 3
 
@@ -170,7 +182,7 @@ class HashMismatch(IntegrityError):
 
 
 class SizeMismatch(IntegrityError):
-    """A file has another length than it must have (bytes)."""
+    """A file has the wrong length, in bytes."""
 
     def __init__(self, what: str, *, expected: int, got: int, hint: str | None = None) -> None:
         self.expected = expected
@@ -179,21 +191,21 @@ class SizeMismatch(IntegrityError):
 
 
 class UnsafeFile(IntegrityError):
-    """Opening the file could run code that somebody put in it."""
+    """Opening the file could run code that is hidden in it."""
 
 
 class WeightsMismatch(IntegrityError):
-    """Weights that do not fit the network: loading them would leave parts of it silently random."""
+    """Weights that do not match the network: loading them would silently leave parts of it random."""
 
 
 class NetworkError(ZooError):
-    """A server could not be reached, or did not give what it should."""
+    """A server could not be reached, or did not send the file."""
 
     exit_code = 4
 
 
 class Offline(NetworkError):
-    """Something is not in the store, and offline mode forbids to look elsewhere."""
+    """Something is not in the store, and offline mode forbids the network."""
 
 
 class AddressRefused(NetworkError):
@@ -205,7 +217,7 @@ class DownloadFailed(NetworkError):
 
 
 class DatasetError(ZooError):
-    """The data are not usable as they are: says what was found and what is expected."""
+    """The data cannot be used as they are: states what was found and what is expected."""
 
     exit_code = 5
 
@@ -221,7 +233,7 @@ class UnreadableFile(DatasetError):
 class TrainingStopped(ZooError):
     """A fault ended training; the last good weights are kept.
 
-    result: what training came to until then, a `zoo.training.loop.FitResult`; None if it had not begun.
+    result: the training until then, a `zoo.training.loop.FitResult`; None if it had not begun.
     """
 
     exit_code = 6
@@ -232,27 +244,27 @@ class TrainingStopped(ZooError):
 
 
 class StorageError(ZooError):
-    """The disk or its permissions are in the way."""
+    """The disk is full, a permission is missing, or a lock is held."""
 
     exit_code = 7
 
 
 class DiskFull(StorageError):
-    """Not enough room: says how much is needed, how much is free, and where."""
+    """Not enough space: states how much is needed, how much is free, and where."""
 
 
 class LockTimeout(StorageError):
-    """Another process holds the lock for longer than we were told to wait."""
+    """Another process held the lock for longer than the time limit."""
 
 
 class SourceMissing(StorageError):
-    """A file of this machine that a registry names is not there, or is no regular file."""
+    """A local file that a registry names does not exist, or is not a regular file."""
 
 
 class SomeFailed(ZooError):
-    """Several things were asked for and some failed; the exit code is that of the first failure.
+    """Some of several requests failed; the exit code is that of the first failure.
 
-    failures: what was asked for -> why it failed.
+    failures: request -> why it failed.
     """
 
     def __init__(self, message: str, failures: Mapping[str, ZooError], *, hint: str | None = None) -> None:
@@ -264,7 +276,7 @@ class SomeFailed(ZooError):
 
 
 class Interrupted(ZooError):
-    """The user pressed Ctrl-C, or the system sent SIGTERM; what was done so far is kept."""
+    """The user pressed Ctrl-C, or the system sent SIGTERM."""
 
     exit_code = 130
 
@@ -276,23 +288,23 @@ class Interrupted(ZooError):
 def close_names(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     """The known names that look most like `name`, best first.
 
-    Leading dashes do not count, and of a name of up to four letters the first must be right: the rest alone
-    is like too much (`run` like `prune`).
+    Leading dashes do not count. The first letter of a name of up to four letters must match: the rest alone
+    is similar to too much (`run` to `prune`).
 
     >>> close_names("resnet81", ["resnet18", "vgg16"])
     ['resnet18']
     >>> close_names("--model", ["--min-delta"]), close_names("run", ["prune", "rum"])
     ([], ['rum'])
     """
-    typed = name.lower().lstrip("-")
+    lowered = name.lower().lstrip("-")
     plain = {k.lower().lstrip("-"): k for k in known}
-    if 0 < len(typed) <= 4:
-        plain = {k: v for k, v in plain.items() if k.startswith(typed[0])}
-    return [plain[m] for m in get_close_matches(typed, plain, n=most, cutoff=0.6)]
+    if 0 < len(lowered) <= 4:
+        plain = {k: v for k, v in plain.items() if k.startswith(lowered[0])}
+    return [plain[m] for m in get_close_matches(lowered, plain, n=most, cutoff=0.6)]
 
 
 def join_names(names: Sequence[str]) -> str:
-    """Names as a sentence has them.
+    """Names joined for a sentence.
 
     >>> join_names(["a", "b", "c"])
     'a, b or c'

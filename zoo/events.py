@@ -1,4 +1,4 @@
-"""What a long task tells while it works: frozen values through one plain callable, `report(event)`.
+"""What a long task reports while it works: frozen values through one plain callable, `report(event)`.
 
 The command line draws them, a test appends them to a list, the library's default drops them.
 """
@@ -26,7 +26,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Note:
-    """Something the user should know, while the work goes on. hint: what to do about it."""
+    """Something that the user should know while the work continues. hint: what to do about it."""
 
     message: str
     hint: str | None = None
@@ -62,4 +62,4 @@ Report = Callable[[Event], None]
 
 
 def silent(event: Event) -> None:
-    """The report that tells nobody."""
+    """Discards every event."""

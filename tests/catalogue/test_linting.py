@@ -58,8 +58,14 @@ def test_a_problem_is_what_keeps_the_file_from_being_read(tmp_path: Path) -> Non
         ("https://example.org/net.pth", "hf://me/net/net.pth", 7, "weights.url", "names no commit"),
         ("https://example.org/net.pth", "hf://me/net@main/net.pth", 7, "weights.url", "names no commit"),
         ("apache-2.0", "unknown", 11, "license", "refuses this model unless it lists unknown"),
-        ("apache-2.0", "apache2.0", 11, "license", "no SPDX name"),
-        ("  net:", "  resnet18:", 2, "", "replaces the resnet18 of the shipped registry, other: weights"),
+        ("apache-2.0", "apache2.0", 11, "license", "is not an SPDX name"),
+        (
+            "  net:",
+            "  resnet18:",
+            2,
+            "",
+            "replaces the resnet18 of the shipped registry and differs in weights",
+        ),
         ("  net:", "  timm/resnet18.a1_in1k:", 2, "", "replaces the timm/resnet18.a1_in1k of the index"),
     ],
 )
@@ -85,7 +91,7 @@ def test_a_proof_that_only_the_source_states_is_told(tmp_path: Path) -> None:
         "https://example.org/net.pth", f"hf://me/net@{'0c' * 20}/net.pth"
     )
     (remark,) = lint(tmp_path, text).remarks
-    assert "what its source says at the first fetch" in remark.what
+    assert "the hash that its source states at the first fetch" in remark.what
 
 
 def test_a_later_file_replaces_an_earlier_one_and_is_told_so(tmp_path: Path) -> None:
@@ -94,7 +100,7 @@ def test_a_later_file_replaces_an_earlier_one_and_is_told_so(tmp_path: Path) -> 
     second.write_text(GOOD.replace(SHA256, "0" * 63 + "a"))
     one, two = lint_files([first, second])
     assert one.remarks == []
-    assert two.remarks[0].what == f"replaces the net of {first}, other: weights.sha256"
+    assert two.remarks[0].what == f"replaces the net of {first} and differs in weights.sha256"
 
 
 def test_the_shipped_registry_has_no_problem_and_replaces_nothing() -> None:

@@ -350,7 +350,7 @@ def test_every_source_takes_the_proof_that_it_has(tmp_path: Path, weights: str) 
         ),
         ("torchvision/mobilenet_v2", "words/glove", "architecture: no architecture 'words/glove'"),
         ("torchvision/mobilenet_v2", "timm/../x", "cannot be an architecture's name"),
-        ("apache-2.0", "''", "license: '' is no licence"),
+        ("apache-2.0", "''", "license: '' is not a licence"),
         ("apache-2.0", "mit\n    metrics: {imagenet-1k: {top1: 101, source: x}}", "metrics.imagenet-1k.top1"),
     ],
 )
@@ -408,5 +408,5 @@ def test_a_squashed_picture_needs_no_larger_resize(tmp_path: Path) -> None:
 def test_a_missing_registry_and_a_folder_are_errors_that_say_so(tmp_path: Path) -> None:
     with pytest.raises(InvalidRegistry, match="does not exist"):
         read_registry_file(tmp_path / "nowhere.yaml")
-    with pytest.raises(InvalidRegistry, match="is no file"):
+    with pytest.raises(InvalidRegistry, match="is not a file"):
         read_registry_file(tmp_path)

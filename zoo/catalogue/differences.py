@@ -1,4 +1,4 @@
-"""What changed between two registries, entry by entry and field by field: what a reviewer looks at."""
+"""The differences between two registries, by entry and field, for a reviewer."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ FILES = (*HASHES, "weights.url")
 
 
 class Change(NamedTuple):
-    """One field of an entry. before, after: plain values; None where nothing was stated.
+    """One changed field of an entry. before, after: plain values; None if not stated.
 
-    is_about_bytes: what proved the bytes before is gone or another: the same name now means another file.
+    is_about_bytes: whether the name may now mean another file, because what proved the bytes has changed.
     """
 
     field: str
@@ -25,7 +25,7 @@ class Change(NamedTuple):
 
 
 class Differences(NamedTuple):
-    """What one registry has otherwise than another. changed: the fields of each entry that both have."""
+    """The differences between two registries. changed: the changed fields of each entry that both have."""
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
@@ -55,8 +55,7 @@ def compare_entries(before: ModelEntry, after: ModelEntry) -> list[Change]:
 def _proves_otherwise(field: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Whether a change of this field may mean other bytes.
 
-    A prefix that became the whole sha256 proves the same. A URL proves nothing where a hash does; without
-    one, the commit in it is all there is.
+    A prefix that became the full sha256 proves the same. A URL matters only without a hash, for its commit.
     """
     if field == "weights.url":
         return not any(old.get(name) for name in HASHES)

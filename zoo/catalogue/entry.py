@@ -1,4 +1,4 @@
-"""What the registry says about one model: frozen, validated values that every other room speaks.
+"""The facts of the registry about one model: frozen, validated values that every other room uses.
 
 Preprocessing belongs to the weights, not to the architecture: torchvision's Inception v3 wants ImageNet's
 mean, timm's port of the same network wants 0.5.
@@ -18,7 +18,7 @@ Argument: TypeAlias = bool | int | float | str | tuple[int, ...]
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The base of every registry value: immutable, and a field that nobody declared is an error."""
+    """The base of every registry value: immutable; an undeclared field is an error."""
 
 
 class ImageInput(Fact, frozen=True, kw_only=True):
@@ -46,7 +46,7 @@ class TextInput(Fact, frozen=True, kw_only=True):
 
 
 class Weights(Fact, frozen=True, kw_only=True):
-    """Where the bytes are and how each of them is proven.
+    """Where the bytes are, and what proves that they are the right ones.
 
     url: one URL, or mirrors in the order to try: `https://`, `hf://OWNER/REPO[@REVISION]/FILE`,
     `gensim://NAME`, `package://PACKAGE/FILE`, or a path relative to the registry file.
@@ -86,7 +86,7 @@ class Speed(Fact, frozen=True, kw_only=True):
 
 
 class ModelEntry(Fact, frozen=True, kw_only=True):
-    """Every fact about one model; an entry of a registry is one of the subclasses, told by its task.
+    """Every fact about one model; an entry of a registry is one of the subclasses, chosen by its task.
 
     architecture: `torchvision/NAME`, `timm/NAME` or `words/FORMAT`. license: an SPDX-like name, or `unknown`.
     source: page where the facts were published. registry: the file that the entry was read from; not a fact,

@@ -1,4 +1,4 @@
-"""One more entry for a registry file: text that is added at its end; nothing that is there is touched."""
+"""One more entry for a registry file: text that is added at its end; the rest is not touched."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ HEADING = "models:\n"
 
 
 def read_target(path: Path) -> str:
-    """The text of the file that is to be extended; empty where there is none yet. Raises InvalidRegistry."""
+    """The text of the file to extend; empty if it does not exist yet. Raises InvalidRegistry."""
     if path.exists() and not path.is_file():
-        raise UsageError(f"{path} is no file", hint="Name the registry file: --to FILE")
+        raise UsageError(f"{path} is not a file", hint="Name the registry file: --to FILE")
     try:
         return read_text(path) if path.exists() else ""
     except NotPlain as error:
@@ -24,7 +24,7 @@ def read_target(path: Path) -> str:
 
 
 def check_target(path: Path, text: str, name: str) -> Examined:
-    """What the file says so far. Raises unless an entry of this name can be added to it."""
+    """The file as it is. Raises unless an entry of this name can be added to it."""
     found = Examined(Section(1), {}, []) if _is_bare(text) else examine_text(text)
     if found.problems:
         raise invalid(path, found.problems)
@@ -36,10 +36,10 @@ def check_target(path: Path, text: str, name: str) -> Examined:
 
 
 def extension(path: Path, text: str, entry: ModelEntry) -> str:
-    """What to add at the end of the file's text, so that it holds this entry too.
+    """The text to append to the file, so that it has this entry too.
 
-    The longer text was read again: it says of every other entry what it said before. Raises InvalidRegistry
-    if the file is none, UsageError if the name is taken or the file's form leaves no place at its end.
+    The longer text is read again to prove that every other entry is unchanged. Raises InvalidRegistry if the
+    file is not a registry, UsageError if the name is taken or the file cannot be extended at its end.
     """
     before = check_target(path, text, entry.name)
     line_end = "\r\n" if "\r\n" in text else "\n"
@@ -57,17 +57,17 @@ def extension(path: Path, text: str, entry: ModelEntry) -> str:
 
 
 def _is_bare(text: str) -> bool:
-    """Whether a file holds no entry yet: nothing but comments, and perhaps the heading."""
+    """Whether a file has only comments, and perhaps the heading, but no entry yet."""
     return _contents(text) <= {"---", HEADING.strip()}
 
 
 def _contents(text: str) -> set[str]:
-    """What is on the lines of a text besides comments."""
+    """The lines of a text without comments."""
     return {line.split("#")[0].strip() for line in text.splitlines()} - {""}
 
 
 def _margin_of(text: str, found: Examined) -> str:
-    """What the names of the entries that are there are indented by."""
+    """The indentation of the names of the existing entries."""
     models = found.document.get("models")
     if not isinstance(models, Section) or not models.lines:
         return "  "

@@ -1,11 +1,11 @@
-"""Which licences a model may have: a policy of the environment or of one command, and how it is written.
+"""The licences that a model may have: a policy, set in the environment or for one command.
 
     ZOO_LICENSE_POLICY=apache-2.0,mit,bsd-3-clause
 
 A policy is an allow-list: names separated by commas or spaces, each an SPDX identifier, one of the names that
-the Hub and timm use beside them, or `LicenseRef-…` for one of your own (SPDX's form for that). Upper and
-lower case are the same. There are no patterns: `cc-by*` would let `cc-by-nc-4.0` in. A model under `A or B`
-needs one of them, under `A and B` both, brackets as in SPDX. `unknown` is never allowed unless it is listed.
+the Hub and timm use besides, or `LicenseRef-…` for one of your own (SPDX's form for that). Case does not
+matter. There are no patterns: `cc-by*` would admit `cc-by-nc-4.0`. A model under `A or B` needs one of them,
+under `A and B` both, with brackets as in SPDX. `unknown` is refused unless it is listed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ VARIABLE = "ZOO_LICENSE_POLICY"
 UNKNOWN = "unknown"
 OWN = "licenseref-"
 
-# SPDX identifiers of what models and data are published under, https://spdx.org/licenses/
+# SPDX identifiers of licences that models and data are published under, https://spdx.org/licenses/
 SPDX = """
 0bsd afl-3.0 agpl-3.0 agpl-3.0-only agpl-3.0-or-later apache-2.0 artistic-2.0 blueoak-1.0.0 bsd-2-clause
 bsd-3-clause bsd-3-clause-clear bsl-1.0 c-uda-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-nc-2.0
@@ -33,7 +33,7 @@ gpl-3.0-only gpl-3.0-or-later isc lgpl-2.1 lgpl-2.1-only lgpl-2.1-or-later lgpl-
 lgpl-3.0-or-later lppl-1.3c mit mit-0 mpl-2.0 ms-pl ncsa odbl-1.0 odc-by-1.0 ofl-1.1 osl-3.0 pddl-1.0
 postgresql python-2.0 unlicense upl-1.0 wtfpl zlib
 """
-# What the Hub and timm say where SPDX has no name.
+# Names of the Hub and timm that SPDX lacks.
 OTHERS = """
 apple-amlr apple-ascl bigcode-openrail-m bigscience-bloom-rail-1.0 bigscience-openrail-m bsd c-uda cc
 cdla-permissive creativeml-openrail-m cvnets-license deepfloyd-if-license dinov3-license etalab-2.0
@@ -52,7 +52,7 @@ SAME = {
 
 @dataclass(frozen=True)
 class LicensePolicy:
-    """The licences that may be used. source: who says so: the environment variable, or an option."""
+    """The licences that may be used. source: the environment variable or option that set it."""
 
     names: tuple[str, ...]
     source: str
@@ -72,17 +72,17 @@ class LicensePolicy:
         if self.allows(entry.license):
             return
         under = (
-            "says nowhere what licence it is under (unknown)"
+            "has no stated licence (unknown)"
             if entry.license.lower() == UNKNOWN
             else f"is under {entry.license}"
         )
         raise LicenseRefused(
             f"{entry.name} {under}; {self.source} allows {join_names(self.names)}",
-            hint=f"Models that fit: zoo list --license {','.join(self.names)}. {self._widen(entry.license)}",
+            hint=f"Allowed models: zoo list --license {','.join(self.names)}. {self._widen(entry.license)}",
         )
 
     def _widen(self, license: str) -> str:  # noqa: A002
-        """What to type for a model that may be used after all."""
+        """The option that would allow the model."""
         listed = {_canonical(name) for name in self.names}
         for names in _read_choices(license):
             if all(_is_listable(name) for name in names):
@@ -93,7 +93,7 @@ class LicensePolicy:
 
 
 def parse_policy(texts: str | Iterable[str], source: str) -> LicensePolicy:
-    """The policy that somebody wrote. Raises UnknownName for a name that is no licence, UsageError for none.
+    """The policy that a text describes. Raises UnknownName for an unknown licence, UsageError if it is empty.
 
     >>> parse_policy("Apache-2.0, MIT", "ZOO_LICENSE_POLICY").names
     ('apache-2.0', 'mit')
@@ -106,13 +106,13 @@ def parse_policy(texts: str | Iterable[str], source: str) -> LicensePolicy:
 
 
 def environment_policy() -> LicensePolicy | None:
-    """The policy of $ZOO_LICENSE_POLICY; None where it is not set or empty."""
+    """The policy of $ZOO_LICENSE_POLICY; None if it is not set or empty."""
     written = os.environ.get(VARIABLE, "")
     return parse_policy(written, VARIABLE) if written.strip() else None
 
 
 def check_license_name(name: str) -> str:
-    """The name in small letters. Raises UnknownName, which says what may have been meant.
+    """The name in lower case. Raises UnknownName, which suggests close names.
 
     >>> check_license_name("LicenseRef-Our-Lab")
     'licenseref-our-lab'
@@ -124,7 +124,7 @@ def check_license_name(name: str) -> str:
 
 
 def unlisted_names(license: str) -> list[str]:  # noqa: A002
-    """The parts of what a registry calls a licence that no policy can have.
+    """The parts of a registry's licence that no policy can name.
 
     >>> unlisted_names("MIT or Apache 2")
     ['apache 2']
@@ -135,7 +135,7 @@ def unlisted_names(license: str) -> list[str]:  # noqa: A002
 
 
 def join_licenses(earlier: str | None, later: str | None) -> str | None:
-    """The licence of what was made of both, as SPDX writes it; None where nobody named one.
+    """The licence of a work made of both, as SPDX writes it; None if neither is named.
 
     Raises UnknownName unless `later` is the name of a licence.
 
@@ -150,14 +150,14 @@ def join_licenses(earlier: str | None, later: str | None) -> str | None:
 
 
 def _is_listable(name: str) -> bool:
-    """Whether a policy can have a name."""
+    """Whether a policy can contain a name."""
     return name in KNOWN or name.startswith(OWN)
 
 
 def _read_choices(license: str) -> list[frozenset[str]]:  # noqa: A002
-    """The sets of licences of which one must be kept, as an SPDX expression has it; none if it is malformed.
+    """The alternatives of an SPDX expression, each a set of licences to comply with; [] if it is malformed.
 
-    An exception (`with …`) only permits more, so the licence alone is asked for.
+    An exception (`with …`) only permits more, so the licence alone counts.
 
     >>> [sorted(names) for names in _read_choices("Apache-2.0 AND (MIT OR GPL-2.0+ WITH Bison-exception)")]
     [['apache-2.0', 'mit'], ['apache-2.0', 'gpl-2.0-or-later']]
@@ -173,7 +173,7 @@ def _read_choices(license: str) -> list[frozenset[str]]:  # noqa: A002
 
 
 def _read_any(tokens: list[str]) -> list[frozenset[str]]:
-    """`A or B`: the choices of each. Takes the tokens it reads; raises IndexError where one is missing."""
+    """`A or B`: the choices of each. Consumes the tokens it reads; raises IndexError if one is missing."""
     choices = _read_all(tokens)
     while tokens and tokens[0] == "or":
         tokens.pop(0)
@@ -191,7 +191,7 @@ def _read_all(tokens: list[str]) -> list[frozenset[str]]:
 
 
 def _read_one(tokens: list[str]) -> list[frozenset[str]]:
-    """A name, of several words where nobody wrote SPDX, or an expression in brackets."""
+    """A name, which has several words if it is not SPDX's, or an expression in brackets."""
     if tokens[0] == "(":
         tokens.pop(0)
         inside = _read_any(tokens)

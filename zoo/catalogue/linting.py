@@ -1,4 +1,4 @@
-"""A registry file under review: what is wrong with it, and what is allowed but worth a second look."""
+"""The review of a registry file: what is wrong, and what is allowed but worth a second look."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from zoo.errors import close_names, join_names
 
 COMMIT = re.compile(r"hf://[^/]+/[^/@]+@[0-9a-f]{40}/")
 
-# Asked about all entries of a file at once, at home: (name, finding) for everything that is wrong with them.
+# Called with all entries of a file, URLs made absolute: yields (name, finding) for everything that is wrong.
 Check: TypeAlias = Callable[[Sequence[ModelEntry]], Iterable[tuple[str, Finding]]]
 
 
 class Lint(NamedTuple):
-    """What was found in one file, each list in the order of its lines.
+    """The findings about one file, each list in the order of its lines.
 
-    problems: with these the file is not read. remarks: it is read, and does what it says.
+    problems: errors, which make the file unusable. remarks: worth a second look; the file can be used.
     """
 
     path: Path
@@ -36,10 +36,10 @@ class Lint(NamedTuple):
 
 
 def lint_files(paths: Iterable[Path], *, check: Check | None = None) -> list[Lint]:
-    """Look at files as they would be read: a name of a later one replaces that of an earlier one.
+    """Review files in the order in which they are read: a later name replaces an earlier one.
 
-    check: what else to find out about the entries, such as whether their URLs answer.
-    Raises InvalidRegistry for a path that is no file.
+    check: further checks of the entries, such as whether their URLs answer.
+    Raises InvalidRegistry for a path that is not a file.
     """
     before: dict[str, tuple[ModelEntry, str]] = {}
     found = []
@@ -51,7 +51,7 @@ def lint_files(paths: Iterable[Path], *, check: Check | None = None) -> list[Lin
 
 
 def shipped_names(path: Path) -> dict[str, tuple[ModelEntry, str]]:
-    """The models that need no registry file; none for the shipped registry itself."""
+    """The models that need no registry file; empty for the shipped registry itself."""
     shipped = shipped_registry()
     if path.samefile(shipped):
         return {}
@@ -59,25 +59,25 @@ def shipped_names(path: Path) -> dict[str, tuple[ModelEntry, str]]:
     return behind | {name: (entry, "the shipped registry") for name, entry in read_shipped(shipped).items()}
 
 
-def tell_override(entry: ModelEntry, other: ModelEntry, where: str) -> Finding:
-    """That a name is taken, and what this entry says otherwise."""
+def remark_on_override(entry: ModelEntry, other: ModelEntry, where: str) -> Finding:
+    """The remark that a name is taken, with the fields in which this entry differs."""
     fields = [change.field for change in compare_entries(other, entry)]
     more = f" and {len(fields) - 3} more facts" if len(fields) > 3 else ""
-    said = f"other: {', '.join(fields[:3])}{more}" if fields else "and says the same"
-    return Finding((), f"replaces the {entry.name} of {where}, {said}")
+    differences = f"differs in {', '.join(fields[:3])}{more}" if fields else "is equal to it"
+    return Finding((), f"replaces the {entry.name} of {where} and {differences}")
 
 
 def _lint_file(
     path: Path, before: Mapping[str, tuple[ModelEntry, str]], check: Check | None
 ) -> tuple[Lint, dict[str, ModelEntry]]:
-    """Look at one file. before: the entries of earlier files by name, and which file each is in."""
+    """Review one file. before: the entries of earlier files by name, with the file of each."""
     document, entries, problems = examine_file(path)
     replaced = {**shipped_names(path), **before}
     remarks = []
     for name, entry in entries.items():
         findings = [finding for remark in REMARKS for finding in remark(entry)]
         if name in replaced:
-            findings.append(tell_override(entry, *replaced[name]))
+            findings.append(remark_on_override(entry, *replaced[name]))
         remarks += [locate(document, name, finding) for finding in findings]
     if check is not None:
         homely = [at_home(entry, path) for entry in entries.values()]
@@ -89,14 +89,14 @@ def _lint_file(
 
 
 def _remark_on_proof(entry: ModelEntry) -> Iterator[Finding]:
-    """Bytes that nobody can hold against a full sha256 before they were fetched once."""
+    """Bytes that cannot be compared with a full sha256 before the first fetch."""
     weights = entry.weights
     if weights.sha256 is not None:
         return
     proofs = {
         f"{len(weights.sha256_prefix or '')} digits of its sha256": weights.sha256_prefix,
         "its md5": weights.md5,
-        "what its source says at the first fetch": "",
+        "the hash that its source states at the first fetch": "",
     }
     known = next(what for what, proof in proofs.items() if proof is not None)
     yield Finding(
@@ -105,7 +105,7 @@ def _remark_on_proof(entry: ModelEntry) -> Iterator[Finding]:
 
 
 def _remark_on_pin(entry: ModelEntry) -> Iterator[Finding]:
-    """A branch of the Hub moves."""
+    """A branch of the Hub, whose files may change."""
     for url in entry.weights.urls:
         if scheme_of(url) == "hf" and not COMMIT.match(url):
             hint = "Name the commit: hf://OWNER/REPO@COMMIT/FILE"
@@ -113,13 +113,13 @@ def _remark_on_pin(entry: ModelEntry) -> Iterator[Finding]:
 
 
 def _remark_on_license(entry: ModelEntry) -> Iterator[Finding]:
-    """A licence that nobody states, or that no policy can name."""
+    """A licence that is not stated, or that no policy can name."""
     if entry.license.lower() == UNKNOWN:
         yield Finding(("license",), "unknown: a licence policy refuses this model unless it lists unknown")
     for name in unlisted_names(entry.license):
         close = close_names(name, KNOWN)
         hint = f"Did you mean {join_names(close)}?" if close else "One of your own begins with LicenseRef-"
-        yield Finding(("license",), f"{name!r} is no SPDX name: no licence policy can allow it", hint)
+        yield Finding(("license",), f"{name!r} is not an SPDX name: no licence policy can allow it", hint)
 
 
 REMARKS: tuple[Callable[[ModelEntry], Iterator[Finding]], ...] = (

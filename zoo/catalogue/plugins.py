@@ -6,8 +6,8 @@
     [project.entry-points."zoo.architectures"]
     lab = "zoo_lab.networks:ARCHITECTURE"      # a zoo.plugins.Architecture, for lab/…
 
-Reading a registry asks for their names alone. One that is broken ends the model that needs it, in a sentence,
-and no other. Names of our own cannot be taken.
+Reading a registry loads only their names. A broken plugin stops only the models that need it, with one
+sentence. Built-in names cannot be replaced.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ def plugin_names(group: str) -> list[str]:
 
 
 def find_points(group: str, name: str) -> list[EntryPoint]:
-    """What packages add under a name; a package that is found twice on the path counts once."""
+    """The entry points of a name; a package that is on the path twice counts once."""
     from importlib.metadata import entry_points
 
     return list({point.value: point for point in entry_points(group=group, name=name)}.values())
 
 
 def load_plugin(group: str, name: str, kind: type[T]) -> T | None:
-    """What a package adds under a name; None where none does. kind: what it must be.
+    """The object that a package adds under a name, of type `kind`; None if no package does.
 
-    Raises BrokenPlugin if it cannot be imported, is something else, or two packages add the same name.
+    Raises BrokenPlugin if it cannot be imported, has another type, or if two packages add the same name.
     """
     points = find_points(group, name)
     if not points:
@@ -61,10 +61,10 @@ def load_plugin(group: str, name: str, kind: type[T]) -> T | None:
 
 
 def guard(group: str, name: str, function: Callable[P, T], kind: tuple[type, ...]) -> Callable[P, T]:
-    """A function of a plugin, whose own faults are told as such. kind: what it must give.
+    """A plugin's function, wrapped so that its faults raise BrokenPlugin. kind: the types that it may return.
 
-    What it raises of ours passes, and a TypeError of an architecture: that may be about the arguments that a
-    registry gives it.
+    A ZooError passes unchanged, and so does a TypeError of an architecture, which may be about the arguments
+    that a registry gives it.
     """
 
     @wraps(function)
@@ -79,7 +79,7 @@ def guard(group: str, name: str, function: Callable[P, T], kind: tuple[type, ...
             raise _broken(find_points(group, name)[0], "failed", error) from error
         if not isinstance(found, kind):
             wanted = " or ".join(one.__name__ for one in kind)
-            what = f"gave {type(found).__name__} instead of {wanted}"
+            what = f"returned {type(found).__name__} instead of {wanted}"
             raise _broken(find_points(group, name)[0], what)
         return found
 
@@ -87,20 +87,20 @@ def guard(group: str, name: str, function: Callable[P, T], kind: tuple[type, ...
 
 
 def package_of(point: EntryPoint) -> str:
-    """The distribution that an entry point is of."""
+    """The distribution that an entry point belongs to."""
     return "some package" if point.dist is None else str(point.dist.name)
 
 
 @cache
-def _read_names(group: str, path: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG001, it makes them others
-    """The names that the packages on the path add. 5 ms, which a registry would pay for every entry."""
+def _read_names(group: str, path: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG001, part of the cache key
+    """The names that the packages on the path add. Cached: 5 ms, and a registry asks for every entry."""
     from importlib.metadata import entry_points
 
     return tuple(sorted({point.name for point in entry_points(group=group)}))
 
 
 def _broken(point: EntryPoint, what: str, error: BaseException | None = None) -> BrokenPlugin:
-    """The one sentence about a plugin that does not work."""
+    """The error for a plugin that does not work."""
     reason = "" if error is None else f": {type(error).__name__}: {' '.join(str(error).split())[:200]}"
     package = package_of(point)
     return BrokenPlugin(

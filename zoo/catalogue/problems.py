@@ -1,4 +1,4 @@
-"""What is wrong with a registry file, as values, and how it is said."""
+"""What is wrong with a registry file, as values, and the wording of hints."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Finding(NamedTuple):
 
 
 def dotted(path: Sequence[Step]) -> str:
-    """A path as people write it.
+    """A path in dotted form.
 
     >>> dotted(["models", "net", "input", "mean", 1])
     'models.net.input.mean[1]'
@@ -37,17 +37,17 @@ def dotted(path: Sequence[Step]) -> str:
 
 
 def quote(word: str) -> str:
-    """The hint that shows a word as text."""
+    """The hint to put quotes around a value."""
     return f"If it is text, put it in quotes: '{shorten(word)}'"
 
 
 def shorten(word: str) -> str:
-    """A word that fits into a message."""
+    """A word cut to fit into a message."""
     return word if len(word) <= 80 else word[:77] + "…"
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """The hint after an unknown word: the close ones, else all."""
+    """The hint after an unknown word: close names, else all names."""
     names = list(known)
     close = close_names(name, names)
     return f"Did you mean {join_names(close)}?" if close else f"There are: {', '.join(names)}."

@@ -1,4 +1,4 @@
-"""All models by name: the shipped registry.yaml, the user's own files over it, and the index behind both."""
+"""All models by name: the user's own files first, then the shipped registry.yaml, then the index."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COMPILED = Path(__file__).with_name("curated.json")
 class Registry(Mapping[str, ModelEntry]):
     """The curated models by name, in the order of their files; `find` and `everything` know the index too.
 
-    unread: what bundles brought that cannot be read here, by name or file: it ends only what asks for it.
+    unread: why entries of bundles cannot be read here, by name or file; raised when such a name is requested.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Registry(Mapping[str, ModelEntry]):
         return self._entries.get(entry.name, entry)
 
     def close_to(self, name: str) -> list[str]:
-        """Up to three names that somebody who typed `name` may have meant."""
+        """Up to three names that look like `name`."""
         library, slash, _ = name.partition("/")
         names = load_index().names()
         if slash and library in ("timm", "torchvision"):
@@ -78,7 +78,7 @@ class Registry(Mapping[str, ModelEntry]):
     def everything(self) -> list[ModelEntry]:
         """The curated models, then every pretrained tag of timm and every weights file of torchvision.
 
-        An entry of a registry file stands for that of the index with the same name.
+        An entry of a registry file replaces the index entry of the same name.
         """
         behind = [entry for entry in load_index().entries if entry.name not in self._entries]
         return [*self.curated(), *behind]
@@ -87,9 +87,9 @@ class Registry(Mapping[str, ModelEntry]):
 def load_registry(extra: Sequence[Path] = (), *, bundled: Sequence[Path] = ()) -> Registry:
     """Every registry file as one: those of bundles, the shipped one, those of $ZOO_REGISTRY, then `extra`.
 
-    A name in a later file replaces that of an earlier one: a published hash that is wrong can be put right,
-    and nobody's bundle gives another meaning to a name that is known here. Raises InvalidRegistry for a file
-    of the user's own; of a bundle's, what can be read is taken.
+    A name in a later file replaces that of an earlier one: so a wrong published hash can be corrected, and a
+    bundle cannot change the meaning of a known name. Raises InvalidRegistry for a file of the user's own; a
+    bundle's file is used as far as it can be read.
     """
     named = os.environ.get("ZOO_REGISTRY", "")
     entries = read_shipped(shipped_registry())
@@ -108,7 +108,7 @@ def load_registry(extra: Sequence[Path] = (), *, bundled: Sequence[Path] = ()) -
 def read_registry_file(path: Path) -> dict[str, ModelEntry]:
     """The entries of one registry file, by name.
 
-    Relative URLs become absolute file:// ones, so that an entry means the same wherever it is used.
+    Relative URLs become absolute file:// ones, so that an entry means the same everywhere.
     Raises InvalidRegistry with every problem that was found, each as FILE:LINE: FIELD: what.
     """
     from zoo.catalogue.registry_file import read_entries  # PyYAML: 14 ms
@@ -119,12 +119,12 @@ def read_registry_file(path: Path) -> dict[str, ModelEntry]:
 def shipped_registry() -> Path:
     """The registry.yaml that came with this package: inside it in a wheel, one folder up in a checkout."""
     package = Path(__file__).parents[1]
-    beside = package / "registry.yaml"
-    return beside if beside.exists() else package.parent / "registry.yaml"
+    inside = package / "registry.yaml"
+    return inside if inside.exists() else package.parent / "registry.yaml"
 
 
 class _Compiled(msgspec.Struct, frozen=True):
-    """The entries of the shipped registry as JSON, and the sha256 of the registry.yaml that they are of."""
+    """The entries of the shipped registry as JSON, and the sha256 of the registry.yaml with them."""
 
     sha256: str
     images: tuple[ImageModel, ...]
@@ -132,7 +132,7 @@ class _Compiled(msgspec.Struct, frozen=True):
 
 
 def read_shipped(path: Path) -> dict[str, ModelEntry]:
-    """The entries of the shipped registry, from its compiled copy while that is of this very text.
+    """The entries of the shipped registry, from its compiled copy if that is up to date.
 
     Reading YAML costs 35 ms, the copy 2 ms; `zoo list` and every completion would pay it each time.
     """
@@ -160,7 +160,7 @@ def compile_registry(path: Path) -> bytes:
 
 
 def _read_bundled_file(path: Path) -> tuple[dict[str, ModelEntry], dict[str, InvalidRegistry]]:
-    """The entries of a file that a bundle brought, and what of it cannot be read here."""
+    """The entries of a bundle's registry file, and why others cannot be read."""
     from zoo.catalogue.registry_file import read_what_can_be  # PyYAML: 14 ms
 
     return read_what_can_be(path)

@@ -21,7 +21,7 @@ MOST_PROBLEMS = 20  # shown at once
 def read_entries(path: Path) -> dict[str, ModelEntry]:
     """The entries of one registry file, by name.
 
-    Relative URLs become absolute file:// ones, so that an entry means the same wherever it is used.
+    Relative URLs become absolute file:// ones, so that an entry means the same everywhere.
     Raises InvalidRegistry with every problem that was found, each as FILE:LINE: FIELD: what.
     """
     return {name: at_home(entry, path) for name, entry in read_as_written(path).items()}
@@ -56,7 +56,7 @@ def read_what_can_be(path: Path) -> tuple[dict[str, ModelEntry], dict[str, Inval
 
 
 class Examined(NamedTuple):
-    """A registry file as it is written. entries: those that can be read. problems: empty for a good file."""
+    """A registry file as it is written. entries: the readable ones. problems: empty for a valid file."""
 
     document: Section
     entries: dict[str, ModelEntry]
@@ -64,10 +64,10 @@ class Examined(NamedTuple):
 
 
 def examine_file(path: Path) -> Examined:
-    """What a registry file says, and everything that is wrong with it. Raises InvalidRegistry for no file."""
+    """The contents of a registry file, and everything that is wrong. Raises InvalidRegistry."""
     try:
         if not path.is_file():  # a pipe would wait for ever
-            found = "is no file" if path.exists() else "does not exist"
+            found = "is not a file" if path.exists() else "does not exist"
             raise InvalidRegistry(f"{path}: the registry {found}", hint="See: --registry FILE, $ZOO_REGISTRY")
         return examine_text(read_text(path))
     except NotPlain as error:
@@ -77,7 +77,7 @@ def examine_file(path: Path) -> Examined:
 
 
 def examine_text(text: str) -> Examined:
-    """What the text of a registry says, and everything that is wrong with it."""
+    """The contents of a registry's text, and everything that is wrong with it."""
     try:
         document, problems = parse_yaml(text)
     except NotPlain as error:
@@ -94,7 +94,7 @@ def examine_text(text: str) -> Examined:
 
 
 def locate(document: Section, name: str, finding: Finding) -> Problem:
-    """A finding with its line and its whole field."""
+    """A finding with its line and its full field name."""
     path = ("models", name, *finding.path)
     return Problem(line_of(document, path), dotted(path), finding.what, finding.hint)
 
@@ -123,7 +123,7 @@ def invalid(path: Path, problems: Sequence[Problem]) -> InvalidRegistry:
 
 
 def _models_of(document: Section) -> tuple[Section, list[Problem]]:
-    """The section that holds the entries, and what else should not be at the top of the file."""
+    """The section with the entries, and problems with other sections of the file."""
     problems = [
         Problem(document.lines[key], key, "no such section", "A registry has one: models.")
         for key in document

@@ -1,6 +1,6 @@
-"""What a registry entry must mean, beyond having the right types: one rule a function, all in RULES.
+"""The rules that a registry entry must keep beyond its types: one function each, all in RULES.
 
-Every byte must be provable, no name may become a path, and the preprocessing must be one that can be done.
+Every byte must be provable, no name may become a path, and the preprocessing must be possible.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ ARCHITECTURE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 def find_faults(entry: ModelEntry) -> list[Finding]:
-    """Everything that is wrong with what an entry says."""
+    """Everything that is wrong with an entry."""
     return [finding for rule in RULES for finding in rule(entry)]
 
 
 def _check_name(entry: ModelEntry) -> Findings:
-    """A name is typed, printed and stored: no path, nothing that some file system cannot hold."""
+    """A name is typed, printed and stored: it must not be a path, nor unusable on some file system."""
     name = entry.name
     if len(name) > LONGEST_NAME:
         yield Finding((), f"the name has {len(name)} characters", f"At most {LONGEST_NAME}.")
@@ -50,15 +50,15 @@ def _check_name(entry: ModelEntry) -> Findings:
 
 
 def _check_license(entry: ModelEntry) -> Findings:
-    """A licence is named, or said to be unknown."""
+    """A licence is named, or `unknown`."""
     if not LICENSE.fullmatch(entry.license):
         yield Finding(
-            ("license",), f"{entry.license!r} is no licence", "Write its SPDX name, or: license: unknown"
+            ("license",), f"{entry.license!r} is not a licence", "Write its SPDX name, or: license: unknown"
         )
 
 
 def _check_architecture(entry: ModelEntry) -> Findings:
-    """An architecture is NAMESPACE/NAME, and words are words."""
+    """An architecture is NAMESPACE/NAME, and word vectors have one of `words/`."""
     namespace, slash, name = entry.architecture.partition("/")
     path = ("architecture",)
     if slash and namespace not in NAMESPACES and namespace in plugin_names(ARCHITECTURES):
@@ -94,7 +94,7 @@ def _check_hashes(entry: ModelEntry) -> Findings:
 
 
 def _check_sizes(entry: ModelEntry) -> Findings:
-    """Counts count something."""
+    """Counts are at least 1."""
     counts: list[tuple[tuple[str, ...], int | None]] = [
         (("weights", "bytes"), entry.weights.bytes),
         (("weights", "about_bytes"), entry.weights.about_bytes),
@@ -111,7 +111,7 @@ def _check_sizes(entry: ModelEntry) -> Findings:
 
 
 def _check_urls(entry: ModelEntry) -> Findings:
-    """Every URL is one that a source understands, and the bytes behind each can be proven."""
+    """Every URL has a known scheme and a valid form, and the bytes behind it can be proven."""
     weights = entry.weights
     proofs = {field for field in ("sha256", "sha256_prefix", "md5") if getattr(weights, field) is not None}
     if not weights.urls:
@@ -141,7 +141,7 @@ def _check_urls(entry: ModelEntry) -> Findings:
 
 
 def _check_input(entry: ModelEntry) -> Findings:
-    """Preprocessing that can be done: as many means as channels, no crop larger than the picture."""
+    """The preprocessing is possible: as many means as channels, no crop larger than the image."""
     if not isinstance(entry, ImageModel):
         return
     asked = entry.input
@@ -159,7 +159,7 @@ def _check_input(entry: ModelEntry) -> Findings:
 
 
 def _check_classes(entry: ModelEntry) -> Findings:
-    """A classifier says what it tells apart; a feature extractor has nothing to say there."""
+    """A classifier lists its classes; a feature extractor has none."""
     if not isinstance(entry, ImageModel):
         return
     classes = entry.classes

@@ -1,7 +1,7 @@
 """The JSON Schema of registry files, for editors: made of the types of entries and of the rules' patterns.
 
-It says what can be said field by field. What needs more (a hash for every URL, as many means as channels,
-names that Windows can store) `zoo registry lint` says.
+It covers single fields. Rules across fields (a hash for every URL, as many means as channels, names that
+Windows can store) are checked by `zoo registry lint`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from zoo.catalogue.rules import (
 from zoo.catalogue.schemes import SCHEMES
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-ADDED = ("name", "registry")  # fields of an entry that no file has: a key is the name
+ADDED = ("name", "registry")  # fields of an entry that are not in a file: the name is the key
 AT_LEAST_1 = {"minimum": 1}
 PERCENT = {"minimum": 0, "maximum": 100}
 URL = {"type": "string", "minLength": 1, "examples": [scheme.example for scheme in SCHEMES.values()]}
@@ -59,44 +59,44 @@ def registry_schema() -> dict[str, Any]:
 
 
 def _exactly(pattern: re.Pattern[str]) -> dict[str, Any]:
-    """A pattern that has to fit the whole text."""
+    """A pattern that must match the whole text."""
     return {"pattern": f"^(?:{pattern.pattern})$"}
 
 
-def _tidy(name: str, kind: dict[str, Any], told: dict[str, str]) -> None:
-    """Make the schema of a type that of what a file says: fields that are written, with their rules."""
+def _tidy(name: str, kind: dict[str, Any], texts: dict[str, str]) -> None:
+    """Reduce a type's schema to the fields of a file, with their rules."""
     kind["description"] = kind["description"].partition("\n")[0]
     kind["required"] = [field for field in kind["required"] if field not in ADDED]
     for field in ADDED:
         kind["properties"].pop(field, None)
     for field, value in kind["properties"].items():
         options = [one for one in value.pop("anyOf", ()) if one != {"type": "null"}]
-        if options:  # nothing is said by leaving it out
+        if options:  # null only means that the field is absent
             value |= options[0] if len(options) == 1 else {"anyOf": options}
         if value.get("default", 0) is None:
             del value["default"]
         rule = RULES.get(f"{name}.{field}", {})
-        described = {"description": told[field]} if field in told else {}
+        described = {"description": texts[field]} if field in texts else {}
         kind["properties"][field] = (rule if "anyOf" in rule else value | rule) | described
 
 
 def _describe_fields(kind: type[msgspec.Struct]) -> dict[str, str]:
-    """What the docstrings of a type say about its fields, in the form `field, field: what.`
+    """The descriptions of a type's fields in its docstrings, which have the form `field, field: what.`
 
     >>> _describe_fields(entry.TextInput)
     {'dimension': 'of one vector.'}
     """
-    told: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for base in kind.__mro__[:2]:
         paragraphs = " ".join((base.__doc__ or "").split())
         pieces = re.split(r"(?:^|(?<=[.:] ))([a-z0-9_]+(?:, [a-z0-9_]+)*): ", paragraphs)
         for names, what in zip(pieces[1::2], pieces[2::2], strict=True):
-            told |= {name: what.strip() for name in names.split(", ") if name in kind.__struct_fields__}
-    return told
+            texts |= {name: what.strip() for name in names.split(", ") if name in kind.__struct_fields__}
+    return texts
 
 
 def _by_task(kinds: list[type[ModelEntry]]) -> dict[str, Any]:
-    """The type of an entry as its task tells it, so that an editor speaks of the right one."""
+    """The schema that picks the type of an entry by its task, so that an editor reports the right fields."""
     tasks = {kind.__name__: [task for task, k in ENTRY_TYPES.items() if k is kind] for kind in kinds}
     return {
         "type": "object",
@@ -112,7 +112,7 @@ def _by_task(kinds: list[type[ModelEntry]]) -> dict[str, Any]:
     }
 
 
-# "type.field" -> what the rules say about it, over what its type says
+# "type.field" -> the constraint of the rules, which extends that of its type
 RULES: dict[str, dict[str, Any]] = {
     "Weights.url": {"anyOf": [URL, {"type": "array", "items": URL, "minItems": 1}]},
     "Weights.sha256": _exactly(SHA256),

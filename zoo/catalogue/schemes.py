@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from zoo.catalogue.file_names import fault_of_path
 from zoo.errors import UsageError
 
-CREDENTIALS = "a URL with credentials in it"  # never printed
+CREDENTIALS = "a URL with credentials in it"  # such a URL is never printed
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _LOOPBACK = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|::1")
 _UNSAFE = re.compile(r'[\s\\<>"`{}|^]')

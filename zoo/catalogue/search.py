@@ -1,4 +1,4 @@
-"""Finding models by what is known of them: patterns, families, tasks, sizes, licences, and an order."""
+"""Search for models by name pattern, family, task, size and licence, in a chosen order."""
 
 from __future__ import annotations
 
@@ -29,9 +29,20 @@ def list_models(
     registry: Registry | None = None,
     **conditions: Any,
 ) -> list[ModelEntry]:
-    """The models there are, as their registry entries. conditions: see `select`.
+    """The known models, as registry entries.
 
-    everything: also every pretrained tag of timm and weight of torchvision.
+    Args:
+        pattern: A part of the name, or a glob (`resnet*`).
+        everything: Also list every pretrained tag of timm and every weights file of torchvision.
+        registry: The registry to search; None for the shipped one with the files of $ZOO_REGISTRY.
+        **conditions: `family`, `task`, `max_bytes`, `license` (one or several) and `sort`; see `select`.
+
+    Returns:
+        The entries that every condition holds for, sorted by name unless `sort` is given.
+
+    Raises:
+        UnknownName: If a family, task, licence or order does not exist.
+        InvalidRegistry: If a registry file is not valid.
     """
     if registry is None:
         from zoo.catalogue.registry import load_registry
@@ -47,15 +58,14 @@ def select(
     family: str | None = None,
     task: str | None = None,
     max_bytes: int | None = None,
-    license: str | Sequence[str] | None = None,  # noqa: A002, the word that users type
+    license: str | Sequence[str] | None = None,  # noqa: A002, the name of the option
     sort: str = "name",
 ) -> list[ModelEntry]:
-    """The entries that every condition holds for, in the order that SORTS has under `sort`.
+    """The entries that every condition holds for, sorted by the key that SORTS has under `sort`.
 
-    pattern: a part of the name, or a glob (`resnet*`), for the whole name or what follows its `timm/`.
-    max_bytes: of the download; a model whose size nobody knows does not fit. license: one or several; globs.
-    Upper and lower case are the same. Raises UnknownName for a family, task, licence or order that there is
-    not.
+    pattern: a part of the name, or a glob (`resnet*`), matched with the whole name or the part after `timm/`.
+    max_bytes: of the download; a model of unknown size is left out. license: one or several; globs. Case does
+    not matter. Raises UnknownName for a family, task, licence or order that does not exist.
     """
     chosen = entries = list(entries)
     if sort not in SORTS:
@@ -89,7 +99,7 @@ def select(
 
 
 def parse_size(text: str) -> int:
-    """A size that a person wrote, in bytes: `50MB`, `1.5 GB`, `200MiB`, `1000`.
+    """The bytes of a size such as `50MB`, `1.5 GB`, `200MiB` or `1000`.
 
     >>> parse_size("50MB"), parse_size("1.5 gib"), parse_size("10k")
     (50000000, 1610612736, 10000)
@@ -101,7 +111,7 @@ def parse_size(text: str) -> int:
 
 
 def _name_fits(name: str, pattern: str) -> bool:
-    """Whether a pattern means this name.
+    """Whether a pattern matches a name.
 
     >>> [_name_fits("timm/resnet50.a1_in1k", p) for p in ("resnet*", "a1", "timm/*", "resnet50")]
     [True, True, True, True]
@@ -115,9 +125,9 @@ def _name_fits(name: str, pattern: str) -> bool:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """A sort key that counts: resnet18 before resnet101.
+    """A sort key for names with numbers: resnet18 before resnet101.
 
-    >>> sorted(["resnet101", "resnet18", "resnet"], key=natural)
+    >>> sorted(["resnet101", "resnet18", "resnet"], key=_natural)
     ['resnet', 'resnet18', 'resnet101']
     """
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", name.lower())]
@@ -144,12 +154,12 @@ def _largest(fact: Callable[[ModelEntry], float | None]) -> Callable[[ModelEntry
 
 
 def _top1(entry: ModelEntry) -> float | None:
-    """Published ImageNet top-1 accuracy, of those that have one."""
+    """Published ImageNet top-1 accuracy; None if there is none."""
     return entry.top1 if isinstance(entry, ImageModel) else None
 
 
 def _images_per_second(entry: ModelEntry) -> float | None:
-    """Published speed, of those that have one."""
+    """Published speed; None if there is none."""
     return entry.speed.images_per_second if isinstance(entry, ImageModel) and entry.speed else None
 
 

@@ -1,4 +1,4 @@
-"""A plain mapping becomes a ModelEntry, or everything that is wrong with it."""
+"""From a plain mapping to a ModelEntry, or to everything that is wrong with it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from zoo.errors import InvalidRegistry
 
 
 def entry_from(name: str, mapping: Mapping[str, Any]) -> ModelEntry:
-    """The entry that a plain mapping describes, as a registry file or `entry_to_mapping` has it.
+    """The entry that a plain mapping describes, in the form of a registry file or of `entry_to_mapping`.
 
     Raises InvalidRegistry with everything that is wrong with it.
     """
@@ -35,16 +35,16 @@ def entry_from(name: str, mapping: Mapping[str, Any]) -> ModelEntry:
 
 
 def entry_to_mapping(entry: ModelEntry) -> dict[str, Any]:
-    """An entry as plain JSON values: every fact that is known, without the file that it came from.
+    """An entry as plain JSON values: every known fact, without the file that it was read from.
 
-    `entry_from(entry.name, entry_to_mapping(entry))` is the entry again.
+    `entry_from(entry.name, entry_to_mapping(entry))` returns an equal entry.
     """
     return {field: value for field, value in _known_facts(entry).items() if field != "registry"}
 
 
 def check_entry(name: str, mapping: object) -> tuple[ModelEntry | None, list[Finding]]:
-    """An entry, as far as the mapping is one, and everything that is wrong with it."""
-    from zoo.catalogue.rules import find_faults  # 6 ms of patterns and urllib that listing has no need of
+    """The entry of a mapping, None if it cannot be made, and everything that is wrong with it."""
+    from zoo.catalogue.rules import find_faults  # 6 ms of patterns and urllib that `zoo list` does not need
 
     if not isinstance(mapping, Mapping):
         return None, [Finding((), "expected a mapping of fields")]
@@ -80,13 +80,13 @@ AT = re.compile(r"(?P<what>.*?)(?: - at `(?P<where>(?:key in )?\$.*)`)?", re.DOT
 
 
 def _known_facts(fact: msgspec.Struct) -> dict[str, Any]:
-    """The fields of a registry value that say something, defaults filled in; of values inside it as well."""
+    """The fields of a registry value that are not empty, defaults filled in; recursively."""
     fields = ((field, getattr(fact, field)) for field in fact.__struct_fields__)
     return {field: _plain_value(value) for field, value in fields if value is not None and value != {}}
 
 
 def _plain_value(value: Any) -> Any:
-    """A value of a field as JSON has it."""
+    """The JSON form of a field's value."""
     if isinstance(value, msgspec.Struct):
         return _known_facts(value)
     if isinstance(value, Mapping):
@@ -95,10 +95,10 @@ def _plain_value(value: Any) -> Any:
 
 
 def _explain(message: str, fields: Mapping[str, Any], kind: type[ModelEntry]) -> Finding:
-    """What msgspec says about a mapping, in the words of the file that the user wrote."""
-    said = AT.fullmatch(message)
-    assert said is not None
-    what, where = said["what"], said["where"] or "$"
+    """The finding of a msgspec error, in terms of the file that the user wrote."""
+    parts = AT.fullmatch(message)
+    assert parts is not None
+    what, where = parts["what"], parts["where"] or "$"
     path, value = _walk(fields, where)
     quoted = re.findall(r"`([^`]*)`", what)
     if "unknown field" in what:
@@ -126,7 +126,7 @@ def _explain(message: str, fields: Mapping[str, Any], kind: type[ModelEntry]) ->
 def _walk(fields: Mapping[str, Any], where: str) -> tuple[tuple[Step, ...], Any]:
     """The steps of msgspec's path (`$.input.mean[1]`) and the value there.
 
-    msgspec writes `[...]` for any key of a mapping: the way ends before it.
+    msgspec writes `[...]` for any key of a mapping: the path stops before it.
     """
     value: Any = fields
     steps: list[Step] = []
@@ -143,7 +143,7 @@ def _walk(fields: Mapping[str, Any], where: str) -> tuple[tuple[Step, ...], Any]
 
 
 def _struct_type(path: Sequence[Step], kind: type[ModelEntry]) -> type[msgspec.Struct]:
-    """The type that holds the fields at a path of an entry."""
+    """The type whose fields are at a path of an entry."""
     if not path:
         return kind
     if path[0] == "input":

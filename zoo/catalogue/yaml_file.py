@@ -1,9 +1,9 @@
-"""A YAML file as plain values and the line of each, read strictly.
+"""A strict reader of YAML: plain values, with the line of each.
 
 Refused: duplicate keys, tags (`!!python/…`), anchors and aliases, several documents, deep nesting, large
-files, and plain words that two YAML readers take for two things (`no`, `0123`, `12e4`): those need quotes.
-Values are text, true, false, null and numbers, as YAML 1.2 has them. Nothing is ever constructed from a tag,
-and nothing recurses, so a hostile file costs an error and no more.
+files, and plain words that YAML readers read differently (`no`, `0123`, `12e4`): those need quotes. Values
+are text, true, false, null and numbers, as in YAML 1.2. Nothing is constructed from a tag and nothing
+recurses, so that a hostile file causes an error and nothing else.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ CONTROL = re.compile(r"[^\S\n\t ]|[\x00-\x08\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a
 
 
 class Section(dict[str, "Value"]):
-    """A mapping that knows on which line it starts, and each of its keys."""
+    """A mapping with the line on which it starts, and the line of each key."""
 
     def __init__(self, line: int) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Section(dict[str, "Value"]):
 
 
 class NotPlain(Exception):
-    """The file cannot be read on: carries the one problem that says why."""
+    """The rest of the file cannot be read; `problem` states why."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.what)
@@ -90,16 +90,18 @@ def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:
 
 
 def parse_yaml(text: str) -> tuple[Section, list[Problem]]:
-    """The mapping that a YAML text is, and what is wrong with it that does not stop the reading.
+    """The mapping of a YAML text, and the problems that do not stop the reading.
 
-    Raises NotPlain for what does: broken syntax, tags, anchors, depth, a second document, no mapping.
+    Raises NotPlain for those that do: broken syntax, tags, anchors, depth, a second document, no mapping.
     """
     try:
         return _build(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        said = ", ".join(part for part in (error.context, error.problem) if part)
-        what = TOO_DEEP if "nesting depth" in said else f"not YAML: {said}"  # libyaml 0.2.6 has a limit too
+        reason = ", ".join(part for part in (error.context, error.problem) if part)
+        what = (
+            TOO_DEEP if "nesting depth" in reason else f"not YAML: {reason}"
+        )  # libyaml 0.2.6 has a limit too
         raise NotPlain(Problem(line, "", what)) from error
     except yaml.YAMLError as error:  # a character that YAML forbids; `position` counts bytes or characters
         position = getattr(error, "position", 0)
@@ -108,21 +110,21 @@ def parse_yaml(text: str) -> tuple[Section, list[Problem]]:
 
 
 class _Builder:
-    """The values read so far, the nodes that are still open, and where in them we are."""
+    """The values read so far, the nodes that are still open, and the current position in them."""
 
     def __init__(self) -> None:
         self.root: list[Value] = []
         self.problems: list[Problem] = []
         self.nodes: list[Section | list[Value]] = [self.root]
-        # Of each open node: the key that waits for its value (None: the next scalar is a key), or an index.
+        # For each open node: the key whose value comes next (None: the next scalar is a key), or an index.
         self.steps: list[Step | None] = [0]
 
     def field(self) -> str:
-        """Where we are, dotted."""
+        """The current position, dotted."""
         return dotted([step for step in self.steps[1:] if step is not None])
 
     def take_scalar(self, event: ScalarEvent) -> None:
-        """A scalar is a key where one is due, else a value."""
+        """Take a scalar as the next key or value."""
         if event.anchor is not None or event.tag is not None:
             raise NotPlain(_refusal(event, self.field()))
         if not event.value.isprintable() and CONTROL.search(event.value):
@@ -142,7 +144,7 @@ class _Builder:
         self.move_on()
 
     def take_key(self, event: ScalarEvent) -> None:
-        """Remember a key and its line; a second one of the same name is a problem."""
+        """Record a key and its line; a duplicate is a problem."""
         section, key, line = self.nodes[-1], event.value, _line_number(event)
         assert isinstance(section, Section)
         self.steps[-1] = key
@@ -174,7 +176,7 @@ class _Builder:
         self.move_on()
 
     def put(self, value: Value) -> None:
-        """Store a value where we are."""
+        """Store a value at the current position."""
         node = self.nodes[-1]
         if isinstance(node, list):
             node.append(value)
@@ -182,13 +184,13 @@ class _Builder:
             node[str(self.steps[-1])] = value
 
     def move_on(self) -> None:
-        """Be ready for the next key, or the next index."""
+        """Go to the next key or index."""
         step = self.steps[-1]
         self.steps[-1] = step + 1 if isinstance(step, int) else None
 
 
 def is_text(word: str) -> bool:
-    """Whether a word without quotes is text to every YAML reader."""
+    """Whether every YAML reader reads a word without quotes as text."""
     try:
         return isinstance(_plain(word), str)
     except ValueError:
@@ -231,9 +233,9 @@ def _build(text: str) -> tuple[Section, list[Problem]]:
 
 
 def _plain(word: str) -> str | bool | int | float | None:
-    """What a word without quotes means, in YAML 1.2 and 1.1 alike.
+    """The value of a word without quotes, the same in YAML 1.2 and 1.1.
 
-    Raises ValueError when they differ.
+    Raises ValueError if they differ.
 
     >>> [_plain(w) for w in ("bilinear", "224", "0.5", "true", "~", "adb27a5a")]
     ['bilinear', 224, 0.5, True, None, 'adb27a5a']

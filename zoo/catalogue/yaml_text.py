@@ -1,4 +1,4 @@
-"""An entry as the YAML that a person would write: a field a line, what belongs together on one."""
+"""The YAML of an entry as a person would write it: one field per line, small groups on one line."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from zoo.catalogue.entry import ModelEntry
 from zoo.catalogue.validation import entry_to_mapping
 from zoo.catalogue.yaml_file import is_text
 
-DEFAULTS = {"crop": "center", "channels": 3, "lowercase": False}  # of `input`: too usual to be written
+DEFAULTS = {"crop": "center", "channels": 3, "lowercase": False}  # of `input`: not written
 FLOW = {"input", "metrics", "speed", "arguments"}  # written on one line
 
 
 def entry_text(entry: ModelEntry, *, margin: str = "  ") -> str:
-    """The lines of one entry. margin: what its name is indented by."""
+    """The lines of one entry. margin: the indentation of its name."""
     mapping = entry_to_mapping(entry)
     mapping["input"] = {k: v for k, v in mapping["input"].items() if DEFAULTS.get(k) != v}
     lines = [f"{_plain(mapping.pop('name'))}:"]
@@ -29,7 +29,7 @@ def entry_text(entry: ModelEntry, *, margin: str = "  ") -> str:
 
 
 def _flow(value: Any) -> str:
-    """A value on one line, as YAML's flow style has it.
+    """A value on one line, in YAML's flow style.
 
     >>> _flow({"size": 224, "mean": [0.5, 0.5], "note": "a, b"})
     '{size: 224, mean: [0.5, 0.5], note: "a, b"}'
@@ -42,7 +42,7 @@ def _flow(value: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text as YAML: without quotes where every reader takes it for the same text."""
+    """Text as YAML: without quotes if every reader reads it as the same text."""
     safe = is_text(text) and not set(text) & set(",[]{}#&*!|>'\"%@`\n") and not f"{text} ".count(": ")
     return (
         text

@@ -20,7 +20,7 @@ from zoo.catalogue.entry import ImageModel, ModelEntry, Weights, WordModel
 from zoo.catalogue.extending import check_target, extension, read_target
 from zoo.catalogue.index import load_index
 from zoo.catalogue.licenses import UNKNOWN
-from zoo.catalogue.linting import REMARKS, shipped_names, tell_override
+from zoo.catalogue.linting import REMARKS, remark_on_override, shipped_names
 from zoo.catalogue.plugins import ARCHITECTURES, plugin_names
 from zoo.catalogue.problems import Finding, dotted
 from zoo.catalogue.rules import NAMESPACES
@@ -267,5 +267,5 @@ def _second_looks(entry: ModelEntry, registry: Path) -> list[Finding]:
     findings = [finding for remark in REMARKS for finding in remark(entry)]
     shipped = shipped_names(registry) if registry.exists() else {}
     if entry.name in shipped:
-        findings.append(tell_override(entry, *shipped[entry.name]))
+        findings.append(remark_on_override(entry, *shipped[entry.name]))
     return findings

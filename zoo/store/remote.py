@@ -1,4 +1,4 @@
-"""What a URL of the registry stands for: a file on this machine, or requests to make."""
+"""What a URL of the registry resolves to: a file on this machine, or requests to make."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from zoo.catalogue.entry import ModelEntry
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a source is asked: one URL of an entry. revision: the commit that was fetched from it before."""
+    """The argument of `Scheme.resolve`: one URL of an entry.
+
+    Args:
+        url: The URL, as the registry has it.
+        entry: The entry that it belongs to.
+        revision: The commit that was fetched from it before; None at the first fetch.
+    """
 
     url: str
     entry: ModelEntry
@@ -21,10 +27,15 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Remote:
-    """What to request, and what the source itself states about the bytes.
+    """What to request for a file, and what the source itself states about its bytes.
 
-    urls: the parts of the file, in order; nearly always one. token: for the host of the first URL alone.
-    bytes, sha256: as stated by `origin` (the Hub); None where nobody did. revision: the commit on the Hub.
+    Args:
+        urls: The parts of the file, in order; nearly always one.
+        bytes: The size that `origin` states; None if unknown.
+        sha256: The hash that `origin` states; None if unknown.
+        token: A bearer token, sent to the host of the first URL only.
+        revision: The commit on the Hub.
+        origin: Who states the size and the hash, for messages.
     """
 
     urls: tuple[str, ...]
@@ -37,7 +48,13 @@ class Remote:
 
 @dataclass(frozen=True)
 class Scheme:
-    """A row of the table of schemes. local: no network is needed, so offline mode does not forbid it."""
+    """A URL scheme: what finds the file of a URL.
+
+    Args:
+        resolve: Returns the path of a file on this machine, or the requests that bring it. Raises a ZooError,
+            such as UsageError for a URL that is not valid and NetworkError if the source does not answer.
+        local: Whether no network is needed, so that offline mode does not forbid it.
+    """
 
     resolve: Callable[[Wanted], Remote | Path]
     local: bool = False
