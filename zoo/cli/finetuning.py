@@ -73,6 +73,7 @@ def recipe_option(field: Field) -> Callable[[Callable[..., Any]], Callable[..., 
 @click.option("--path-column", help="Column of a table that names the files.")
 @click.option("--text-column", help="Column of a table that holds the texts.")
 @click.option("--label-column", help="Column of a table that names the classes.")
+@click.option("--split-column", metavar="NAME", help="Column of a table that names the parts, or none.")
 @click.option("--class-level", type=int, metavar="N", help="Which level of folders is the classes (1).")
 @click.option("--member", metavar="FILE", help="Which file of a .zip of word vectors.")
 @click.option("--data-license", metavar="NAME", help="Licence of your data, for run.json: an SPDX name.")
@@ -86,6 +87,7 @@ def finetune(
     path_column: str | None,
     text_column: str | None,
     label_column: str | None,
+    split_column: str | None,
     class_level: int | None,
     member: str | None,
     data_license: str | None,
@@ -113,6 +115,7 @@ def finetune(
                 path_column=path_column,
                 text_column=text_column,
                 label_column=label_column,
+                split_column=split_column,
                 class_level=class_level,
                 member=member,
                 data_license=data_license,

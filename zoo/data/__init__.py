@@ -3,6 +3,8 @@
 From the ground up; a file imports only what is above it in this list:
 
     kinds, names     kinds of items; names of files and classes
+    containers       files inside a zip or a table, read in place
+    contents         what is in a file, by hash
     dataset          labelled items and their parts
     splits           training, validation and test parts
     finding/         the layout of a folder, the columns of a table

@@ -15,6 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo.data.containers import open_file, size_of
 from zoo.data.dataset import Dataset, Item
 from zoo.data.kinds import IMAGES, Kind
 from zoo.data.names import one_line
@@ -173,18 +174,18 @@ def _regroup(
 
 
 def _size(path: Path) -> int | None:
-    return path.stat().st_size or None
+    return size_of(path) or None
 
 
 def _tail(path: Path) -> bytes:
-    with path.open("rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
+    with open_file(path) as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
         return blake2b(file.read(_TAIL_BYTES), digest_size=16).digest()
 
 
 def _digest(path: Path) -> bytes:
     digest = blake2b(digest_size=16)
-    with path.open("rb") as file:
+    with open_file(path) as file:
         while data := file.read(1 << 20):
             digest.update(data)
     return digest.digest()

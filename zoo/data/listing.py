@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from zoo.data.finding.walking import Disk, Tally
+from zoo.data.containers import exists
+from zoo.data.finding.walking import Disk, Tally, Tree
+from zoo.data.finding.zip_tree import ZipTree, is_zip
 from zoo.data.kinds import IMAGES, Kind
 from zoo.data.names import one_line
 from zoo.errors import DatasetError, close_names, join_names
@@ -18,20 +20,20 @@ def list_images(paths: Sequence[Path]) -> list[Path]:
 
 
 def list_files(paths: Sequence[Path], kind: Kind) -> list[Path]:
-    """The files that `paths` stand for, in the order given; a folder stands for every file of the kind in and
-    below it, in natural order.
+    """The files that `paths` stand for, in the order given; a folder or a zip archive stands for every file
+    of the kind in and below it, in natural order.
 
     A file that is named is taken whatever its ending. Raises DatasetError for a path that does not exist,
     with close names, and for a folder without such files.
     """
     files: list[Path] = []
     for path in map(Path, paths):
-        if path.is_dir():
+        if path.is_dir() or is_zip(path):
             below = list(_files_below(path, kind))
             if not below:
                 raise DatasetError(f"no {kind.noun} in {one_line(path)}")
             files.extend(below)
-        elif path.exists():
+        elif exists(path):
             files.append(path)
         else:
             raise no_such_path(path)
@@ -41,7 +43,7 @@ def list_files(paths: Sequence[Path], kind: Kind) -> list[Path]:
 def refuse_missing(paths: Sequence[Path]) -> None:
     """Raise DatasetError, with close names, for a path that does not exist: before anything heavy is done."""
     for path in paths:
-        if not path.exists():
+        if not exists(path):
             raise no_such_path(path)
 
 
@@ -61,13 +63,18 @@ def no_such_path(path: Path) -> DatasetError:
 
 
 def _files_below(folder: Path, kind: Kind) -> Iterator[Path]:
-    """Every visible file of a kind in and below a folder, in natural order; each folder is entered once."""
-    disk = Disk(Tally(kind))
-    disk.claim_parents(os.fspath(folder))
-    disk.tally.enter(disk.list(os.fspath(folder)))
+    """Every visible file of a kind in and below a folder, or in a zip archive, in natural order; each folder
+    is entered once."""
+    tree: Tree
+    if folder.is_dir():
+        tree = Disk(Tally(kind))
+        tree.claim_parents(os.fspath(folder))
+    else:
+        tree = ZipTree(Tally(kind), folder)
+    tree.tally.enter(tree.list(os.fspath(folder)))
     pending = [folder]
     while pending:
-        listing = disk.list(os.fspath(below := pending.pop()))
+        listing = tree.list(os.fspath(below := pending.pop()))
         yield from (below / name for name in listing.all_files)
         inner = [below / name for name in reversed(listing.all_folders)]
-        pending.extend(path for path in inner if disk.tally.enter(disk.list(os.fspath(path))))
+        pending.extend(path for path in inner if tree.tally.enter(tree.list(os.fspath(path))))

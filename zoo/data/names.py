@@ -61,3 +61,14 @@ def one_line(path: Path | str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shortened(text: Path | str, most: int = 100) -> str:
+    """The text on one line, cut in the middle where it is long: for cells of tables and names from files.
+
+    >>> shortened("a" * 50 + "b" * 50, 11)
+    'aaaaa…bbbbb'
+    """
+    line = one_line(text)
+    half = (most - 1) // 2
+    return line if len(line) <= most else f"{line[:half]}…{line[-half:]}"

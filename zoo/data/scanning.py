@@ -27,15 +27,16 @@ from zoo.data.dataset import (
     part_names,
     relative_name,
 )
-from zoo.data.finding.folder import find_in_folder
+from zoo.data.finding.folder import find_in_folder, find_in_tree
 from zoo.data.finding.found import ClassFiles, Found, class_name
 from zoo.data.finding.part_tables import join_tables, part_tables
-from zoo.data.finding.table import find_in_table
-from zoo.data.finding.table_file import is_table
-from zoo.data.finding.walking import is_junk
+from zoo.data.finding.table import Named, find_in_table
+from zoo.data.finding.table_file import is_table, may_be_table
+from zoo.data.finding.walking import Tally, is_junk
+from zoo.data.finding.zip_tree import ZipTree, is_zip, root_in_zip
 from zoo.data.kinds import IMAGES, Kind
 from zoo.data.listing import no_such_path
-from zoo.data.names import natural_key, one_line, twin_key
+from zoo.data.names import natural_key, one_line, shortened, twin_key
 from zoo.data.splits import split_off
 from zoo.data.texts import read_texts
 from zoo.errors import DatasetError, StorageError, UsageError, close_names, join_names
@@ -52,6 +53,7 @@ def scan_dataset(
     val_fraction: float = 0.2,
     item_column: str | None = None,
     label_column: str | None = None,
+    split_column: str | None = None,
     class_level: int | None = None,
     classes: Sequence[str] | None = None,
 ) -> Dataset:
@@ -59,14 +61,15 @@ def scan_dataset(
 
     Classes are those of the training part in natural order (1, 2, 10), or `classes` in that order; other
     parts are matched by name. Where there is no validation part, `val_fraction` of every class is drawn for
-    it; texts that are equal stay together. item_column: of a table, with the paths or the texts.
-    class_level: which level of folders is the classes, the first by default. Raises DatasetError with what
-    was found and what is expected; UsageError for an option that the data cannot have.
+    it; texts that are equal stay together. item_column, label_column, split_column: of a table, by name or
+    number; split_column "none" draws a split in spite of one. class_level: which level of folders is the
+    classes, the first by default. Raises DatasetError with what was found and what is expected; UsageError
+    for an option that the data cannot have.
     """
     if not 0 < val_fraction < 1:
         raise UsageError(f"val_fraction must lie between 0 and 1, not {val_fraction}")
     path = Path(path)
-    found = _find(path, kind, _Reading(item_column, label_column, class_level))
+    found = _find(path, kind, _Reading(Named(item_column, label_column, split_column), class_level))
     source = "train" if "train" in found.parts else None
     if source not in found.parts:
         names = " and ".join(part for part in PARTS if part in found.parts)
@@ -96,7 +99,7 @@ def scan_dataset(
             f"the validation part of {one_line(path)} has no {kind.noun}s",
             hint="Put some in, or remove it: then a part of train is kept for validation.",
         )
-    origin: Origin = "made" if made else "folders" if path.is_dir() else "table"
+    origin: Origin = "made" if made else "folders" if path.is_dir() or is_zip(path) else "table"
     empty = Split(origin, (), (), seed=seed if made else None, val_fraction=val_fraction if made else None)
     blank = Dataset(found.root, order, (), (), (), tuple(notes), empty, kind, found.layout)
     return blank.with_parts(train=items["train"], val=items["val"], test=items.get("test", ()))
@@ -110,6 +113,7 @@ def scan_evaluation(
     split: Split | None = None,
     item_column: str | None = None,
     label_column: str | None = None,
+    split_column: str | None = None,
 ) -> EvaluationSet:
     """Labelled items to measure a model with `classes` on, matched by name.
 
@@ -118,7 +122,12 @@ def scan_evaluation(
     was drawn from. Raises DatasetError for a class that the model does not know.
     """
     path = Path(path)
-    found = _find_known(path, kind, _Reading(item_column, label_column), frozenset(map(class_name, classes)))
+    found = _find_known(
+        path,
+        kind,
+        _Reading(Named(item_column, label_column, split_column)),
+        frozenset(map(class_name, classes)),
+    )
     part: Part | None = next((p for p in ("test", "val") if p in found.parts), None)
     source = part or next(iter(found.parts))
     order = tuple(map(class_name, classes))
@@ -154,8 +163,7 @@ def _unseen(items: Sequence[Item], root: Path, split: Split) -> list[Item]:
 class _Reading:
     """How the user wants the data to be read; None leaves it to what is found."""
 
-    item_column: str | None = None
-    label_column: str | None = None
+    columns: Named
     class_level: int | None = None
 
 
@@ -164,11 +172,20 @@ def _find(path: Path, kind: Kind, reading: _Reading) -> Found:
     with _permission_to_read(path):
         if path.is_dir():
             return _find_in_folder(path, kind, reading)
-        if path.is_file() and is_table(path, kind):
+        if path.is_file() and may_be_table(path):
             if reading.class_level is not None:
                 raise UsageError(f"--class-level is for folders, and {one_line(path)} is a table")
-            return find_in_table(
-                path, kind, item_column=reading.item_column, label_column=reading.label_column
+            return find_in_table(path, kind, reading.columns)
+        if is_zip(path):
+            _refuse_column_options(path, kind, reading.columns, "an archive")
+            return read_texts(
+                find_in_tree(
+                    root_in_zip(path, kind),
+                    lambda kind: ZipTree(Tally(kind), path),
+                    kind,
+                    class_level=_checked_level(reading),
+                ),
+                kind,
             )
     raise _not_a_dataset(path, kind)
 
@@ -176,25 +193,37 @@ def _find(path: Path, kind: Kind, reading: _Reading) -> Found:
 def _find_in_folder(path: Path, kind: Kind, reading: _Reading) -> Found:
     """The items of a folder: of its tables, if they are named like parts, else of its class folders."""
     if tables := part_tables(path, kind):
-        return join_tables(path, tables, kind, reading.item_column, reading.label_column)
-    for option, column in (
-        (f"{kind.cell}-column", reading.item_column),
-        ("label-column", reading.label_column),
-    ):
+        return join_tables(path, tables, kind, reading.columns)
+    _refuse_column_options(path, kind, reading.columns, "a folder")
+    return read_texts(find_in_folder(path, kind, class_level=_checked_level(reading)), kind)
+
+
+def _refuse_column_options(path: Path, kind: Kind, columns: Named, what: str) -> None:
+    """Raise UsageError for the name of a column where there is no table."""
+    given = {
+        f"{kind.cell}-column": columns.item,
+        "label-column": columns.label,
+        "split-column": columns.split,
+    }
+    for option, column in given.items():
         if column is not None:
             raise UsageError(
-                f"--{option} names a column of a table, and {one_line(path)} is a folder",
-                hint="Give the table itself, or leave the option out.",
+                f"--{option} names a column of a table, and {one_line(path)} is {what}",
+                hint=_tables_hint(path, kind) or "Give the table itself, or leave the option out.",
             )
+
+
+def _checked_level(reading: _Reading) -> int:
+    """The level of the classes. Raises UsageError for one that cannot be."""
     if reading.class_level is not None and reading.class_level < 1:
         raise UsageError(f"--class-level must be at least 1, not {reading.class_level}")
-    return read_texts(find_in_folder(path, kind, class_level=reading.class_level or 1), kind)
+    return reading.class_level or 1
 
 
 def _find_known(path: Path, kind: Kind, reading: _Reading, classes: frozenset[str]) -> Found:
     """As `_find`; of folders in folders the level is taken whose names are all among the classes, if any."""
     found = _find(path, kind, reading)
-    if path.is_dir() and not classes.issuperset(_all_classes(found)):
+    if (path.is_dir() or is_zip(path)) and not classes.issuperset(_all_classes(found)):
         for level in (2, 3):
             with suppress(DatasetError):
                 deeper = _find(path, kind, replace(reading, class_level=level))
@@ -328,5 +357,5 @@ def _missing_classes(files: ClassFiles, classes: Sequence[str], part: str, kind:
 
 def _quote(names: Sequence[str], most: int = 8) -> str:
     """Names for a message, at most so many of them."""
-    shown = ", ".join(map(one_line, names[:most]))
+    shown = ", ".join(map(shortened, names[:most]))
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

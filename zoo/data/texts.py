@@ -13,10 +13,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from zoo.data.containers import open_file, size_of
 from zoo.data.dataset import Layout, Part
+from zoo.data.finding.columns import choose_item_column
 from zoo.data.finding.encodings import decode
 from zoo.data.finding.found import ClassFiles, Found
-from zoo.data.finding.table import choose_item_column
 from zoo.data.finding.table_file import TABLE_SUFFIXES, is_table, read_table
 from zoo.data.kinds import TEXTS, Kind
 from zoo.data.listing import list_files
@@ -37,6 +38,11 @@ class Text:
     text: str
 
 
+def _bytes_of(path: Path) -> bytes:
+    with open_file(path, MOST_BYTES) as file:
+        return file.read()
+
+
 @dataclass
 class Reader:
     """Reads files and counts what the user should know about them."""
@@ -46,11 +52,11 @@ class Reader:
 
     def read(self, path: Path) -> str:
         """The characters of a file, or of standard input. Raises DatasetError for a file that is not text."""
-        if path != STDIN and path.stat().st_size > MOST_BYTES:
+        if path != STDIN and size_of(path) > MOST_BYTES:
             raise DatasetError(
                 f"{one_line(path)} is larger than {MOST_BYTES >> 30} GiB", hint="Split it into several files."
             )
-        decoded = decode(sys.stdin.buffer.read() if path == STDIN else path.read_bytes())
+        decoded = decode(sys.stdin.buffer.read() if path == STDIN else _bytes_of(path))
         if decoded is None:
             raise DatasetError(
                 f"{one_line(path)} is not a text file: it contains NUL bytes", hint=TEXTS.layouts
@@ -119,9 +125,9 @@ def list_texts(
     files = [file for path in paths for file in ([path] if path == STDIN else list_files([path], TEXT_FILES))]
     for path in files:
         if is_table(path, TEXTS):
-            frame, table_notes = read_table(path, TEXTS, named=(text_column,))
-            notes += table_notes
-            column = frame[choose_item_column(frame, path, TEXTS, text_column)]
+            table = read_table(path, TEXTS, named=(text_column,))
+            notes += table.notes
+            column = table.frame[choose_item_column(table, TEXTS, text_column)]
             cells = [str(cell or "").strip() for cell in column]
             texts += [Text(Path(f"{path}:{number}"), cell) for number, cell in enumerate(cells, 1) if cell]
             reader.empty += cells.count("")

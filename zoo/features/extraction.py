@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.catalogue.entry import ImageInput
+from zoo.data.containers import stamp_of
+from zoo.data.contents import Content, number_contents, read_contents
 from zoo.data.dataset import Item
 from zoo.data.pixels import decoding as decoding
 from zoo.data.pixels import preprocessing
@@ -27,7 +29,6 @@ from zoo.errors import TrainingStopped
 from zoo.events import Progress, Report, silent
 from zoo.features import fusion, network
 from zoo.features.cache import FeatureCache
-from zoo.features.contents import Content, number_contents, read_contents, stamp_of
 from zoo.features.network import FrozenNetwork, Precision, fingerprint_network, freeze_network
 
 EXAMPLES = 4  # images that every shortcut is tried on first

@@ -132,14 +132,14 @@ def test_rows_without_a_label_are_passed_over_with_a_warning(four) -> None:
     (four / "t.csv").write_text(rows() + "9.jpg,\n,cat\n")
     dataset = scan_dataset(four / "t.csv", val_fraction=0.5)
     assert labels(dataset) == FOUR
-    assert "2 rows of" in said(dataset)
+    assert re.search(r"1 row of \S+ without a path: passed over\n1 row of \S+ without a label", said(dataset))
 
 
 def test_absent_files_are_counted_and_a_table_of_none_is_an_error(four) -> None:
     (four / "t.csv").write_text(rows() + "gone.jpg,cat\n")
     assert "1 of the 5 files" in said(scan_dataset(four / "t.csv", val_fraction=0.5))
-    (four / "t.csv").write_text("path,label\nx/1.jpg,cat\nx/2.jpg,dog\n")
-    with pytest.raises(DatasetError, match=r"none of the 2 files in .* exists, the first: x/1\.jpg") as error:
+    (four / "t.csv").write_text("path,label\nx/7.jpg,cat\nx/8.jpg,dog\n")
+    with pytest.raises(DatasetError, match=r"none of the 2 files in .* exists, the first: x/7\.jpg") as error:
         scan_dataset(four / "t.csv")
     assert "relative to the table" in str(error.value.hint)
 

@@ -62,6 +62,7 @@ _FILLERS = frozenset(
         "class",
         "classes",
     }
+    | {"csv", "tsv", "json", "jsonl", "ndjson", "parquet", "xlsx", "gz", "tab", "psv", "table"}
     | {"the", "my", "all", "raw", "new", "final", "clean", "resized", "small", "full"}
 )
 """Words that say nothing about what is in a folder."""

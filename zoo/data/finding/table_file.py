@@ -1,69 +1,99 @@
-"""The cells of a table, whatever file it is in: CSV of any dialect, JSON lines, Parquet.
+"""The cells of a table, whatever file it is in: CSV of any dialect, JSON, Parquet, Excel, packed with gzip.
 
-Every cell is read as text: a label 01 stays 01.
+Every cell is read as text: a label 01 stays 01. Pictures inside a Parquet file stay there.
 """
 
 from __future__ import annotations
 
-import csv
+import gzip
 import json
-import re
-import sys
+import zlib
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from zoo.data.finding.cells import Table
+from zoo.data.finding.columns import LABEL_COLUMNS, USUAL_NAMES
+from zoo.data.finding.delimited import read_delimited
 from zoo.data.finding.encodings import decode
-from zoo.data.kinds import KINDS, Kind
+from zoo.data.kinds import Kind
 from zoo.data.names import one_line
-from zoo.errors import DatasetError
+from zoo.errors import DatasetError, MissingExtra
 from zoo.events import Note
 
-if TYPE_CHECKING:
-    import polars
-
-csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a long text is not an error
-
-LABEL_COLUMNS = (
-    *("label", "class", "category", "target", "labels", "classes", "class_name", "label_name"),
-    *("species", "breed", "sentiment", "polarity", "intent", "topic", "rating", "stars", "y"),
-)
-SPLIT_COLUMNS = ("split", "subset", "partition", "set")
-"""Names that columns usually have, the surest first; capitals do not matter."""
-
-_DELIMITERS = ",;\t|"
+MOST_BYTES = 4 << 30
+"""Of one table. What is larger is better read in pieces; a packed file may not unpack to more either."""
 
 
 def is_table(path: Path, kind: Kind) -> bool:
-    """Whether the ending is one of a table. A .txt is one for images, for texts it holds a text per line."""
-    return path.suffix.lower() in _READERS and not kind.matches(path.name)
+    """Whether the ending is one of a table. A .txt is one for images; for texts it holds a text per line."""
+    return _ending(path) in _READERS and not kind.matches(path.name)
 
 
-def read_table(
-    table: Path, kind: Kind, *, named: Sequence[str | None] = ()
-) -> tuple[polars.DataFrame, list[Note]]:
+def may_be_table(path: Path) -> bool:
+    """Whether a file that was given as a whole set can be tried as a table: one without an ending, too."""
+    return _ending(path) in _READERS or path.suffix.lower() in ("", ".txt", ".data", ".dat", ".list", ".lst")
+
+
+def read_table(table: Path, kind: Kind, *, named: Sequence[str | None] = ()) -> Table:
     """The table with every cell as text. named: columns that it must have; they decide what is a header.
 
     Raises DatasetError where it cannot be read.
     """
     import polars as pl
 
+    wanted = [name for name in named if name]
     try:
-        frame, notes = _READERS[table.suffix.lower()](table, kind, [name for name in named if name])
-        plain = [name for name, dtype in frame.schema.items() if not dtype.is_nested()]
-        frame = frame.select(plain).with_columns(pl.all().cast(pl.String))
+        if table.stat().st_size > MOST_BYTES:
+            raise DatasetError(
+                f"{one_line(table)} is larger than {MOST_BYTES >> 30} GiB",
+                hint="Split it into several tables.",
+            )
+        found = _READERS.get(_ending(table), _read_csv)(table, kind, wanted)
+        frame = found.frame.with_columns(pl.all().cast(pl.String))
     except pl.exceptions.PolarsError as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = str(error).strip().partition("\n")[0][:200]
         raise DatasetError(f"cannot read {one_line(table)}: {reason}", hint=kind.layouts) from error
     if frame.height == 0:
         raise DatasetError(f"{one_line(table)} has no rows", hint=kind.layouts)
-    return frame, notes
+    unused = [name for name in frame.columns if name not in wanted and name.lower() not in USUAL_NAMES]
+    empty = [name for name in unused if not (frame[name].fill_null("").str.strip_chars() != "").any()]
+    return Table(
+        table,
+        frame.drop(empty),
+        found.has_header,
+        found.notes,
+        found.embedded,
+        found.class_names,
+        tuple(found.places or found.columns),
+    )
+
+
+def _ending(path: Path) -> str:
+    """The ending, in lower case; that before a .gz."""
+    plain = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    return plain.suffix.lower()
+
+
+def _bytes_of(table: Path) -> bytes:
+    """The bytes of a file, unpacked if it is a .gz."""
+    if table.suffix.lower() != ".gz":
+        return table.read_bytes()
+    try:
+        with gzip.open(table) as file:
+            data = file.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DatasetError(f"cannot unpack {one_line(table)}: {error}") from error
+    if len(data) > MOST_BYTES:
+        raise DatasetError(f"{one_line(table)} unpacks to more than {MOST_BYTES >> 30} GiB")
+    return data
 
 
 def _text_of(table: Path, kind: Kind) -> tuple[str, list[Note]]:
     """The characters of a table that is a text file, and a note where its encoding was guessed."""
-    decoded = decode(table.read_bytes())
+    decoded = decode(_bytes_of(table))
     if decoded is None:
         raise DatasetError(f"{one_line(table)} is not a text file", hint=kind.layouts)
     if not decoded.text.strip():
@@ -72,86 +102,63 @@ def _text_of(table: Path, kind: Kind) -> tuple[str, list[Note]]:
     return decoded.text, [guessed] * decoded.guessed
 
 
-def _read_csv(table: Path, kind: Kind, named: Sequence[str]) -> tuple[polars.DataFrame, list[Note]]:
-    """A CSV or TSV with any usual delimiter, encoding and quoting, with or without a header."""
+def _read_csv(table: Path, kind: Kind, named: Sequence[str]) -> Table:
+    text, notes = _text_of(table, kind)
+    found = read_delimited(table, text, kind, named)
+    return Table(table, found.frame, found.has_header, (*notes, *found.notes))
+
+
+def _read_parquet(table: Path, _kind: Kind, _named: Sequence[str]) -> Table:
+    """Columns of texts, numbers and lists; columns of pictures by name only."""
     import polars as pl
 
-    text, notes = _text_of(table, kind)
-    delimiter = _delimiter(text, table.suffix.lower())
-    header = next(csv.reader([text.split("\n", 1)[0]], delimiter=delimiter))
-    has_header = _is_header(header, kind, named)
-    if not has_header:
-        first = f"its first line is taken for {kind.article} {kind.noun}"
-        notes.append(Note(f"{one_line(table)} has no header: {first}"))
+    source = BytesIO(_bytes_of(table)) if table.suffix.lower() == ".gz" else table
+    schema = pl.read_parquet_schema(source)
+    embedded = tuple(name for name, dtype in schema.items() if _holds_pictures(dtype))
+    lists = [name for name, dtype in schema.items() if isinstance(dtype, pl.List) and _may_be_label(name)]
+    plain = [n for n, t in schema.items() if n in lists or not (t.is_nested() or t == pl.Binary)]
+    if not plain:
+        raise DatasetError(f"{one_line(table)} has no column of texts or numbers")
+    frame = pl.read_parquet(source, columns=plain)
+    written = {
+        name: [None if row is None else json.dumps(row.to_list()) for row in frame[name]] for name in lists
+    }
+    frame = frame.with_columns(pl.Series(name, cells, pl.String) for name, cells in written.items())
+    return Table(table, frame, True, (), embedded, _class_names(source), tuple(schema))
+
+
+def _holds_pictures(dtype: Any) -> bool:
+    """Whether a column holds the bytes of files: of Hugging Face datasets, image{bytes, path}, or plain."""
+    import polars as pl
+
+    if isinstance(dtype, pl.Struct):
+        return any(field.name == "bytes" and field.dtype == pl.Binary for field in dtype.fields)
+    return bool(dtype == pl.Binary)
+
+
+def _class_names(source: Path | BytesIO) -> dict[str, Sequence[str]]:
+    """Names of the classes behind numbers, as Hugging Face datasets write them into the file."""
+    import polars as pl
+
     try:
-        frame = pl.read_csv(
-            BytesIO(text.encode("utf-8", "surrogatepass")),
-            separator=delimiter,
-            has_header=has_header,
-            infer_schema=False,
-            encoding="utf8-lossy",
-            quote_char=None if _has_bare_quotes(text, delimiter) else '"',
-        )
-    except pl.exceptions.ComputeError:  # a quote inside a cell: Python's reader accepts it
-        frame = _read_loosely(table, text, delimiter, has_header)
-    return frame, notes
+        features = json.loads(pl.read_parquet_metadata(source)["huggingface"])["info"]["features"]
+        return {
+            name: tuple(map(str, about["names"]))
+            for name, about in features.items()
+            if isinstance(about, dict) and isinstance(about.get("names"), list)
+        }
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}
 
 
-def _read_loosely(table: Path, text: str, delimiter: str, has_header: bool) -> polars.DataFrame:
-    """A CSV by Python's reader, which accepts quotes inside a cell. Raises DatasetError for a ragged row."""
-    import polars as pl
-
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter)
-    rows = [(reader.line_num, row) for row in reader if row]
-    names = rows.pop(0)[1] if has_header else [f"column_{n}" for n in range(1, len(rows[0][1]) + 1)]
-    for line, row in rows:
-        if len(row) != len(names):
-            raise DatasetError(
-                f"{one_line(table)}, line {line}: {len(row)} cells, where there should be {len(names)}",
-                hint=f"Put a cell that holds {delimiter!r} or a quote into quotes.",
-            )
-    return pl.DataFrame([row for _, row in rows], schema=names, orient="row")
-
-
-def _delimiter(text: str, suffix: str) -> str:
-    """What separates the cells: tabs in a .tsv; else what comes equally often in every line, outside
-    quotes."""
-    if suffix == ".tsv":
-        return "\t"
-    lines = [re.sub(r'"[^"]*"', "", line) for line in text.split("\n", 20)[:20] if line.strip()]
-    counts = {sign: [line.count(sign) for line in lines] for sign in _DELIMITERS}
-    even = [sign for sign, found in counts.items() if min(found) > 0 and min(found) == max(found)]
-    return max(even or _DELIMITERS, key=lambda sign: counts[sign][0])
-
-
-def _is_header(cells: Sequence[str], kind: Kind, named: Sequence[str]) -> bool:
-    """Whether the first line names the columns: those that the user named, or usual ones, and no item."""
-    usual = {*LABEL_COLUMNS, *SPLIT_COLUMNS}.union(*(kind.columns for kind in KINDS))
-    if any(name in cells for name in named) or any(cell.strip().lower() in usual for cell in cells):
-        return True
-    return not any(map(kind.is_item, cells))
-
-
-def _has_bare_quotes(text: str, delimiter: str) -> bool:
-    """Whether quotes are plain characters: tabs separate the cells, and no cell is in quotes as a whole."""
-    if delimiter != "\t" or '"' not in text:
-        return False
-    cells = [cell for line in text.split("\n", 1000)[:1000] for cell in line.split("\t")]
-    return not any(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells)
-
-
-def _read_parquet(table: Path, _kind: Kind, _named: Sequence[str]) -> tuple[polars.DataFrame, list[Note]]:
-    import polars as pl
-
-    return pl.read_parquet(table), []
-
-
-def _read_jsonl(table: Path, kind: Kind, _named: Sequence[str]) -> tuple[polars.DataFrame, list[Note]]:
-    """A line of JSON per row, whatever types its values have; lists and objects are left out."""
-    import polars as pl
-
+def _read_json_lines(table: Path, kind: Kind, _named: Sequence[str]) -> Table:
     text, notes = _text_of(table, kind)
-    rows: list[dict[str, str | None]] = []
+    return _table_of_rows(table, _rows_of_lines(table, text), notes)
+
+
+def _rows_of_lines(table: Path, text: str) -> list[dict[str, Any]]:
+    """An object per line. Raises DatasetError for a line that is not one."""
+    rows: list[dict[str, Any]] = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -165,10 +172,70 @@ def _read_jsonl(table: Path, kind: Kind, _named: Sequence[str]) -> tuple[polars.
             raise DatasetError(
                 f"{one_line(table)}, line {number}: not an object", hint='Like: {"text": "…", "label": "…"}'
             )
-        rows.append({key: _cell(value) for key, value in row.items() if not isinstance(value, list | dict)})
-    columns = dict.fromkeys(key for row in rows for key in row)
-    data = {column: [row.get(column) for row in rows] for column in columns}
-    return pl.DataFrame(data, schema=dict.fromkeys(columns, pl.String)), notes
+        rows.append(row)
+    return rows
+
+
+def _read_json(table: Path, kind: Kind, _named: Sequence[str]) -> Table:
+    """A list of objects, an object of lists, an object of item -> label, objects per part, or lines."""
+    text, notes = _text_of(table, kind)
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if text.lstrip().startswith("{") and "\n" in text.strip():
+            return _table_of_rows(table, _rows_of_lines(table, text), notes)
+        raise DatasetError(f"{one_line(table)}: not JSON: {error}") from error
+    return _table_of_rows(table, _rows_of_value(table, found, kind), notes)
+
+
+def _rows_of_value(table: Path, found: Any, kind: Kind) -> list[dict[str, Any]]:
+    """The rows that a JSON value holds. Raises DatasetError for one that is not a table."""
+    if isinstance(found, list) and found and all(isinstance(row, dict) for row in found):
+        return found
+    if isinstance(found, list) and found and all(isinstance(row, list) for row in found):
+        return [{f"column_{n}": cell for n, cell in enumerate(row, 1)} for row in found]
+    if isinstance(found, dict) and {"images", "annotations"} <= set(found):
+        raise DatasetError(
+            f"{one_line(table)} holds annotations of objects in images (COCO), not a label per image",
+            hint='Write a table with a row per image: [{"path": "…", "label": "…"}, …]',
+        )
+    if isinstance(found, dict) and found:
+        values = list(found.values())
+        if all(isinstance(value, list) for value in values):
+            if all(isinstance(row, dict) for value in values for row in value):
+                parts = len(values) > 1
+                return [
+                    row | ({"split": part} if parts else {}) for part, rows in found.items() for row in rows
+                ]
+            cells = [cell for value in values for cell in value]
+            per_class = all(isinstance(cell, str) and kind.is_item(cell) for cell in cells)
+            if len({len(value) for value in values}) == 1 and not per_class:
+                return [dict(zip(found, row, strict=True)) for row in zip(*values, strict=True)]
+            if all(isinstance(cell, str) for cell in cells):  # class -> items
+                return [{kind.cell: cell, "label": name} for name, cells in found.items() for cell in cells]
+        if not any(isinstance(value, list | dict) for value in values):
+            return [{kind.cell: item, "label": label} for item, label in found.items()]
+    raise DatasetError(
+        f"{one_line(table)} does not hold a table", hint='Expected [{"path": "…", "label": "…"}, …]'
+    )
+
+
+def _table_of_rows(table: Path, rows: Sequence[dict[str, Any]], notes: Sequence[Note]) -> Table:
+    """Rows of JSON values as a table; objects are left out, and lists that are not labels."""
+    import polars as pl
+
+    plain = [
+        {
+            key: _cell(value)
+            for key, value in row.items()
+            if not isinstance(value, dict) and not (isinstance(value, list) and not _may_be_label(key))
+        }
+        for row in rows
+    ]
+    columns = dict.fromkeys(key for row in plain for key in row)
+    data = {column: [row.get(column) for row in plain] for column in columns}
+    frame = pl.DataFrame(data, schema=dict.fromkeys(columns, pl.String))
+    return Table(table, frame, True, tuple(notes))
 
 
 def _cell(value: Any) -> str | None:
@@ -178,14 +245,39 @@ def _cell(value: Any) -> str | None:
     return json.dumps(value)
 
 
-_Read = Callable[[Path, Kind, Sequence[str]], "tuple[polars.DataFrame, list[Note]]"]
+def _may_be_label(column: str) -> bool:
+    """Whether a column of lists is looked at: lists of labels are refused by name, others left out."""
+    return column.strip().lower() in LABEL_COLUMNS
+
+
+def _read_excel(table: Path, kind: Kind, _named: Sequence[str]) -> Table:
+    """The first sheet of an Excel file."""
+    import polars as pl
+
+    if find_spec("fastexcel") is None:  # polars reads through it
+        raise MissingExtra("fastexcel", "excel")
+    try:
+        frame = pl.read_excel(table, infer_schema_length=None)
+    except pl.exceptions.PolarsError:
+        raise
+    except Exception as error:  # the reader raises its own kinds
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise DatasetError(f"cannot read {one_line(table)}: {reason}", hint=kind.layouts) from error
+    return Table(table, frame, True, ())
+
+
+_Read = Callable[[Path, Kind, Sequence[str]], Table]
 _READERS: dict[str, _Read] = {
     ".csv": _read_csv,
     ".tsv": _read_csv,
+    ".tab": _read_csv,
+    ".psv": _read_csv,
     ".txt": _read_csv,
-    ".jsonl": _read_jsonl,
-    ".ndjson": _read_jsonl,
+    ".json": _read_json,
+    ".jsonl": _read_json_lines,
+    ".ndjson": _read_json_lines,
     ".parquet": _read_parquet,
+    ".xlsx": _read_excel,
 }
 TABLE_SUFFIXES = frozenset(_READERS) - {".txt"}
 """Endings of files that are tables for every kind of items."""

@@ -6,7 +6,6 @@ processes, pickled, or started anew in every epoch.
 
 from __future__ import annotations
 
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +17,7 @@ from typing import Literal, NamedTuple, TypeVar, overload
 
 import torch
 
+from zoo.data.contents import count_cpus
 from zoo.data.dataset import Dataset, Item
 from zoo.data.names import one_line
 from zoo.data.pixels.decoding import TRAITS, Picture, read_picture
@@ -192,13 +192,6 @@ def _run_ahead(
             yield pending.popleft().result()
     finally:  # also on Ctrl-C and when the caller stops early: no thread stays behind
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def count_cpus() -> int:
-    """CPUs that this process may use: fewer than the machine has in a container or under taskset."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def check_bad_files(dataset: Dataset, bad: Sequence[BadFile], on_bad: OnBad = "skip") -> Dataset:

@@ -26,13 +26,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from zoo.data.containers import read_inside
+from zoo.data.contents import MOST_BYTES
 from zoo.data.names import one_line
 from zoo.errors import UnreadableFile
 
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
 """What is decoded. Pillow's other plugins see no stranger's file: EPS, for one, starts Ghostscript."""
 
-MOST_BYTES = 200_000_000
 MOST_PIXELS = 40_000_000
 MOST_JPEG_PIXELS = 175_000_000
 PIXEL_CAPS = {"WEBP": 25_000_000, "AVIF": 25_000_000}
@@ -146,6 +147,8 @@ def _read_bytes(path: Path) -> bytes:
             if status.st_size > MOST_BYTES:
                 raise UnreadableFile(f"has {status.st_size / 1e6:,.0f} MB, more than {MOST_BYTES / 1e6:.0f}")
             return file.read()
+    except NotADirectoryError:
+        return _read_contained(path)
     except FileNotFoundError as error:
         raise UnreadableFile("does not exist") from error
     except IsADirectoryError as error:
@@ -154,6 +157,16 @@ def _read_bytes(path: Path) -> bytes:
         raise UnreadableFile("may not be read (no permission)") from error
     except (OSError, ValueError) as error:
         raise UnreadableFile(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _read_contained(path: Path) -> bytes:
+    """The bytes of a file in a zip or a table."""
+    try:
+        return read_inside(path, MOST_BYTES)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UnreadableFile("does not exist") from error
+    except OSError as error:
+        raise UnreadableFile(error.strerror or f"cannot be read: {error}") from error
 
 
 def _check_size(image: Image.Image) -> None:

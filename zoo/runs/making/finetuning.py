@@ -76,6 +76,7 @@ def finetune_model(
     path_column: str | None = None,
     text_column: str | None = None,
     label_column: str | None = None,
+    split_column: str | None = None,
     class_level: int | None = None,
     member: str | None = None,
     data_license: str | None = None,
@@ -87,8 +88,9 @@ def finetune_model(
 
     name: a model, a file of word vectors, or the folder of an earlier run to go on from (its recipe is then
     the default). Word vectors take texts, every other model takes images. data: a folder or a table, see
-    zoo/data/scanning and zoo/data/texts. class_level: which level of folders is the classes. member: which
-    file of a .zip of vectors. data_license: of the data, for run.json. recipe: fields of `zoo.Recipe`.
+    zoo/data/scanning and zoo/data/texts. split_column: of a table; "none" draws a split in spite of one.
+    class_level: which level of folders is the classes. member: which file of a .zip of vectors. data_license:
+    of the data, for run.json. recipe: fields of `zoo.Recipe`.
 
     The recipe is checked first, then the folder, then the model is fetched. Raises InvalidRecipe, RunExists,
     StorageError, DatasetError, NetworkError, IntegrityError; TrainingStopped and Interrupted after the best
@@ -124,6 +126,7 @@ def finetune_model(
             val_fraction=checked.val_fraction,
             item_column=choose_column(entry, path_column, text_column),
             label_column=label_column,
+            split_column=split_column,
             class_level=class_level,
         )
     )

@@ -7,21 +7,23 @@ forward pass. Remembering hashes by file stamp would save a second per 10,000 ph
 from __future__ import annotations
 
 import hashlib
-import stat
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from zoo.data.pixels.batches import count_cpus
-from zoo.data.pixels.decoding import MOST_BYTES
+from zoo.data.containers import Stamp, open_file, size_of, stamp_of
+
+MOST_BYTES = 200_000_000
+"""Of one image: a larger file is not read."""
 
 
 class Content(NamedTuple):
     """digest: sha256 of the file; None if it cannot be an image. stamp: another one tells of a change."""
 
     digest: bytes | None
-    stamp: tuple[int, ...] | None
+    stamp: Stamp | None
 
 
 def read_contents(paths: Sequence[Path]) -> list[Content]:
@@ -30,15 +32,11 @@ def read_contents(paths: Sequence[Path]) -> list[Content]:
         return list(pool.map(_read_content, paths))
 
 
-def stamp_of(path: Path) -> tuple[int, ...] | None:
-    """Size, times and number of a regular file; ctime tells of a change whose mtime was set back."""
-    try:
-        found = path.stat()
-    except (OSError, ValueError):
-        return None
-    if not stat.S_ISREG(found.st_mode) or found.st_size > MOST_BYTES:
-        return None
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+def count_cpus() -> int:
+    """CPUs that this process may use: fewer than the machine has in a container or under taskset."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def number_contents(contents: Sequence[Content]) -> tuple[list[int], list[int]]:
@@ -66,7 +64,9 @@ def _read_content(path: Path) -> Content:
     if stamp is None:
         return Content(None, None)
     try:
-        with path.open("rb") as file:
+        if size_of(path) > MOST_BYTES:
+            return Content(None, None)
+        with open_file(path, MOST_BYTES) as file:
             return Content(hashlib.file_digest(file, "sha256").digest(), stamp)
     except OSError:
         return Content(None, stamp)
