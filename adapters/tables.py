@@ -93,3 +93,6 @@ ENCODERS: dict[str, EncoderKind] = {
     "gru": EncoderKind("adapters.texts:GatedRecurrent", learns=True),
     "lstm": EncoderKind("adapters.texts:LongShortTermMemory", learns=True),
 }
+
+TEXT_STAGES = ("known", "new", "encoder")
+"""The stages of a text network before its classifier, from its input: published words, new words, encoder."""

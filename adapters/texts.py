@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adapters.tables import ENCODERS
+from adapters.tables import ENCODERS, TEXT_STAGES
 
 PADDING = 0
 
@@ -136,12 +136,12 @@ class TextClassifier(nn.Module):
 
     def own_stages(self) -> list[tuple[str, tuple[str, ...]]]:
         """(name, modules and buffers) of each stage; see `adapters.stages`."""
-        return [
-            ("known", ("encoder.embedding.known",)),
-            ("new", ("encoder.embedding.new",)),
-            ("encoder", ("encoder.encoder", "encoder.weights")),
-            ("classifier", ("classifier",)),
-        ]
+        parts = (
+            ("encoder.embedding.known",),
+            ("encoder.embedding.new",),
+            ("encoder.encoder", "encoder.weights"),
+        )
+        return [*zip(TEXT_STAGES, parts, strict=True), ("classifier", ("classifier",))]
 
     def no_weight_decay(self) -> set[str]:
         """Weights that are not pulled towards 0: Adam would move every word that a batch does not hold."""

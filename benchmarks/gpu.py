@@ -26,11 +26,12 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision import models
 
 from adapters import attach_head, build_head, feature_extractor, freeze, parameter_groups, unfreeze
+from zoo.data.kinds import IMAGES
 from zoo.features.network import FrozenNetwork, freeze_network
 from zoo.training.batches import FeatureBatches
 from zoo.training.loop import fit
 from zoo.training.machine import FORMATS, Machine
-from zoo.training.recipe import Recipe
+from zoo.training.recipe import Recipe, resolve
 from zoo.training.strategies import phases
 
 CLASSES = 10
@@ -125,7 +126,7 @@ def head_ways(device: torch.device) -> dict[str, Way]:
     head = build_head("linear", WIDTH, CLASSES, dropout=0.0)  # the plain layer has none
     placed, targets = features.to(device), labels.to(device)
     train, val = FeatureBatches(placed, targets, HEAD_BATCH, seed=0), FeatureBatches(placed, targets, 4096)
-    recipe = Recipe(epochs=1, patience=0)
+    recipe = resolve(Recipe(epochs=1, patience=0), IMAGES)
 
     def loop() -> None:
         for rows, wanted in loader:
@@ -147,7 +148,8 @@ def tune_ways(
     """An epoch of the whole network, without validation, in one number format."""
     placed = images.to(device)
     targets = torch.randint(CLASSES, (len(images),), device=device)
-    recipe = Recipe(epochs=0, unfreeze="all", tune_epochs=1, batch_size=size, precision=precision)
+    wishes = Recipe(epochs=0, unfreeze="all", tune_epochs=1, batch_size=size, precision=precision)
+    recipe = resolve(wishes, IMAGES)
     [phase] = phases(recipe)
     plain, model = prepare(network, device), prepare(network, device)
     optimizer = torch.optim.Adam([p for p in plain.parameters() if p.requires_grad], lr=phase.lr)

@@ -137,10 +137,14 @@ class InvalidRegistry(UsageError):
 
 
 class InvalidRecipe(UsageError):
-    """A recipe with problems; all of them are listed at once in `problems`."""
+    """A recipe with problems; all of them are listed at once in `problems`, as Python code names things.
 
-    def __init__(self, problems: Sequence[str], *, hint: str | None = None) -> None:
-        self.problems = tuple(problems)
+    found: the same as they were given, so that the command line can name things as they are typed there.
+    """
+
+    def __init__(self, problems: Sequence[object], *, hint: str | None = None) -> None:
+        self.found = tuple(problems)
+        self.problems = tuple(map(str, problems))
         if len(self.problems) == 1:
             message = self.problems[0]
         else:

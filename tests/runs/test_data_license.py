@@ -53,12 +53,11 @@ def test_a_run_that_goes_on_with_data_that_nobody_named_is_partly_unknown(
     assert license_after(trained.run, folder=few) == (None, True)
 
 
-def test_a_run_of_an_earlier_zoo_still_loads(trained):
+def test_a_run_of_an_earlier_zoo_still_loads(trained, tmp_path: Path):
     facts = json.loads((Path(trained.run) / "run.json").read_text())
     del facts["data_license"]
-    assert (
-        msgspec.json.decode(json.dumps(facts), type=type(read_record(Path(trained.run)))).data_license is None
-    )
+    (tmp_path / "run.json").write_text(json.dumps(facts))
+    assert read_record(tmp_path).data_license is None
 
 
 def test_a_licence_that_is_none_is_refused_before_anything_is_read(finetune, tmp_path: Path):

@@ -195,7 +195,7 @@ def test_words_of_a_policy_begin_with_what_it_gives_them(train, few: Path, store
     (few / "more.txt").write_text("an unforgettible kingdoom\nqqxqq zzyzz\n" * 2)
     result = train(unknown="fold+hyphen+ngrams")
     run = load_run(result.run, store=store)
-    assert run.record.recipe.new_words is None
+    assert run.record.recipe.new_words == 0
     (found,) = run.predict(["kingdoom"])
     assert found.known == 1
 

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from adapters import build_head
 from zoo.catalogue.entry import ImageInput
 from zoo.data.dataset import Item
+from zoo.data.kinds import IMAGES
 from zoo.data.scanning import scan_dataset
 from zoo.training.batches import BatchSource, FeatureBatches, ImageBatches
 from zoo.training.loop import FitResult, fit
 from zoo.training.machine import Machine
-from zoo.training.recipe import Recipe, resolve
+from zoo.training.recipe import Recipe, Resolved, resolve
 from zoo.training.strategies import phases
 
 INPUT = ImageInput(size=224, resize=256, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -70,16 +71,15 @@ def pooled(network: nn.Module, items: tuple[Item, ...]) -> tuple[Tensor, Tensor]
     return vectors.clone(), torch.cat([batch.targets for batch in batches])
 
 
-def head_for(recipe: Recipe, train: Tensor) -> nn.Module:
+def head_for(recipe: Resolved, train: Tensor) -> nn.Module:
     """A new head of a recipe for two classes, standardised on train where the recipe says so."""
-    recipe = resolve(recipe)
     head = build_head(
         recipe.head,
         train.shape[1],
         2,
         dropout=recipe.dropout,
-        hidden=recipe.hidden or (),
-        activation=recipe.activation or "relu",
+        hidden=recipe.hidden,
+        activation=recipe.activation,
         batch_norm=recipe.batch_norm,
         standardize=recipe.standardize,
         seed=recipe.seed,
@@ -94,13 +94,14 @@ def train_on(features: Features) -> Callable[..., tuple[nn.Module, FitResult]]:
     """Train the head of a recipe on the real features, or on other batches: the head and what came out."""
 
     def train(
-        recipe: Recipe,
+        wishes: Recipe,
         *,
         head: nn.Module | None = None,
         batches: BatchSource | None = None,
         val_batches: BatchSource | None = None,
         **options: Any,
     ) -> tuple[nn.Module, FitResult]:
+        recipe = resolve(wishes, IMAGES)
         head = head or head_for(recipe, features.train)
         usual, usual_val = features.batches(recipe.batch_size, recipe.seed)
         result = fit(

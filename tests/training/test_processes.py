@@ -18,21 +18,22 @@ import torch
 from safetensors.torch import load_file
 from adapters import build_head
 from zoo.events import EpochEnd
+from zoo.data.kinds import IMAGES
 from zoo.training.batches import FeatureBatches
 from zoo.training.interruption import StopSignal
 from zoo.training.loop import fit
 from zoo.training.machine import Machine
-from zoo.training.recipe import Recipe, resolve
+from zoo.training.recipe import read_options, resolve
 from zoo.training.seeds import seed_torch
 from zoo.training.strategies import phases
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell starts us with it ignored
 torch.set_num_threads(1)
 data, options, slow = load_file(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:] == ["slow"]
-recipe = resolve(Recipe.from_options(**options))
+recipe = resolve(read_options(options)[0], IMAGES)
 seed_torch(recipe.seed)
 torch.rand(int(time.time()) % 7)  # what was drawn before must not matter to training
-shape = {"hidden": recipe.hidden or (), "batch_norm": recipe.batch_norm, "dropout": recipe.dropout}
+shape = {"hidden": recipe.hidden, "batch_norm": recipe.batch_norm, "dropout": recipe.dropout}
 head = build_head(recipe.head, 1280, 2, standardize=True, seed=recipe.seed, **shape)
 head.fit_standardize(data["train"])
 train = FeatureBatches(data["train"], data["train_labels"], 32, seed=recipe.seed)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from zoo.data.kinds import IMAGES, TEXTS
 from zoo.errors import TrainingStopped
 from zoo.training.loop import fit
 from zoo.training.machine import Machine
@@ -29,7 +30,7 @@ from zoo.training.strategies import STRATEGIES, choose_strategy, phases
     ],
 )
 def test_a_recipe_has_the_phases_of_its_strategy(options: dict[str, Any], strategy: str) -> None:
-    recipe = resolve(Recipe(**options))
+    recipe = resolve(Recipe(**options), TEXTS if "encoder" in options else IMAGES)
     assert choose_strategy(recipe) == strategy
     assert phases(recipe) == STRATEGIES[strategy](recipe)
     trains = {"head": ["features"], "tune": ["items"], "head-then-tune": ["features", "items"]}
@@ -38,15 +39,15 @@ def test_a_recipe_has_the_phases_of_its_strategy(options: dict[str, Any], strate
 
 def test_a_phase_names_the_option_that_sets_its_own_rate(features: Any) -> None:
     train, val = features.batches()
-    [head] = phases(Recipe())
+    [head] = phases(resolve(Recipe(), IMAGES))
     phase = replace(head, name="warm-up", lr=1e38, lr_option="--warm-up-lr")
     with pytest.raises(TrainingStopped, match=r"Try --warm-up-lr 0\.001, or --clip-norm 1"):
         fit(
             nn.Linear(1280, 2),
             train,
             val,
-            recipe=Recipe(optimizer="sgd"),
+            recipe=resolve(Recipe(optimizer="sgd"), IMAGES),
             phase=phase,
             machine=Machine(torch.device("cpu")),
         )
-    assert {phase.lr_option for phase in phases(Recipe(unfreeze=1))} == {"--lr", "--tune-lr"}
+    assert {phase.lr_option for phase in phases(resolve(Recipe(unfreeze=1), IMAGES))} == {"--lr", "--tune-lr"}

@@ -14,12 +14,14 @@ from torch import nn
 from adapters import attach_head, freeze, frozen_fingerprint, parameter_groups, stages, unfreeze
 from zoo.catalogue.entry import ImageInput
 from zoo.data.dataset import Item
+from zoo.data.kinds import IMAGES
 from zoo.data.scanning import scan_dataset
 from zoo.events import EpochEnd, Event, Note
 from zoo.training.batches import ImageBatches
 from zoo.training.loop import FitResult, fit
 from zoo.training.machine import Machine
-from zoo.training.recipe import Recipe
+from zoo.training.recipe import Recipe, resolve
+from zoo.training.stages import count_stages
 from zoo.training.strategies import phases
 
 SMALL = ImageInput(size=96, resize=110, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -30,13 +32,14 @@ def some(items: tuple[Item, ...], count: int) -> list[Item]:
     return [item for label in (0, 1) for item in [i for i in items if i.label == label][:count]]
 
 
-def tune(network: nn.Module, data: Path, recipe: Recipe, **options: Any) -> tuple[nn.Module, FitResult]:
+def tune(network: nn.Module, data: Path, wishes: Recipe, **options: Any) -> tuple[nn.Module, FitResult]:
     """A copy of the network with a new head, tuned on a few photographs as the recipe says."""
     model = copy.deepcopy(network)
     freeze(model)
     attach_head(model, ["ants", "bees"], seed=0)
+    recipe = resolve(wishes, IMAGES)
     [phase] = phases(recipe)
-    unfreeze(model, None if phase.unfreeze == "all" else phase.unfreeze)
+    unfreeze(model, count_stages(model, phase.unfreeze))
     dataset = scan_dataset(data / "hymenoptera")
     train = ImageBatches(some(dataset.train, 17), SMALL, 16, augmentation=phase.augment, seed=recipe.seed)
     val = ImageBatches(some(dataset.val, 8), SMALL, 16)
@@ -108,7 +111,7 @@ def test_a_photograph_that_vanishes_between_epochs_does_not_stop_training(
     freeze(model)
     attach_head(model, ["ants", "bees"], seed=0)
     train = ImageBatches(mine, SMALL, 4, seed=0, report=vanish)
-    recipe = Recipe(epochs=2)
+    recipe = resolve(Recipe(epochs=2), IMAGES)
     result = fit(
         model,
         train,

@@ -4,60 +4,74 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from zoo.cli.command import Context, GroupedOption, ModelName, command, complete_from, license_option
-from zoo.errors import Interrupted
+from zoo.errors import Interrupted, InvalidRecipe
 from zoo.training.interruption import StopSignal
-from zoo.training.recipe import FIELDS, Field
+from zoo.training.recipe import KNOBS, Knob
+from zoo.training.recipe.conditions import DEEPER, FOR_TEXTS
+from zoo.training.recipe.knob import Scope
+from zoo.training.recipe.wording import COMMAND_LINE, Problem
 from zoo.training.tasks import TASKS
 
 if TYPE_CHECKING:
     from zoo.runs.record import RunResult
 
 
+class Heading(NamedTuple):
+    """A heading of --help. implies: what knobs below it need, so that none of them repeats it."""
+
+    text: str
+    implies: tuple[Scope, ...] = ()
+
+
 HEADINGS = {
-    "head": "Head",
-    "training": "Training",
-    "deeper": "Deeper stages",
-    "texts": "Texts",
-    "stopping": "Stopping",
-    "data": "Data",
-    "machine": "Machine",
+    "head": Heading("Head"),
+    "training": Heading("Training"),
+    "deeper": Heading("Deeper stages, with --unfreeze", (DEEPER,)),
+    "texts": Heading("Texts, with word vectors", (FOR_TEXTS,)),
+    "stopping": Heading("Stopping"),
+    "data": Heading("Data"),
+    "machine": Heading("Machine"),
 }
 
 
 def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """One option for every field of a Recipe. Values are checked by the recipe, all problems at once."""
-    for field in reversed(FIELDS.values()):
-        function = recipe_option(field)(function)
+    """One option for every knob of a Recipe. Values are checked by the recipe, all problems at once."""
+    rows = [knob for heading in HEADINGS for knob in KNOBS.values() if knob.heading == heading]
+    for knob in reversed(rows):
+        function = recipe_option(knob)(function)
     return function
 
 
-def recipe_option(field: Field) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The option of one field; what is not typed stays None, so that the recipe's own default holds."""
-    heading = HEADINGS[field.group]
-    if field.kind is bool:
-        both = field.default or field.optional
-        names = f"{field.option}/{field.option.replace('--', '--no-', 1)}" if both else field.option
-        return click.option(
-            names, field.name, is_flag=True, default=None, help=field.doc, cls=GroupedOption, heading=heading
-        )
-    shown = "" if field.default is None else f"  [default: {field.default}]"
-    metavar = "|".join((*(("N",) if field.kind is int else ()), *field.choices)) or None
-    if metavar is None:
-        metavar = {int: "N", float: "X", tuple: "N,N,…"}.get(field.kind)
-    return click.option(
-        field.option,
-        field.name,
-        metavar=metavar,
-        shell_complete=complete_from(lambda _: field.choices),
-        help=field.doc + shown,
-        cls=GroupedOption,
-        heading=heading,
-    )
+def recipe_option(knob: Knob) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option of one knob; what is not typed stays None, so that the recipe's own default holds."""
+    heading = HEADINGS[knob.heading]
+    only = [COMMAND_LINE.word(scope.words) for scope in knob.only if scope not in heading.implies]
+    facts = [*(f"only {words}" for words in only), f"default: {COMMAND_LINE.word(knob.default.words())}"]
+    names = knob.option
+    kind: dict[str, Any] = {
+        "metavar": _metavar(knob),
+        "shell_complete": complete_from(lambda _: knob.choices),
+    }
+    if knob.kind is bool:
+        kind = {"is_flag": True, "default": None}
+        if knob.default.value or not knob.fixed_on_resume:  # on in a run, it may be off when the run goes on
+            names += "/" + knob.option.replace("--", "--no-", 1)
+        else:
+            facts.pop()
+    shown = f"{knob.doc}  [{'; '.join(facts)}]" if facts else knob.doc
+    return click.option(names, knob.name, help=shown, cls=GroupedOption, heading=heading.text, **kind)
+
+
+def _metavar(knob: Knob) -> str:
+    """What is typed after an option: N|none|all."""
+    numbers = {int: "N", float: "X", tuple: "N,N,…"}
+    names = [*([numbers[knob.kind]] if knob.kind in numbers else []), *knob.choices]
+    return "|".join([*names, *([knob.pattern_example] if knob.pattern_example else [])])
 
 
 @command(
@@ -123,6 +137,8 @@ def finetune(
                 stop_requested=stop,
                 **recipe,
             )
+        except InvalidRecipe as invalid:
+            raise as_typed(invalid) from invalid
         except Interrupted as interrupted:
             interrupted.exit_code = stop.exit_code
             raise
@@ -140,6 +156,12 @@ def finetune(
         )
 
     context.sink.done(result.facts(), human)
+
+
+def as_typed(error: InvalidRecipe) -> InvalidRecipe:
+    """The same problems, with knobs as options."""
+    found = (COMMAND_LINE.word(p.parts) if isinstance(p, Problem) else p for p in error.found)
+    return InvalidRecipe([*found], hint=error.hint)
 
 
 def beside(result: RunResult) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from adapters import Head, TextClassifier
     from zoo.store.store import Store
-    from zoo.training.recipe import Recipe
+    from zoo.training.recipe import Resolved
     from zoo.words.texts.selection import TextReader
 
 
@@ -135,7 +135,7 @@ def build_start(entry: ModelEntry, sha256: str | None, *, store: Store, report: 
     return load_backbone(local, store, report=report)
 
 
-def build_text_network(state: Mapping[str, Tensor], recipe: Recipe, classes: int) -> TextClassifier:
+def build_text_network(state: Mapping[str, Tensor], recipe: Resolved, classes: int) -> TextClassifier:
     """The network of a run on texts, as large as its tensors say; their values come by `put_adapter`.
 
     Raises WeightsMismatch where the tensors of the words are missing.
@@ -148,19 +148,19 @@ def build_text_network(state: Mapping[str, Tensor], recipe: Recipe, classes: int
         known, new = (state[f"encoder.embedding.{part}.weight"] for part in ("known", "new"))
     except KeyError as error:
         raise WeightsMismatch(f"the run has no {error.args[0]}", hint="Train again.") from error
-    name = recipe.encoder or "mean"
+    name = recipe.encoder
     encoder = TextEncoder(
         known[1:],
         encoder=name,
         new_words=new[1:],
         weights=torch.ones(len(known) + len(new) - 2) if ENCODERS[name].needs else None,
         component=torch.zeros(known.shape[1]) if name == "sif" else None,
-        hidden=recipe.encoder_width or 1,
+        hidden=recipe.encoder_width,
     )
     return TextClassifier(encoder, classes)
 
 
-def attach_recipe_head(network: nn.Module, classes: tuple[str, ...], recipe: Recipe) -> Head:
+def attach_recipe_head(network: nn.Module, classes: tuple[str, ...], recipe: Resolved) -> Head:
     """Attach the head that a recipe asks for; the same for training and for loading."""
     from adapters import attach_head
 
@@ -168,9 +168,9 @@ def attach_recipe_head(network: nn.Module, classes: tuple[str, ...], recipe: Rec
         network,
         len(classes),
         head=recipe.head,
-        dropout=recipe.dropout or 0.0,
-        hidden=recipe.hidden or (),
-        activation=recipe.activation or "relu",
+        dropout=recipe.dropout,
+        hidden=recipe.hidden,
+        activation=recipe.activation,
         batch_norm=recipe.batch_norm,
         standardize=recipe.standardize,
     )

@@ -16,6 +16,7 @@ from zoo.runs.folder import refuse_existing
 from zoo.runs.making.finetuning import finetune_model
 from zoo.runs.record import RunResult
 from zoo.training.interruption import never
+from zoo.training.recipe.wording import as_option
 
 if TYPE_CHECKING:
     from zoo.catalogue.registry import Registry
@@ -80,11 +81,7 @@ def as_options(recipe: dict[str, Any]) -> str:
     >>> as_options({"unfreeze": "all", "from_scratch": True})
     '--unfreeze all --from-scratch'
     """
-    parts = []
-    for name, value in recipe.items():
-        option = "--" + name.replace("_", "-")
-        parts.append(option if value is True else f"{option} {value}")
-    return " ".join(parts)
+    return " ".join(as_option(name, value) for name, value in recipe.items())
 
 
 def write_digits(folder: Path) -> None:

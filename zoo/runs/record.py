@@ -10,9 +10,10 @@ import msgspec
 
 from zoo.catalogue.entry import ModelEntry
 from zoo.catalogue.registry import entry_from, entry_to_mapping
+from zoo.data.kinds import IMAGES, TEXTS, Kind
 from zoo.errors import IntegrityError, UsageError
 from zoo.targets import RECORD
-from zoo.training.recipe import Recipe
+from zoo.training.recipe import Resolved, from_json, to_json
 from zoo.training.tasks import SINGLE_LABEL
 
 SCHEMA = 2
@@ -93,7 +94,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     model: Mapping[str, Any]
     weights_sha256: str | None
     classes: tuple[str, ...]
-    recipe: Recipe
+    recipe: Resolved
     data: Mapping[str, Any]
     result: RunResult
     adapter_sha256: str
@@ -108,9 +109,14 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
         return entry_from(facts.pop("name"), facts)
 
     @property
+    def kind(self) -> Kind:
+        """What the run was trained on."""
+        return IMAGES if self.text is None else TEXTS
+
+    @property
     def tuned(self) -> bool:
         """Whether more than the head was trained."""
-        return self.recipe.unfreeze not in ("none", 0)
+        return self.recipe.unfreeze != "none"
 
 
 def model_facts(entry: ModelEntry) -> dict[str, Any]:
@@ -139,7 +145,8 @@ def read_record(folder: Path) -> RunRecord:
             )
         if schema == 1:
             facts |= {"schema": SCHEMA, "result": name_metrics(facts["result"])}
-        return msgspec.convert(facts, RunRecord)
+        kind = IMAGES if facts.get("text") is None else TEXTS
+        return msgspec.convert(facts | {"recipe": from_json(facts.get("recipe"), kind)}, RunRecord)
     except (msgspec.DecodeError, AttributeError, KeyError, TypeError) as error:
         raise IntegrityError(
             f"{path} is damaged: {error}", hint="Restore it from a copy, or train again."
@@ -161,4 +168,5 @@ def name_metrics(facts: dict[str, Any]) -> dict[str, Any]:
 
 def write_record(record: RunRecord, folder: Path) -> None:
     """Write run.json, for people too: indented."""
-    (folder / RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+    facts = msgspec.to_builtins(record) | {"recipe": to_json(record.recipe, record.kind)}
+    (folder / RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(facts), indent=1) + b"\n")

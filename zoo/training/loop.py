@@ -25,7 +25,7 @@ from zoo.training.losses import l1_norm, main_output, objective
 from zoo.training.machine import Machine
 from zoo.training.metrics import Stopped, evaluate
 from zoo.training.optimizers import Groups, build_optimizer
-from zoo.training.recipe import Recipe, resolve
+from zoo.training.recipe import Resolved
 from zoo.training.schedules import SCHEDULES, Moment
 from zoo.training.seeds import epoch_seed
 from zoo.training.stopping import EarlyStopping, Score
@@ -77,7 +77,7 @@ def fit(
     train: BatchSource,
     val: BatchSource,
     *,
-    recipe: Recipe,
+    recipe: Resolved,
     phase: Phase,
     machine: Machine,
     task: Task = SINGLE_LABEL,
@@ -105,7 +105,6 @@ def fit(
     if nothing is trainable, if a batch norm would have to learn from a batch of one, or if the recipe asks
     for what the task does not have.
     """
-    recipe = resolve(recipe)
     if problems := list(task.problems(recipe)):
         raise InvalidRecipe(problems)
     # Channels last: 1.3 times as fast for MobileNetV2 on a CPU, more on tensor cores; nothing to a head.
@@ -146,9 +145,7 @@ def fit(
             losses = [end.val_loss for end in state.history]
 
             for batch in train.epoch(epoch):
-                factor = schedule(
-                    Moment(state.step, steps, recipe.warmup or 0.0, losses, plateau_patience(phase))
-                )
+                factor = schedule(Moment(state.step, steps, recipe.warmup, losses, plateau_patience(phase)))
                 for group, rate in zip(optimizer.param_groups, rates, strict=True):
                     group["lr"] = rate * factor
                 lr = phase.lr * factor

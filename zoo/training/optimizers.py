@@ -75,6 +75,6 @@ OPTIMIZERS: dict[str, Optimizer] = {
 }
 
 
-def build_optimizer(name: str, groups: Groups, *, momentum: float | None) -> TorchOptimizer:
+def build_optimizer(name: str, groups: Groups, *, momentum: float) -> TorchOptimizer:
     """The optimizer of that name over parameter groups that each carry `lr` and `weight_decay`."""
-    return OPTIMIZERS[name].build([dict(group) for group in groups], momentum or 0.0)
+    return OPTIMIZERS[name].build([dict(group) for group in groups], momentum)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
-from zoo.training.recipe import LEARNED_ENCODERS, Recipe, frozen_throughout, resolve
-
-T = TypeVar("T")
+from zoo.training.recipe import LEARNED_ENCODERS, Resolved, phase_of
 
 
 @dataclass(frozen=True)
@@ -35,59 +33,54 @@ class Phase:
     precision: str = "fp32"
 
 
-def phases(recipe: Recipe) -> tuple[Phase, ...]:
+def phases(recipe: Resolved) -> tuple[Phase, ...]:
     """The phases of a recipe, in order.
 
-    >>> [phase.name for phase in phases(Recipe(unfreeze=1))]
+    >>> from zoo.data.kinds import IMAGES
+    >>> from zoo.training.recipe import Recipe, resolve
+    >>> [phase.name for phase in phases(resolve(Recipe(unfreeze=1), IMAGES))]
     ['head', 'tune']
     """
-    recipe = resolve(recipe)
     return STRATEGIES[choose_strategy(recipe)](recipe)
 
 
-def choose_strategy(recipe: Recipe) -> str:
+def choose_strategy(recipe: Resolved) -> str:
     """The name of the strategy that suits a resolved recipe.
 
     From scratch, and below an encoder that is new itself, there is nothing to protect from a new head.
     """
-    if frozen_throughout(recipe):
+    if recipe.unfreeze == "none":
         return "head"
     nothing_to_protect = recipe.from_scratch or recipe.encoder in LEARNED_ENCODERS
     return "tune" if nothing_to_protect or not recipe.epochs else "head-then-tune"
 
 
-def head_only(recipe: Recipe) -> tuple[Phase, ...]:
+def head_only(recipe: Resolved) -> tuple[Phase, ...]:
     """The head alone, on the features of a backbone that stays frozen (a linear probe, if it is linear)."""
     head = Phase(
         name="head",
         trains="features",
-        epochs=recipe.epochs,
-        lr=given(recipe.lr),
-        weight_decay=recipe.weight_decay,
-        patience=recipe.patience,
+        **phase_of(recipe, "")._asdict(),
     )
     return (head,)
 
 
-def tune_only(recipe: Recipe) -> tuple[Phase, ...]:
+def tune_only(recipe: Resolved) -> tuple[Phase, ...]:
     """The head and the unfrozen stages together, from the first epoch."""
     tune = Phase(
         name="tune",
         trains="items",
-        epochs=given(recipe.tune_epochs),
-        lr=given(recipe.tune_lr),
-        weight_decay=given(recipe.tune_weight_decay),
-        patience=given(recipe.tune_patience),
+        **phase_of(recipe, "tune_")._asdict(),
         lr_option="--tune-lr",
-        lr_decay=given(recipe.lr_decay),
+        lr_decay=recipe.lr_decay,
         unfreeze=recipe.unfreeze,
-        augment=given(recipe.augment),
+        augment=recipe.augment,
         precision=recipe.precision,
     )
     return (tune,)
 
 
-def head_then_tune(recipe: Recipe) -> tuple[Phase, ...]:
+def head_then_tune(recipe: Resolved) -> tuple[Phase, ...]:
     """First the head alone, then deeper stages with it.
 
     A new head starts from noise; training it first keeps that noise out of the pretrained layers (Kumar et
@@ -96,14 +89,8 @@ def head_then_tune(recipe: Recipe) -> tuple[Phase, ...]:
     return head_only(recipe) + tune_only(recipe)
 
 
-STRATEGIES: dict[str, Callable[[Recipe], tuple[Phase, ...]]] = {
+STRATEGIES: dict[str, Callable[[Resolved], tuple[Phase, ...]]] = {
     "head": head_only,
     "head-then-tune": head_then_tune,
     "tune": tune_only,
 }
-
-
-def given(value: T | None) -> T:
-    """A value that `resolve` has filled in."""
-    assert value is not None
-    return value

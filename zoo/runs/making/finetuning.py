@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from zoo.catalogue.entry import ModelEntry, WordModel
+from zoo.catalogue.entry import ImageModel, ModelEntry, WordModel
 from zoo.catalogue.licenses import UNKNOWN, check_license_name, join_licenses
 from zoo.data.dataset import Dataset, describe_classes
-from zoo.data.kinds import IMAGES, TEXTS
+from zoo.data.kinds import IMAGES, TEXTS, Kind
 from zoo.data.leaks import keep_copies_together
 from zoo.data.scanning import scan_dataset
-from zoo.errors import InvalidRecipe, UsageError
+from zoo.errors import UsageError
 from zoo.events import Note, Report, silent
 from zoo.runs.folder import refuse_existing, refuse_unwritable
 from zoo.runs.record import RunRecord, RunResult, read_record
 from zoo.store.names import default_store
 from zoo.targets import (
     HubFile,
-    Model,
+    HubModel,
+    RegistryModel,
     RunFolder,
+    Unlisted,
     VectorFile,
     accept,
     describe_target,
@@ -30,7 +32,7 @@ from zoo.targets import (
     find_target,
 )
 from zoo.training.interruption import never
-from zoo.training.recipe import FIELDS, Recipe, resolve, suit
+from zoo.training.recipe import Recipe, RecipeOptions, Resolved, go_on, merge, read_options, resolve
 
 if TYPE_CHECKING:
     from zoo.catalogue.registry import Registry
@@ -55,7 +57,7 @@ class Plan:
 
     entry: ModelEntry
     dataset: Dataset
-    recipe: Recipe
+    recipe: Resolved
     out: Path
     began: float
     start: Path | None = None
@@ -82,19 +84,46 @@ def finetune_model(
     data_license: str | None = None,
     report: Report = silent,
     stop_requested: Callable[[], bool] = never,
-    **recipe: Any,
+    recipe: Recipe | None = None,
+    **options: Unpack[RecipeOptions],
 ) -> RunResult:
     """Train a pretrained model on labelled images or texts, write a run folder, and return what came out.
 
-    name: a model, a file of word vectors, or the folder of an earlier run to go on from (its recipe is then
-    the default). Word vectors take texts, every other model takes images. data: a folder or a table, see
-    zoo/data/scanning and zoo/data/texts. split_column: of a table; "none" draws a split in spite of one.
-    class_level: which level of folders is the classes. member: which file of a .zip of vectors. data_license:
-    of the data, for run.json. recipe: fields of `zoo.Recipe`.
+    What `name` means is decided first; then the recipe is checked, then the data; then the model is fetched.
 
-    The recipe is checked first, then the folder, then the model is fetched. Raises InvalidRecipe, RunExists,
-    StorageError, DatasetError, NetworkError, IntegrityError; TrainingStopped and Interrupted after the best
-    weights so far, if there are any, were written to `out`.
+    Args:
+        name: A model, a file of word vectors, or the folder of an earlier run to go on from. Word vectors
+            take texts, every other model takes images.
+        data: A folder or a table, see zoo/data/scanning and zoo/data/texts.
+        out: The folder of the run; it must not exist.
+        registry: The registry to find the model in; None for the default one.
+        store: The store to keep files in; None for the default one.
+        path_column: The column of a table that names the image files.
+        text_column: The column of a table that holds the texts.
+        label_column: The column of a table that names the classes.
+        split_column: The column of a table that names the part of each item; "none" draws a split in spite
+            of one.
+        class_level: Which level of folders is the classes.
+        member: Which file of a .zip of word vectors.
+        data_license: The licence of the data, for run.json.
+        report: Called with every event.
+        stop_requested: Asked after every step; once it is true, the best weights so far are kept.
+        recipe: What the run should be like. Going on from a run, what that run was given is kept where
+            neither this nor the options say otherwise.
+        **options: Fields of a `zoo.Recipe`, one by one; they win over `recipe`.
+
+    Returns:
+        What came out, as run.json has it too.
+
+    Raises:
+        InvalidRecipe: A recipe that cannot be used, with every problem.
+        RunExists: `out` is there already.
+        StorageError: `out` cannot be written, or the disk is full.
+        DatasetError: The data cannot be used as they are.
+        NetworkError: The model cannot be fetched.
+        IntegrityError: A file is not what it should be.
+        TrainingStopped: A fault ended training; the best weights so far, if any, were written to `out`.
+        Interrupted: `stop_requested`; the best weights so far, if any, were written to `out`.
     """
     began = time.perf_counter()
     out, data = Path(out), Path(data)
@@ -103,25 +132,23 @@ def finetune_model(
     start = target.path if isinstance(target, RunFolder) else None
     record = None if start is None else read_record(start)
     data_license = None if data_license is None else check_license_name(data_license)
-    wished = choose_recipe(record, recipe)
     refuse_existing(out)
     refuse_unwritable(out)
-    local = fetch_target(target, store, report=report) if isinstance(target, VectorFile | HubFile) else None
-    if record is not None:
-        entry = record.entry
-    elif local is not None:
-        entry = local.entry
-    else:
-        assert isinstance(target, Model)
+    local, entry = None, None if record is None else record.entry
+    if isinstance(target, HubModel | RegistryModel | Unlisted):
         entry = describe_target(target, store, report=report)
-    texts = isinstance(entry, WordModel)
-    checked = resolve(suit(wished, texts=texts))
+    kind = IMAGES if isinstance(entry, ImageModel) else TEXTS
+    checked = choose_recipe(record, recipe, options, kind)
+    if isinstance(target, VectorFile | HubFile):  # read, and fetched, once the recipe is right
+        local = fetch_target(target, store, report=report)
+        entry = local.entry
+    assert entry is not None  # `accept` lets nothing else through
     if not checked.from_scratch:
         store.check_license(entry)
     dataset = keep_copies_together(
         scan_dataset(
             data,
-            TEXTS if texts else IMAGES,
+            kind,
             seed=checked.seed,
             val_fraction=checked.val_fraction,
             item_column=choose_column(entry, path_column, text_column),
@@ -180,21 +207,19 @@ def choose_column(entry: ModelEntry, path_column: str | None, text_column: str |
     return wanted
 
 
-def choose_recipe(record: RunRecord | None, options: dict[str, Any]) -> Recipe:
-    """The checked recipe of these options.
+def choose_recipe(
+    record: RunRecord | None, recipe: Recipe | None, options: Mapping[str, Any], kind: Kind
+) -> Resolved:
+    """The recipe of a run on items of that kind; `options` win over `recipe`.
 
-    Going on from a run, its recipe is what the options leave open. Raises InvalidRecipe for another head, or
-    another way to read texts: what was trained would be lost.
+    Going on from a run, its recipe is what both leave open. Raises InvalidRecipe with every problem; one is
+    another head, or another way to read texts: what was trained would be lost.
     """
-    given = {key: value for key, value in options.items() if value is not None}
-    if record is None:
-        return Recipe.from_options(**given)
-    earlier = {name: getattr(record.recipe, name) for name in FIELDS}
-    free = ("dropout", "baseline")
-    fixed = [name for name, f in FIELDS.items() if f.group in ("head", "texts") and name not in free]
-    if changed := [n for n in fixed if n in given and FIELDS[n].read(given[n]) != earlier[n]]:
-        raise InvalidRecipe([f"{name} cannot change: the run is trained already" for name in changed])
-    if str(given.get("unfreeze")) in ("none", "0"):  # what was meant for deeper stages means nothing now
-        earlier |= {name: None for name, f in FIELDS.items() if f.group == "deeper" and f.optional}
-        earlier |= {"tune_patience": None}
-    return Recipe.from_options(**{**earlier, **given})
+    if recipe is not None and not isinstance(recipe, Recipe):
+        raise UsageError(f"recipe must be a zoo.Recipe, not {recipe!r}", hint="recipe=zoo.Recipe(epochs=5)")
+    typed, problems = read_options(options)
+    wishes = typed if recipe is None else merge(recipe, typed)
+    if record is not None:
+        wishes, changed = go_on(record.recipe, wishes, kind)
+        problems += changed
+    return resolve(wishes, kind, more=problems)

@@ -20,7 +20,7 @@ from zoo.runs.record import Baseline
 from zoo.store.store import Store
 from zoo.training.batches import BatchSource, FeatureBatches
 from zoo.training.loop import FitResult
-from zoo.training.recipe import Recipe
+from zoo.training.recipe import Resolved
 from zoo.training.stopping import Score
 from zoo.training.strategies import Phase
 from zoo.words.texts.selection import ReadText, TextReader
@@ -40,7 +40,7 @@ class Job:
     stop_requested: Callable[[], bool]
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> Resolved:
         """Everything that decides the run."""
         return self.plan.recipe
 

@@ -32,6 +32,7 @@ from zoo.training.interruption import never
 from zoo.training.loop import FitResult, fit
 from zoo.training.machine import Machine, one_thread
 from zoo.training.seeds import seeded
+from zoo.training.stages import count_stages
 from zoo.training.stopping import Score
 from zoo.training.strategies import Phase, phases
 from zoo.training.tasks import balanced_weights
@@ -56,6 +57,7 @@ def carry_out(job: Job) -> RunResult:
     plan, recipe = job.plan, job.recipe
     side = SIDES[type(plan.entry)]
     start = side.prepare(job)
+    count_stages(start.network, recipe.unfreeze)  # refuses a stage that is not there, before the features
     seen = side.look(job, start)
     if (
         recipe.standardize and seen.train and not (plan.start or recipe.from_scratch)
@@ -120,8 +122,7 @@ def tune(job: Job, phase: Phase, side: Side, start: Start, seen: Seen, best: Sco
     head was fitted to features that were normalised with them.
     """
     recipe, network, dataset = job.recipe, start.network, seen.dataset
-    stages = None if phase.unfreeze == "all" else phase.unfreeze
-    unfreeze(network, stages, freeze_norm=not recipe.from_scratch)
+    unfreeze(network, count_stages(network, phase.unfreeze), freeze_norm=not recipe.from_scratch)
     return fit(
         network,
         side.open_batches(job, seen, dataset.train, phase),

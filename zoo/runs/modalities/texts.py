@@ -22,7 +22,7 @@ from zoo.runs.folder import read_adapter, read_words
 from zoo.runs.making.session import VAL_BATCH, Job, Seen, Start, batches_of
 from zoo.training.batches import TextBatches
 from zoo.training.machine import Machine
-from zoo.training.recipe import LEARNED_ENCODERS, Recipe, frozen_throughout
+from zoo.training.recipe import LEARNED_ENCODERS, Resolved
 from zoo.training.seeds import seed_torch
 from zoo.training.strategies import Phase, phases
 from zoo.words.loading import load_words
@@ -56,14 +56,14 @@ def prepare(job: Job) -> Start:
     return Start(network, head, sha256, "", kept, frozen_fingerprint(network), reader)
 
 
-def choose_words(vectors: WordVectors, dataset: Dataset, recipe: Recipe) -> tuple[TextReader, TextEncoder]:
+def choose_words(vectors: WordVectors, dataset: Dataset, recipe: Resolved) -> tuple[TextReader, TextEncoder]:
     """How the dataset's texts are read, and an encoder with the vectors of the words that they need.
 
     Words that the vectors know are taken from every part: their vectors were published before anybody saw
     these texts. New words, and what a word weighs, come from train alone.
     """
     tokenizer = usual_tokenizer(vectors.lowercase)
-    policy = recipe.unknown or "skip"
+    policy = recipe.unknown
 
     def words(items: Sequence[Item]) -> list[list[str]]:
         return known_forms(vectors, (i.text or "" for i in items), tokenizer, policy, recipe.max_words)
@@ -80,7 +80,7 @@ def choose_words(vectors: WordVectors, dataset: Dataset, recipe: Recipe) -> tupl
     selection = WordSelection((*known.words, *new), known.known)
     if recipe.from_scratch:
         matrix = draw_vectors(matrix, len(matrix), recipe.seed)
-    name = recipe.encoder or "mean"
+    name = recipe.encoder
     pooling = fit_pooling(vectors, train, name) if ENCODERS[name].needs else Pooling(name)
     weights = torch.tensor([pooling.weights.get(word, pooling.other) for word in selection.words])
     seed_torch(recipe.seed)
@@ -90,23 +90,22 @@ def choose_words(vectors: WordVectors, dataset: Dataset, recipe: Recipe) -> tupl
         new_words=first,
         weights=weights if ENCODERS[name].needs else None,
         component=None if pooling.component is None else torch.from_numpy(pooling.component),
-        hidden=recipe.encoder_width or 1,
+        hidden=recipe.encoder_width,
         seed=recipe.seed,
     )
     return TextReader(tokenizer, selection, policy, recipe.max_words), encoder
 
 
 def choose_new_words(
-    vectors: WordVectors, train: Sequence[Sequence[str]], matrix: Tensor, recipe: Recipe
+    vectors: WordVectors, train: Sequence[Sequence[str]], matrix: Tensor, recipe: Resolved
 ) -> tuple[tuple[str, ...], Tensor]:
     """Words of train that the vectors lack, with a vector each to begin with (new, dimension).
 
     What is left of the policy (ngrams, mean) gives one; where new words learn, those that come often enough
     and have none begin with a random one. matrix: of the known words, whose spread the random ones have.
     """
-    learn = not frozen_throughout(recipe) and (recipe.unfreeze == "all" or int(recipe.unfreeze) >= 2)
-    least = recipe.new_words or math.inf if learn else math.inf
-    rest = [name for name in parse_policy(recipe.unknown or "skip") if name not in STAND_INS]
+    least = recipe.new_words or math.inf
+    rest = [name for name in parse_policy(recipe.unknown) if name not in STAND_INS]
     counts = Counter(word for words in train for word in words)
     found = select_words(vectors, train, new_from=1)
     first, given = found.first_vectors(vectors, "+".join(rest) or "skip")

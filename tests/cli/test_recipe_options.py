@@ -1,0 +1,94 @@
+"""The options of `zoo finetune` are the knobs of the recipe, and its problems are in the words of the command
+line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from zoo.runs.demo import write_digits
+from zoo.training.recipe import KNOBS
+
+
+def test_the_kind_of_item_comes_before_everything_that_depends_on_it(ask, data: Path, tmp_path: Path) -> None:
+    reviews = data / "reviews"
+    said = ask("finetune", "glove_demo", reviews, "--out", tmp_path / "run", "--augment", "light")
+    assert said.code == 2
+    assert "--augment is for images, and this model takes texts" in said.err
+    assert "unfreeze" not in said.err
+
+
+def test_three_mistakes_are_three_problems_in_the_words_of_the_command_line(
+    call, home, tmp_path: Path
+) -> None:
+    options = ("--hidden", "3", "--encoder", "cnn", "--tune-lr", "1")
+    said = call("finetune", "digits", tmp_path, "--out", tmp_path / "run", *options)
+    assert said.code == 2
+    assert "3 problems" in said.err
+    for problem in (
+        "--hidden belongs to --head mlp; the head is linear",
+        "--tune-lr has no effect while the whole backbone stays frozen: add --unfreeze 1",
+        "--encoder is for texts, and this model takes images",
+    ):
+        assert problem in said.err
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--batch-size", "0"], "--batch-size must be at least 1, not 0"),
+        (["--epochs", "many"], "--epochs must be a whole number, not 'many'"),
+        (["--lr", "nan"], "--lr must be above 0, not nan"),
+        (["--optimizer", "adan"], "--optimizer cannot be 'adan'. Did you mean adam or adamw?"),
+        (["--on-bad", "quit"], "--on-bad cannot be 'quit'. There are: skip, stop."),
+        (["--from-scratch"], "--from-scratch begins with random weights: add --unfreeze all"),
+        (["--unfreeze", "-1"], "--unfreeze must be at least 0, not -1"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_mistake_names_the_option_that_was_typed(call, home, tmp_path: Path, options, problem: str) -> None:
+    said = call("finetune", "digits", tmp_path, "--out", tmp_path / "run", *options)
+    assert said.code == 2
+    assert problem in said.err
+    assert not re.search(r"[a-z]_[a-z]", said.err.partition("\n")[0])
+
+
+@pytest.mark.parametrize("asked", ["99", "layer9"])
+def test_a_stage_that_is_not_there_is_answered_with_those_that_are(
+    call, home, tmp_path: Path, asked: str
+) -> None:
+    write_digits(tmp_path / "digits")
+    said = call("finetune", "digits", tmp_path / "digits", "--out", tmp_path / "run", "--unfreeze", asked)
+    assert said.code == 2
+    assert f"--unfreeze {asked}: the network has" in said.err
+    assert "The stages, the last first: " in said.err
+
+
+def test_help_has_every_knob_with_its_default_below_its_heading(call) -> None:
+    said = call("finetune", "--help")
+    text = " ".join(said.out.split())
+    for knob in KNOBS.values():
+        assert re.search(rf"{knob.option}\b", text), knob.name
+    for shown in (
+        "[default: 0.2; 0.5 for texts with --unfreeze or a trained encoder]",
+        "Widths of the hidden layers. [only with --head mlp; default: 256]",
+        "--unfreeze N|none|all|STAGE",
+        "--device auto|cpu|cuda|mps|cuda:N",
+        "--balance / --no-balance",
+        "[only for images; default: one per core]",
+    ):
+        assert shown in text
+    headings = re.findall(r"^([A-Z][^\n:]*):$", said.out, re.M)
+    assert headings[1:-1] == [
+        "Head",
+        "Training",
+        "Deeper stages, with --unfreeze",
+        "Texts, with word vectors",
+        "Stopping",
+        "Data",
+        "Machine",
+    ]
+    places = [text.index(f"{option} ") for option in ("--head", "--hidden", "--epochs", "--lr", "--seed")]
+    assert places == sorted(places)

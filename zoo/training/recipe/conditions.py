@@ -1,0 +1,150 @@
+"""What knobs belong to, and what their defaults depend on."""
+
+from __future__ import annotations
+
+from adapters import ENCODERS, HEADS
+from adapters.tables import TEXT_STAGES
+from zoo.data.kinds import IMAGES, TEXTS
+from zoo.training.optimizers import OPTIMIZERS
+from zoo.training.recipe.knob import Condition, Rest, Scope
+from zoo.training.recipe.wording import Name, Part, Setting, listed
+
+LEARNED_ENCODERS = tuple(name for name, row in ENCODERS.items() if row.learns)
+HEADS_WITH_LAYERS = tuple(name for name, row in HEADS.items() if row.hidden)
+OPTIMIZERS_WITH_MOMENTUM = tuple(name for name, row in OPTIMIZERS.items() if row.momentum is not None)
+
+
+def _wrong_kind(right: str) -> Scope:
+    kinds = {f"{kind.noun}s": kind for kind in (IMAGES, TEXTS)}
+    return Scope(
+        words=(f"for {right}",),
+        holds=lambda rest: rest.kind is kinds[right],
+        example={"kind": kinds[right]},
+        needs=(),
+        unmet=lambda knob, rest: (Name(knob), f" is for {right}, and this model takes {rest.kind.noun}s"),
+    )
+
+
+FOR_IMAGES = _wrong_kind("images")
+FOR_TEXTS = _wrong_kind("texts")
+
+HIDDEN_LAYERS = Scope(
+    words=("with ", Setting("head", HEADS_WITH_LAYERS[0])),
+    holds=lambda rest: HEADS[rest.head].hidden,
+    example={"head": HEADS_WITH_LAYERS[0]},
+    needs=("head",),
+    unmet=lambda knob, rest: (
+        *(Name(knob), " belongs to ", Setting("head", HEADS_WITH_LAYERS[0])),
+        f"; the head is {rest.head}",
+    ),
+)
+
+MOMENTUM = Scope(
+    words=(f"with {listed(OPTIMIZERS_WITH_MOMENTUM)}",),
+    holds=lambda rest: rest.optimizer in OPTIMIZERS_WITH_MOMENTUM,
+    example={"optimizer": OPTIMIZERS_WITH_MOMENTUM[0]},
+    needs=("optimizer",),
+    unmet=lambda knob, rest: (
+        *(f"{rest.optimizer} takes no ", Name(knob)),
+        f"; these do: {listed(OPTIMIZERS_WITH_MOMENTUM)}",
+    ),
+)
+
+
+def _deeper(rest: Rest) -> bool:
+    return bool(rest.unfreeze != "none")
+
+
+def unfreezing(rest: Rest) -> Setting:
+    """What to add where something should learn besides the head: on texts that is the words."""
+    return Setting("unfreeze", "all" if rest.kind is TEXTS else 1)
+
+
+DEEPER = Scope(
+    words=("with ", Name("unfreeze")),
+    holds=_deeper,
+    example={"unfreeze": 1},
+    needs=("unfreeze", "encoder"),
+    unmet=lambda knob, rest: (
+        *(Name(knob), " has no effect while the whole backbone stays frozen: add "),
+        unfreezing(rest),
+    ),
+)
+
+
+def unfrozen_text_stages(unfreeze: int | str) -> int:
+    """How many stages of a text network learn besides its classifier, the encoder first.
+
+    >>> [unfrozen_text_stages(unfreeze) for unfreeze in ("none", 1, "new", "all")]
+    [0, 1, 2, 3]
+    """
+    if isinstance(unfreeze, int):
+        return unfreeze
+    names = {"none": 0, "all": len(TEXT_STAGES)}
+    names |= {name: number for number, name in enumerate(reversed(TEXT_STAGES), 1)}
+    return names.get(unfreeze, 0)
+
+
+def _new_words_unmet(knob: str, _rest: Rest) -> tuple[Part, ...]:
+    return (Name(knob), " has no effect while no word learns: add ", Setting("unfreeze", 2))
+
+
+WORDS_LEARN = Scope(
+    words=("with ", Setting("unfreeze", 2), " or more"),
+    holds=lambda rest: unfrozen_text_stages(rest.unfreeze) >= 2,
+    example={"kind": TEXTS, "unfreeze": 2},
+    needs=("unfreeze", "encoder"),
+    unmet=_new_words_unmet,
+)
+
+LEARNED_ENCODER = Scope(
+    words=("with a trained encoder",),
+    holds=lambda rest: rest.encoder in LEARNED_ENCODERS,
+    example={"kind": TEXTS, "encoder": LEARNED_ENCODERS[0]},
+    needs=("encoder",),
+    unmet=lambda knob, rest: (
+        *(Name(knob), f" belongs to a trained encoder: {listed(LEARNED_ENCODERS)}"),
+        f"; the encoder is {rest.encoder}",
+    ),
+)
+
+FROM_SCRATCH = Condition(
+    words=("from scratch",),
+    holds=lambda rest: rest.from_scratch,
+    example={"from_scratch": True, "unfreeze": "all"},
+)
+
+TEXTS_LEARN = Condition(
+    words=("for texts with ", Name("unfreeze"), " or a trained encoder"),
+    holds=lambda rest: rest.kind is TEXTS and _deeper(rest),
+    example={"kind": TEXTS, "unfreeze": "all"},
+)
+
+ONE_CYCLE = Condition(
+    words=("with one-cycle",),
+    holds=lambda rest: rest.schedule == "one-cycle",
+    example={"schedule": "one-cycle"},
+)
+
+
+def has_one_phase(rest: Rest) -> bool:
+    """Whether everything trains at once, for lack of anything pretrained that a new head could disturb."""
+    return rest.from_scratch or rest.encoder in LEARNED_ENCODERS
+
+
+def meant_for_the_only_phase(knob: str, example: float, least: float = 0) -> Condition:
+    """That a knob of the head's phase was given, and that there is one phase only: it is meant for that."""
+    return Condition(
+        words=("if given, where everything trains at once",),
+        holds=lambda rest: has_one_phase(rest) and rest.wished(knob) and getattr(rest, knob) >= least,
+        example={"from_scratch": True, "unfreeze": "all", knob: example},
+    )
+
+
+def lower(knob: str, value: float) -> Condition:
+    """That another knob is lower than a default."""
+    return Condition(
+        words=("if that is less",),
+        holds=lambda rest: getattr(rest, knob) < value,
+        example={knob: value - 1},
+    )

@@ -1,0 +1,46 @@
+"""The machine: chance, device and number format."""
+
+from __future__ import annotations
+
+from zoo.training.recipe.knob import Default, Knob
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+KNOBS = (
+    Knob(
+        name="seed",
+        kind=int,
+        doc="Seed of every random choice.",
+        heading="machine",
+        default=Default(0),
+        low=0,
+        high=2**32 - 1,
+    ),
+    Knob(
+        name="deterministic",
+        kind=bool,
+        doc="Slower kernels that repeat bit for bit on a GPU too; a CPU always does.",
+        heading="machine",
+        default=Default(False),
+    ),
+    Knob(
+        name="device",
+        kind=str,
+        doc="Where to compute.",
+        heading="machine",
+        default=Default("auto"),
+        choices=DEVICES,
+        pattern=r"cuda:\d+",
+        pattern_example="cuda:N",
+    ),
+    Knob(
+        name="precision",
+        kind=str,
+        doc="Number format of the backbone; auto: fp32, and half precision for deeper training on a GPU. "
+        "With bf16 its features, and what is measured on them, are in bf16 too; predictions never are.",
+        heading="machine",
+        default=Default("auto"),
+        choices=PRECISIONS,
+    ),
+)

@@ -1,0 +1,219 @@
+"""The types of a recipe. Written by tools/generate_recipe.py from its knobs: do not edit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+import msgspec
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, repr_omit_defaults=True):
+    """What a fine-tuning run should be like; what is not given is chosen to suit the rest.
+
+    `finetune_model(…, recipe=Recipe(epochs=1))`. Values are checked there, all problems at once.
+
+    Args:
+        head: Kind of head. One of: "linear", "mlp", "cosine". Default: linear.
+        hidden: Widths of the hidden layers. Only with head="mlp". Default: 256.
+        activation: Activation after each hidden layer. Only with head="mlp". One of: "relu", "elu", "tanh",
+            "logistic". Default: relu.
+        dropout: Share of the head's inputs that is dropped in training. Default: 0.2; 0.5 for texts with
+            unfreeze or a trained encoder.
+        batch_norm: Normalise each hidden layer over the batch. Only with head="mlp". Default: no.
+        standardize: Give the head features of mean 0 and standard deviation 1, as measured on the training
+            items. Default: yes.
+        epochs: Maximum number of epochs while only the head is trained. Default: 100.
+        lr: Learning rate of the head while only the head is trained. Default: 0.001 (sgd, nesterov: 0.01).
+        weight_decay: Weight decay while only the head is trained (biases and norms excluded). Default: 0.03.
+        patience: Epochs without a better monitored value before training ends, while only the head is
+            trained; 0: never. Default: 20.
+        batch_size: Items per step. Default: 32.
+        optimizer: Optimizer. One of: "adam", "adamw", "sgd", "nesterov", "rmsprop". Default: adam.
+        momentum: Momentum of the optimizer. Only with sgd, nesterov, rmsprop. Default: 0.9 (rmsprop: 0).
+        l1: Weight of the sum of absolute weights in the loss. Default: 0.
+        label_smoothing: Share of each target that is spread over all classes. Default: 0.
+        balance: Weight rare classes up, so that each class counts the same. Default: no.
+        schedule: How the learning rate moves. One of: "constant", "cosine", "one-cycle", "plateau". Default:
+            constant.
+        warmup: Share of the steps in which the learning rate rises. Default: 0; 0.3 with one-cycle.
+        clip_norm: Clip gradients to this norm. Default: off.
+        unfreeze: Then train the backbone too: its last N stages, those from the named one on, or all.
+            Default: none; 2 with a trained encoder.
+        from_scratch: Begin with random weights: shows what the pretrained ones are worth. Default: no.
+        tune_epochs: Maximum number of epochs once stages are unfrozen. Only with unfreeze. Default: 10;
+            epochs if given, where everything trains at once; 50 from scratch.
+        tune_lr: Learning rate of the head once stages are unfrozen. Only with unfreeze. Default: 0.0001 (sgd,
+            nesterov: 0.001); lr if given, where everything trains at once; 0.003 (sgd, nesterov: 0.03) for
+            texts; 0.001 (sgd, nesterov: 0.01) from scratch.
+        tune_weight_decay: Weight decay once stages are unfrozen (biases and norms excluded). Only with
+            unfreeze. Default: 0.0001; weight_decay if given, where everything trains at once.
+        tune_patience: Epochs without a better monitored value before training ends, once stages are unfrozen;
+            0: never. Only with unfreeze. Default: 5; patience if given, where everything trains at once;
+            patience from scratch; patience if that is less.
+        lr_decay: Factor of the learning rate per stage further down. Only with unfreeze. Default: 0.7; 1 for
+            texts; 1 from scratch.
+        min_delta: Smallest improvement that counts as better. Default: 0.
+        monitor: Validation value that decides which epoch is the best. One of: "loss", "accuracy". Default:
+            loss.
+        augment: Random variation of the images while stages are trained. Only for images and with unfreeze.
+            One of: "none", "light", "strong". Default: light.
+        workers: Threads that read images. Only for images. Default: one per core.
+        encoder: How the words of a text become one vector. Only for texts. One of: "mean", "tfidf", "sif",
+            "attention", "cnn", "gru", "lstm". Default: mean.
+        encoder_width: Width inside a trained encoder: filters, or units per direction. Only for texts and
+            with a trained encoder. Default: 100.
+        new_words: How often an unknown word must occur in the training texts to get its own vector; 0: never.
+            Only for texts and with unfreeze=2 or more. Default: 2.
+        unknown: What to do with other unknown words; several in the order to try: fold+hyphen+ngrams. ngrams
+            and mean help words of the training texts only. Only for texts. Default: fold+hyphen.
+        max_words: Words of a text that are read. Only for texts. Default: 1000.
+        baseline: Measure TF-IDF with logistic regression on the same split, to compare with. Only for texts.
+            Default: yes.
+        val_fraction: Share of the items that is held out for validation if the data have no validation part.
+            Default: 0.2.
+        on_bad: What to do with unreadable files. One of: "skip", "stop". Default: skip.
+        seed: Seed of every random choice. Default: 0.
+        deterministic: Slower kernels that repeat bit for bit on a GPU too; a CPU always does. Default: no.
+        device: Where to compute. Default: auto.
+        precision: Number format of the backbone; auto: fp32, and half precision for deeper training on a GPU.
+            With bf16 its features, and what is measured on them, are in bf16 too; predictions never are. One
+            of: "auto", "fp32", "bf16", "fp16". Default: auto.
+    """
+
+    head: str | None = None
+    hidden: tuple[int, ...] | None = None
+    activation: str | None = None
+    dropout: float | None = None
+    batch_norm: bool | None = None
+    standardize: bool | None = None
+    epochs: int | None = None
+    lr: float | None = None
+    weight_decay: float | None = None
+    patience: int | None = None
+    batch_size: int | None = None
+    optimizer: str | None = None
+    momentum: float | None = None
+    l1: float | None = None
+    label_smoothing: float | None = None
+    balance: bool | None = None
+    schedule: str | None = None
+    warmup: float | None = None
+    clip_norm: float | None = None
+    unfreeze: int | str | None = None
+    from_scratch: bool | None = None
+    tune_epochs: int | None = None
+    tune_lr: float | None = None
+    tune_weight_decay: float | None = None
+    tune_patience: int | None = None
+    lr_decay: float | None = None
+    min_delta: float | None = None
+    monitor: str | None = None
+    augment: str | None = None
+    workers: int | None = None
+    encoder: str | None = None
+    encoder_width: int | None = None
+    new_words: int | None = None
+    unknown: str | None = None
+    max_words: int | None = None
+    baseline: bool | None = None
+    val_fraction: float | None = None
+    on_bad: str | None = None
+    seed: int | None = None
+    deterministic: bool | None = None
+    device: str | None = None
+    precision: str | None = None
+
+
+class Resolved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A recipe with a value for every knob; made by `resolve`. None means off, or chosen by the machine."""
+
+    head: str
+    hidden: tuple[int, ...]
+    activation: str
+    dropout: float
+    batch_norm: bool
+    standardize: bool
+    epochs: int
+    lr: float
+    weight_decay: float
+    patience: int
+    batch_size: int
+    optimizer: str
+    momentum: float
+    l1: float
+    label_smoothing: float
+    balance: bool
+    schedule: str
+    warmup: float
+    clip_norm: float | None
+    unfreeze: int | str
+    from_scratch: bool
+    tune_epochs: int
+    tune_lr: float
+    tune_weight_decay: float
+    tune_patience: int
+    lr_decay: float
+    min_delta: float
+    monitor: str
+    augment: str
+    workers: int | None
+    encoder: str
+    encoder_width: int
+    new_words: int
+    unknown: str
+    max_words: int
+    baseline: bool
+    val_fraction: float
+    on_bad: str
+    seed: int
+    deterministic: bool
+    device: str
+    precision: str
+
+
+class RecipeOptions(TypedDict, total=False):
+    """The keyword arguments of `finetune_model` that are fields of a Recipe; None means not given."""
+
+    head: Literal["linear", "mlp", "cosine"] | None
+    hidden: Sequence[int] | None
+    activation: Literal["relu", "elu", "tanh", "logistic"] | None
+    dropout: float | None
+    batch_norm: bool | None
+    standardize: bool | None
+    epochs: int | None
+    lr: float | None
+    weight_decay: float | None
+    patience: int | None
+    batch_size: int | None
+    optimizer: Literal["adam", "adamw", "sgd", "nesterov", "rmsprop"] | None
+    momentum: float | None
+    l1: float | None
+    label_smoothing: float | None
+    balance: bool | None
+    schedule: Literal["constant", "cosine", "one-cycle", "plateau"] | None
+    warmup: float | None
+    clip_norm: float | None
+    unfreeze: int | str | None
+    from_scratch: bool | None
+    tune_epochs: int | None
+    tune_lr: float | None
+    tune_weight_decay: float | None
+    tune_patience: int | None
+    lr_decay: float | None
+    min_delta: float | None
+    monitor: Literal["loss", "accuracy"] | None
+    augment: Literal["none", "light", "strong"] | None
+    workers: int | None
+    encoder: Literal["mean", "tfidf", "sif", "attention", "cnn", "gru", "lstm"] | None
+    encoder_width: int | None
+    new_words: int | None
+    unknown: str | None
+    max_words: int | None
+    baseline: bool | None
+    val_fraction: float | None
+    on_bad: Literal["skip", "stop"] | None
+    seed: int | None
+    deterministic: bool | None
+    device: str | None
+    precision: Literal["auto", "fp32", "bf16", "fp16"] | None

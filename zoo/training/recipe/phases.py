@@ -1,0 +1,272 @@
+"""The phases: the knobs that each of them has, those that all share, and how deep the second one goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from zoo.training.optimizers import OPTIMIZERS, Optimizer
+from zoo.training.recipe.conditions import (
+    DEEPER,
+    FOR_TEXTS,
+    FROM_SCRATCH,
+    LEARNED_ENCODER,
+    MOMENTUM,
+    ONE_CYCLE,
+    lower,
+    meant_for_the_only_phase,
+)
+from zoo.training.recipe.knob import By, Default, Knob, Same, Scope
+from zoo.training.schedules import SCHEDULES
+from zoo.training.tasks import MONITORS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zoo.training.recipe.options import Resolved
+
+
+class PhaseKnobs(NamedTuple):
+    """What every phase has of its own."""
+
+    epochs: int
+    lr: float
+    weight_decay: float
+    patience: int
+
+
+def phase_of(recipe: Resolved, prefix: str) -> PhaseKnobs:
+    """The knobs of the phase with that prefix: "" for the head's, "tune_" for the deeper one."""
+    return PhaseKnobs(*(getattr(recipe, prefix + name) for name in PhaseKnobs._fields))
+
+
+def _by_optimizer(value: Callable[[Optimizer], float | None]) -> By:
+    """A value from each optimizer's row, where it has one."""
+    values = {name: value(row) for name, row in OPTIMIZERS.items()}
+    return By("optimizer", {name: number for name, number in values.items() if number is not None})
+
+
+def _phase_knobs(
+    prefix: str,
+    when: str,
+    heading: str,
+    defaults: Mapping[str, Default],
+    *,
+    least_epochs: int,
+    only: tuple[Scope, ...] = (),
+) -> tuple[Knob, ...]:
+    """The knobs of PhaseKnobs under a prefix. when: the phase, in words."""
+    return (
+        Knob(
+            name=f"{prefix}epochs",
+            kind=int,
+            doc=f"Maximum number of epochs {when}.",
+            heading=heading,
+            default=defaults["epochs"],
+            low=least_epochs,
+            only=only,
+        ),
+        Knob(
+            name=f"{prefix}lr",
+            kind=float,
+            doc=f"Learning rate of the head {when}.",
+            heading=heading,
+            default=defaults["lr"],
+            above=0,
+            only=only,
+        ),
+        Knob(
+            name=f"{prefix}weight_decay",
+            kind=float,
+            doc=f"Weight decay {when} (biases and norms excluded).",
+            heading=heading,
+            default=defaults["weight_decay"],
+            low=0,
+            only=only,
+        ),
+        Knob(
+            name=f"{prefix}patience",
+            kind=int,
+            doc=f"Epochs without a better monitored value before training ends, {when}; 0: never.",
+            heading="stopping",
+            default=defaults["patience"],
+            low=0,
+            only=only,
+        ),
+    )
+
+
+HEAD_PHASE = _phase_knobs(
+    "",
+    "while only the head is trained",
+    "training",
+    {
+        "epochs": Default(100),
+        "lr": Default(_by_optimizer(lambda row: row.head_lr)),
+        "weight_decay": Default(0.03),
+        "patience": Default(20),
+    },
+    least_epochs=0,
+)
+
+SHARED = (
+    Knob(name="batch_size", kind=int, doc="Items per step.", heading="training", default=Default(32), low=1),
+    Knob(
+        name="optimizer",
+        kind=str,
+        doc="Optimizer.",
+        heading="training",
+        default=Default("adam"),
+        choices=tuple(OPTIMIZERS),
+    ),
+    Knob(
+        name="momentum",
+        kind=float,
+        doc="Momentum of the optimizer.",
+        heading="training",
+        default=Default(_by_optimizer(lambda row: row.momentum)),
+        low=0,
+        below=1,
+        only=(MOMENTUM,),
+        off=0.0,
+    ),
+    Knob(
+        name="l1",
+        kind=float,
+        doc="Weight of the sum of absolute weights in the loss.",
+        heading="training",
+        default=Default(0.0),
+        low=0,
+    ),
+    Knob(
+        name="label_smoothing",
+        kind=float,
+        doc="Share of each target that is spread over all classes.",
+        heading="training",
+        default=Default(0.0),
+        low=0,
+        below=1,
+    ),
+    Knob(
+        name="balance",
+        kind=bool,
+        doc="Weight rare classes up, so that each class counts the same.",
+        heading="training",
+        default=Default(False),
+    ),
+    Knob(
+        name="schedule",
+        kind=str,
+        doc="How the learning rate moves.",
+        heading="training",
+        default=Default("constant"),
+        choices=tuple(SCHEDULES),
+    ),
+    Knob(
+        name="warmup",
+        kind=float,
+        doc="Share of the steps in which the learning rate rises.",
+        heading="training",
+        default=Default(0.0, ((ONE_CYCLE, 0.3),)),
+        low=0,
+        below=1,
+    ),
+    Knob(
+        name="clip_norm",
+        kind=float,
+        doc="Clip gradients to this norm.",
+        heading="training",
+        default=Default(None),
+        above=0,
+    ),
+)
+
+DEPTH = (
+    Knob(
+        name="unfreeze",
+        kind=int,
+        doc="Then train the backbone too: its last N stages, those from the named one on, or all.",
+        heading="deeper",
+        default=Default("none", ((LEARNED_ENCODER, 2),)),  # the encoder, and new words with it
+        choices=("none", "all"),
+        pattern=r"[A-Za-z_]\w*(\.\w+)*",
+        pattern_example="STAGE",
+        low=0,
+        unset=("none", 0),
+    ),
+    Knob(
+        name="from_scratch",
+        kind=bool,
+        doc="Begin with random weights: shows what the pretrained ones are worth.",
+        heading="deeper",
+        default=Default(False),
+        fixed_on_resume=True,
+    ),
+)
+
+# From scratch there is nothing to be careful of, and more to learn.
+TUNE_PHASE = _phase_knobs(
+    "tune_",
+    "once stages are unfrozen",
+    "deeper",
+    {
+        "epochs": Default(
+            10, ((meant_for_the_only_phase("epochs", 7, least=1), Same("epochs")), (FROM_SCRATCH, 50))
+        ),
+        "lr": Default(
+            _by_optimizer(lambda row: row.tune_lr),
+            (
+                (meant_for_the_only_phase("lr", 0.5), Same("lr")),
+                (FOR_TEXTS, _by_optimizer(lambda row: 3 * row.head_lr)),
+                (FROM_SCRATCH, _by_optimizer(lambda row: row.head_lr)),
+            ),
+        ),
+        "weight_decay": Default(
+            1e-4, ((meant_for_the_only_phase("weight_decay", 0.5), Same("weight_decay")),)
+        ),
+        "patience": Default(
+            5,
+            (
+                (meant_for_the_only_phase("patience", 7), Same("patience")),
+                (FROM_SCRATCH, Same("patience")),
+                (lower("patience", 5), Same("patience")),
+            ),
+        ),
+    },
+    least_epochs=1,
+    only=(DEEPER,),
+)
+
+STEPS_DOWN = (
+    Knob(
+        name="lr_decay",
+        kind=float,
+        doc="Factor of the learning rate per stage further down.",
+        heading="deeper",
+        default=Default(0.7, ((FOR_TEXTS, 1.0), (FROM_SCRATCH, 1.0))),
+        above=0,
+        high=1,
+        only=(DEEPER,),
+    ),
+)
+
+STOPPING = (
+    Knob(
+        name="min_delta",
+        kind=float,
+        doc="Smallest improvement that counts as better.",
+        heading="stopping",
+        default=Default(0.0),
+        low=0,
+    ),
+    Knob(
+        name="monitor",
+        kind=str,
+        doc="Validation value that decides which epoch is the best.",
+        heading="stopping",
+        default=Default("loss"),
+        choices=MONITORS,
+    ),
+)
+
+KNOBS = (*HEAD_PHASE, *SHARED, *DEPTH, *TUNE_PHASE, *STEPS_DOWN, *STOPPING)

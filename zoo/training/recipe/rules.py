@@ -1,0 +1,132 @@
+"""Rules that span several knobs. One rule is one function, all rules are in RULES.
+
+A rule sees every value as it will be used: of a knob without effect the one that it then has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from adapters.tables import TEXT_STAGES
+from zoo.data.kinds import TEXTS
+from zoo.errors import close_names
+from zoo.training.recipe.conditions import HIDDEN_LAYERS, unfreezing, unfrozen_text_stages
+from zoo.training.recipe.knob import Rest
+from zoo.training.recipe.wording import Name, Problem, Setting, listed
+from zoo.words.texts.policies import POLICIES
+
+
+def check_hidden(rest: Rest) -> Iterator[Problem]:
+    """A head with hidden layers has at least one."""
+    if HIDDEN_LAYERS.holds(rest) and not rest.hidden:
+        yield Problem(
+            ("hidden", "head"),
+            (Setting("head", rest.head), " needs at least one width in ", Name("hidden")),
+        )
+
+
+def check_batch_norm(rest: Rest) -> Iterator[Problem]:
+    """Statistics need two items."""
+    if rest.batch_norm and rest.batch_size == 1:
+        yield Problem(
+            ("batch_norm", "batch_size"),
+            (
+                Name("batch_norm"),
+                " cannot learn from batches of 1: ",
+                Name("batch_size"),
+                " must be 2 or more",
+            ),
+        )
+
+
+def check_momentum(rest: Rest) -> Iterator[Problem]:
+    """Nesterov's momentum looks ahead along the momentum."""
+    if rest.optimizer == "nesterov" and rest.momentum == 0:
+        yield Problem(("momentum", "optimizer"), ("nesterov needs a ", Name("momentum"), " above 0"))
+
+
+def check_warmup(rest: Rest) -> Iterator[Problem]:
+    """One cycle goes up before it goes down."""
+    if rest.schedule == "one-cycle" and rest.warmup == 0:
+        yield Problem(("warmup", "schedule"), ("one-cycle needs a ", Name("warmup"), " above 0"))
+
+
+def check_something_trains(rest: Rest) -> Iterator[Problem]:
+    """There is a phase."""
+    if rest.epochs == 0 and rest.unfreeze == "none":
+        yield Problem(
+            ("epochs", "unfreeze"),
+            (
+                *(Setting("epochs", 0), " would train nothing while the whole backbone stays frozen: add "),
+                unfreezing(rest),
+            ),
+        )
+
+
+def check_stage(rest: Rest) -> Iterator[Problem]:
+    """A stage that can exist. Those of an image network are known once it is built: see count_stages."""
+    name = rest.unfreeze
+    if name in ("none", "all"):
+        return
+    if rest.kind is TEXTS and not 0 < unfrozen_text_stages(name) <= len(TEXT_STAGES):
+        stages = listed(reversed(TEXT_STAGES))
+        yield Problem(
+            ("unfreeze",),
+            (
+                Setting("unfreeze", name),
+                f": the stages of a text network are, the last first, {stages}; or all",
+            ),
+        )
+    elif rest.kind is not TEXTS and isinstance(name, str) and (close := close_names(name, ("none", "all"))):
+        yield Problem(("unfreeze",), (Name("unfreeze"), f" cannot be {name!r}. Did you mean {close[0]}?"))
+
+
+def check_from_scratch(rest: Rest) -> Iterator[Problem]:
+    """Random weights that stay frozen are of no use."""
+    if rest.from_scratch and rest.unfreeze != "all":
+        yield Problem(
+            ("from_scratch", "unfreeze"),
+            (Setting("from_scratch", True), " begins with random weights: add ", Setting("unfreeze", "all")),
+        )
+
+
+def check_vectors(rest: Rest) -> Iterator[Problem]:
+    """What is made of published vectors needs them."""
+    if not rest.from_scratch or rest.kind is not TEXTS:
+        return
+    if rest.encoder == "sif":
+        yield Problem(
+            ("from_scratch", "encoder"),
+            (Setting("from_scratch", True), " knows no vectors, and sif is fitted to them"),
+        )
+    made = [name for name in rest.unknown.split("+") if name in POLICIES and POLICIES[name].maker]
+    if made:
+        yield Problem(
+            ("from_scratch", "unknown"),
+            (
+                *(Setting("from_scratch", True), " knows no vectors, and "),
+                *(Setting("unknown", "+".join(made)), " is made of them"),
+            ),
+        )
+
+
+def check_precision(rest: Rest) -> Iterator[Problem]:
+    """The range of fp16 needs a scaled loss, and that needs a GPU."""
+    if rest.precision == "fp16" and rest.device == "cpu":
+        yield Problem(
+            ("precision", "device"),
+            (Setting("precision", "fp16"), " needs a GPU; on the CPU use bf16 or fp32"),
+        )
+
+
+RULES: tuple[Callable[[Rest], Iterator[Problem]], ...] = (
+    check_hidden,
+    check_batch_norm,
+    check_momentum,
+    check_warmup,
+    check_something_trains,
+    check_stage,
+    check_from_scratch,
+    check_vectors,
+    check_precision,
+)
