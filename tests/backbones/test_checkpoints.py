@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
+import datetime
+import decimal
 import os
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
+import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 from safetensors.torch import load_file, save_file
 from support.loopback import unproven
 from torch import nn
@@ -21,9 +28,9 @@ from zoo.backbones.checkpoints import (
     read_state_dict,
     write_state_dict,
 )
-from zoo.backbones.formats import detect_format
-from zoo.errors import HashMismatch, IntegrityError
+from zoo.errors import HashMismatch, IntegrityError, UnsafeFile, UsageError
 from zoo.events import Event, Note
+from zoo.file_formats import detect_format
 from zoo.store.store import Store
 from zoo.store.upkeep.verification import verify_store
 
@@ -154,19 +161,239 @@ def test_a_checkpoint_without_named_tensors_says_what_it_holds(tmp_path: Path, c
         read_state_dict(tmp_path / "x.pth")
 
 
-@pytest.mark.parametrize(
-    ("start", "what"),
-    [
-        (b"\x93NUMPY\x01", "numpy"),
-        (b"\x89HDF\r\n\x1a\n", "Keras"),
-        (b"GGUF\x03", "language model"),
-        (b"hello", "neither"),
-    ],
-)
-def test_a_file_of_another_kind_is_named(tmp_path: Path, start: bytes, what: str) -> None:
-    (tmp_path / "x").write_bytes(start + bytes(600))
-    with pytest.raises(IntegrityError, match=what):
+def test_a_file_of_another_kind_is_named_with_what_to_do(tmp_path: Path) -> None:
+    """Every kind, by its bytes: tests/test_file_formats.py."""
+    (tmp_path / "x").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+    with pytest.raises(
+        IntegrityError, match=r"(?s)x is a pointer of Git LFS, not weights of PyTorch.*git lfs pull"
+    ) as raised:
         read_state_dict(tmp_path / "x")
+    assert raised.value.exit_code == 3
+    (tmp_path / "x").write_bytes(b"hello" + bytes(600))
+    with pytest.raises(IntegrityError, match="neither safetensors nor a checkpoint"):
+        read_state_dict(tmp_path / "x")
+
+
+# --- what training scripts keep beside the weights
+
+BESIDE = {
+    "a number of numpy": np.float64(0.9),
+    "an array of numpy": np.arange(6.0).reshape(2, 3),
+    "a text of numpy": np.str_("best"),
+    "a state of numpy's generator": np.random.RandomState(0).get_state(),
+    "a generator of numpy": np.random.default_rng(0),
+    "a version": torch.__version__,
+    "a path": Path("/data/x"),
+    "a date": datetime.datetime(2020, 1, 2, 3, 4, tzinfo=datetime.UTC),
+    "a duration": datetime.timedelta(seconds=3),
+    "a defaultdict": collections.defaultdict(list, {"lr": [0.1, 0.2]}),
+    "a deque": collections.deque([1, 2], maxlen=5),
+    "options": argparse.Namespace(lr=0.1, out=Path("run")),
+    "a namespace": types.SimpleNamespace(a=1),
+    "a decimal": decimal.Decimal("0.1"),
+    "a frozenset": frozenset([1, 2]),
+    "a type": float,
+    "a dtype": torch.float32,
+    "a set": {1, 2},
+    "bytes": b"abc",
+}
+
+
+@pytest.mark.parametrize("new", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize("value", BESIDE.values(), ids=BESIDE)
+def test_values_that_cannot_do_harm_are_read_beside_the_weights(
+    tmp_path: Path, value: object, new: bool
+) -> None:
+    state = network().state_dict()
+    content = {"best": value, "nested": {"more": [value]}, "state_dict": state}
+    torch.save(content, tmp_path / "net.pth", _use_new_zipfile_serialization=new)
+    assert_equal(read_state_dict(tmp_path / "net.pth"), dict(state))
+
+
+@pytest.mark.parametrize("kind", [collections.defaultdict, collections.OrderedDict, dict])
+def test_weights_in_any_kind_of_dictionary_are_read(tmp_path: Path, kind: type) -> None:
+    state = network().state_dict()
+    inner, outer = kind(), kind()
+    inner.update(state)
+    outer["state_dict"] = inner
+    torch.save(outer, tmp_path / "net.pth")
+    assert_equal(read_state_dict(tmp_path / "net.pth"), dict(state))
+
+
+def test_settings_of_libraries_that_are_not_installed_are_read_and_nothing_is_imported(
+    tmp_path: Path,
+) -> None:
+    """As pickle writes an omegaconf.DictConfig and an easydict.EasyDict: the classes need not be there."""
+    sys.modules["omegaconf"] = types.ModuleType("omegaconf")
+    library = types.ModuleType("omegaconf.dictconfig")
+    easydict = types.ModuleType("easydict")
+
+    class DictConfig:
+        def __init__(self) -> None:
+            self.content = {"lr": 0.1}
+
+    class EasyDict(dict):  # type: ignore[type-arg]
+        pass
+
+    for module, made in ((library, DictConfig), (easydict, EasyDict)):
+        made.__module__, made.__qualname__ = module.__name__, made.__name__
+        setattr(module, made.__name__, made)
+        sys.modules[module.__name__] = module
+    state = network().state_dict()
+    settings = EasyDict(lr=0.1)
+    settings.extra = 3  # type: ignore[attr-defined]
+    torch.save({"cfg": DictConfig(), "easy": settings, "model": state}, tmp_path / "net.pth")
+    for name in ("omegaconf.dictconfig", "omegaconf", "easydict"):
+        del sys.modules[name]
+    assert_equal(read_state_dict(tmp_path / "net.pth"), dict(state))
+    assert not {"omegaconf", "omegaconf.dictconfig", "easydict"} & set(sys.modules)
+
+
+@pytest.mark.fault("S4")
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        (b"cbuiltins\neval\nX\x05\x00\x00\x00print\x85R.", "eval"),
+        (b"cbuiltins\ngetattr\ncbuiltins\nlist\nX\x06\x00\x00\x00append\x86R.", "getattr"),
+        (b"cnumpy.testing._private.utils\nrunstring\n)R.", "runstring"),
+        (b"cpathlib\nos.system\n)R.", r"os\.system"),
+        (b"cbuiltins\nlist\n)R(X\x01\x00\x00\x00adctypes\nCDLL\nu.", "CDLL"),
+    ],
+    ids=["eval", "getattr", "numpy", "dotted", "below a stand-in"],
+)
+def test_stand_ins_open_no_way_to_call_anything(tmp_path: Path, code: bytes, name: str) -> None:
+    from support.pickles import write_raw
+
+    write_raw(tmp_path / "net.pth", b"\x80\x02" + code)
+    with pytest.raises((UnsafeFile, IntegrityError)) as raised:
+        read_state_dict(tmp_path / "net.pth")
+    assert raised.value.exit_code == 3
+
+
+# --- which weights
+
+
+def averaged(**parts: object) -> dict[str, object]:
+    """A checkpoint with weights of ones, and more."""
+    return {"state_dict": {"a": torch.ones(2), "b": torch.ones(3)}, **parts}
+
+
+HALF = {"a": torch.full((2,), 0.5), "b": torch.full((3,), 0.5)}
+
+
+@pytest.mark.parametrize(
+    ("parts", "place"),
+    [
+        ({"ema_state_dict": HALF}, "ema_state_dict"),
+        ({"state_dict_ema": HALF}, "state_dict_ema"),
+        ({"model_ema": HALF}, "model_ema"),
+        ({"ema": {"decay": 0.999, "updates": 7, "module": HALF}}, "ema.module"),
+        ({"swa_model": {f"module.{k}": t for k, t in HALF.items()}}, "swa_model"),
+        ({"averaged_model": {"state_dict": HALF}}, "averaged_model.state_dict"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_running_average_is_taken_and_reported_and_the_plain_weights_can_be_chosen(
+    tmp_path: Path, parts: dict[str, object], place: str
+) -> None:
+    torch.save(averaged(**parts), tmp_path / "net.pth")
+    notes: list[Note] = []
+    assert_equal(read_state_dict(tmp_path / "net.pth", report=notes.append), HALF)  # type: ignore[arg-type]
+    messages = [note.message for note in notes]
+    assert f"net.pth: the weights are taken from {place!r}, a running average, of the checkpoint" in messages
+    assert "net.pth: the checkpoint also holds 'state_dict' (2 tensors)" in messages
+    (hint,) = [note.hint for note in notes if note.hint]
+    assert "weights: {member: state_dict}" in hint
+    plain = read_state_dict(tmp_path / "net.pth", member="state_dict")
+    assert_equal(plain, {"a": torch.ones(2), "b": torch.ones(3)})
+    assert_equal(read_state_dict(tmp_path / "net.pth", member=place), HALF)
+
+
+def test_an_average_that_lacks_tensors_is_reported_and_not_taken(tmp_path: Path) -> None:
+    """Averages of the trained parameters alone have no batch norm statistics."""
+    torch.save(averaged(ema={"a": torch.zeros(2)}), tmp_path / "net.pth")
+    notes: list[Note] = []
+    found = read_state_dict(tmp_path / "net.pth", report=notes.append)  # type: ignore[arg-type]
+    assert_equal(found, {"a": torch.ones(2), "b": torch.ones(3)})
+    assert any("also holds 'ema' (1 tensors)" in note.message for note in notes)
+
+
+def test_averages_without_names_are_reported(tmp_path: Path) -> None:
+    torch.save(averaged(ema={"shadow_params": [torch.ones(2)], "decay": 0.9}), tmp_path / "net.pth")
+    notes: list[Note] = []
+    read_state_dict(tmp_path / "net.pth", report=notes.append)  # type: ignore[arg-type]
+    warning = next(note for note in notes if note.level == "warning")
+    assert warning.message == "net.pth: averages without names cannot be used: ema.shadow_params"
+
+
+def test_a_member_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
+    torch.save(averaged(ema=HALF), tmp_path / "net.pth")
+    with pytest.raises(UsageError, match=r"no weights called 'teacher'") as raised:
+        read_state_dict(tmp_path / "net.pth", member="teacher")
+    assert raised.value.hint == "It holds: state_dict, ema"
+    save_file({"teacher.a": torch.ones(2), "student.a": torch.zeros(2)}, tmp_path / "net.safetensors")
+    found = read_state_dict(tmp_path / "net.safetensors", member="teacher")
+    assert_equal(found, {"a": torch.ones(2)})
+
+
+def test_both_weights_of_one_checkpoint_are_models_of_their_own(store: Store, tmp_path: Path) -> None:
+    torch.save(averaged(ema=HALF), tmp_path / "net.pth")
+    averages = unproven((tmp_path / "net.pth").as_uri())
+    plain = replace(averages, name="plain", weights=replace(averages.weights, member="state_dict"))
+    for _ in range(2):
+        assert_equal(load_weights(store.fetch(averages), store), HALF)
+        assert_equal(load_weights(store.fetch(plain), store), {"a": torch.ones(2), "b": torch.ones(3)})
+
+
+# --- what no network takes
+
+
+@pytest.mark.fault("S6")
+@pytest.mark.parametrize("protocol", [4, 5])
+@pytest.mark.parametrize("new", [True, False], ids=["zip", "legacy"])
+def test_other_pickle_protocols_are_named_with_a_conversion_that_works(
+    tmp_path: Path, protocol: int, new: bool
+) -> None:
+    state = network().state_dict()
+    path = tmp_path / "net.pth"
+    torch.save({"model": state}, path, pickle_protocol=protocol, _use_new_zipfile_serialization=new)
+    with pytest.raises(IntegrityError, match=f"saved with pickle protocol {protocol}") as raised:
+        read_state_dict(path)
+    assert not isinstance(raised.value, UnsafeFile)
+    check_conversion(str(raised.value.hint), tmp_path, state)
+
+
+def test_pickle_protocol_3_is_read(tmp_path: Path) -> None:
+    state = network().state_dict()
+    torch.save({"model": state}, tmp_path / "net.pth", pickle_protocol=3)
+    assert_equal(read_state_dict(tmp_path / "net.pth"), dict(state))
+
+
+def check_conversion(hint: str, folder: Path, state: dict[str, torch.Tensor]) -> None:
+    """Type the lines of a hint, as it says."""
+    lines = [line.removeprefix("  ") for line in hint.splitlines() if line.startswith("  ")]
+    with contextlib.chdir(folder):
+        exec("\n".join(lines), {})
+    assert_equal(read_state_dict(folder / "converted.pth"), dict(state))
+
+
+class Unknown:
+    """A class that no other machine has."""
+
+
+@pytest.mark.fault("S4")
+@pytest.mark.parametrize("what", ["module", "dictionary", "module in a dictionary"])
+def test_the_conversion_that_a_refusal_shows_works_when_it_is_typed(tmp_path: Path, what: str) -> None:
+    net = network()
+    content = {
+        "module": net,
+        "dictionary": {"config": Unknown(), "model_state_dict": net.state_dict(), "epoch": 3},
+        "module in a dictionary": {"epoch": 3, "ema": net},
+    }[what]
+    torch.save(content, tmp_path / "net.pth")
+    with pytest.raises(UnsafeFile, match="opening it would run") as raised:
+        read_state_dict(tmp_path / "net.pth")
+    check_conversion(str(raised.value.hint), tmp_path, net.state_dict())
 
 
 @pytest.mark.fault("S6")
@@ -237,21 +464,28 @@ def test_reading_a_checkpoint_leaves_the_process_as_it_was(tmp_path: Path) -> No
 
 @pytest.mark.fault("S6")
 @pytest.mark.parametrize(
-    ("form", "says"),
+    ("form", "what"),
     [
         (lambda t: t.to_sparse(), "sparse"),
         (lambda t: t.to_sparse_csr(), "sparse"),
         (lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8), "quantized"),
         (lambda t: t.to("meta"), "without its numbers"),
+        (lambda t: t.to(torch.complex32), "of the type complex32"),
+        (lambda t: t.to(torch.complex128), "of the type complex128"),
+        (lambda t: torch.nested.nested_tensor([t[0], t[1, :1]]), "nested"),
+        (lambda t: torch.nested.nested_tensor([t[0], t[1, :1]], layout=torch.jagged), "nested"),
+        (lambda t: t.to(torch.uint8).view(torch.float4_e2m1fn_x2), "of the type float4_e2m1fn_x2"),
     ],
-    ids=["coo", "csr", "quantized", "meta"],
+    ids=["coo", "csr", "quantized", "meta", "complex32", "complex128", "nested", "jagged", "float4"],
 )
-@pytest.mark.filterwarnings("ignore:Sparse CSR")
-def test_tensors_that_are_no_plain_arrays_are_refused_by_name(
-    tmp_path: Path, form: Callable[[torch.Tensor], torch.Tensor], says: str
+@pytest.mark.filterwarnings(
+    "ignore:Sparse CSR", "ignore:.*nested", "ignore:ComplexHalf", "ignore:torch.quantize"
+)
+def test_tensors_that_are_not_plain_arrays_are_refused_by_name(
+    tmp_path: Path, form: Callable[[torch.Tensor], torch.Tensor], what: str
 ) -> None:
     torch.save({"a": torch.ones(3), "b": form(torch.eye(3))}, tmp_path / "x")
-    with pytest.raises(IntegrityError, match=f"x: b is {says}"):
+    with pytest.raises(IntegrityError, match=f"x: b is {what}"):
         read_state_dict(tmp_path / "x")
 
 

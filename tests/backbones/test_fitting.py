@@ -286,7 +286,7 @@ def test_a_network_saved_in_parts_is_put_together(tmp_path: Path) -> None:
     state = read_state_dict(tmp_path / "x.pth", report=events.append)
     network = fit_weights(entry_of("torchvision/resnet18"), state, report=events.append)
     assert torch.equal(network.conv1.weight, parts["backbone"]["conv1.weight"])  # type: ignore[index]
-    assert Note("x.pth: left out, as no tensors: epoch, optimizer") in events
+    assert Note("x.pth: left out, not tensors: epoch, optimizer") in events
     assert events[-1] == Note("net: all 122 tensors loaded")
 
 

@@ -9,11 +9,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import zoo
 from adapters import find_classifier
 from zoo.backbones.labels import class_names
 from zoo.backbones.loading import draft_network, load_backbone
 from zoo.catalogue.entry import ImageInput, ImageModel, Weights
-from zoo.catalogue.registry import load_registry
+from zoo.catalogue.registry import Registry, load_registry
 from zoo.data.pixels.decoding import read_image
 from zoo.data.pixels.preprocessing import preprocess
 from zoo.errors import UsageError, WeightsMismatch
@@ -120,3 +121,24 @@ def test_every_curated_architecture_is_drafted_without_memory_and_with_its_class
         network = draft_network(entry, {})
         assert all(parameter.is_meta for parameter in network.parameters()), entry.name
         assert find_classifier(network)[1].weight.shape[0] == len(class_names(entry)), entry.name
+
+
+def test_other_weights_of_a_checkpoint_are_loaded_by_their_name(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision.models import resnet18
+
+    network = resnet18(num_classes=2)
+    average = {key: torch.ones_like(tensor) for key, tensor in network.state_dict().items()}
+    torch.save({"model": network.state_dict(), "ema": {"module": average}}, tmp_path / "net.pth")
+    registry = Registry([entry_of(tmp_path / "net.pth", classes=2)])
+    store = Store(home)
+
+    def load(**options: str) -> torch.nn.Module:
+        return zoo.load_model("net", registry=registry, store=store, **options)
+
+    assert (load().conv1.weight == 1).all(), "the running average, as timm takes it"
+    assert torch.equal(load(member="model").conv1.weight, network.conv1.weight)
+    assert (load(member="ema.module").conv1.weight == 1).all()
+    with pytest.raises(UsageError, match="no weights called 'teacher'"):
+        load(member="teacher")

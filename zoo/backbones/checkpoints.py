@@ -7,55 +7,40 @@ which hold numbers and nothing else and are mapped into memory, and the pickle i
 
 from __future__ import annotations
 
-import argparse
-import re
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
+from typing import TYPE_CHECKING
+from zipfile import ZipInfo
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.serialization import safe_globals
 
-from zoo.backbones.formats import FOREIGN, Format, damage, detect_format, first_line
-from zoo.errors import IntegrityError, StorageError, UnsafeFile
-from zoo.events import Note, Report, silent
+from zoo.backbones.formats import damage, first_line
+from zoo.backbones.members import Chosen, choose_weights, take_below
+from zoo.backbones.unpickling import check_size, open_checkpoint
+from zoo.errors import IntegrityError, StorageError, UsageError
+from zoo.events import Event, Note, Report, silent
+from zoo.file_formats import detect_format, refuse_foreign
 from zoo.store.local import LocalModel
 
 if TYPE_CHECKING:
     from zoo.store.store import Store
 
-KIND = "safetensors"
-# Where training scripts put weights among other things; of two, the averaged ones, as timm does.
-WRAPPERS = (
-    "state_dict_ema",
-    "model_ema",
-    "state_dict",
-    "model_state_dict",
-    "model_state",
-    "model",
-    "module",
-    "params_ema",
-    "params",
-    "weights",
-    "network",
-    "net",
-)
+KIND = "safetensors"  # of what the store derives
 PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel (AveragedModel too) and torch.compile
 COUNTERS = {"n_averaged"}  # what AveragedModel keeps beside the network
 INFINITE = "infinity"
-# Bytes of tensors for each byte of file: tied tensors make it 2, packed ones a little more.
-MOST_RATIO = 10
-FREE_BYTES = 16 << 20  # a small file may hold more
-UNSAFE = ("GLOBAL", "Unsupported ", "unrecognized function", "blocked", "TorchScript", "legacy .tar")
-CONVERT = (
-    "Ask its author for safetensors. If you trust it, convert it yourself, on a machine that may be lost:"
-    " torch.save(torch.load(FILE, weights_only=False).state_dict(), NEW), and register NEW."
+# What safetensors keeps and a network can compute with; complex numbers are refused where they do not fit.
+DTYPES = frozenset(
+    f"torch.{name}"
+    for name in (
+        *("float64", "float32", "float16", "bfloat16", "complex64", "bool"),
+        *("float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu", "float8_e4m3fnuz", "float8_e5m2fnuz"),
+        *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+    )
 )
 
 
@@ -63,41 +48,58 @@ def load_weights(local: LocalModel, store: Store, *, report: Report = silent) ->
     """The named tensors of a verified model, mapped from a safetensors file of the store.
 
     Another format is converted at the first time, under the store's lock, and replaced: no extra disk is
-    used. Writing to a tensor changes a copy; the file stays. Raises UnsafeFile, HashMismatch, IntegrityError.
+    used, unless the file holds other weights, which an entry may name. Writing to a tensor changes a copy;
+    the file stays. Raises UnsafeFile, HashMismatch, IntegrityError; UsageError for a `weights: member` that
+    is not in the file.
     """
-    converted = store.derived(local, KIND)
-    if converted is None and detect_format(local.path) == "safetensors":
-        converted = local.path
-    if converted is None:
-        try:
-            converted = _convert(local, store, report)
-        except StorageError as error:
-            if not local.path.is_file():
-                raise
-            report(Note(f"{local.entry.name} is not kept as safetensors: {error.message}", error.hint))
-            store.prove(local)
-            return read_state_dict(local.path, what=local.entry.name, report=report)
-    return read_state_dict(converted, what=local.entry.name, report=report)
+    name, member = local.entry.name, local.entry.weights.member
+    kind = KIND if member is None else f"{KIND}-{member}"
+    converted = store.derived(local, kind)
+    if converted is not None:
+        return read_state_dict(converted, what=name, report=report)
+    if local.path in store.derivations(local).values():
+        raise UsageError(
+            f"{name}: only other weights of its file are kept here, converted",
+            hint=f"zoo rm {name}, then fetch it again.",
+        )
+    if detect_format(local.path) == "safetensors":
+        return read_state_dict(local.path, what=name, member=member, report=report)
+    try:
+        converted = _convert(local, store, kind, report)
+    except StorageError as error:
+        if not local.path.is_file():
+            raise
+        report(Note(f"{name} is not kept as safetensors: {error.message}", error.hint))
+        store.prove(local)
+        return read_state_dict(local.path, what=name, member=member, report=report)
+    return read_state_dict(converted, what=name, report=report)
 
 
-def read_state_dict(path: Path, *, what: str | None = None, report: Report = silent) -> dict[str, Tensor]:
+def read_state_dict(
+    path: Path, *, what: str | None = None, member: str | None = None, report: Report = silent
+) -> dict[str, Tensor]:
     """The named tensors of a safetensors or `.pth` file, on the CPU.
 
-    what: the name that messages use. A state dict inside a training checkpoint is unwrapped and `module.`
-    prefixes are stripped: a Note tells each. `find_odd_numbers` looks for NaN in them.
-    Raises UnsafeFile if opening the file could run code, IntegrityError if it is damaged or holds no weights.
+    what: the name that messages use. member: which weights of a checkpoint, or what their names begin with.
+    A state dict inside a training checkpoint is unwrapped and `module.` prefixes are stripped: a Note reports
+    each. `find_odd_numbers` finds NaN in them.
+    Raises UnsafeFile if opening the file could run code, IntegrityError if it is damaged or holds no weights,
+    UsageError for a member that is not in it.
     """
-    what = path.name if what is None else what
-    kind = detect_format(path)
-    if kind == "gone":
-        raise IntegrityError(f"{what}: {path} is not there", hint=f"zoo fetch {what} brings it again.")
-    if kind in FOREIGN:
-        raise IntegrityError(
-            f"{what}: {FOREIGN[kind]}, not weights of PyTorch", hint="Convert it to safetensors."
-        )
-    if kind == "safetensors":
-        return _read_safetensors(path, what)
-    return _read_checkpoint(path, kind, what, report)
+    read = _read(path, path.name if what is None else what, member)
+    for note in read.notes:
+        report(note)
+    return read.tensors
+
+
+def find_odd_numbers(tensor: Tensor) -> str | None:
+    """NaN or infinity in a tensor, in words; None where all is well. It is read once."""
+    if tensor.numel() == 0 or not tensor.is_floating_point():
+        return None
+    low, high = (tensor.float() if tensor.element_size() == 1 else tensor).aminmax()
+    if torch.isnan(low):
+        return "NaN"
+    return None if torch.isfinite(low) and torch.isfinite(high) else INFINITE
 
 
 def strip_prefixes(tensors: dict[str, Tensor], what: str, report: Report) -> dict[str, Tensor]:
@@ -126,24 +128,53 @@ def write_state_dict(tensors: Mapping[str, Tensor], path: Path) -> None:
         raise damage(path.name, f"cannot be kept as safetensors: {first_line(error)}") from error
 
 
-def find_odd_numbers(tensor: Tensor) -> str | None:
-    """NaN or infinity in a tensor, in words; None where all is well. It is read once."""
-    if tensor.numel() == 0 or not tensor.is_floating_point():
-        return None
-    low, high = (tensor.float() if tensor.element_size() == 1 else tensor).aminmax()
-    if torch.isnan(low):
-        return "NaN"
-    return None if torch.isfinite(low) and torch.isfinite(high) else INFINITE
+class _HasOthers(Exception):
+    """The file holds other weights too: not an error, it ends a conversion that would delete them."""
 
 
-def _convert(local: LocalModel, store: Store, report: Report) -> Path:
-    """The safetensors file made from a model's file, which is deleted once it is there."""
+def _convert(local: LocalModel, store: Store, kind: str, report: Report) -> Path:
+    """The safetensors file made from a model's file, which is then deleted, unless it holds more."""
 
-    def write(path: Path) -> None:
+    def write(path: Path, *, alone: bool = True) -> None:
         store.prove(local)  # a stamp can be forged, and the next line unpickles
-        write_state_dict(read_state_dict(local.path, what=local.entry.name, report=report), path)
+        read = _read(local.path, local.entry.name, local.entry.weights.member)
+        if read.others and alone:
+            raise _HasOthers
+        for note in read.notes:
+            report(note)
+        write_state_dict(read.tensors, path)
 
-    return store.derive(local, KIND, write, keep_source=False, report=report)
+    try:
+        return store.derive(local, kind, write, keep_source=False, report=report)
+    except _HasOthers:
+        return store.derive(local, kind, lambda path: write(path, alone=False), report=report)
+
+
+def _read(path: Path, what: str, member: str | None) -> Chosen:
+    """The chosen tensors of a file, whatever its format."""
+    kind = detect_format(path)
+    if kind == "gone":
+        raise IntegrityError(f"{what}: {path} is not there", hint=f"zoo fetch {what} brings it again.")
+    refuse_foreign(kind, what, "weights of PyTorch")
+    if kind in ("unknown", "fasttext"):
+        raise damage(
+            what, f"neither safetensors nor a checkpoint of PyTorch (it begins with {_beginning(path)})"
+        )
+    if kind == "safetensors":
+        tensors = _read_safetensors(path, what)
+        chosen = Chosen(tensors if member is None else take_below(tensors, member, what))
+    else:
+        loaded, members = open_checkpoint(path, kind, what)
+        chosen = choose_weights(loaded, member, what)
+        _check_lengths(what, chosen.tensors.values(), members)
+    for name, tensor in chosen.tensors.items():
+        if form := _find_form(tensor):
+            raise damage(what, f"{name} is {form}, which no network here takes")
+    # One stored number can be spread over any shape, and the next step would read or write all of it.
+    check_size(what, path, sum(t.numel() * t.element_size() for t in chosen.tensors.values()))
+    notes = list[Event](chosen.notes)
+    tensors = strip_prefixes(chosen.tensors, what, notes.append)
+    return Chosen(tensors, chosen.others, tuple(notes))
 
 
 def _read_safetensors(path: Path, what: str) -> dict[str, Tensor]:
@@ -151,128 +182,35 @@ def _read_safetensors(path: Path, what: str) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except (SafetensorError, ValueError, RuntimeError, OSError, KeyError, AttributeError) as error:
-        raise damage(what, f"no proper safetensors file: {first_line(error)}") from error
+        raise damage(what, f"not a valid safetensors file: {first_line(error)}") from error
     if not tensors:
         raise damage(what, "a safetensors file without tensors")
     return tensors
 
 
-def _read_checkpoint(path: Path, kind: Format, what: str, report: Report) -> dict[str, Tensor]:
-    """The tensors of a file of `torch.save`, new (zip) or old (pickle), by an unpickler that runs no code."""
-    mapped = False
-    if kind == "zip":
-        members = _list_members(path, what)
-        _check_size(what, path, sum(member.file_size for member in members))
-        # torch maps the bytes as they lie in the archive: of a compressed member they are not the numbers.
-        mapped = all(member.compress_type == ZIP_STORED and not member.flag_bits & 1 for member in members)
-    if kind == "unknown":
-        raise damage(
-            what, f"neither safetensors nor a checkpoint of PyTorch (it begins with {_beginning(path)})"
-        )
-    try:
-        # Training scripts save their options in a Namespace, which holds values only.
-        with safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the formats that are refused below
-            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception as error:  # a crafted pickle can make the unpickler raise anything
-        if any(word in str(error) for word in UNSAFE):
-            raise _refusal(what, error) from error
-        reason = first_line(error) or type(error).__name__
-        raise damage(what, f"PyTorch cannot read it: {reason}") from error
-    tensors = _unwrap(loaded, what, report)
-    for name, tensor in tensors.items():
-        if form := _find_form(tensor):
-            raise damage(what, f"{name} is {form}, which no network here takes")
-    if mapped:
-        _check_lengths(what, tensors.values(), members)
-    # One stored number can be spread over any shape, and the next step would read or write all of it.
-    _check_size(what, path, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()))
-    return strip_prefixes(tensors, what, report)
-
-
-def _list_members(path: Path, what: str) -> list[ZipInfo]:
-    """The members of a zip file."""
-    try:
-        with ZipFile(path) as archive:
-            return archive.infolist()
-    except (BadZipFile, ValueError, OSError) as error:
-        raise damage(what, f"a damaged archive: {first_line(error)}") from error
-
-
-def _check_lengths(what: str, tensors: Iterable[Tensor], members: Iterable[ZipInfo]) -> None:
+def _check_lengths(what: str, tensors: Iterable[Tensor], members: Iterable[ZipInfo] | None) -> None:
     """Raise IntegrityError where a mapped tensor reaches beyond its member, into the bytes of the next."""
-    storages = {storage.data_ptr(): storage.nbytes() for storage in (t.untyped_storage() for t in tensors)}
+    if members is None:
+        return
+    plain = (t for t in tensors if _find_form(t) is None)
+    storages = {storage.data_ptr(): storage.nbytes() for storage in (t.untyped_storage() for t in plain)}
     longer = Counter(storages.values()) - Counter(member.file_size for member in members)
     if any(longer):
         raise damage(what, f"a damaged archive: no member has the {max(longer):,} bytes of a tensor")
 
 
-def _check_size(what: str, path: Path, count: int) -> None:
-    """Raise UnsafeFile if a file turns into far more bytes than it has."""
-    size = path.stat().st_size
-    if count > FREE_BYTES + MOST_RATIO * size:
-        raise UnsafeFile(
-            f"{what} is refused: {size:,} bytes turn into {count:,}, as in a decompression bomb",
-            hint="Ask its author for safetensors.",
-        )
-
-
-def _unwrap(loaded: Any, what: str, report: Report) -> dict[str, Tensor]:
-    """The state dict inside whatever a training script saved."""
-    path: list[str] = []
-    while isinstance(loaded, Mapping):
-        tensors = {name: value for name, value in loaded.items() if isinstance(value, Tensor)}
-        inner = next((k for k in WRAPPERS if isinstance(loaded.get(k), Mapping) and loaded[k]), None)
-        if inner is not None and len(tensors) <= len(loaded[inner]) and len(path) < 4:
-            path.append(inner)
-            loaded = loaded[inner]
-            continue
-        tensors = tensors or _gather(loaded)
-        if not tensors or not all(isinstance(name, str) for name in tensors):
-            break
-        others = [str(n) for n in loaded if not any(key == n or key.startswith(f"{n}.") for key in tensors)]
-        if path:
-            report(Note(f"{what}: the weights are taken from {'.'.join(path)!r} of the checkpoint"))
-        if others:
-            report(Note(f"{what}: left out, as no tensors: {', '.join(others[:5])}"))
-        return tensors
-    is_mapping = isinstance(loaded, Mapping)
-    found = f"{', '.join(map(repr, list(loaded)[:5]))}" if is_mapping else type(loaded).__name__
-    raise damage(what, f"no weights in it, but {found or 'nothing'}")
-
-
-def _gather(parts: Mapping[Any, Any]) -> dict[str, Tensor]:
-    """The tensors of several state dicts side by side, named as if they were parts of one network."""
-    return {
-        f"{part}.{name}": value
-        for part, inside in parts.items()
-        if isinstance(inside, Mapping)
-        for name, value in inside.items()
-        if isinstance(value, Tensor)
-    }
-
-
 def _find_form(tensor: Tensor) -> str | None:
-    """What makes a tensor another thing than an array of numbers in memory; None for a plain one."""
+    """What makes a tensor something else than an array of numbers in memory; None for a plain one."""
+    if tensor.is_nested:
+        return "nested (parts of different lengths)"
     if tensor.layout != torch.strided:
         return f"sparse ({str(tensor.layout).removeprefix('torch.')})"
     if tensor.is_quantized:
         return "quantized"
-    return "without its numbers (on the meta device)" if tensor.is_meta else None
-
-
-def _refusal(what: str, error: Exception) -> UnsafeFile:
-    """The error that names what a file wanted to call."""
-    wanted = re.search(r"GLOBAL (\S+)", str(error))
-    if wanted is not None:
-        reason = f"opening it would run {wanted[1].rstrip('.,`')}"
-    elif "TorchScript" in str(error):
-        reason = "a TorchScript archive is a program, not weights"
-    elif ".tar" in str(error):
-        reason = "the tar format of PyTorch before 1.0 can only be opened by running it"
-    else:
-        reason = "it holds more than weights"
-    return UnsafeFile(f"{what} is refused: {reason}", hint=CONVERT)
+    if tensor.is_meta:
+        return "without its numbers (on the meta device)"
+    dtype = str(tensor.dtype)
+    return None if dtype in DTYPES else f"of the type {dtype.removeprefix('torch.')}"
 
 
 def _beginning(path: Path) -> str:

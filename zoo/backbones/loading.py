@@ -247,7 +247,8 @@ def _ambiguous(entry: ImageModel, inside: Collection[str]) -> WeightsMismatch:
     named = _some(prefix or "(without a prefix)" for prefix in inside)
     return WeightsMismatch(
         f"{entry.name}: the file holds {len(inside)} networks that fit: {named}",
-        hint="Nothing was loaded. Save the network that you want by itself.",
+        hint=f"Nothing was loaded. Say which: `weights: {{member: {next(filter(None, inside)).rstrip('.')}}}`"
+        f" in the entry of {entry.name}.",
     )
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from zoo.catalogue.entry import WordModel
 from zoo.errors import UsageError
 from zoo.events import Report, silent
+from zoo.store.local import LocalModel
 from zoo.store.names import default_store
 from zoo.targets import fetch_target, find_model_target, kind_of
 
@@ -38,7 +41,8 @@ def load_model(
         report: Receives progress and notes.
         precision: Of word vectors: "float32" or "float16"; None takes what is compiled already.
         strict: Refuse word vectors whose file has faults, instead of reporting them.
-        member: The file to read in a .zip of word vectors.
+        member: The file to read in a .zip of word vectors; the weights to take of a checkpoint that holds
+            several ("state_dict", "ema.module"), as `weights: member` in a registry.
 
     Returns:
         An `nn.Module` with its facts at `.zoo_entry`, or a `WordVectors`.
@@ -54,8 +58,8 @@ def load_model(
     """
     store = store or default_store()
     target = find_model_target(name, "zoo.load_model", registry, store, member)
-    if kind_of(target) == "images" and (precision or strict or member):
-        raise UsageError(f"precision, strict and member are for word vectors: {name} is a model for images")
+    if kind_of(target) == "images" and (precision or strict):
+        raise UsageError(f"precision and strict are for word vectors: {name} is a model for images")
     local = fetch_target(target, store, report=report)
     if isinstance(local.entry, WordModel):
         from zoo.words.loading import load_words
@@ -63,4 +67,7 @@ def load_model(
         return load_words(local, store, precision=precision, strict=strict, member=member, report=report)
     from zoo.backbones.loading import load_backbone
 
+    if member is not None:
+        weights = replace(local.entry.weights, member=member)
+        local = LocalModel(replace(local.entry, weights=weights), local.path, local.sha256)
     return load_backbone(local, store, report=report)

@@ -53,6 +53,8 @@ class Weights(Fact, frozen=True, kw_only=True):
     Proof, best first: sha256; sha256_prefix where only that was ever published (torchvision's file names);
     md5 (gensim-data). bytes: the exact size of the file, checked. about_bytes: a published rounded size, or
     one computed from the parameters: for display and the free-space check, never checked.
+    member: which weights to take of a training checkpoint that holds several, by their path in it
+    (`ema.module`); without it the usual ones.
     """
 
     url: str | tuple[str, ...]
@@ -61,6 +63,7 @@ class Weights(Fact, frozen=True, kw_only=True):
     md5: str | None = None
     bytes: int | None = None
     about_bytes: int | None = None
+    member: str | None = None
 
     @property
     def urls(self) -> tuple[str, ...]:

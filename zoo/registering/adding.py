@@ -9,13 +9,12 @@ weights were put into it.
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.backbones.formats import detect_format, read_metadata
+from zoo.backbones.formats import read_metadata
 from zoo.catalogue.entry import ImageModel, ModelEntry, Weights, WordModel
 from zoo.catalogue.extending import check_target, extension, read_target
 from zoo.catalogue.index import load_index
@@ -27,6 +26,7 @@ from zoo.catalogue.rules import NAMESPACES
 from zoo.catalogue.validation import check_entry, entry_to_mapping
 from zoo.errors import UsageError
 from zoo.events import Note, Report, silent
+from zoo.file_formats import MAYBE_VECTORS, detect_format, refuse_foreign
 from zoo.registering.sources import Place, bring, find_place
 from zoo.store.disk.blobs import write_whole
 from zoo.store.disk.locks import hold
@@ -159,8 +159,10 @@ def _look_into(file: LocalModel | Path, name: str, report: Report) -> dict[str, 
     kind = detect_format(path)
     if kind == "safetensors":
         return _read_notes(path, name)
-    if kind not in ("unknown", "zip") or (kind == "zip" and _is_checkpoint(path)):
+    if kind in ("zip", "pickle", "tar"):
         return {}
+    if kind not in MAYBE_VECTORS:
+        refuse_foreign(kind, name, "weights of PyTorch or word vectors")
     try:
         with open_source(path, None, name) as stream:
             sample = stream.read(SAMPLE_BYTES)
@@ -189,15 +191,6 @@ def _read_notes(path: Path, name: str) -> dict[str, Any]:
     if not slash or namespace not in (*NAMESPACES, *plugin_names(ARCHITECTURES)):
         facts.pop("architecture", None)  # a name of some other library
     return facts
-
-
-def _is_checkpoint(path: Path) -> bool:
-    """Whether a zip file is one of `torch.save`: its names are compared, nothing is opened."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith(("/data.pkl", "/version")) for name in archive.namelist())
-    except zipfile.BadZipFile:
-        return True  # the reader of checkpoints says what is wrong with it
 
 
 def _is_lowercase(sample: bytes, shape: Shape) -> bool:

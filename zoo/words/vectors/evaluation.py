@@ -142,7 +142,7 @@ class _Asked(NamedTuple):
 def _answer(
     vectors: Vectors, questions: Sequence[_Asked], restrict_vocab: int, case_insensitive: bool
 ) -> Iterator[str | None]:
-    """The word nearest to b - a + c for each question, which is none of the three."""
+    """The word nearest to b - a + c for each question, other than the three."""
     remaining = iter(questions)
     while batch := list(islice(remaining, QUESTIONS_AT_ONCE)):
         means = [vectors.combine([b, c], [a])[0] for a, b, c, _ in (q.rows for q in batch if q.rows)]
