@@ -6,13 +6,13 @@ WORKERS ?= 2
 # Threads of torch per test worker: more than cores in all, and they wait for each other (5 times as slow here).
 THREADS ?= 1
 
-.PHONY: demo test faults lint wheel clean
+.PHONY: demo test faults lint docs wheel clean
 .DELETE_ON_ERROR:
 
 $(VENV)/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,docs]'
 	touch $@
 
 demo: $(VENV)/installed          ## the main job, on digits, without network
@@ -29,9 +29,12 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+docs: $(VENV)/installed          ## the documentation in docs/_build/html, offline; a warning is an error
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
+
 wheel: $(VENV)/installed         ## wheel and sdist in dist/
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation --outdir dist .
 
 clean:
-	rm -rf $(VENV) .venv-wheel dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-wheel dist docs/_build .pytest_cache .mypy_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""How fast, how careful and how small a fetch is: the figures of the README, made anew on this machine.
+"""How fast, how careful and how small a fetch is: the figures of docs/figures.md, made anew on this machine.
 
     python benchmarks/store.py [--size 512] [--folder DIR] [--rounds 3] [--kills 200] [--cap 20]
 

@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """The folder of real photographs, weights, words and reviews (see README, "Tests")."""
+    """The folder of real photographs, weights, words and reviews (see docs/architecture.md, "Tests")."""
     if not DATA.is_dir():
         pytest.skip(f"no real data at {DATA}: set ZOO_TEST_DATA")
     return DATA

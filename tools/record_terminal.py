@@ -3,8 +3,7 @@
     python tools/record_terminal.py [--data ../shared/data]
 
 The commands run in a pseudo-terminal, one after the other, as a person would type them. What they leave on
-the screen is drawn by rich as SVG: text, no script, no font from elsewhere. Of a long row of epochs the first
-and the last are shown, and the picture says how many were left out.
+the screen is drawn by rich as SVG: text, no script, no font from elsewhere.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import struct
 import sys
 import tempfile
 import termios
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich._export_format import CONSOLE_SVG_FORMAT
@@ -48,7 +47,6 @@ THEME = TerminalTheme(  # light text on a dark ground: readable on light and on 
         (177, 186, 196),
     ],
 )
-SHOWN_EPOCHS = (4, 2)  # the first ones, the last ones
 
 
 def main() -> None:
@@ -67,7 +65,7 @@ def main() -> None:
         lay_desk(desk, options.data.resolve())
         lines: list[str] = []
         for command in COMMANDS:
-            lines += [prompt(command), *shorten(run(command, desk)), ""]
+            lines += [prompt(command), *run(command, desk), ""]
     options.out.write_text(draw(lines[:-1], "transfer-zoo"), "utf-8")
     print(f"{options.out}: {options.out.stat().st_size:,} bytes, {len(lines) - 1} lines")
 
@@ -138,18 +136,6 @@ class Screen:
                 continue  # the cursor is shown or hidden
             else:
                 self._rows[self._row] += part
-
-
-def shorten(lines: Sequence[str]) -> Iterable[str]:
-    """The lines with most epochs left out, and a line that says how many."""
-    epochs = [number for number, line in enumerate(lines) if re.match(r"(head|tune) +\d+/\d+ ", line)]
-    first, last = SHOWN_EPOCHS
-    hidden = epochs[first:-last]
-    for number, line in enumerate(lines):
-        if hidden and number == hidden[0]:
-            yield f"\x1b[2m  … {len(hidden)} more epochs …\x1b[0m"
-        if number not in hidden:
-            yield line
 
 
 def draw(lines: Sequence[str], title: str) -> str:

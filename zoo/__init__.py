@@ -3,8 +3,8 @@
     import zoo
 
     zoo.list_models("resnet*")                         # what there is
-    model = zoo.load_model("resnet18")                 # an nn.Module in eval mode, every byte verified
-    zoo.finetune_model("resnet18", "photos/", out="run")
+    model = zoo.load_model("mobilenet_v2")             # an nn.Module in eval mode, every byte verified
+    zoo.finetune_model("mobilenet_v2", "photos/", out="run")
     zoo.load_run("run").predict(["photo.jpg"])
 
 Importing `zoo` imports no torch: names are resolved at first use.

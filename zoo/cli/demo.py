@@ -62,7 +62,7 @@ def demo(context: Context, out: Path | None) -> None:
             f"Digits 5 to 9, {TRAIN_IMAGES} training images of each:\n\n{table(rows, COLUMNS)}\n\n"
             f"Look closer:  zoo evaluate {example} {found.images}\n"
             f"              zoo predict {example} {found.images / 'val' / 'seven'}\n"
-            f"Your own:     zoo finetune resnet18 PHOTOS --out run"
+            f"Your own:     zoo finetune mobilenet_v2 PHOTOS --out run"
         )
 
     runs = {name: run.facts() for name, run in found.runs.items()}

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 PLAN_COLUMNS = {"name": "NAME", "action": "ACTION", "size": "SIZE", "url": "FROM"}
 
 
-@command("zoo fetch resnet18 mobilenet_v3_large --jobs 2")
+@command("zoo fetch mobilenet_v2 glove-wiki-gigaword-50 --jobs 2")
 @click.argument("names", nargs=-1, type=ModelName())
 @click.option("--jobs", "-j", type=click.IntRange(1), default=4, show_default=True, help="Models at a time.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be fetched.")

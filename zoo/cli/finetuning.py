@@ -75,8 +75,8 @@ def _metavar(knob: Knob) -> str:
 
 
 @command(
-    "zoo finetune resnet50 photos/ --out run\n"
-    "zoo finetune resnet50 photos/ --unfreeze 1 --out run-deeper\n"
+    "zoo finetune mobilenet_v2 photos/ --out run\n"
+    "zoo finetune mobilenet_v2 photos/ --unfreeze 1 --out run-deeper\n"
     "zoo finetune glove-wiki-gigaword-100 reviews.csv --unfreeze all --out run-reviews"
 )
 @click.argument("model", type=ModelName())

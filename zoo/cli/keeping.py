@@ -23,7 +23,7 @@ CACHE_COLUMNS = {"name": "NAME", "size": "SIZE", "days": "DAYS IDLE"}
 PRUNE_COLUMNS = {"name": "NAME", "why": "WHY", "size": "SIZE", "days": "DAYS IDLE"}
 
 
-@command("zoo path resnet18")
+@command("zoo path mobilenet_v2")
 @click.argument("name", type=ModelName())
 def path(context: Context, name: str) -> None:
     """Print where a model's file is, fetched if it is not here: for scripts."""
@@ -109,7 +109,7 @@ def prune(context: Context, older_than: float | None, dry_run: bool) -> None:
     (context.sink.answer if dry_run else context.sink.done)(rows, human)
 
 
-@command("zoo lock resnet18 mobilenet_v2 > zoo.lock")
+@command("zoo lock mobilenet_v2 glove-wiki-gigaword-50 > zoo.lock")
 @click.argument("names", nargs=-1, required=True, type=ModelName())
 def lock(context: Context, names: tuple[str, ...]) -> None:
     """Print a lock file: what each name means, down to the sha256, for: zoo fetch --locked zoo.lock"""
@@ -132,7 +132,7 @@ def lock(context: Context, names: tuple[str, ...]) -> None:
     context.sink.answer(json.loads(text), lambda: text.rstrip("\n"))
 
 
-@command("zoo bundle resnet18 run -o models.tar")
+@command("zoo bundle mobilenet_v2 run -o models.tar")
 @click.argument("names", nargs=-1, required=True, metavar="NAME|RUN…", type=ModelName())
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="The tar file to write.")
 def bundle(context: Context, names: tuple[str, ...], out: Path) -> None:

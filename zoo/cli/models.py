@@ -124,7 +124,7 @@ def list_models(
     context.sink.answer(rows, human)
 
 
-@command("zoo show resnet50\nzoo show run")
+@command("zoo show mobilenet_v2\nzoo show run")
 @click.argument("name", metavar="MODEL|RUN", type=ModelName())
 def show(context: Context, name: str) -> None:
     """Show every fact about one model or run; of word vectors also what compiling them found wrong."""
@@ -210,7 +210,7 @@ def fact_lines(facts: dict[str, Any], indent: str = "") -> list[str]:
     return lines
 
 
-@command("zoo rm resnet18")
+@command("zoo rm mobilenet_v2")
 @click.argument("names", nargs=-1, required=True, type=ModelName())
 def rm(context: Context, names: tuple[str, ...]) -> None:
     """Delete models from the store. Other models that share the bytes keep them."""

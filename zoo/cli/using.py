@@ -54,7 +54,7 @@ def text_options(function: Any) -> Any:
 
 @command(
     "zoo predict run photo.jpg more-photos/\n"
-    "zoo predict resnet50 photo.jpg --top 5\n"
+    "zoo predict mobilenet_v2 photo.jpg --top 5\n"
     "zoo predict run-reviews new-reviews.txt --text 'a gripping film'"
 )
 @click.argument("model", metavar="RUN|MODEL", type=ModelName())
@@ -210,7 +210,7 @@ def evaluate(context: Context, run: str, data: Path, **options: Any) -> None:
 
 
 @command(
-    "zoo embed resnet50 photos/ -o features.npz\n"
+    "zoo embed mobilenet_v2 photos/ -o features.npz\n"
     "zoo embed glove-wiki-gigaword-100 texts.txt --pooling sif -o vectors.parquet"
 )
 @click.argument("model", metavar="RUN|MODEL", type=ModelName())

@@ -1,6 +1,6 @@
 """One fine-tuning run: freeze, attach a head, features once, train the head, then deeper stages, save.
 
-This is the walk of the README's picture, top to bottom; each step is one call into the room that knows how.
+This is the walk of zoo finetune, top to bottom; each step is one call into the room that knows how.
 What differs between images and texts is in the two modules of SIDES.
 """
 
