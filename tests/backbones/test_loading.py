@@ -131,7 +131,7 @@ def test_other_weights_of_a_checkpoint_are_loaded_by_their_name(
     network = resnet18(num_classes=2)
     average = {key: torch.ones_like(tensor) for key, tensor in network.state_dict().items()}
     torch.save({"model": network.state_dict(), "ema": {"module": average}}, tmp_path / "net.pth")
-    registry = Registry([entry_of(tmp_path / "net.pth", classes=2)])
+    registry = Registry({"net": entry_of(tmp_path / "net.pth", classes=2)})
     store = Store(home)
 
     def load(**options: str) -> torch.nn.Module:
