@@ -42,6 +42,14 @@ def data() -> Path:
     return DATA
 
 
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the tiny set, which is made from what is installed: the main job, everywhere."""
+    from support.tiny import write_tiny
+
+    return write_tiny(tmp_path_factory.mktemp("tiny"))
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
     """A server on this machine, with fault modes."""

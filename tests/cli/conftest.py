@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.commands import Call, Said
 
 from zoo.cli.main import main
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a command printed, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Call = Callable[..., Said]
 
 
 @pytest.fixture
@@ -43,6 +24,6 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
 
 
 @pytest.fixture
-def ask(call: Call, home: Path, data: Path) -> Call:
-    """The same with the registry of the real models."""
-    return lambda *arguments: call(*arguments, "--registry", data / "registry.yaml")
+def ask(call: Call, tiny: Path) -> Call:
+    """The same with the registry of the tiny set: tiny_net and tiny_words."""
+    return lambda *arguments: call(*arguments, "--registry", tiny / "registry.yaml")

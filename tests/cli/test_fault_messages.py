@@ -223,7 +223,7 @@ def test_a_registry_that_cannot_be_read_is_told_with_line_and_field(call, home: 
 
 @pytest.mark.fault("S4")
 def test_a_checkpoint_with_code_in_it_is_refused_by_every_verb_that_would_open_it(
-    call, home: Path, data: Path, tmp_path: Path
+    call, home: Path, tiny: Path, tmp_path: Path
 ):
     marker = tmp_path / "it-ran"
 
@@ -236,10 +236,10 @@ def test_a_checkpoint_with_code_in_it_is_refused_by_every_verb_that_would_open_i
     entry = entry_for((tmp_path / "net.pth").as_uri(), sha256=sha256)
     registry = ("--registry", write_registry(tmp_path / "r.yaml", entry))
     assert call("fetch", "net", *registry).code == 0, "these are the published bytes"
-    photo = data / "photos" / "parrot.jpg"
+    photo = tiny / "photos" / "four.png"
     for command in (
         ["embed", "net", photo, "-o", tmp_path / "f.npz"],
-        ["finetune", "net", data / "hymenoptera", "--out", tmp_path / "run"],
+        ["finetune", "net", tiny / "images", "--out", tmp_path / "run"],
     ):
         said = call(*command, *registry)
         assert said.code == 3, said.err
@@ -280,10 +280,10 @@ STRANGERS = {
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, marks=pytest.mark.fault(row)) for row in STRANGERS])
-def test_a_strangers_file_is_refused_with_what_to_do(call, home: Path, data: Path, tmp_path: Path, row: str):
+def test_a_strangers_file_is_refused_with_what_to_do(call, home: Path, tiny: Path, tmp_path: Path, row: str):
     name, content, facts, verb, says = STRANGERS[row]
     registry = write_entry(tmp_path, name, content, **facts)
-    rest = ["the"] if verb == "similar" else [data / "photos" / "parrot.jpg", "-o", tmp_path / "f.npz"]
+    rest = ["the"] if verb == "similar" else [tiny / "photos" / "four.png", "-o", tmp_path / "f.npz"]
     said = call(verb, "net", *rest, "--quiet", "--registry", registry)
     assert (said.code, said.out) == (3, "")
     told, *hint = said.err.splitlines()  # of a pickle: the lines of Python that convert it
@@ -307,14 +307,14 @@ def test_a_bundle_that_reaches_out_of_its_folder_is_refused_on_the_command_line(
 
 @pytest.mark.fault("S8")
 def test_the_share_of_weights_that_were_loaded_is_printed_and_strange_ones_are_refused(
-    call, home: Path, data: Path, tmp_path: Path
+    call, home: Path, tiny: Path, tmp_path: Path
 ):
-    photo = data / "photos" / "parrot.jpg"
-    said = call("predict", "mobilenet_v2_demo", photo, "--registry", data / "registry.yaml")
+    photo = tiny / "photos" / "four.png"
+    said = call("predict", "tiny_net", photo, "--registry", tiny / "registry.yaml")
     assert said.code == 0
-    assert said.err == "mobilenet_v2_demo: all 314 tensors loaded\n"
-    content = (data / "weights" / "mobilenet_v2-adb27a5a.pth").read_bytes()
-    registry = write_entry(tmp_path, "net.pth", content, architecture="torchvision/mobilenet_v3_small")
+    assert said.err == "tiny_net: all 77 tensors loaded\n"
+    content = (tiny / "weights" / "net.safetensors").read_bytes()
+    registry = write_entry(tmp_path, "net.safetensors", content, architecture="torchvision/resnet18")
     said = call("embed", "net", photo, "-o", tmp_path / "f.npz", "--quiet", "--registry", registry)
     assert (said.code, said.out) == (3, "")
     told, hint = said.err.splitlines()

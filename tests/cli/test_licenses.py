@@ -10,31 +10,21 @@ import pytest
 @pytest.mark.parametrize(
     "command",
     [
-        ["fetch", "mobilenet_v2_demo"],
-        ["finetune", "mobilenet_v2_demo", ".", "--out", "no-such-run"],
+        ["fetch", "tiny_net"],
+        ["finetune", "tiny_net", ".", "--out", "no-such-run"],
     ],
     ids=["fetch", "finetune"],
 )
-def test_a_licence_that_is_not_listed_is_refused_with_what_to_type(call, data: Path, home: Path, command):
-    said = call(*command, "--license", "mit,bsd-3-clause", "--registry", data / "registry.yaml")
+def test_a_licence_that_is_not_listed_is_refused_with_what_to_type(ask, home: Path, command):
+    said = ask(*command, "--license", "mit,bsd-3-clause")
     assert said.code == 2
-    assert "mobilenet_v2_demo is under apache-2.0; --license allows mit or bsd-3-clause" in said.err
+    assert "tiny_net is under apache-2.0; --license allows mit or bsd-3-clause" in said.err
     assert "--license mit,bsd-3-clause,apache-2.0" in said.err
     assert not list(home.glob("blobs/*"))
 
 
-def test_a_listed_licence_is_fetched(call, data: Path):
-    said = call(
-        "fetch",
-        "mobilenet_v2_demo",
-        "--license",
-        "Apache-2.0",
-        "--license",
-        "mit",
-        "--registry",
-        data / "registry.yaml",
-    )
-    assert said.code == 0
+def test_a_listed_licence_is_fetched(ask):
+    assert ask("fetch", "tiny_net", "--license", "Apache-2.0", "--license", "mit").code == 0
 
 
 @pytest.mark.parametrize(

@@ -231,10 +231,10 @@ def test_pipes_get_plain_lines(home: Path, environment: dict[str, str]):
     ids=["colours", "NO_COLOR", "dumb"],
 )
 def test_a_terminal_gets_colours_unless_it_or_its_user_wants_none(
-    home: Path, data: Path, environment: dict[str, str], colored: bool
+    home: Path, tiny: Path, environment: dict[str, str], colored: bool
 ):
     terminal = Terminal()
-    fetch = ("fetch", "mobilenet_v2_demo", "--registry", data / "registry.yaml")
+    fetch = ("fetch", "tiny_net", "--registry", tiny / "registry.yaml")
     for command, code in (("show", "nothing"), 2), (fetch, 0):
         with running(start_zoo(*command, stderr=terminal.outer, **environment)) as process:
             assert process.wait(timeout=30) == code

@@ -40,36 +40,34 @@ def test_show_prints_the_facts_of_a_model(call):
     assert "bsd-3-clause" in call("show", "resnet18").out
 
 
-def test_a_model_is_fetched_listed_verified_and_removed(call, data: Path):
-    registry = ("--registry", data / "registry.yaml")
-    fetched = call("fetch", "mobilenet_v2_demo", "--json", *registry)
-    assert Path(fetched.json[0]["path"]).stat().st_size == 14_262_987
-    here = call("list", "--downloaded", "--json", *registry).json
-    assert [row["name"] for row in here] == ["mobilenet_v2_demo"]
-    assert call("verify", "--json", *registry).code == 0
-    assert "14.3 MB freed" in call("rm", "mobilenet_v2_demo", *registry).out
-    assert call("list", "--downloaded", "--json", *registry).json == []
-    assert "was not in the store" in call("rm", "mobilenet_v2_demo", *registry).out
+def test_a_model_is_fetched_listed_verified_and_removed(ask):
+    fetched = ask("fetch", "tiny_net", "--json")
+    assert Path(fetched.json[0]["path"]).stat().st_size == 757_042
+    here = ask("list", "--downloaded", "--json").json
+    assert [row["name"] for row in here] == ["tiny_net"]
+    assert ask("verify", "--json").code == 0
+    assert "757 kB freed" in ask("rm", "tiny_net").out
+    assert ask("list", "--downloaded", "--json").json == []
+    assert "was not in the store" in ask("rm", "tiny_net").out
 
 
-def test_verify_finds_a_flipped_byte_and_mends_it(call, data: Path):
-    registry = ("--registry", data / "registry.yaml")
-    path = Path(call("fetch", "mobilenet_v2_demo", "--json", *registry).json[0]["path"])
+def test_verify_finds_a_flipped_byte_and_mends_it(ask):
+    path = Path(ask("fetch", "tiny_net", "--json").json[0]["path"])
     path.chmod(0o644)
     with path.open("r+b") as file:
-        file.seek(5_000_000)
+        file.seek(500_000)
         byte = file.read(1)
-        file.seek(5_000_000)
+        file.seek(500_000)
         file.write(bytes([byte[0] ^ 1]))
-    broken = call("verify", "mobilenet_v2_demo", "--json", *registry)
+    broken = ask("verify", "tiny_net", "--json")
     assert broken.code == 3
     assert broken.json[0]["state"] == "damaged"
-    assert call("verify", "mobilenet_v2_demo", "--fix", *registry).code == 0
-    assert call("verify", "mobilenet_v2_demo", *registry).code == 0
+    assert ask("verify", "tiny_net", "--fix").code == 0
+    assert ask("verify", "tiny_net").code == 0
 
 
-def test_a_typo_in_the_last_name_costs_no_download(call, data: Path, home: Path):
-    said = call("fetch", "mobilenet_v2_demo", "resnet81", "--registry", data / "registry.yaml")
+def test_a_typo_in_the_last_name_costs_no_download(ask, home: Path):
+    said = ask("fetch", "tiny_net", "resnet81")
     assert said.code == 2
     assert "no model 'resnet81'" in said.err
     assert "resnet18" in said.err

@@ -11,47 +11,47 @@ from support.commands import running, start_zoo, wait_until, write_registry
 from support.loopback import BODY, Server, entry_for, stall
 
 
-def test_a_good_file_is_counted_and_a_bad_one_is_told_by_line(call, data: Path, tmp_path: Path):
-    good = call("registry", "lint", data / "registry.yaml")
+def test_a_good_file_is_counted_and_a_bad_one_is_told_by_line(call, tiny: Path, tmp_path: Path):
+    good = call("registry", "lint", tiny / "registry.yaml")
     assert good.code == 0
-    assert good.out == f"{data / 'registry.yaml'}: 2 models, 0 problems, 0 remarks\n"
+    assert good.out == f"{tiny / 'registry.yaml'}: 2 models, 0 problems, 0 remarks\n"
     bad = tmp_path / "bad.yaml"
-    bad.write_text((data / "registry.yaml").read_text().replace("dimension: 50", "dimension: none"))
+    bad.write_text((tiny / "registry.yaml").read_text().replace("dimension: 20", "dimension: none"))
     said = call("registry", "lint", bad)
     assert said.code == 2
-    assert f"{bad}:19: models.glove_demo.input.dimension: expected a whole number" in said.out
+    assert f"{bad}:19: models.tiny_words.input.dimension: expected a whole number" in said.out
     found = call("registry", "lint", bad, "--json")
     assert found.code == 2
     fields = {row["field"] for row in found.json["problems"]}
-    assert "models.glove_demo.input.dimension" in fields
-    assert "models.mobilenet_v2_demo.weights.url" in fields, "its file is not beside this registry"
+    assert "models.tiny_words.input.dimension" in fields
+    assert "models.tiny_net.weights.url" in fields, "its file is not beside this registry"
 
 
-def test_online_is_refused_offline(call, data: Path):
-    said = call("registry", "lint", "--online", "--offline", data / "registry.yaml")
+def test_online_is_refused_offline(call, tiny: Path):
+    said = call("registry", "lint", "--online", "--offline", tiny / "registry.yaml")
     assert said.code == 4
     assert "offline mode is on" in said.err
 
 
-def test_a_changed_hash_stands_out_in_a_diff(call, data: Path, tmp_path: Path):
-    text = (data / "registry.yaml").read_text()
+def test_a_changed_hash_stands_out_in_a_diff(call, tiny: Path, tmp_path: Path):
+    text = (tiny / "registry.yaml").read_text()
     proposed = tmp_path / "proposed.yaml"
     proposed.write_text(
-        text.replace("adb27a5a4b", "0db27a5a4b")
-        .replace("glove_demo", "glove_new")
+        text.replace("884cb73b46", "084cb73b46")
+        .replace("tiny_words", "new_words")
         .replace("apache-2.0", "mit")
     )
-    said = call("registry", "diff", data / "registry.yaml", proposed)
+    said = call("registry", "diff", tiny / "registry.yaml", proposed)
     assert said.code == 0
     lines = said.out.splitlines()
-    assert lines[:3] == ["+ glove_new", "- glove_demo", "~ mobilenet_v2_demo"]
-    assert lines[3].startswith("!   weights.sha256: adb27a5a4b")
+    assert lines[:3] == ["+ new_words", "- tiny_words", "~ tiny_net"]
+    assert lines[3].startswith("!   weights.sha256: 884cb73b46")
     assert lines[3].endswith("OTHER BYTES")
     assert lines[4:] == ["    license: apache-2.0 → mit"], (
         "the same relative URL in another folder is no change"
     )
-    found = call("registry", "diff", data / "registry.yaml", proposed, "--json").json
-    assert found["added"] == ["glove_new"]
+    found = call("registry", "diff", tiny / "registry.yaml", proposed, "--json").json
+    assert found["added"] == ["new_words"]
     assert found["changed"][0]["other_bytes"] is True
     assert found["changed"][0]["fields"][1] == {
         "field": "license",
@@ -62,9 +62,9 @@ def test_a_changed_hash_stands_out_in_a_diff(call, data: Path, tmp_path: Path):
     assert call("registry", "diff", proposed, proposed).out == "No entry differs.\n"
 
 
-def test_a_file_that_is_no_registry_is_not_compared(call, data: Path, tmp_path: Path):
+def test_a_file_that_is_no_registry_is_not_compared(call, tiny: Path, tmp_path: Path):
     (tmp_path / "bad.yaml").write_text("model: {}\n")
-    said = call("registry", "diff", data / "registry.yaml", tmp_path / "bad.yaml")
+    said = call("registry", "diff", tiny / "registry.yaml", tmp_path / "bad.yaml")
     assert said.code == 2
     assert "bad.yaml:1: model: no such section" in said.err
 
@@ -73,11 +73,11 @@ def test_the_schema_is_printed_for_editors(call):
     assert call("registry", "schema", "--json").json == json.loads(call("registry", "schema").out)
 
 
-def test_a_file_is_added_as_it_is_typed(call, data: Path, tmp_path: Path):
+def test_a_file_is_added_as_it_is_typed(call, tiny: Path, tmp_path: Path):
     registry = tmp_path / "ours.yaml"
     said = call(
-        *("registry", "add", data / "weights" / "mobilenet_v2-adb27a5a.pth", "--to", registry, "--json"),
-        *("--like", "mobilenet_v2", "--name", "ours", "--license", "apache-2.0"),
+        *("registry", "add", tiny / "weights" / "net.safetensors", "--to", registry, "--json"),
+        *("--like", "digits", "--name", "ours", "--license", "apache-2.0"),
         *("--set", "input.mean=[0.5, 0.5, 0.5]", "--set", "input.std=[0.5, 0.5, 0.5]"),
     )
     assert said.code == 0

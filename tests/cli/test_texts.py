@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars
 import pytest
+from support.tiny import DIMENSION
 
 import zoo
 from zoo.cli.using import POOLINGS
@@ -16,19 +17,19 @@ from zoo.words.texts import pooling as words_texts
 
 
 @pytest.fixture(scope="module")
-def desk(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def desk(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with 150 reviews of each class, and a home that the tests of this file share."""
     folder = tmp_path_factory.mktemp("desk")
     (folder / "reviews").mkdir()
     for name in ("negative", "positive"):
-        lines = (data / "reviews" / f"{name}.txt").read_text("utf-8").split("\n")[:150]
+        lines = (tiny / "reviews" / f"{name}.txt").read_text("utf-8").split("\n")[:150]
         (folder / "reviews" / f"{name}.txt").write_text("\n".join(lines), "utf-8")
     return folder
 
 
 @pytest.fixture(autouse=True)
 def use_shared_home(home: Path, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real GloVe words are fetched once for all tests of this file."""
+    """The word vectors are fetched once for all tests of this file."""
     monkeypatch.setenv("ZOO_HOME", str(desk / "home"))
 
 
@@ -76,7 +77,7 @@ def run(ask, desk: Path) -> Path:
     """A run on the reviews, trained once."""
     if not (desk / "run").exists():
         said = ask(
-            "finetune", "glove_demo", desk / "reviews", "--out", desk / "run", "--epochs", "3", "--json"
+            "finetune", "tiny_words", desk / "reviews", "--out", desk / "run", "--epochs", "3", "--json"
         )
         assert said.code == 0, said.err
         assert said.json["frozen_changed"] == 0
@@ -85,7 +86,7 @@ def run(ask, desk: Path) -> Path:
 
 
 def test_the_baseline_is_printed_beside_the_result(ask, desk: Path) -> None:
-    said = ask("finetune", "glove_demo", desk / "reviews", "--out", desk / "other", "--epochs", "1")
+    said = ask("finetune", "tiny_words", desk / "reviews", "--out", desk / "other", "--epochs", "1")
     assert "TF-IDF + logistic regression on the same split: 0." in said.out
     assert "--no-baseline" in ask("finetune", "--help").out
 
@@ -117,13 +118,13 @@ def test_a_text_without_a_known_word_is_flagged_in_every_output(ask, run: Path, 
     said = ask("predict", run, "--text", "qqxqq zzxzz")
     assert "means nothing" in said.out
     assert "1 of 1 texts have no known word" in said.err
-    for name, model in (("run", run), ("words", "glove_demo")):
+    for name, model in (("run", run), ("words", "tiny_words")):
         out = tmp_path / f"{name}.npz"
         said = ask("embed", model, "--text", "good film", "--text", "qqxqq", "-o", out, "--json")
         assert said.json["without_known_words"] == 1
         with np.load(out, allow_pickle=False) as arrays:
             assert arrays["known"].tolist() == [2, 0]
-            assert arrays["features"].shape == (2, 50)
+            assert arrays["features"].shape == (2, DIMENSION)
             assert not arrays["features"][1].any()
 
 
@@ -143,19 +144,19 @@ def test_word_vectors_embed_texts_with_the_pooling_that_is_asked_for(ask, desk: 
     for pooling in POOLINGS:
         out = tmp_path / f"{pooling}.parquet"
         texts = desk / "reviews" / "positive.txt"
-        assert ask("embed", "glove_demo", texts, "--pooling", pooling, "-o", out).code == 0
+        assert ask("embed", "tiny_words", texts, "--pooling", pooling, "-o", out).code == 0
         frames[pooling] = np.stack(polars.read_parquet(out)["features"].to_list())
-    assert frames["mean"].shape == (150, 50)
+    assert frames["mean"].shape == (150, DIMENSION)
     assert not np.allclose(frames["mean"], frames["tfidf"])
 
 
 def test_coverage_says_what_is_known_and_what_is_not(ask, tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("the good film\nqqxqq zzxzz qqxqq\n")
-    found = ask("coverage", "glove_demo", tmp_path / "t.txt", "--json").json
+    found = ask("coverage", "tiny_words", tmp_path / "t.txt", "--json").json
     assert (found["texts"], found["words"], found["known"]) == (2, 6, 3)
     assert found["unknown"][0] == {"word": "qqxqq", "count": 2}
     assert [Path(place).name for place in found["without_known_words"]] == ["t.txt:2"]
-    assert "50.0% of 6 words known" in ask("coverage", "glove_demo", tmp_path / "t.txt").out
+    assert "50.0% of 6 words known" in ask("coverage", "tiny_words", tmp_path / "t.txt").out
 
 
 @pytest.mark.parametrize(
@@ -163,22 +164,22 @@ def test_coverage_says_what_is_known_and_what_is_not(ask, tmp_path: Path) -> Non
     [
         (["predict", "RUN"], 2, "no files and no texts"),
         (["predict", "RUN", "nowhere.txt"], 5, "no file or folder"),
-        (["predict", "glove_demo", "--text", "x"], 2, "zoo finetune glove_demo DATA --out run"),
-        (["predict", "mobilenet_v2_demo", "--text", "x"], 2, "takes images"),
+        (["predict", "tiny_words", "--text", "x"], 2, "zoo finetune tiny_words DATA --out run"),
+        (["predict", "tiny_net", "--text", "x"], 2, "takes images"),
         (["embed", "RUN", "--text", "x", "--pooling", "sif", "-o", "f.npz"], 2, "need word vectors"),
-        (["embed", "glove_demo", "--text", "x", "--pooling", "man", "-o", "f.npz"], 2, "Did you mean mean"),
-        (["finetune", "glove_demo", "DATA", "--out", "x", "--encoder", "cn"], 2, "Did you mean cnn"),
+        (["embed", "tiny_words", "--text", "x", "--pooling", "man", "-o", "f.npz"], 2, "Did you mean mean"),
+        (["finetune", "tiny_words", "DATA", "--out", "x", "--encoder", "cn"], 2, "Did you mean cnn"),
         (
-            ["finetune", "glove_demo", "DATA", "--out", "x", "--augment", "light", "--unfreeze", "all"],
+            ["finetune", "tiny_words", "DATA", "--out", "x", "--augment", "light", "--unfreeze", "all"],
             2,
             "for images",
         ),
         (
-            ["finetune", "mobilenet_v2_demo", "DATA", "--out", "x", "--encoder", "cnn"],
+            ["finetune", "tiny_net", "DATA", "--out", "x", "--encoder", "cnn"],
             2,
             "encoder is for texts",
         ),
-        (["coverage", "mobilenet_v2_demo", "DATA"], 2, "takes word vectors"),
+        (["coverage", "tiny_net", "DATA"], 2, "takes word vectors"),
     ],
     ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else None,
 )
@@ -191,9 +192,9 @@ def test_mistakes_are_answered_with_what_to_type(ask, run, desk, arguments, code
 
 
 def test_a_file_of_vectors_trains_like_a_model_of_the_registry(
-    ask, desk: Path, data: Path, tmp_path: Path
+    ask, desk: Path, tiny: Path, tmp_path: Path
 ) -> None:
-    vectors = data / "words" / "glove.6B.50d.head.txt"
+    vectors = tiny / "words" / "words.txt"
     said = ask("finetune", vectors, desk / "reviews", "--out", tmp_path / "run", "--epochs", "1", "--json")
     assert said.code == 0, said.err
     assert ask("predict", tmp_path / "run", "--text", "good", "--json").json[0]["known"] == 1

@@ -21,34 +21,34 @@ def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def use_shared_home(home: Path, shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real MobileNetV2 is fetched once for all tests of this file."""
+    """The network is fetched once for all tests of this file."""
     monkeypatch.setenv("ZOO_HOME", str(shared_home))
 
 
-def test_predict_json_is_the_promised_list(ask, data: Path):
-    said = ask("predict", "mobilenet_v2_demo", data / "photos", "--json", "--top", "2")
+def test_predict_json_is_the_promised_list(ask, tiny: Path):
+    said = ask("predict", "tiny_net", tiny / "photos", "--json", "--top", "2")
     rows = said.json
     assert len(rows) == 6
     assert all(row.keys() == {"path", "label", "probability", "top"} for row in rows)
     assert all(len(row["top"]) == 2 and row["top"][0]["label"] == row["label"] for row in rows)
-    assert {Path(row["path"]).name: row["label"] for row in rows}["parrot.jpg"] == "macaw"
+    assert {Path(row["path"]).name: row["label"] for row in rows}["four.png"] == "four"
 
 
 @pytest.mark.fault("I9")
-def test_strange_file_names_keep_the_json_valid(ask, data: Path, tmp_path: Path):
-    names = [os.fsencode("Ünï cødé.jpg"), b"new\nline.jpg", b"-leading.jpg", b"not-utf8-\xff.jpg"]
+def test_strange_file_names_keep_the_json_valid(ask, tiny: Path, tmp_path: Path):
+    names = [os.fsencode("Ünï cødé.png"), b"new\nline.png", b"-leading.png", b"not-utf8-\xff.png"]
     for name in names:
-        shutil.copy(data / "photos" / "parrot.jpg", os.fsencode(tmp_path) + b"/" + name)
-    rows = ask("predict", "mobilenet_v2_demo", tmp_path, "--json").json
-    assert [row["label"] for row in rows] == ["macaw"] * 4
+        shutil.copy(tiny / "photos" / "four.png", os.fsencode(tmp_path) + b"/" + name)
+    rows = ask("predict", "tiny_net", tmp_path, "--json").json
+    assert [row["label"] for row in rows] == ["four"] * 4
     assert json.dumps(rows).isascii()
-    assert ask("predict", "mobilenet_v2_demo", tmp_path).out.count("macaw") == 4
+    assert ask("predict", "tiny_net", tmp_path).out.count("four") == 4
 
 
-def test_a_missing_file_is_named_with_close_ones(ask, data: Path):
-    said = ask("predict", "mobilenet_v2_demo", data / "photos" / "parrot.jpeg")
+def test_a_missing_file_is_named_with_close_ones(ask, tiny: Path):
+    said = ask("predict", "tiny_net", tiny / "photos" / "four.jpeg")
     assert said.code == 5
-    assert "parrot.jpg" in said.err
+    assert "four.png" in said.err
 
 
 @pytest.mark.fault("S6")
@@ -73,7 +73,7 @@ def test_an_answer_that_is_not_a_number_is_never_printed_as_a_label(call, home: 
 
 
 @pytest.mark.parametrize("verb", [["predict"], ["evaluate"], ["embed", "-o", "f.npz"]], ids=lambda v: v[0])
-def test_a_missing_file_is_named_before_torch_is_imported(home: Path, data: Path, verb: list[str]):
+def test_a_missing_file_is_named_before_torch_is_imported(home: Path, tiny: Path, verb: list[str]):
     code = "import sys; from zoo.cli.main import main\ntry: main()\nfinally: print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code, *verb, "digits", "no-such-file.jpg"],
@@ -87,26 +87,26 @@ def test_a_missing_file_is_named_before_torch_is_imported(home: Path, data: Path
 
 
 def test_a_folder_with_the_name_of_a_model_hides_it_only_if_it_is_a_run(
-    ask, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ask, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mobilenet_v2_demo").mkdir()
+    (tmp_path / "tiny_net").mkdir()
     (tmp_path / "something").mkdir()
-    assert "macaw" in ask("predict", "mobilenet_v2_demo", data / "photos" / "parrot.jpg").out
-    assert "not a model or a run" in ask("predict", "something", data / "photos").err
-    assert "not a model or a run" in ask("predict", "./mobilenet_v2_demo", data / "photos").err
-    assert "./nothing: no such file or folder" in ask("predict", "./nothing", data / "photos").err
+    assert "four" in ask("predict", "tiny_net", tiny / "photos" / "four.png").out
+    assert "not a model or a run" in ask("predict", "something", tiny / "photos").err
+    assert "not a model or a run" in ask("predict", "./tiny_net", tiny / "photos").err
+    assert "./nothing: no such file or folder" in ask("predict", "./nothing", tiny / "photos").err
 
 
 def test_embed_refuses_a_strange_format_before_anything_is_computed(ask, tmp_path: Path):
-    said = ask("embed", "mobilenet_v2_demo", tmp_path, "-o", tmp_path / "f.xlsx")
+    said = ask("embed", "tiny_net", tmp_path, "-o", tmp_path / "f.xlsx")
     assert said.code == 2
     assert ".npz or .parquet" in said.err
 
 
-def test_quiet_gives_the_answer_alone(ask, data: Path):
-    said = ask("predict", "mobilenet_v2_demo", data / "photos" / "parrot.jpg", "--quiet")
-    assert "macaw" in said.out
+def test_quiet_gives_the_answer_alone(ask, tiny: Path):
+    said = ask("predict", "tiny_net", tiny / "photos" / "four.png", "--quiet")
+    assert "four" in said.out
     assert said.err == ""
 
 

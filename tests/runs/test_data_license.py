@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from support.kits import on_tiny
 
 from zoo.cli.models import run_facts
 from zoo.errors import UnknownName
@@ -15,12 +16,14 @@ from zoo.events import Event, Note
 from zoo.runs.record import read_record, write_record
 from zoo.store.bundles.packing import bundle
 
+pytestmark = on_tiny
 
-@pytest.fixture(scope="module")
-def licensed(trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+
+@pytest.fixture
+def licensed(trained, tmp_path: Path) -> Path:
     """The shared run, as it would be with the licence of its data named."""
-    folder = tmp_path_factory.mktemp("licensed") / "run"
-    folder.mkdir()
+    folder = tmp_path / "licensed" / "run"
+    folder.mkdir(parents=True)
     for path in Path(trained.run).iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
     write_record(msgspec.structs.replace(read_record(folder), data_license="cc-by-4.0"), folder)
@@ -86,10 +89,10 @@ def test_showing_a_run_prints_both_licences(licensed, trained):
     assert run_facts(Path(trained.run))["data license"] == "unknown"
 
 
-def test_a_bundle_names_the_licences_of_its_runs(licensed, store, tmp_path: Path):
-    target = bundle(store, [read_record(licensed).entry], tmp_path / "models.tar", runs=[licensed])
+def test_a_bundle_names_the_licences_of_its_runs(kit, licensed, shared_store, tmp_path: Path):
+    target = bundle(shared_store, [read_record(licensed).entry], tmp_path / "models.tar", runs=[licensed])
     with tarfile.open(target) as archive:
         member = archive.extractfile("LICENSES")
         assert member is not None
         lines = member.read().decode().splitlines()
-    assert lines == ["mobilenet_v2_demo: apache-2.0", "runs/run: model apache-2.0, training data cc-by-4.0"]
+    assert lines == [f"{kit.net}: apache-2.0", "runs/run: model apache-2.0, training data cc-by-4.0"]

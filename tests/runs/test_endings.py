@@ -10,35 +10,39 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.kits import on_tiny
 
 from zoo.errors import TrainingStopped
 from zoo.runs.run import load_run
 from zoo.targets import find_target
 
 
+@on_tiny
 @pytest.mark.fault("T3")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_after_the_step_and_keeps_the_best_epoch(trained, store, data, tmp_path, number, code):
+def test_a_signal_ends_after_the_step_and_keeps_the_best_epoch(
+    kit, trained, shared_store, tmp_path, number, code
+):
     out = tmp_path / "run"
-    endless = ["--epochs", "1000000", "--patience", "0", "--registry", data / "registry.yaml"]
+    endless = ["--epochs", "1000000", "--patience", "0", "--registry", kit.registry_file]
     process = subprocess.Popen(
         [
             sys.executable,
             "-m",
             "zoo",
             "finetune",
-            "mobilenet_v2_demo",
-            data / "hymenoptera",
+            kit.net,
+            kit.images,
             "--out",
             out,
             *endless,
         ],
-        env=os.environ | {"ZOO_HOME": str(store.home)},
+        env=os.environ | {"ZOO_HOME": str(shared_store.home)},
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
-        next(line for line in process.stderr if line.startswith("head") and " 3/" in line)
+        next(line for line in process.stderr if line.startswith("head") and " 1/" not in line)
         process.send_signal(number)
         rest = [line for line in process.stderr if not line.startswith("head")]
     finally:
@@ -47,14 +51,15 @@ def test_a_signal_ends_after_the_step_and_keeps_the_best_epoch(trained, store, d
     assert len(rest) <= 3, rest
     assert f"zoo finetune {out}" in rest[-1]
     assert "run-2" in rest[-1]
-    run = load_run(out, store=store)
+    run = load_run(out, store=shared_store)
     assert run.record.result.best_epoch >= 1
-    assert run.predict([data / "photos" / "parrot.jpg"])[0].label in ("ants", "bees")
+    assert run.predict(kit.val(kit.classes[0])[:1])[0].label in kit.classes
 
 
+@on_tiny
 @pytest.mark.fault("T1")
 def test_a_loss_that_is_no_number_stops_at_once_and_keeps_the_good_epochs(
-    finetune, store, monkeypatch, tmp_path
+    finetune, shared_store, monkeypatch, tmp_path
 ):
     """The rate explodes in epoch 4: a real overflow, not a raised error."""
     from zoo.training.schedules import SCHEDULES
@@ -68,11 +73,12 @@ def test_a_loss_that_is_no_number_stops_at_once_and_keeps_the_good_epochs(
     assert stopped.value.exit_code == 6
     assert "nan" in stopped.value.message or "inf" in stopped.value.message
     assert str(tmp_path / "run") in stopped.value.hint
-    run = load_run(tmp_path / "run", store=store)
+    run = load_run(tmp_path / "run", store=shared_store)
     assert run.record.result.best_epoch <= 4
     assert all(tensor.isfinite().all() for tensor in run.classifier.network.state_dict().values())
 
 
+@on_tiny
 @pytest.mark.fault("T12")
 def test_two_runs_of_one_name_at_once_leave_one_whole_run(trained, tmp_path: Path):
     from zoo.errors import RunExists
@@ -90,17 +96,18 @@ def test_two_runs_of_one_name_at_once_leave_one_whole_run(trained, tmp_path: Pat
 
 
 @pytest.mark.fault("T10")
-def test_the_frozen_backbone_is_the_published_one_bit_for_bit(trained, store, registry):
+def test_the_frozen_backbone_is_the_published_one_bit_for_bit(kit, trained, shared_store):
     from zoo.runs.classifier import load_classifier
 
-    target = find_target("mobilenet_v2_demo", registry=registry, store=store)
-    published = load_classifier(target, store=store).network.state_dict()
-    mine = load_run(trained.run, store=store).classifier.network.state_dict()
+    target = find_target(kit.net, registry=kit.registry, store=shared_store)
+    published = load_classifier(target, store=shared_store).network.state_dict()
+    mine = load_run(trained.run, store=shared_store).classifier.network.state_dict()
     shared = [name for name in published if name in mine and published[name].shape == mine[name].shape]
-    assert len(shared) >= 312
+    assert len(shared) >= kit.frozen_tensors
     assert all(torch.equal(published[name], mine[name]) for name in shared)
 
 
+@on_tiny
 def test_stopping_before_the_first_epoch_leaves_nothing_behind(finetune, tmp_path: Path):
     from zoo.errors import Interrupted
 

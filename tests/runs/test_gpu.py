@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from support.kits import Kit, real_kit
 
 from zoo.runs.run import load_run
 
@@ -23,6 +25,12 @@ pytestmark = [
 ]
 
 
+@pytest.fixture
+def kit(data: Path) -> Kit:
+    """The real data alone: a machine with a GPU may lack scikit-learn, which the tiny set is made from."""
+    return real_kit(data)
+
+
 def test_the_head_learns_on_the_gpu_what_it_learns_on_the_cpu(finetune, trained):
     result = finetune(device=DEVICE)
     assert result.frozen_changed == 0
@@ -30,14 +38,14 @@ def test_the_head_learns_on_the_gpu_what_it_learns_on_the_cpu(finetune, trained)
     assert result.val_accuracy == pytest.approx(trained.val_accuracy, abs=0.02)
 
 
-def test_deeper_stages_train_in_bf16_and_the_run_predicts_on_the_cpu(finetune, store, data):
+def test_deeper_stages_train_in_bf16_and_the_run_predicts_on_the_cpu(kit, finetune, shared_store):
     result = finetune(device=DEVICE, precision="bf16", unfreeze=2, epochs=10, tune_epochs=2)
     assert result.frozen_changed == 0
-    found = load_run(result.run, store=store).evaluate(data / "hymenoptera", device="cpu")
+    found = load_run(result.run, store=shared_store).evaluate(kit.images, device="cpu")
     assert found.accuracy == pytest.approx(result.val_accuracy, abs=0.03)  # 4 of 153, measured in bf16
 
 
-def test_two_runs_repeat_bit_for_bit_when_asked_to(store, data, tmp_path):
+def test_two_runs_repeat_bit_for_bit_when_asked_to(kit, shared_store, tmp_path):
     """In processes of their own: cuBLAS asks once how it shall work, and an earlier test has answered."""
     options = [
         "--device",
@@ -51,10 +59,10 @@ def test_two_runs_repeat_bit_for_bit_when_asked_to(store, data, tmp_path):
         "1",
     ]
     for name in ("a", "b"):
-        command = ["finetune", "mobilenet_v2_demo", data / "hymenoptera", "--out", tmp_path / name, *options]
+        command = ["finetune", kit.net, kit.images, "--out", tmp_path / name, *options]
         subprocess.run(
-            [sys.executable, "-m", "zoo", *command, "--registry", data / "registry.yaml"],
-            env=os.environ | {"ZOO_HOME": str(store.home)},
+            [sys.executable, "-m", "zoo", *command, "--registry", kit.registry_file],
+            env=os.environ | {"ZOO_HOME": str(shared_store.home)},
             check=True,
         )
     a, b = ((tmp_path / name / "adapter.safetensors").read_bytes() for name in ("a", "b"))
@@ -62,8 +70,8 @@ def test_two_runs_repeat_bit_for_bit_when_asked_to(store, data, tmp_path):
 
 
 @pytest.mark.parametrize("recipe", [{"unfreeze": "all", "epochs": 3}, {"encoder": "cnn"}], ids=str)
-def test_texts_train_on_the_gpu_and_the_run_predicts_on_the_cpu(finetune, store, data, recipe):
-    result = finetune("glove_demo", data / "reviews", device=DEVICE, tune_epochs=2, **recipe)
+def test_texts_train_on_the_gpu_and_the_run_predicts_on_the_cpu(kit, finetune, shared_store, recipe):
+    result = finetune(kit.words, kit.texts, device=DEVICE, tune_epochs=2, **recipe)
     assert result.frozen_changed == 0
-    found = load_run(result.run, store=store).evaluate(data / "reviews", device="cpu")
+    found = load_run(result.run, store=shared_store).evaluate(kit.texts, device="cpu")
     assert found.accuracy == pytest.approx(result.val_accuracy, abs=0.01)  # tuned in half precision

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.kits import on_real_slowly, on_tiny
 
 from zoo.data.scanning import scan_dataset
 from zoo.errors import (
@@ -27,22 +28,13 @@ from zoo.runs.run import load_run
 from zoo.runs.using.prediction import predict_files
 from zoo.targets import find_target
 
-PHOTOS = {
-    "bird.bmp": "chickadee",
-    "cat_720p.jpg": "Egyptian cat",
-    "dragonfly.bmp": "dragonfly",
-    "hot_dog.jpg": "hotdog",
-    "missvickie_potato_chips.bmp": "packet",
-    "parrot.jpg": "macaw",
-}
 
-
-def test_the_head_alone_learns_ants_and_bees_and_nothing_frozen_moves(trained):
+def test_the_head_alone_learns_two_classes_and_nothing_frozen_moves(kit, trained):
     assert trained.val_accuracy >= 0.95
-    assert trained.frozen_tensors > 250
+    assert trained.frozen_tensors == kit.frozen_tensors
     assert trained.frozen_changed == 0
-    assert trained.classes == ("ants", "bees")
-    assert trained.trained_parameters == 1280 * 2 + 2
+    assert trained.classes == kit.classes
+    assert trained.trained_parameters == kit.width * 2 + 2
 
 
 def test_every_epoch_is_reported_and_kept(trained, told):
@@ -54,7 +46,7 @@ def test_every_epoch_is_reported_and_kept(trained, told):
     assert best["val_loss"] == min(line["val_loss"] for line in lines)
 
 
-def test_the_run_folder_is_plain_and_small_and_says_everything(trained, data: Path):
+def test_the_run_folder_is_plain_and_small_and_says_everything(kit, trained):
     folder = Path(trained.run)
     assert {path.name for path in folder.iterdir()} == {"run.json", "adapter.safetensors", "history.jsonl"}
     assert (folder / "adapter.safetensors").stat().st_size < 50_000
@@ -62,41 +54,42 @@ def test_the_run_folder_is_plain_and_small_and_says_everything(trained, data: Pa
     assert record["schema"] == 2
     assert record["result"]["metrics"] == {"accuracy": trained.val_accuracy}
     assert "val_accuracy" not in record["result"]
-    assert record["weights_sha256"].startswith("adb27a5a4bfd70c6")
+    assert record["weights_sha256"] == kit.registry.find(kit.net).weights.sha256
     assert record["model"]["input"]["mean"] == [0.5, 0.5, 0.5]
     assert record["recipe"]["optimizer"] == "adam"
     assert record["recipe"]["lr"] is not None
-    assert record["data"]["split"]["hash"] == scan_dataset(data / "hymenoptera").split.hash
+    assert record["data"]["split"]["hash"] == scan_dataset(kit.images).split.hash
     assert (
         record["adapter_sha256"] == hashlib.sha256((folder / "adapter.safetensors").read_bytes()).hexdigest()
     )
 
 
-def test_a_loaded_run_predicts_what_it_was_measured_at(trained, store, data: Path):
-    run = load_run(trained.run, store=store)
-    found = run.evaluate(data / "hymenoptera", device="cpu")
+def test_a_loaded_run_predicts_what_it_was_measured_at(kit, trained, shared_store):
+    run = load_run(trained.run, store=shared_store)
+    found = run.evaluate(kit.images, device="cpu")
     assert found.accuracy == pytest.approx(trained.val_accuracy)
-    assert found.items == 153
+    assert found.items == kit.val_images
     assert found.accuracy_low < found.accuracy < found.accuracy_high
-    assert sum(map(sum, found.confusion)) == 153
-    bees = run.predict(sorted((data / "hymenoptera" / "val" / "bees").iterdir()), device="cpu")
-    assert sum(p.label == "bees" for p in bees) == found.confusion[1][1]
-    assert all(p.top[0].probability >= p.top[1].probability for p in bees)
+    assert sum(map(sum, found.confusion)) == kit.val_images
+    second = kit.classes[1]
+    predicted = run.predict(kit.val(second), device="cpu")
+    assert sum(p.label == second for p in predicted) == found.confusion[1][1]
+    assert all(p.top[0].probability >= p.top[1].probability for p in predicted)
 
 
-def test_the_plain_model_names_six_photographs(registry, store, data: Path):
-    target = find_target("mobilenet_v2_demo", registry=registry, store=store)
-    classifier = load_classifier(target, store=store)
-    found = {p.path.name: p.label for p in predict_files(classifier, [data / "photos"])}
-    assert found == PHOTOS
+def test_the_plain_model_names_six_photographs(kit, shared_store):
+    target = find_target(kit.net, registry=kit.registry, store=shared_store)
+    classifier = load_classifier(target, store=shared_store)
+    found = {p.path.name: p.label for p in predict_files(classifier, [kit.photos])}
+    assert found == kit.labels
 
 
-def test_embeddings_are_what_the_head_sees(trained, store, data: Path):
-    run = load_run(trained.run, store=store)
-    files = sorted((data / "photos").iterdir())
+def test_embeddings_are_what_the_head_sees(kit, trained, shared_store):
+    run = load_run(trained.run, store=shared_store)
+    files = sorted(kit.photos.iterdir())
     found = run.embed(files)
-    assert found.features.shape == (6, 1280)
-    head = run.classifier.network.classifier[1]
+    assert found.features.shape == (6, kit.width)
+    head = run.classifier.network.get_submodule(kit.head)
     with torch.inference_mode():
         probabilities = torch.softmax(head(torch.from_numpy(found.features)), 1)
     expected = {p.path: p.probability for p in run.predict(files)}
@@ -112,6 +105,7 @@ def test_the_same_seed_gives_the_same_bytes(finetune, tmp_path: Path):
     assert (tmp_path / "c" / "adapter.safetensors").read_bytes() != a
 
 
+@on_real_slowly
 def test_deeper_training_repeats_bit_for_bit_with_any_number_of_workers(finetune, few: Path, tmp_path: Path):
     for workers in (1, 3):
         finetune(
@@ -122,14 +116,15 @@ def test_deeper_training_repeats_bit_for_bit_with_any_number_of_workers(finetune
     assert a == b
 
 
-def test_deeper_stages_are_tuned_after_the_head_and_the_rest_stays(finetune, store, few: Path):
+@on_real_slowly
+def test_deeper_stages_are_tuned_after_the_head_and_the_rest_stays(kit, finetune, shared_store, few: Path):
     result = finetune(folder=few, unfreeze=2, epochs=3, tune_epochs=1, tune_lr=1e-3, monitor="accuracy")
     assert result.frozen_changed == 0
     assert result.trained_parameters > 100_000
-    run = load_run(result.run, store=store)
+    run = load_run(result.run, store=shared_store)
     state = load_file(Path(result.run) / "adapter.safetensors")
-    assert any(name.startswith("features.18.") for name in state)
-    assert not any(name.startswith("features.0.") for name in state)
+    assert any(name.startswith(kit.last_stage) for name in state)
+    assert not any(name.startswith(kit.first_stage) for name in state)
     assert run.evaluate(few, device="cpu").accuracy == pytest.approx(result.val_accuracy)
 
 
@@ -145,12 +140,14 @@ def test_features_are_in_bf16_where_the_recipe_says_so_and_only_there(finetune, 
     assert any("features in bf16" in note for note in notes) == told
 
 
+@on_tiny
 def test_a_run_goes_on_from_a_run(trained, finetune):
     further = finetune(trained.run, epochs=5)
     assert further.val_loss <= trained.val_loss * 1.05
     assert further.epochs == 5
 
 
+@on_tiny
 def test_an_existing_folder_is_refused_with_the_next_free_name(finetune, tmp_path: Path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine.txt").write_text("mine")
@@ -160,6 +157,7 @@ def test_an_existing_folder_is_refused_with_the_next_free_name(finetune, tmp_pat
     assert (tmp_path / "run" / "mine.txt").read_text() == "mine"
 
 
+@on_tiny
 def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(finetune, tmp_path: Path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(StorageError, match="cannot be written"):
@@ -169,13 +167,14 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(finet
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@on_tiny
 def test_everything_wrong_with_a_recipe_is_said_at_once_before_anything_is_read(finetune, tmp_path: Path):
     with pytest.raises(InvalidRecipe) as refused:
         finetune(folder=tmp_path / "no such folder", optimizer="adan", dropout=1.5, epochs=-1)
     assert len(refused.value.problems) == 3
 
 
-def test_a_bad_folder_is_refused_before_torch_is_imported(data: Path, tmp_path: Path):
+def test_a_bad_folder_is_refused_before_torch_is_imported(tmp_path: Path):
     import subprocess
     import sys
 
@@ -193,7 +192,8 @@ def test_a_bad_folder_is_refused_before_torch_is_imported(data: Path, tmp_path: 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_damaged_run_is_not_loaded(trained, store, tmp_path: Path):
+@on_tiny
+def test_a_damaged_run_is_not_loaded(trained, shared_store, tmp_path: Path):
     import shutil
 
     copy = tmp_path / "copy"
@@ -202,41 +202,44 @@ def test_a_damaged_run_is_not_loaded(trained, store, tmp_path: Path):
     content[-1] ^= 1
     (copy / "adapter.safetensors").write_bytes(content)
     with pytest.raises(HashMismatch, match=r"expected .* got"):
-        load_run(copy, store=store).predict([])
+        load_run(copy, store=shared_store).predict([])
     (copy / "run.json").write_text("{")
     with pytest.raises(IntegrityError, match=r"run\.json is damaged"):
-        load_run(copy, store=store)
+        load_run(copy, store=shared_store)
     (copy / "run.json").write_text('{"schema": 99}')
     with pytest.raises(IntegrityError, match="later zoo"):
-        load_run(copy, store=store)
+        load_run(copy, store=shared_store)
 
 
-def test_unreadable_files_are_named_and_the_rest_is_predicted(trained, store, data: Path, tmp_path: Path):
+@on_tiny
+def test_unreadable_files_are_named_and_the_rest_is_predicted(kit, trained, shared_store, tmp_path: Path):
     (tmp_path / "broken.jpg").write_bytes(b"<html>not here</html>")
     notes: list[object] = []
-    run = load_run(trained.run, store=store, report=notes.append)
-    found = run.predict([tmp_path / "broken.jpg", data / "photos" / "parrot.jpg"])
-    assert [p.path.name for p in found] == ["parrot.jpg"]
+    run = load_run(trained.run, store=shared_store, report=notes.append)
+    found = run.predict([tmp_path / "broken.jpg", kit.photos / "four.png"])
+    assert [p.path.name for p in found] == ["four.png"]
     assert any(isinstance(note, Note) and "broken.jpg" in note.message for note in notes)
     with pytest.raises(DatasetError):
         run.predict([tmp_path / "broken.jpg"])
 
 
-def test_word_vectors_are_no_model_for_photographs(finetune):
+@on_tiny
+def test_word_vectors_are_no_model_for_photographs(kit, finetune):
     with pytest.raises(DatasetError, match="holds no text") as refused:
-        finetune("glove_demo")
+        finetune(kit.words)
     assert "zoo list --task image-classification" in str(refused.value.hint)
 
 
-def test_embeddings_are_written_for_numpy_and_for_tables(trained, store, data: Path, tmp_path: Path):
+@on_tiny
+def test_embeddings_are_written_for_numpy_and_for_tables(kit, trained, shared_store, tmp_path: Path):
     import polars
 
     from zoo.runs.using.embedding import write_embeddings
 
-    found = load_run(trained.run, store=store).embed([data / "photos"])
-    facts = load_run(trained.run, store=store).classifier.licenses
+    found = load_run(trained.run, store=shared_store).embed([kit.photos])
+    facts = load_run(trained.run, store=shared_store).classifier.licenses
     assert facts == {
-        "model": "mobilenet_v2_demo",
+        "model": kit.net,
         "model_license": "apache-2.0",
         "data_license": "unknown",
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.kits import Kit, on_real
 
 from adapters import ENCODERS
 from zoo.data.texts import Text
@@ -19,60 +20,58 @@ from zoo.runs.run import load_run
 from zoo.runs.using.prediction import predict_texts
 from zoo.store.store import Store
 
-WORDS = "glove_demo"
-
-
-@pytest.fixture(scope="module")
-def said() -> list[Event]:
-    """What the shared run reported."""
-    return []
-
-
-@pytest.fixture(scope="module")
-def frozen(data: Path, registry, store: Store, said, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
-    """A head on the mean of frozen vectors, everything else by default; 90 % to train, 10 % to validate."""
-    from zoo.runs.making.finetuning import finetune_model
-
-    out = tmp_path_factory.mktemp("runs") / "frozen"
-    settings = {"registry": registry, "store": store, "report": said.append}
-    return finetune_model(WORDS, data / "reviews", out=out, val_fraction=0.1, **settings)
+VAL_FRACTION = 0.1
 
 
 @pytest.fixture
-def few(data: Path, tmp_path: Path) -> Path:
+def frozen(kit: Kit, train_once) -> RunResult:
+    """A head on the mean of frozen vectors, everything else by default; 90 % to train, 10 % to validate."""
+    return train_once(kit, kit.words, kit.texts, val_fraction=VAL_FRACTION).result
+
+
+@pytest.fixture
+def said(kit: Kit, train_once) -> list[Event]:
+    """What the shared run reported."""
+    return train_once(kit, kit.words, kit.texts, val_fraction=VAL_FRACTION).told
+
+
+@pytest.fixture
+def few(kit: Kit, tmp_path: Path) -> Path:
     """200 reviews of each class, a text per line."""
     folder = tmp_path / "few"
     folder.mkdir()
     for name in ("negative", "positive"):
-        lines = (data / "reviews" / f"{name}.txt").read_text("utf-8").split("\n")[:200]
+        lines = (kit.texts / f"{name}.txt").read_text("utf-8").split("\n")[:200]
         (folder / f"{name}.txt").write_text("\n".join(lines), "utf-8")
     return folder
 
 
 @pytest.fixture
-def train(finetune, few: Path) -> Callable[..., RunResult]:
+def train(kit: Kit, finetune, few: Path) -> Callable[..., RunResult]:
     """`train(encoder="cnn")`: a short run on the few reviews."""
-    return lambda **options: finetune(WORDS, few, **{"epochs": 2, "baseline": False, **options})
+    return lambda **options: finetune(kit.words, few, **{"epochs": 2, "baseline": False, **options})
 
 
-def test_frozen_vectors_tell_reviews_apart_and_nothing_frozen_moves(frozen: RunResult) -> None:
+def test_frozen_vectors_tell_reviews_apart_and_nothing_frozen_moves(kit: Kit, frozen: RunResult) -> None:
     assert frozen.val_accuracy >= 0.60
     assert frozen.classes == ("negative", "positive")
     assert frozen.frozen_changed == 0
-    assert frozen.trained_parameters == 50 * 2 + 2
+    assert frozen.trained_parameters == kit.dimension * 2 + 2
 
 
-def test_the_baseline_stands_beside_every_result(frozen: RunResult) -> None:
+def test_the_baseline_stands_beside_every_result(kit: Kit, frozen: RunResult) -> None:
     assert frozen.baseline is not None
     assert "TF-IDF" in frozen.baseline.name
-    assert 0.74 <= frozen.baseline.val_accuracy <= 0.82
+    low, high = kit.baseline
+    assert low <= frozen.baseline.val_accuracy <= high
 
 
+@on_real
 @pytest.mark.slow
-def test_tuned_vectors_with_new_words_are_much_better(finetune, data: Path, store: Store) -> None:
-    tuned = finetune(WORDS, data / "reviews", val_fraction=0.1, unfreeze="all")
+def test_tuned_vectors_with_new_words_are_much_better(kit: Kit, finetune, shared_store: Store) -> None:
+    tuned = finetune(kit.words, kit.texts, val_fraction=VAL_FRACTION, unfreeze="all")
     assert tuned.val_accuracy >= 0.74
-    record = load_run(tuned.run, store=store).record
+    record = load_run(tuned.run, store=shared_store).record
     assert record.text is not None
     words = (Path(tuned.run) / "words.txt").read_text("utf-8").splitlines()
     assert len(words) > record.text.known + 2000
@@ -85,7 +84,9 @@ def test_what_is_known_of_the_words_is_counted(frozen: RunResult, said: list[Eve
     assert "skipped (" in note.message
 
 
-def test_the_run_keeps_only_its_words_and_needs_no_vectors(frozen: RunResult, tmp_path: Path) -> None:
+def test_the_run_keeps_only_its_words_and_needs_no_vectors(
+    kit: Kit, frozen: RunResult, tmp_path: Path
+) -> None:
     folder = Path(frozen.run)
     assert {p.name for p in folder.iterdir()} == {
         "run.json",
@@ -94,7 +95,7 @@ def test_the_run_keeps_only_its_words_and_needs_no_vectors(frozen: RunResult, tm
         "words.txt",
     }
     record = json.loads((folder / "run.json").read_text())
-    assert record["weights_sha256"].startswith("2d8fa35506bd7464")
+    assert record["weights_sha256"] == kit.registry.find(kit.words).weights.sha256
     assert record["text"]["tokenizer"]["name"] == "treebank"
     assert record["data"]["layout"] == "lines"
     run = load_run(folder, store=Store(tmp_path / "empty", offline=True))
@@ -106,17 +107,17 @@ def test_the_run_keeps_only_its_words_and_needs_no_vectors(frozen: RunResult, tm
 
 
 def test_a_loaded_run_is_measured_at_what_it_was_trained_to(
-    frozen: RunResult, store: Store, data: Path
+    kit: Kit, frozen: RunResult, shared_store: Store
 ) -> None:
-    found = load_run(frozen.run, store=store).evaluate(data / "reviews")
-    assert found.items == 1066
+    found = load_run(frozen.run, store=shared_store).evaluate(kit.texts)
+    assert found.items == kit.val_texts
     assert found.accuracy == pytest.approx(frozen.val_accuracy)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("unfreeze", ["none", "all"])
 def test_every_encoder_trains_and_comes_back_as_it_was(
-    encoder: str, unfreeze: str, train, few, store
+    encoder: str, unfreeze: str, train, few, shared_store
 ) -> None:
     result = train(
         encoder=encoder,
@@ -124,7 +125,7 @@ def test_every_encoder_trains_and_comes_back_as_it_was(
         tune_epochs=1 if encoder in ("cnn", "gru", "lstm", "attention") or unfreeze == "all" else None,
     )
     assert result.frozen_changed == 0
-    run = load_run(result.run, store=store)
+    run = load_run(result.run, store=shared_store)
     assert run.evaluate(few).accuracy == pytest.approx(result.val_accuracy)
     (alone,) = run.predict(["a film that is good"])
     together = run.predict(["a film that is good", "bad " * 40, "it is what it is"])
@@ -143,7 +144,7 @@ def test_the_same_seed_gives_the_same_bytes(train, tmp_path: Path, options) -> N
 
 
 def test_published_vectors_stay_while_new_words_and_a_new_encoder_learn(
-    train, registry, store: Store, tmp_path
+    kit: Kit, train, shared_store: Store, tmp_path
 ) -> None:
     from zoo.targets import fetch_model
     from zoo.words.loading import load_words
@@ -154,30 +155,32 @@ def test_published_vectors_stay_while_new_words_and_a_new_encoder_learn(
             encoder="attention", tune_epochs=epochs, new_words=1, patience=0, out=tmp_path / str(epochs)
         )
         assert result.frozen_changed == 0
-        states.append(load_run(result.run, store=store).classifier)
-    record = load_run(result.run, store=store).record
+        states.append(load_run(result.run, store=shared_store).classifier)
+    record = load_run(result.run, store=shared_store).record
     assert record.recipe.unfreeze == 2
     first, second = (one.network.state_dict() for one in states)
     assert record.text is not None
     assert states[1].reader is not None
     words = states[1].reader.selection.words[: record.text.known]
-    published = load_words(fetch_model(WORDS, registry=registry, store=store), store)[words]
+    published = load_words(fetch_model(kit.words, registry=kit.registry, store=shared_store), shared_store)[
+        words
+    ]
     assert torch.equal(second["encoder.embedding.known.weight"][1:], torch.from_numpy(published))
     moved = {name for name in second if not torch.equal(first[name], second[name])}
     assert {"encoder.embedding.new.weight", "encoder.encoder.score.weight"} <= moved
 
 
-def test_one_text_is_not_a_list_of_letters(frozen: RunResult, store: Store) -> None:
-    run = load_run(frozen.run, store=store)
+def test_one_text_is_not_a_list_of_letters(frozen: RunResult, shared_store: Store) -> None:
+    run = load_run(frozen.run, store=shared_store)
     for ask in (run.predict, run.embed):
         with pytest.raises(UsageError, match="one item was given where a list is expected"):
             ask("good")
     assert run.predict([]) == []
 
 
-def test_words_from_scratch_are_drawn_one_by_one(train, store: Store, tmp_path: Path) -> None:
+def test_words_from_scratch_are_drawn_one_by_one(train, shared_store: Store, tmp_path: Path) -> None:
     result = train(from_scratch=True, unfreeze="all", tune_epochs=1, tune_lr=1e-9, new_words=1)
-    state = load_run(result.run, store=store).classifier.network.state_dict()
+    state = load_run(result.run, store=shared_store).classifier.network.state_dict()
     known, new = (state[f"encoder.embedding.{part}.weight"][1:] for part in ("known", "new"))
     few = min(len(known), len(new))
     assert torch.nn.functional.cosine_similarity(known[:few], new[:few]).abs().mean() < 0.5
@@ -185,16 +188,18 @@ def test_words_from_scratch_are_drawn_one_by_one(train, store: Store, tmp_path: 
         train(from_scratch=True, unfreeze="all", encoder="sif", out=tmp_path / "sif")
 
 
-def test_wishes_for_the_head_are_meant_for_an_encoder_that_is_trained_with_it(train, store: Store) -> None:
+def test_wishes_for_the_head_are_meant_for_an_encoder_that_is_trained_with_it(
+    train, shared_store: Store
+) -> None:
     result = train(encoder="cnn", epochs=3, lr=0.002, patience=0)
-    recipe = load_run(result.run, store=store).record.recipe
+    recipe = load_run(result.run, store=shared_store).record.recipe
     assert (result.epochs, recipe.tune_epochs, recipe.tune_lr) == (3, 3, 0.002)
 
 
-def test_words_of_a_policy_begin_with_what_it_gives_them(train, few: Path, store: Store) -> None:
+def test_words_of_a_policy_begin_with_what_it_gives_them(train, few: Path, shared_store: Store) -> None:
     (few / "more.txt").write_text("an unforgettible kingdoom\nqqxqq zzyzz\n" * 2)
     result = train(unknown="fold+hyphen+ngrams")
-    run = load_run(result.run, store=store)
+    run = load_run(result.run, store=shared_store)
     assert run.record.recipe.new_words == 0
     (found,) = run.predict(["kingdoom"])
     assert found.known == 1
@@ -206,9 +211,9 @@ def test_a_run_goes_on_with_everything_frozen(train, finetune, few: Path, tmp_pa
     assert further.epochs == 1
 
 
-def test_a_text_without_a_known_word_is_flagged(frozen: RunResult, store: Store) -> None:
+def test_a_text_without_a_known_word_is_flagged(frozen: RunResult, shared_store: Store) -> None:
     notes: list[Event] = []
-    run = load_run(frozen.run, store=store, report=notes.append)
+    run = load_run(frozen.run, store=shared_store, report=notes.append)
     known, unknown = run.predict(["a good film", "qwxzy blorp"])
     assert (known.words, known.known) == (3, 3)
     assert (unknown.words, unknown.known) == (2, 0)
@@ -223,21 +228,21 @@ def test_a_run_goes_on_from_a_run_with_its_words(train, finetune, few: Path, tmp
         finetune(first.run, few, out=tmp_path / "other", encoder="cnn")
 
 
-def test_damaged_words_are_not_read(frozen: RunResult, store: Store, tmp_path: Path) -> None:
+def test_damaged_words_are_not_read(frozen: RunResult, shared_store: Store, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(frozen.run, copy)
     (copy / "words.txt").write_text("the\nof\n")
     with pytest.raises(HashMismatch, match=r"words\.txt"):
-        load_run(copy, store=store).predict(["a film"])
+        load_run(copy, store=shared_store).predict(["a film"])
 
 
 def test_images_and_texts_are_told_apart(
-    finetune, few: Path, trained: RunResult, store: Store, data: Path
+    kit: Kit, finetune, few: Path, trained: RunResult, shared_store: Store
 ) -> None:
     with pytest.raises(InvalidRecipe, match="encoder is for texts"):
-        finetune(folder=data / "hymenoptera", encoder="cnn")
+        finetune(folder=kit.images, encoder="cnn")
     with pytest.raises(UsageError, match="takes texts"):
-        finetune(WORDS, few, path_column="file")
-    images = load_run(trained.run, store=store).classifier
+        finetune(kit.words, few, path_column="file")
+    images = load_run(trained.run, store=shared_store).classifier
     with pytest.raises(UsageError, match="takes images, and these are texts"):
         predict_texts(images, [Text(Path("x.txt:1"), "a film")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import json
 import os
 import pty
 import re
@@ -12,12 +13,31 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from zoo.catalogue.entry import ModelEntry
 from zoo.catalogue.registry import entry_to_mapping
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Call = Callable[..., Said]
+"""A command line, word by word: `call("list", "--json")`."""
 
 
 def write_registry(path: Path, *entries: ModelEntry) -> Path:

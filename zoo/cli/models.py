@@ -149,8 +149,6 @@ def show(context: Context, name: str) -> None:
 
 def run_facts(folder: Path) -> dict[str, Any]:
     """What a run was made of: model, data, their licences, and what came out."""
-    from msgspec import to_builtins
-
     from zoo.runs.record import read_record
 
     record = read_record(folder)
@@ -163,7 +161,7 @@ def run_facts(folder: Path) -> dict[str, Any]:
         "data": record.data["root"],
         "data license": record.data_license or "unknown",
         "classes": list(record.classes),
-        "result": to_builtins(record.result),
+        "result": record.result.facts(),
         "versions": dict(record.versions),
     }
 
