@@ -64,5 +64,5 @@ class StopSignal:
 
 
 def never() -> bool:
-    """The answer of nobody who asks to stop."""
+    """Never ask to stop."""
     return False

@@ -10,8 +10,8 @@ from zoo.training.recipe.knob import Condition, Rest, Scope
 from zoo.training.recipe.wording import Name, Part, Setting, listed
 
 LEARNED_ENCODERS = tuple(name for name, row in ENCODERS.items() if row.learns)
-HEADS_WITH_LAYERS = tuple(name for name, row in HEADS.items() if row.hidden)
-OPTIMIZERS_WITH_MOMENTUM = tuple(name for name, row in OPTIMIZERS.items() if row.momentum is not None)
+_HEADS = tuple(name for name, row in HEADS.items() if row.hidden)
+_WITH_MOMENTUM = tuple(name for name, row in OPTIMIZERS.items() if row.momentum is not None)
 
 
 def _wrong_kind(right: str) -> Scope:
@@ -29,24 +29,24 @@ FOR_IMAGES = _wrong_kind("images")
 FOR_TEXTS = _wrong_kind("texts")
 
 HIDDEN_LAYERS = Scope(
-    words=("with ", Setting("head", HEADS_WITH_LAYERS[0])),
+    words=("with ", Setting("head", _HEADS[0])),
     holds=lambda rest: HEADS[rest.head].hidden,
-    example={"head": HEADS_WITH_LAYERS[0]},
+    example={"head": _HEADS[0]},
     needs=("head",),
     unmet=lambda knob, rest: (
-        *(Name(knob), " belongs to ", Setting("head", HEADS_WITH_LAYERS[0])),
+        *(Name(knob), " belongs to ", Setting("head", _HEADS[0])),
         f"; the head is {rest.head}",
     ),
 )
 
 MOMENTUM = Scope(
-    words=(f"with {listed(OPTIMIZERS_WITH_MOMENTUM)}",),
-    holds=lambda rest: rest.optimizer in OPTIMIZERS_WITH_MOMENTUM,
-    example={"optimizer": OPTIMIZERS_WITH_MOMENTUM[0]},
+    words=(f"with {listed(_WITH_MOMENTUM)}",),
+    holds=lambda rest: rest.optimizer in _WITH_MOMENTUM,
+    example={"optimizer": _WITH_MOMENTUM[0]},
     needs=("optimizer",),
     unmet=lambda knob, rest: (
         *(f"{rest.optimizer} takes no ", Name(knob)),
-        f"; these do: {listed(OPTIMIZERS_WITH_MOMENTUM)}",
+        f"; these do: {listed(_WITH_MOMENTUM)}",
     ),
 )
 
@@ -127,7 +127,7 @@ ONE_CYCLE = Condition(
 )
 
 
-def has_one_phase(rest: Rest) -> bool:
+def _has_one_phase(rest: Rest) -> bool:
     """Whether everything trains at once, for lack of anything pretrained that a new head could disturb."""
     return rest.from_scratch or rest.encoder in LEARNED_ENCODERS
 
@@ -136,7 +136,7 @@ def meant_for_the_only_phase(knob: str, example: float, least: float = 0) -> Con
     """That a knob of the head's phase was given, and that there is one phase only: it is meant for that."""
     return Condition(
         words=("if given, where everything trains at once",),
-        holds=lambda rest: has_one_phase(rest) and rest.wished(knob) and getattr(rest, knob) >= least,
+        holds=lambda rest: _has_one_phase(rest) and rest.wished(knob) and getattr(rest, knob) >= least,
         example={"from_scratch": True, "unfreeze": "all", knob: example},
     )
 

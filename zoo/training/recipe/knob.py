@@ -186,7 +186,7 @@ class Knob:
         try:
             value = msgspec.convert(value, self.annotation)
         except msgspec.ValidationError:
-            yield self._problem(f" must be {KINDS[self.kind]}, not {value!r}")
+            yield self._problem(f" must be {_KINDS[self.kind]}, not {value!r}")
             return
         if isinstance(value, str):
             if value not in self.choices and not (self.pattern and re.fullmatch(self.pattern, value)):
@@ -234,7 +234,7 @@ class Knob:
         return UnknownName(self.name, value, names).hint or ""
 
 
-KINDS: dict[type, str] = {
+_KINDS: dict[type, str] = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",

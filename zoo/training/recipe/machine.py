@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zoo.training.recipe.knob import Default, Knob
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+_PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 KNOBS = (
@@ -41,6 +41,6 @@ KNOBS = (
         "With bf16 its features, and what is measured on them, are in bf16 too; predictions never are.",
         heading="machine",
         default=Default("auto"),
-        choices=PRECISIONS,
+        choices=_PRECISIONS,
     ),
 )

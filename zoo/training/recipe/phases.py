@@ -96,7 +96,7 @@ def _phase_knobs(
     )
 
 
-HEAD_PHASE = _phase_knobs(
+_HEAD_PHASE = _phase_knobs(
     "",
     "while only the head is trained",
     "training",
@@ -109,7 +109,7 @@ HEAD_PHASE = _phase_knobs(
     least_epochs=0,
 )
 
-SHARED = (
+_SHARED = (
     Knob(name="batch_size", kind=int, doc="Items per step.", heading="training", default=Default(32), low=1),
     Knob(
         name="optimizer",
@@ -181,7 +181,7 @@ SHARED = (
     ),
 )
 
-DEPTH = (
+_DEPTH = (
     Knob(
         name="unfreeze",
         kind=int,
@@ -205,7 +205,7 @@ DEPTH = (
 )
 
 # From scratch there is nothing to be careful of, and more to learn.
-TUNE_PHASE = _phase_knobs(
+_TUNE_PHASE = _phase_knobs(
     "tune_",
     "once stages are unfrozen",
     "deeper",
@@ -237,7 +237,7 @@ TUNE_PHASE = _phase_knobs(
     only=(DEEPER,),
 )
 
-STEPS_DOWN = (
+_STEPS_DOWN = (
     Knob(
         name="lr_decay",
         kind=float,
@@ -250,7 +250,7 @@ STEPS_DOWN = (
     ),
 )
 
-STOPPING = (
+_STOPPING = (
     Knob(
         name="min_delta",
         kind=float,
@@ -269,4 +269,4 @@ STOPPING = (
     ),
 )
 
-KNOBS = (*HEAD_PHASE, *SHARED, *DEPTH, *TUNE_PHASE, *STEPS_DOWN, *STOPPING)
+KNOBS = (*_HEAD_PHASE, *_SHARED, *_DEPTH, *_TUNE_PHASE, *_STEPS_DOWN, *_STOPPING)

@@ -7,9 +7,8 @@ from typing import Any
 
 import msgspec
 
-from zoo.data.kinds import IMAGES, TEXTS, Kind
+from zoo.data.kinds import Kind
 from zoo.errors import InvalidRecipe, UnknownName
-from zoo.training.recipe.conditions import FOR_TEXTS
 from zoo.training.recipe.options import Recipe, Resolved
 from zoo.training.recipe.rules import RULES
 from zoo.training.recipe.table import KNOBS
@@ -22,6 +21,7 @@ def resolve(recipe: Recipe, kind: Kind, *, more: Sequence[Problem] = ()) -> Reso
     None is left for `clip_norm` (off) and `workers` (the machine decides). A knob that has no effect has a
     value that does nothing, or its default. more: problems that were found before.
 
+    >>> from zoo.data.kinds import IMAGES
     >>> resolve(Recipe(optimizer="sgd"), IMAGES).lr
     0.01
 
@@ -37,6 +37,7 @@ def resolve(recipe: Recipe, kind: Kind, *, more: Sequence[Problem] = ()) -> Reso
 def find_problems(recipe: Recipe, kind: Kind) -> list[Problem]:
     """Everything that is wrong with a recipe for items of that kind; empty when it can be used.
 
+    >>> from zoo.data.kinds import IMAGES
     >>> print(*find_problems(Recipe(hidden=(64,), tune_lr=0.1), IMAGES), sep="\\n")
     hidden belongs to head="mlp"; the head is linear
     tune_lr has no effect while the whole backbone stays frozen: add unfreeze=1
@@ -110,6 +111,7 @@ def go_on(earlier: Resolved, wishes: Recipe, kind: Kind) -> tuple[Recipe, list[P
 def wishes_of(recipe: Resolved, kind: Kind) -> Recipe:
     """The wishes that a resolved recipe came from: whatever has an effect and is not the default.
 
+    >>> from zoo.data.kinds import IMAGES
     >>> wishes_of(resolve(Recipe(optimizer="sgd", patience=20), IMAGES), IMAGES)
     Recipe(optimizer='sgd')
     """
@@ -128,11 +130,6 @@ def to_json(recipe: Resolved, kind: Kind) -> dict[str, Any]:
 def from_json(facts: Any, kind: Kind) -> Resolved:
     """The recipe that run.json has. Raises msgspec.ValidationError for what is not a recipe."""
     return _Draft(msgspec.convert(facts, Recipe), kind).resolved()
-
-
-def probable_kind(recipe: Recipe) -> Kind:
-    """What a recipe is for, where no model says so: texts if it has a wish for texts."""
-    return TEXTS if any(FOR_TEXTS in KNOBS[name].only for name in _wishes(recipe)) else IMAGES
 
 
 class _Draft:

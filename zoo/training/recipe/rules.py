@@ -16,7 +16,7 @@ from zoo.training.recipe.wording import Name, Problem, Setting, listed
 from zoo.words.texts.policies import POLICIES
 
 
-def check_hidden(rest: Rest) -> Iterator[Problem]:
+def _check_hidden(rest: Rest) -> Iterator[Problem]:
     """A head with hidden layers has at least one."""
     if HIDDEN_LAYERS.holds(rest) and not rest.hidden:
         yield Problem(
@@ -25,7 +25,7 @@ def check_hidden(rest: Rest) -> Iterator[Problem]:
         )
 
 
-def check_batch_norm(rest: Rest) -> Iterator[Problem]:
+def _check_batch_norm(rest: Rest) -> Iterator[Problem]:
     """Statistics need two items."""
     if rest.batch_norm and rest.batch_size == 1:
         yield Problem(
@@ -39,19 +39,19 @@ def check_batch_norm(rest: Rest) -> Iterator[Problem]:
         )
 
 
-def check_momentum(rest: Rest) -> Iterator[Problem]:
+def _check_momentum(rest: Rest) -> Iterator[Problem]:
     """Nesterov's momentum looks ahead along the momentum."""
     if rest.optimizer == "nesterov" and rest.momentum == 0:
         yield Problem(("momentum", "optimizer"), ("nesterov needs a ", Name("momentum"), " above 0"))
 
 
-def check_warmup(rest: Rest) -> Iterator[Problem]:
+def _check_warmup(rest: Rest) -> Iterator[Problem]:
     """One cycle goes up before it goes down."""
     if rest.schedule == "one-cycle" and rest.warmup == 0:
         yield Problem(("warmup", "schedule"), ("one-cycle needs a ", Name("warmup"), " above 0"))
 
 
-def check_something_trains(rest: Rest) -> Iterator[Problem]:
+def _check_something_trains(rest: Rest) -> Iterator[Problem]:
     """There is a phase."""
     if rest.epochs == 0 and rest.unfreeze == "none":
         yield Problem(
@@ -63,7 +63,7 @@ def check_something_trains(rest: Rest) -> Iterator[Problem]:
         )
 
 
-def check_stage(rest: Rest) -> Iterator[Problem]:
+def _check_stage(rest: Rest) -> Iterator[Problem]:
     """A stage that can exist. Those of an image network are known once it is built: see count_stages."""
     name = rest.unfreeze
     if name in ("none", "all"):
@@ -81,7 +81,7 @@ def check_stage(rest: Rest) -> Iterator[Problem]:
         yield Problem(("unfreeze",), (Name("unfreeze"), f" cannot be {name!r}. Did you mean {close[0]}?"))
 
 
-def check_from_scratch(rest: Rest) -> Iterator[Problem]:
+def _check_from_scratch(rest: Rest) -> Iterator[Problem]:
     """Random weights that stay frozen are of no use."""
     if rest.from_scratch and rest.unfreeze != "all":
         yield Problem(
@@ -90,7 +90,7 @@ def check_from_scratch(rest: Rest) -> Iterator[Problem]:
         )
 
 
-def check_vectors(rest: Rest) -> Iterator[Problem]:
+def _check_vectors(rest: Rest) -> Iterator[Problem]:
     """What is made of published vectors needs them."""
     if not rest.from_scratch or rest.kind is not TEXTS:
         return
@@ -110,7 +110,7 @@ def check_vectors(rest: Rest) -> Iterator[Problem]:
         )
 
 
-def check_precision(rest: Rest) -> Iterator[Problem]:
+def _check_precision(rest: Rest) -> Iterator[Problem]:
     """The range of fp16 needs a scaled loss, and that needs a GPU."""
     if rest.precision == "fp16" and rest.device == "cpu":
         yield Problem(
@@ -120,13 +120,13 @@ def check_precision(rest: Rest) -> Iterator[Problem]:
 
 
 RULES: tuple[Callable[[Rest], Iterator[Problem]], ...] = (
-    check_hidden,
-    check_batch_norm,
-    check_momentum,
-    check_warmup,
-    check_something_trains,
-    check_stage,
-    check_from_scratch,
-    check_vectors,
-    check_precision,
+    _check_hidden,
+    _check_batch_norm,
+    _check_momentum,
+    _check_warmup,
+    _check_something_trains,
+    _check_stage,
+    _check_from_scratch,
+    _check_vectors,
+    _check_precision,
 )

@@ -7,7 +7,7 @@ from zoo.training.recipe.conditions import FOR_TEXTS, LEARNED_ENCODER, WORDS_LEA
 from zoo.training.recipe.knob import Default, Knob
 from zoo.words.texts.policies import POLICIES
 
-POLICY = "|".join(POLICIES)
+_POLICY = "|".join(POLICIES)
 
 KNOBS = (
     Knob(
@@ -49,7 +49,7 @@ KNOBS = (
         heading="texts",
         default=Default("fold+hyphen"),
         choices=tuple(POLICIES),
-        pattern=rf"({POLICY})(\+({POLICY}))+",
+        pattern=rf"({_POLICY})(\+({_POLICY}))+",
         only=(FOR_TEXTS,),
         fixed_on_resume=True,
     ),

@@ -87,10 +87,10 @@ def as_option(knob: str, value: Any) -> str:
     return f"{option_name(knob)} {plain(value)}"
 
 
-def as_keyword(knob: str, value: Any) -> str:
+def _as_keyword(knob: str, value: Any) -> str:
     """A knob and its value as a keyword argument.
 
-    >>> as_keyword("unfreeze", "all")
+    >>> _as_keyword("unfreeze", "all")
     'unfreeze="all"'
     """
     return f"{knob}={json.dumps(value) if isinstance(value, str) else repr(value)}"
@@ -122,5 +122,5 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
-PYTHON = Language(str, as_keyword)
+PYTHON = Language(str, _as_keyword)
 COMMAND_LINE = Language(option_name, as_option)
