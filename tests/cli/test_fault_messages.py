@@ -61,7 +61,7 @@ def huge_header(connection: Connection) -> None:
 
 
 GIVEN_UP = "; given up after [0-9]+ tries; [0-9.]+ k?B?(bytes)? of 300 kB kept"
-GO_ON = r"zoo fetch net goes on from there\."
+GO_ON = r"zoo fetch net continues from there\."
 WRONG = f"wrong bytes: expected {SHA256}, got [0-9a-f]{{64}}"
 CORRECT = r"Nothing was kept\. .* correct them in a file of your own: --registry FILE\."
 # row: what the server does, the exit code, what happened, what to do
@@ -69,13 +69,13 @@ FAULTS: dict[str, tuple[list[Handler], int, str, str]] = {
     "D2": ([cut(0.0001)], 4, ": the server closed the connection" + GIVEN_UP, GO_ON),
     "D3": ([reset(0.5)], 4, ": the server closed the connection" + GIVEN_UP, GO_ON),
     "D4": ([stall(1000)], 4, ": the server went silent" + GIVEN_UP, GO_ON),
-    "D5": ([drip(0.02)], 4, ": only [0-9]+ bytes a second came" + GIVEN_UP, GO_ON),
+    "D5": ([drip(0.02)], 4, ": only [0-9]+ bytes per second were received" + GIVEN_UP, GO_ON),
     "D6": ([answer(200, BODY[::-1])], 3, f": {WRONG}", CORRECT),
     "D7": (
         [answer(200, HTML, Content_Type="text/html")],
         4,
         " sent a web page of 42 bytes instead of the file",
-        r"Does the network want you to sign in\? Open any page in a browser, then try again\.",
+        r"Does the network require a sign-in\? Open any page in a browser, then try again\.",
     ),
     "D8": ([without_length(0.9)], 3, f": {WRONG}", CORRECT),
     "D9": ([cut(0.5), replaced], 3, f": {WRONG}", CORRECT),
@@ -90,7 +90,7 @@ FAULTS: dict[str, tuple[list[Handler], int, str, str]] = {
     "D22": (
         [huge_header],
         4,
-        r": the server speaks no proper HTTP \(LineTooLong\); given up after 4 tries",
+        r": the server does not send valid HTTP \(LineTooLong\); given up after 4 tries",
         r"zoo fetch net tries again\.",
     ),
 }
@@ -169,9 +169,9 @@ def test_a_fetch_waits_for_another_process_as_long_as_timeout_says(
     waiting, told, hint = said.err.splitlines()
     assert re.fullmatch(rf"net: waiting for process {os.getpid()} \(since \d\d:\d\d:\d\d\)", waiting)
     assert re.fullmatch(
-        rf"error: net: process {os.getpid()} \(since \S+\) holds the lock for more than 1 s", told
+        rf"error: net: process {os.getpid()} \(since \S+\) has held the lock for more than 1 s", told
     )
-    assert "--timeout says how long to wait" in hint
+    assert "--timeout sets how long to wait" in hint
     assert server.connections == 0
 
 

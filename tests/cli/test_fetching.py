@@ -228,7 +228,7 @@ def test_one_display_shows_all_bars_and_ctrl_c_wipes_it(server: Server, tmp_path
     assert "fetch left" in terminal.text
     assert [line.split(";")[0] for line in terminal.visible] == [
         "error: fetch: stopped",
-        "zoo fetch left right goes on from there.",
+        "zoo fetch left right continues from there.",
     ]
     assert terminal.text.rindex("\x1b[?25h") > terminal.text.rindex("\x1b[?25l"), "the cursor is back"
     assert len(leftovers(home)) == 2

@@ -122,7 +122,7 @@ def test_a_damaged_file_of_a_shared_folder_is_told_passed_over_and_left_alone(as
     blob.write_bytes(b"x" * 1000)
     said = ask("verify", "tiny_net", "--fix")
     assert said.code == 3
-    assert "it is in a shared folder, which is never changed" in said.out
+    assert "it is in a shared folder, which zoo never changes" in said.out
     assert blob.read_bytes() == b"x" * 1000
     assert Path(ask("path", "tiny_net").out.strip()).parents[1] == home
 
@@ -211,8 +211,8 @@ def test_cache_tells_what_lies_around_the_store(
 def test_a_bundle_for_a_folder_that_is_not_there_says_so(ask, tmp_path: Path):
     said = ask("bundle", "tiny_words", "-o", tmp_path / "no" / "m.tar")
     assert said.code == 7
-    assert f"{tmp_path / 'no'} is no folder, or not yours to write to" in said.err
-    assert "Give another path" in said.err
+    assert f"{tmp_path / 'no'} is not a folder that you can write to" in said.err
+    assert "Choose another path" in said.err
 
 
 def test_packed_word_vectors_of_gensim_go_through_the_same_verbs(

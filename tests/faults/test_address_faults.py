@@ -18,7 +18,7 @@ from support.loopback import BODY, SHA256, Server, answer, entry_for, unproven
 from zoo.catalogue.registry import load_registry
 from zoo.errors import AddressRefused, DownloadFailed, Offline, SourceMissing, UsageError
 from zoo.store.fetching_many import plan_fetch
-from zoo.store.network.connection import _trust
+from zoo.store.network.connection import _trusted
 from zoo.store.store import Store, open_store
 from zoo.store.upkeep.verification import verify_store
 from zoo.targets import fetch_model
@@ -41,11 +41,11 @@ def tls_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serv
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    _trust.cache_clear()
+    _trusted.cache_clear()
     server = Server(context=context)
     yield server
     server.close()
-    _trust.cache_clear()
+    _trusted.cache_clear()
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(
     tls_server: Server, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
-    _trust.cache_clear()
+    _trusted.cache_clear()
     with pytest.raises(DownloadFailed, match="certificate is not trusted") as raised:
         store.fetch(entry_for(tls_server.add("/net", BODY)))
     assert "SSL_CERT_FILE" in str(raised.value.hint)
@@ -207,7 +207,7 @@ def test_a_bundle_in_a_shared_folder_names_no_file_of_this_machine_and_ones_own_
     lab = tmp_path / "lab"
     (lab / "registries").mkdir(parents=True)
     write_registry(lab / "registries" / "x.yaml", entry)
-    with pytest.raises(AddressRefused, match="came from elsewhere"):
+    with pytest.raises(AddressRefused, match="a registry from elsewhere"):
         fetch_model("net", store=Store(home, shared=(lab,)))
     monkeypatch.chdir(tmp_path)
     mine = load_registry([write_registry(tmp_path / "r.yaml", entry)])
@@ -223,7 +223,7 @@ def test_a_place_on_this_machine_that_is_gone_is_passed_over(
     assert store.fetch(entry).path.read_bytes() == BODY
     (planned,) = plan_fetch(store, [unproven((tmp_path / "other-gone").as_uri())])
     assert isinstance(planned.error, SourceMissing)
-    with pytest.raises(SourceMissing, match="gone is not there"):
+    with pytest.raises(SourceMissing, match="gone is missing"):
         store.fetch(unproven((tmp_path / "other-gone").as_uri()))
 
 
@@ -259,13 +259,13 @@ def test_a_proxy_that_is_dead_and_certificates_that_are_missing_are_named(
 ) -> None:
     tls_server.add("/net", BODY)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
-    _trust.cache_clear()
-    with pytest.raises(UsageError, match=r"SSL_CERT_FILE: .*none\.pem holds no certificates"):
+    _trusted.cache_clear()
+    with pytest.raises(UsageError, match=r"SSL_CERT_FILE: .*none\.pem contains no certificates"):
         store.fetch(entry_for(f"https://127.0.0.1:{tls_server.port}/net"))
     monkeypatch.delenv("SSL_CERT_FILE")
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     with pytest.raises(
-        DownloadFailed, match=r"the proxy 127\.0\.0\.1:9 gives no connection: Connection refused"
+        DownloadFailed, match=r"the proxy 127\.0\.0\.1:9 cannot be reached: Connection refused"
     ):
         store.fetch(entry_for("https://93.184.215.14/net"))
 

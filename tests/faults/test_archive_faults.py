@@ -93,7 +93,7 @@ def test_a_bundle_replaces_no_name_that_is_known_and_its_own_names_work_from_pyt
     unbundle(open_store(), made, runs_to=tmp_path, report=notes.append)
     (told,) = [note.message for note in notes if isinstance(note, Note)]
     assert told.startswith(
-        "resnet18 of the bundle is not resnet18 here (weights.sha256_prefix, weights.sha256, "
+        "resnet18 of the bundle is left out: it differs from resnet18 here (weights.sha256_prefix, weights."
     )
     assert default_registry()["resnet18"].weights.sha256 != SHA256
     assert fetch_model("ours").path.read_bytes() == BODY
@@ -134,7 +134,7 @@ def test_a_later_bundle_does_not_change_what_is_said_of_the_same_weights(
         unbundle(Store(home), made, runs_to=tmp_path)  # again, which changes nothing
         assert default_registry().find("net").license == "mit"
     told = [note.message for note in notes if isinstance(note, Note)]
-    assert told == ["net of the bundle is not net here (license) and does not replace it"] * 3
+    assert told == ["net of the bundle is left out: it differs from net here (license)"] * 3
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_record_that_is_none_is_refused_before_anything_is_unpacked(
 
     rewrite(made, lie)
     away = Store(tmp_path / "away")
-    with pytest.raises(IntegrityError, match="does not fit its files"):
+    with pytest.raises(IntegrityError, match="does not match its files"):
         unbundle(away, made, runs_to=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
     assert not away.home.exists()
@@ -166,7 +166,7 @@ def test_a_bundle_does_not_change_a_name_of_the_index(server: Server, home: Path
     made = bundle(Store(tmp_path / "there"), [entry], tmp_path / "models.tar")
     notes: list[Event] = []
     unbundle(Store(home), made, runs_to=tmp_path, report=notes.append)
-    assert [f"{name} of the bundle is not" in n.message for n in notes if isinstance(n, Note)] == [True]
+    assert [f"{name} of the bundle is left out" in n.message for n in notes if isinstance(n, Note)] == [True]
     (home / "registries").mkdir(exist_ok=True)
     write_registry(home / "registries" / "old.yaml", entry)
     assert default_registry().find(name).license == "apache-2.0"
@@ -197,7 +197,7 @@ def test_no_bundle_puts_another_file_in_the_place_of_a_published_one(
         manifest["files"][f"blobs/{SHA256}"] = SHA256  # type: ignore[index]
 
     rewrite(made, claim_both, member(f"blobs/{SHA256}", BODY))
-    with pytest.raises(IntegrityError, match="does not fit its files"):
+    with pytest.raises(IntegrityError, match="does not match its files"):
         unbundle(Store(tmp_path / "empty"), made, runs_to=tmp_path)
 
 
@@ -206,7 +206,7 @@ def test_two_runs_of_one_name_are_refused_and_one_run_twice_is_one(store: Store,
     for run in runs:
         run.mkdir(parents=True)
         (run / "run.json").write_text("{}")
-    with pytest.raises(UsageError, match="two runs are called Run"):
+    with pytest.raises(UsageError, match="two runs have the name Run"):
         bundle(store, [], tmp_path / "two.tar", runs=runs)
     assert not (tmp_path / "two.tar").exists()
     bundle(store, [], tmp_path / "one.tar", runs=[runs[0], runs[0]])
@@ -276,7 +276,7 @@ def test_a_name_of_a_registry_that_is_given_is_not_replaced_either(
     notes: list[Event] = []
     unbundle(Store(home), made, runs_to=tmp_path, registries=(ours,), report=notes.append)
     assert [n.message.split(" (")[0] for n in notes if isinstance(n, Note)] == [
-        "net of the bundle is not net here"
+        "net of the bundle is left out: it differs from net here"
     ]
     assert Store(home).registries == ()
 
@@ -303,7 +303,7 @@ def test_a_derived_file_travels_instead_of_its_source(server: Server, store: Sto
 
 
 def test_bundling_twice_or_over_something_is_refused(made: Path, store: Store, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="exists already"):
         bundle(store, [], made)
     away = Store(tmp_path / "away", offline=True)
     unbundle(away, made, runs_to=tmp_path / "runs")
@@ -390,7 +390,7 @@ def test_a_member_that_claims_more_than_the_file_has_is_refused(tmp_path: Path) 
     info.size = 8**11 - 1
     data[:512] = info.tobuf(tarfile.USTAR_FORMAT)
     path.write_bytes(data)
-    with pytest.raises(IntegrityError, match="cut short"):
+    with pytest.raises(IntegrityError, match="is truncated"):
         read_members(path)
 
 
@@ -400,7 +400,7 @@ def test_a_compressed_archive_is_refused(made: Path, store: Store, tmp_path: Pat
 
     path = tmp_path / "bomb.tar.gz"
     path.write_bytes(gzip.compress(bytes(50_000_000)))
-    with pytest.raises(IntegrityError, match="no tar file"):
+    with pytest.raises(IntegrityError, match="is not a tar file"):
         unbundle(store, path, runs_to=tmp_path / "runs")
 
 
@@ -492,7 +492,7 @@ def test_a_bundle_does_not_replace_what_a_source_gave_here(
     server.files["/net"] = BODY[::-1]
     entry = unproven(server.url + "/net", bytes=len(BODY))
     kept = here.fetch(entry)
-    with pytest.raises(HashMismatch, match="knows another file from the same source"):
+    with pytest.raises(HashMismatch, match="has recorded another file from the same source"):
         unbundle(here, made, runs_to=tmp_path / "runs")
     assert here.find(entry) == kept
 

@@ -116,7 +116,7 @@ def test_a_full_disk_is_told_in_two_lines_on_the_command_line(
     assert (done.returncode, done.stdout) == (7, "")
     assert done.stderr.splitlines() == [
         f"error: net needs 98 MB, 3.1 MB free in {home / 'blobs'}",
-        "Make room (zoo cache shows what is there), or set ZOO_HOME to a folder on a larger disk.",
+        "Free some space (zoo cache lists the models), or set ZOO_HOME to a folder on a larger disk.",
     ]
     assert server.connections == 0
 

@@ -203,7 +203,7 @@ def test_ctrl_c_ends_at_once_keeps_what_came_and_clears_the_line(
     assert re.fullmatch(
         r"error: fetch: stopped; 0 of 1 models are here; [\d.]+ (bytes|kB) of the rest kept", told
     )
-    assert hint == "zoo fetch net goes on from there."
+    assert hint == "zoo fetch net continues from there."
     (partial,) = leftovers(store.home)
     assert 0 < partial.stat().st_size < len(BODY)
     assert store.fetch(entry_for(url)).path.read_bytes() == BODY

@@ -118,7 +118,7 @@ def test_a_signal_stops_all_of_them_and_keeps_what_came(
     assert out == ""
     first, second = err.splitlines()
     assert re.fullmatch(r"error: fetch: stopped; 1 of 3 models are here; [\d.]+ kB of the rest kept", first)
-    assert second == "zoo fetch a b goes on from there."
+    assert second == "zoo fetch a b continues from there."
     assert len(leftovers(store.home)) == 2
     for entry in slow:
         server.plans[f"/{entry.name}"] = []

@@ -259,7 +259,7 @@ def test_verify_without_a_source_says_why_it_could_not_fix(store: Store, source:
     source.unlink()
     (verdict,) = verify_store(store, fix=True)
     assert verdict.state == "missing"
-    assert "not there" in (verdict.detail or "")
+    assert "is missing" in (verdict.detail or "")
 
 
 def test_verify_of_a_model_that_was_never_fetched_says_absent(store: Store, source: Path) -> None:

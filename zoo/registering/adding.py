@@ -229,7 +229,7 @@ def _complete(name: str, facts: dict[str, Any], source: str) -> ModelEntry:
 def _family_of(architecture: str) -> str:
     """The family of an architecture: as the index has it, else how its name begins.
 
-    >>> _family_of("torchvision/resnet18"), family_of("lab/conv_tiny")
+    >>> _family_of("torchvision/resnet18"), _family_of("lab/conv_tiny")
     ('resnet', 'conv')
     """
     known = load_index().find(architecture)

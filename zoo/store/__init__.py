@@ -14,7 +14,7 @@ From the ground up; a file imports only what is above it in this list:
     sources/           what a URL of a registry stands for; one file per scheme
     fetching           one model comes into the store
     store              fetch, remove, derive
-    names              from a name to verified bytes
+    names              the registry and the store of the environment
     fetching_many      several models side by side
     upkeep/            verify, prune, take stock, ask the sources
     bundles/           models and runs as one file, for machines without a network

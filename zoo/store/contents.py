@@ -1,7 +1,4 @@
-"""What the store holds, read: which models are here, in the user's own folder or in a shared one.
-
-Nothing here writes, and nothing asks the network.
-"""
+"""The models that the store has, in the user's own folder or in a shared one. Reads only, without network."""
 
 from __future__ import annotations
 
@@ -17,8 +14,8 @@ from zoo.store.local import LocalModel
 class Contents:
     """The files and records of one home folder, and of shared ones.
 
-    home: made when something is first written. shared: looked through first, never written. places: the
-    (blobs, records) of all of them, in the order to look; `blobs` and `records` are those of home.
+    home: created at the first write. shared: searched first, never written. places: the (blobs, records) of
+    all of them, in search order; `blobs` and `records` are those of home.
     """
 
     def __init__(self, home: Path, shared: tuple[Path, ...] = ()) -> None:
@@ -29,9 +26,9 @@ class Contents:
         self.places.append((self.blobs, self.records))
 
     def find(self, entry: ModelEntry) -> LocalModel | None:
-        """The model if it is here and untouched; None if not.
+        """The model if the store has it undamaged; None if not.
 
-        A file whose stamp changed is hashed; a damaged one counts as not here, and `fetch` replaces it.
+        A file whose stamp changed is hashed; a damaged one counts as missing, and `fetch` replaces it.
         """
         key = source_key(entry.weights)
         for blobs, records in self.places:
@@ -48,7 +45,7 @@ class Contents:
         return next((path for path in paths if os.access(path, os.R_OK)), paths[-1])
 
     def record_of(self, local: LocalModel) -> Record:
-        """The record of a model that is here, from the folder that has its file."""
+        """The record of a stored model, from the folder that has its file."""
         for blobs, records in self.places:
             record = records.read(source_key(local.entry.weights))
             if record is not None and local.path.parent == blobs.folder:
@@ -56,17 +53,17 @@ class Contents:
         return Record.of(local)
 
     def recall(self, name: str) -> ModelEntry | None:
-        """As much of an entry as its record keeps, for a model that is here, whatever registry named it."""
+        """As much of an entry as its record keeps, for a stored model, whichever registry named it."""
         found = (record for _, records in self.places for _, record in records if record.name == name)
         record = next(found, None)
         return None if record is None else record.entry()
 
     def derived(self, local: LocalModel, kind: str) -> Path | None:
-        """The derived file of this kind if it is here and untouched."""
+        """The derived file of this kind if the store has it undamaged."""
         return self.derivations(local).get(kind)
 
     def derivations(self, local: LocalModel) -> dict[str, Path]:
-        """Every derived file of these very bytes that is here and untouched, by its kind."""
+        """Every undamaged file that is derived from exactly these bytes, by its kind."""
         found: dict[str, Path] = {}
         for blobs, records in self.places:
             record = records.read(source_key(local.entry.weights))
@@ -78,12 +75,12 @@ class Contents:
 
     @property
     def registries(self) -> tuple[Path, ...]:
-        """The registry files that came with bundles, shared ones first, so that their names resolve here."""
+        """The registry files of bundles, shared ones first, so that their names resolve here."""
         readable = [folder for folder in self._bundled if os.access(folder, os.R_OK | os.X_OK)]
         return tuple(path for folder in readable for path in sorted(folder.glob("*.yaml")))
 
     def is_bundled(self, entry: ModelEntry) -> bool:
-        """Whether an entry came with a bundle: it may not name files of this machine."""
+        """Whether an entry came with a bundle: such an entry may not name files of this machine."""
         return entry.registry is not None and entry.registry.parent in self._bundled
 
     @property

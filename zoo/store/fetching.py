@@ -1,8 +1,8 @@
-"""How a model's bytes come into the store: from the store itself, another cache, a mirror, or their source.
+"""The fetch of one model: from the store itself, another library's cache, a mirror, or its source.
 
-A plan first (`Fetch.plan`: which places there are, in the order to try), then the plan carried out
-(`Fetch.run`, with the lock of the source held): what --dry-run shows is what is done. Whatever brings the
-bytes, they get their name in one place.
+First a plan (`Fetch.plan`: the places to try, in order), then its execution (`Fetch.run`, while the lock of
+the source is held): --dry-run shows what a fetch does. Wherever the bytes come from, they get their final
+name in one function.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class Step:
 
     action: `keep` bytes that are in the store under another name; `copy` a file of this machine or of a
     shared folder; `adopt` a file from the cache of another library, if its hash is right; `resume` or
-    `download` over the network. bytes: how many that brings, exact or about; None if unknown. path: the file
-    to take, and owner: the library that it belongs to. digests: of bytes to keep. error: why the place
-    cannot be used.
+    `download` over the network. bytes: how many are copied or downloaded, exact or approximate; None if
+    unknown. path: the file to take; owner: the library that it belongs to. digests: of the bytes to keep.
+    error: why the place cannot be used.
     """
 
     action: Action
@@ -67,14 +67,14 @@ class Step:
 
 @dataclass(frozen=True)
 class FetchPlan:
-    """What a fetch does: the places to try, in order. damaged: the store has the file, with wrong bytes."""
+    """The places that a fetch tries, in order. damaged: the store has the file, with wrong bytes."""
 
     steps: tuple[Step, ...]
     damaged: bool = False
 
     @property
     def first(self) -> Step:
-        """The step that is tried first. Raises what stands against every one of them."""
+        """The first step that can be used. Raises the errors of all steps, joined, if none can."""
         for step in self.steps:
             if step.error is None:
                 return step
@@ -85,7 +85,7 @@ class FetchPlan:
 
 
 class Fetch:
-    """One model on its way into a store. pin: the lock file's line for it. offline: ask nobody."""
+    """The fetch of one model. pin: its pin in the lock file. offline: use no network."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class Fetch:
         self.proof = proof_of(entry.weights)
         self.known = contents.records.read(self.key)
         if self.known is not None and self.known.is_contradicted_by(entry.weights):
-            self.known = None  # the registry was corrected since: it is not held to what came before
+            self.known = None  # the registry was corrected since: the old hash does not count
         self.revision = None if self.known is None else self.known.revision
         if self.known is not None:
             self.proof = self.proof.strengthen(
@@ -117,22 +117,21 @@ class Fetch:
             self.revision = pin.revision
 
     def check(self) -> None:
-        """Raise what is known before anybody is asked: AddressRefused, Offline, BrokenPlugin."""
+        """Raise what is known without a request: AddressRefused, Offline, BrokenPlugin."""
         inside = self.contents.is_bundled(self.entry)
         for url in self.entry.weights.urls:
             if inside and find_scheme(url).local:
                 raise AddressRefused(
-                    f"{self.entry.name}: {url} is refused: a registry that came from elsewhere names a local "
-                    "file",
-                    hint="Copy the entry into a registry file of your own if you mean it.",
+                    f"{self.entry.name}: {url} is refused: a registry from elsewhere names a local file",
+                    hint="If you trust it, copy the entry into a registry file of your own.",
                 )
         if self.offline and self._same_bytes() is None:
             check_offline(self.contents, self.entry)
 
     def plan(self) -> FetchPlan:
-        """The places that `run` tries, in its order. Raises what `check` raises; asks nobody, writes nothing.
+        """The places that `run` tries, in order. Makes no request and writes nothing; raises as `check` does.
 
-        What the store has under the right name is hashed here, so that a plan never keeps damaged bytes.
+        A stored file of the right name is hashed here, so that a plan never keeps damaged bytes.
         """
         self.check()
         path = self._same_bytes()
@@ -143,20 +142,20 @@ class Fetch:
         return FetchPlan(tuple(filter(None, [stored, *steps])), damaged=path is not None and stored is None)
 
     def run(self) -> LocalModel:
-        """Bring the bytes from the first place that has the right ones."""
+        """Take the bytes from the first place that has the right ones."""
         plan = self.plan()
         if plan.damaged:
             text = f"{self.entry.name}: the stored file is damaged and is fetched again"
             self.report(Note(text, level="warning"))
-        return _first_that_works(self._act, plan.steps, self.report)
+        return _first_success(self._act, plan.steps, self.report)
 
     def _same_bytes(self) -> Path | None:
-        """The file that has the right name already: of another entry, or of a shared folder."""
+        """A stored file that has the right name already: of another entry, or in a shared folder."""
         path = None if self.proof.sha256 is None else self.contents.blob_path(self.proof.sha256)
         return path if path is not None and path.is_file() else None
 
     def _plan_stored(self, path: Path) -> Step | None:
-        """To keep bytes that are here, or to copy them from a shared folder; None for wrong ones."""
+        """The step to keep stored bytes, or to copy them from a shared folder; None if they are wrong."""
         digests = hash_file(path, hasher=Hasher(md5=self.proof.md5 is not None))
         if self.proof.find_fault(digests, self.entry.name) is not None:
             return None
@@ -166,7 +165,7 @@ class Fetch:
         return Step("copy", url, digests.bytes, path)
 
     def _plan_place(self, url: str) -> Iterator[Step]:
-        """What one URL of the entry offers: a file here, another library's copy, a download."""
+        """The steps for one URL of the entry: a local file, another library's copy, a download."""
         scheme = find_scheme(url)
         size = self.proof.bytes or self.entry.bytes
         if scheme.local:
@@ -192,7 +191,7 @@ class Fetch:
             yield Step("resume", url, None if size is None else max(size - kept, 0))
 
     def _act(self, step: Step) -> LocalModel | None:
-        """Carry out one step; None where another library's file is not the right one after all."""
+        """Execute one step; None if another library's file is not the right one."""
         if step.error is not None:
             raise step.error
         if step.digests is not None:
@@ -204,13 +203,13 @@ class Fetch:
         return self._keep(self._take_in(copy_file, step.path, self.proof), step.url)
 
     def _download(self, url: str) -> LocalModel:
-        """The bytes of one URL over the network: from a mirror, or from their source."""
+        """The bytes of one URL over the network: from a mirror, or from the source."""
         from zoo.store.network.download import download
 
         source = find_scheme(url).resolve(Wanted(url, self.entry, self.revision))
-        if isinstance(source, Path):  # a scheme of another package may answer with a file that it made
+        if isinstance(source, Path):  # a plugin's scheme may return a file that it made
             return self._keep(self._take_in(copy_file, source, self.proof), url)
-        if source.sha256 is not None and self.proof.sha256 is None:  # only now another cache can be searched
+        if source.sha256 is not None and self.proof.sha256 is None:  # now other caches can be searched
             proof = self.proof.strengthen(source.sha256, source.bytes, origin=source.origin)
             for owner, path in find_adoptable(url, proof):
                 adopted = self._adopt(url, path, owner, proof)
@@ -220,10 +219,10 @@ class Fetch:
         def fetch(remote: Remote) -> LocalModel:
             return self._keep(self._take_in(download, remote, self.proof), remote.urls[0], remote.revision)
 
-        return _first_that_works(fetch, with_mirrors(source, mirror_rules()), self.report)
+        return _first_success(fetch, with_mirrors(source, mirror_rules()), self.report)
 
     def _adopt(self, url: str, path: Path, owner: str, proof: Proof) -> LocalModel | None:
-        """Copy a file of another library's cache if it is provably the right one; never change that cache."""
+        """Copy a file from another library's cache if its hash is right; that cache is never changed."""
         try:
             digests = self._take_in(copy_file, path, proof)
         except (IntegrityError, OSError):
@@ -233,7 +232,7 @@ class Fetch:
         return self._keep(digests, url)
 
     def _take_in(self, bring: _Bring[T], source: T, proof: Proof) -> Digests:
-        """Let `bring` fill a partial file and give it its name. Wrong bytes are deleted, right ones kept."""
+        """Let `bring` fill a partial file, and publish it. Wrong bytes are deleted, right ones kept."""
         blobs = self.contents.blobs
         partial = claim_partial(blobs.folder, lock_key(self.entry))
         try:
@@ -254,7 +253,7 @@ class Fetch:
         return digests
 
     def _keep(self, digests: Digests, url: str, revision: str | None = None) -> LocalModel:
-        """Write down what is now in the blobs."""
+        """Write the record of the new blob."""
         path = self.contents.blobs.path(digests.sha256)
         same = self.known is not None and self.known.sha256 == digests.sha256
         record = Record(
@@ -274,7 +273,7 @@ class Fetch:
 
 
 class _Bring(Protocol[T_contra]):
-    """What fills a partial file from a source and proves the bytes: `copy_file` or `download`."""
+    """A function that fills a partial file from a source and verifies it: `copy_file` or `download`."""
 
     def __call__(
         self,
@@ -290,7 +289,7 @@ class _Bring(Protocol[T_contra]):
 
 
 def lock_key(entry: ModelEntry) -> str:
-    """What one process at a time fetches: the bytes where they are known, else the source."""
+    """The name of the lock of a fetch: the hash of the bytes if it is known, else the source."""
     sha256 = proof_of(entry.weights).sha256
     return source_key(entry.weights) if sha256 is None else sha256
 
@@ -305,12 +304,10 @@ def check_offline(contents: Contents, entry: ModelEntry) -> None:
         )
 
 
-def _first_that_works(
-    act: Callable[[T], LocalModel | None], places: Sequence[T], report: Report
-) -> LocalModel:
-    """What `act` returns for the first place where it works; None means that the place does not count.
+def _first_success(act: Callable[[T], LocalModel | None], places: Sequence[T], report: Report) -> LocalModel:
+    """The result of `act` for the first place where it succeeds; a None from it is skipped silently.
 
-    Reports each failure but the last. Raises all of them in one error when no place works.
+    Reports each failure but the last. Raises all of them in one error if no place works.
     """
     failures: list[ZooError] = []
     for number, place in enumerate(places, 1):

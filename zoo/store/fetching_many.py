@@ -1,4 +1,4 @@
-"""Several models at once: planned first, then each in a thread of its own."""
+"""Several models at a time: planned first, then fetched in threads."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from zoo.store.store import Store
 
 JOBS = 4
-PATIENCE = 0.7  # seconds that threads have to let go of their files after Ctrl-C
+PATIENCE = 0.7  # seconds that threads have to release their files after Ctrl-C
 
 
 @dataclass(frozen=True)
 class Planned:
-    """What a fetch would do first (see Step), or the error that it would raise."""
+    """The first step of a fetch (see Step), or the error that it would raise."""
 
     name: str
     url: str
@@ -39,7 +39,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Fetched:
-    """What became of one name: the model, or the error in its place."""
+    """The outcome for one name: the model, or an error."""
 
     name: str
     model: LocalModel | None
@@ -49,7 +49,7 @@ class Fetched:
 def plan_fetch(
     store: Store, entries: Sequence[ModelEntry], *, pins: Mapping[str, Pin] | None = None
 ) -> list[Planned]:
-    """What `fetch_models` would do, without asking anybody: for --dry-run. Raises what it would raise."""
+    """What `fetch_models` would do, without a request: for --dry-run. Raises what it would raise."""
     held = _find_pins(entries, pins)
     return [_plan_one(store, entry, held.get(entry.name)) for entry in entries]
 
@@ -64,12 +64,12 @@ def fetch_models(
 ) -> list[Fetched]:
     """Fetch each entry, `jobs` at a time; one Fetched per entry, in their order. An error ends only its own.
 
-    pins: of a lock file (see pins.read_lock_file): every name must be there, and match; checked before
+    pins: of a lock file (see read_lock_file): every name must be in it and match, which is checked before
     anything is downloaded. report: called by one thread at a time; with several models the task "fetch"
-    counts those that ended. Raises Interrupted on Ctrl-C and SIGTERM; what came is kept.
+    counts the finished ones. Raises Interrupted on Ctrl-C and SIGTERM; what was downloaded is kept.
     """
     held = _find_pins(entries, pins)
-    store = copy(store)  # its connections, and the memory of their parts, are for all of them together
+    store = copy(store)  # all fetches share its connections and the memory for their parts
     each = store.settings.connections // max(1, min(jobs, len(entries)))
     store.settings = replace(store.settings, connections=max(1, each))
     results: list[Fetched | None] = [None] * len(entries)
@@ -77,20 +77,20 @@ def fetch_models(
     waiting: SimpleQueue[int] = SimpleQueue()
     for number in range(len(entries)):
         waiting.put(number)
-    stop, telling = threading.Event(), threading.RLock()
+    stop, reporting = threading.Event(), threading.RLock()
 
-    def tell(event: Event) -> None:
-        with telling:
+    def forward(event: Event) -> None:
+        with reporting:
             if stop.is_set():
                 raise Interrupted("stopped")
             report(event)
 
     def count(*ended: Fetched, number: int = 0) -> None:
-        with telling:  # counted and told at once, so that no count is told late
+        with reporting:  # counted and reported under one lock, so that counts arrive in order
             results[number : number + len(ended)] = ended
             if len(entries) > 1:
                 done = sum(result is not None for result in results)
-                tell(Progress("fetch", done, len(entries), "models"))
+                forward(Progress("fetch", done, len(entries), "models"))
 
     def work() -> None:
         try:
@@ -98,13 +98,13 @@ def fetch_models(
                 number = waiting.get_nowait()
                 entry = entries[number]
                 try:
-                    ended = Fetched(entry.name, store.fetch(entry, pin=held.get(entry.name), report=tell))
+                    ended = Fetched(entry.name, store.fetch(entry, pin=held.get(entry.name), report=forward))
                 except ZooError as error:
                     ended = Fetched(entry.name, None, error)
                 count(ended, number=number)
         except (Empty, Interrupted):
             return
-        except BaseException as fault:  # of zoo itself: nobody looks into a thread, so the caller raises it
+        except BaseException as fault:  # a bug: the caller raises it, since exceptions of threads are lost
             faults.append(fault)
 
     threads = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(entries)))]
@@ -114,22 +114,22 @@ def fetch_models(
             thread.start()
         for thread in threads:
             thread.join()
-    except (KeyboardInterrupt, Interrupted) as stopped:  # Ctrl-C or SIGTERM, in whichever line it comes
+    except (KeyboardInterrupt, Interrupted) as stopped:  # Ctrl-C or SIGTERM, at any line
         stop.set()
         limit = time.monotonic() + PATIENCE
         for thread in threads:
             if thread.ident is not None:
                 thread.join(max(limit - time.monotonic(), 0.0))
-        raise _say_stopped(store, entries, results, getattr(stopped, "exit_code", 130)) from None
+        raise _stopped_error(store, entries, results, getattr(stopped, "exit_code", 130)) from None
     finally:
-        stop.set()  # a second Ctrl-C leaves from anywhere above
+        stop.set()  # also after a second Ctrl-C
     if faults:
         raise faults[0]
     return [result for result in results if result is not None]
 
 
 def _plan_one(store: Store, entry: ModelEntry, pin: Pin | None) -> Planned:
-    """The row of one entry."""
+    """The plan of one entry."""
     url = entry.weights.urls[0]
     try:
         step = store.plan(entry, pin=pin)
@@ -141,20 +141,20 @@ def _plan_one(store: Store, entry: ModelEntry, pin: Pin | None) -> Planned:
 
 
 def _find_pins(entries: Sequence[ModelEntry], pins: Mapping[str, Pin] | None) -> dict[str, Pin]:
-    """The pin of each entry, where there is a lock file. Raises what `find_pin` raises."""
+    """The pin of each entry; empty without a lock file. Raises what `find_pin` raises."""
     return {} if pins is None else {entry.name: find_pin(entry, pins) for entry in entries}
 
 
-def _say_stopped(
+def _stopped_error(
     store: Store, entries: Sequence[ModelEntry], results: Sequence[Fetched | None], exit_code: int
 ) -> Interrupted:
-    """What is here, what is kept of the rest, and how to go on."""
+    """The error after a stop: what is finished, what is kept of the rest, and how to continue."""
     here = {result.name for result in results if result is not None and result.model is not None}
     rest = [entry for entry in entries if entry.name not in here]
     kept = sum(p.bytes for entry in rest for p in find_parts(store.blobs.folder, lock_key(entry)))
     of_rest = f"; {size_text(kept)} of the rest kept" if kept else ""
     return Interrupted(
         f"fetch: stopped; {len(here)} of {len(entries)} models are here{of_rest}",
-        hint=f"zoo fetch {' '.join(entry.name for entry in rest)} goes on from there." if rest else None,
+        hint=f"zoo fetch {' '.join(entry.name for entry in rest)} continues from there." if rest else None,
         exit_code=exit_code,
     )

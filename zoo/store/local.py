@@ -1,4 +1,4 @@
-"""A model that is here: the value that every room above the store works on."""
+"""A stored model: the value that every room above the store works with."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from zoo.catalogue.entry import ModelEntry
 
 @dataclass(frozen=True)
 class LocalModel:
-    """A model whose every byte was verified; the store makes no other.
+    """A model of which every byte was verified; only the store makes these.
 
-    path: the file to read. It has no suffix: its format is told by its first bytes. Once the store keeps only
-    a derived file (weights converted to safetensors), that one.
-    sha256: of the file as it was published, also when `path` is derived from it: the model's identity.
+    path: the file to read. It has no suffix: its format is detected from its first bytes. If the store keeps
+    only a derived file (weights converted to safetensors), it is that one.
+    sha256: of the file as it was published, even if `path` is derived from it: the model's identity.
     """
 
     entry: ModelEntry

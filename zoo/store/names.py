@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def default_registry(store: Store | None = None) -> Registry:
-    """The shipped registry, those of $ZOO_REGISTRY, and what bundles brought into the store."""
+    """The shipped registry, those of $ZOO_REGISTRY, and those of bundles in the store."""
     from zoo.catalogue.registry import load_registry
 
     return load_registry(bundled=(store or default_store()).registries)

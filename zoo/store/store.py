@@ -1,17 +1,17 @@
-"""The store: verified files under the names of their bytes, and the way to get them.
+"""The store: verified files named by their sha256, and how to fetch them.
 
     home/
       blobs/SHA256          every byte verified before the file got this name; nothing else is ever read
-      blobs/KEY.….partial   a download that is not whole; the next fetch goes on from there
-      records/KEY.json      what a source first gave: the lock for every later fetch
-      hub/KEY.json          what the Hub first said about a repository
-      files/KEY.json        what a file of word vectors outside of the store was (zoo/words/own_files.py)
+      blobs/KEY.….partial   an incomplete download; the next fetch continues it
+      records/KEY.json      what was first fetched from a source: later fetches must match it
+      hub/KEY.json          the facts of a repository of the Hub, as first seen
+      files/KEY.json        facts about a file of word vectors outside of the store (zoo/words/own_files.py)
       registries/*.yaml     entries that came with bundles
       locks/KEY.lock        one process at a time
       features/             belongs to zoo/features
 
-A fetch is: find it → lock → find it again → free space → partial file, hashed as it comes → verify → flush →
-rename → record. A wrong byte never gets the right name, whatever fails in between.
+A fetch is: find it → lock → find it again → free space → partial file, hashed while it is written → verify →
+flush → rename → record. Wrong bytes never get the right name, whatever fails in between.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ from zoo.store.trust.lock_file import Pin, check_pin
 
 
 class Store(Contents):
-    """The verified files of one home folder and of shared ones, and the way to get more of them.
+    """The verified files of one home folder and of shared ones, and how to fetch more.
 
-    home, shared: see Contents. offline: no connection is made; what is not here cannot be had. policy: the
-    licences that `fetch` gives out; $ZOO_LICENSE_POLICY holds as well, whoever made the store.
+    home, shared: see Contents. offline: no connection is made, only stored models can be had. policy: the
+    licences that `fetch` allows; $ZOO_LICENSE_POLICY always holds as well.
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class Store(Contents):
         self.settings = Settings() if settings is None else settings
 
     def fetch(self, entry: ModelEntry, *, pin: Pin | None = None, report: Report = silent) -> LocalModel:
-        """The model, fetched if it is not here.
+        """The model, fetched if the store does not have it.
 
-        pin: what a lock file says (see pins.find_pin): anything else is refused.
-        Raises LicenseRefused, also for a model that is here; Offline, AddressRefused, DownloadFailed (what
-        came is kept, the next fetch goes on from there), HashMismatch or SizeMismatch (nothing is kept),
+        pin: of a lock file (see find_pin): anything else is refused.
+        Raises LicenseRefused, also for a stored model; Offline, AddressRefused, DownloadFailed (what was
+        received is kept, and the next fetch continues it), HashMismatch or SizeMismatch (nothing is kept),
         DiskFull, StorageError or LockTimeout.
         """
         self.check_license(entry)
@@ -82,7 +82,7 @@ class Store(Contents):
         return found
 
     def fetch_again(self, entry: ModelEntry, *, report: Report = silent) -> LocalModel:
-        """The published file of a model, fetched also where something that was made of it is here.
+        """The published file of a model, fetched even if the store has a file that is derived from it.
 
         Raises what `fetch` raises.
         """
@@ -92,7 +92,7 @@ class Store(Contents):
             return self._fetch(entry, None, report).run()
 
     def plan(self, entry: ModelEntry, *, pin: Pin | None = None) -> Step:
-        """What `fetch` would try first. Asks nobody, writes nothing. Raises what makes `fetch` refuse."""
+        """The first step of `fetch`. Makes no request, writes nothing. Raises what makes `fetch` refuse."""
         self.check_license(entry)
         found = self.find(entry)
         if found is None:
@@ -102,7 +102,7 @@ class Store(Contents):
 
     @property
     def policies(self) -> tuple[LicensePolicy, ...]:
-        """Every licence policy that holds: a model must keep all of them."""
+        """Every licence policy in force; a model must satisfy all of them."""
         return tuple(p for p in (environment_policy(), self.policy) if p is not None)
 
     def check_license(self, entry: ModelEntry) -> None:
@@ -111,7 +111,7 @@ class Store(Contents):
             policy.check(entry)
 
     def pin(self, entry: ModelEntry, *, report: Report = silent) -> Pin:
-        """What a lock file should say of a model; it is fetched if that is not known yet."""
+        """The pin of a model for a lock file; the model is fetched if the store does not have it."""
         record = self.record_of(self.fetch(entry, report=report))
         return Pin(
             url=entry.weights.urls[0],
@@ -122,7 +122,7 @@ class Store(Contents):
         )
 
     def remove(self, entry: ModelEntry, *, patience: float | None = None, report: Report = silent) -> int:
-        """Forget a model: its files, partial files and what locks its hash. Returns the bytes freed.
+        """Delete a model: its files, partial files and record. Returns the bytes freed.
 
         Files that another model needs stay, and so does everything in shared folders.
         patience: seconds to wait for a process that is fetching it.
@@ -147,10 +147,10 @@ class Store(Contents):
         keep_source: bool = True,
         report: Report = silent,
     ) -> Path:
-        """The file of another format made from a model's file: once, by one process, kept like a fetched one.
+        """A file of another format that is derived from a model's file, once, and kept like a fetched one.
 
-        write: gets a path to an empty file (whose name says nothing) and fills it. keep_source: False deletes
-        the published file once the derived one is safe; `find` then gives the derived one.
+        write: fills the empty file at the path that it is given (its name has no suffix). keep_source: False
+        deletes the published file once the derived one is safe; `find` then returns the derived one.
         """
         key = source_key(local.entry.weights)
         what = f"convert {local.entry.name}"
@@ -160,7 +160,7 @@ class Store(Contents):
                 return present
             partial = claim_partial(self.blobs.folder, validator_of(local.sha256, kind))
             try:
-                partial.path.write_bytes(b"")  # of a process that was killed while it converted
+                partial.path.write_bytes(b"")  # it may be left from a process that was killed
                 write(partial.path)
                 digests = hash_file(partial.path)
                 path = self.blobs.publish(partial.path, digests.sha256)
@@ -169,7 +169,7 @@ class Store(Contents):
             stamp = stamp_of(path)
             assert stamp is not None
             record = self.records.read(key)
-            if record is None or record.sha256 != local.sha256:  # derived from what the source gave before
+            if record is None or record.sha256 != local.sha256:  # derived from other bytes of the source
                 record = Record.of(local)
             made = Derived(sha256=digests.sha256, bytes=digests.bytes, stamp=stamp)
             record = replace(record, derived=record.derived | {kind: made})
@@ -180,9 +180,9 @@ class Store(Contents):
             return path
 
     def prove(self, local: LocalModel) -> None:
-        """Hash the model's file again, whatever its stamp says: before anything that could run code in it.
+        """Hash the model's file again, whatever its stamp: before anything that could run code in it.
 
-        Raises HashMismatch if it is not what was fetched.
+        Raises HashMismatch if it was changed after it was fetched.
         """
         got = hash_file(local.path).sha256
         if got != local.path.name:
@@ -204,7 +204,7 @@ class Store(Contents):
         return hold(path, entry.name, patience=patience, report=report)
 
     def _renew_stamps(self, key: str) -> None:
-        """Write down new stamps of files that were touched or copied: else every use would hash them."""
+        """Update the stamps of files that were touched or copied: else every use would hash them again."""
         record = self.records.read(key)
         if record is None:
             return
@@ -216,17 +216,17 @@ class Store(Contents):
         if new != record.blobs:
             derived = {kind: replace(made, stamp=new[made.sha256]) for kind, made in record.derived.items()}
             own = None if record.stamp is None else new[record.sha256]
-            with suppress(OSError):  # a folder that is only read keeps the old ones
+            with suppress(OSError):  # the folder may be read-only
                 self.records.write(key, replace(record, stamp=own, derived=derived))
 
     def _drop_unneeded(self, candidates: Iterable[str]) -> int:
-        """Delete those blobs that no record needs; returns bytes freed."""
+        """Delete the candidates that no record needs; returns the bytes freed."""
         needed = {sha256 for _, record in self.records for sha256 in record.blobs}
         return sum(self.blobs.remove(sha256) for sha256 in set(candidates) - needed)
 
 
 def open_store(*, offline: bool | None = None, settings: Settings | None = None) -> Store:
-    """The store that the environment names: $ZOO_HOME; offline with $ZOO_OFFLINE or $HF_HUB_OFFLINE."""
+    """The store at $ZOO_HOME; offline by default if $ZOO_OFFLINE or $HF_HUB_OFFLINE is set."""
     *shared, home = find_homes()
     offline = is_offline() if offline is None else offline
     return Store(home, offline=offline, shared=tuple(shared), settings=settings)

@@ -179,7 +179,7 @@ def test_a_token_that_no_header_can_carry_is_named(
         lambda: find_model("hf://owner/net", store=store),
         lambda: store.fetch(unproven("hf://owner/net/model.safetensors")),
     ):
-        with pytest.raises(UsageError, match="HF_TOKEN holds letters that no token has"):
+        with pytest.raises(UsageError, match="HF_TOKEN has characters that a token cannot have"):
             act()
 
 
@@ -238,16 +238,16 @@ def test_a_model_without_classes_gives_features(hub: Hub, store: Store) -> None:
     [
         (None, "no config.json"),
         ({"model_type": "bert"}, "bert model of transformers"),
-        ([1], "describes itself wrongly"),
+        ([1], "has an invalid config"),
         ({"architecture": None}, "for timm, not an image model of timm"),
-        ({"architecture": 7}, "describes itself wrongly"),
-        ({"architecture": "../x"}, "describes itself wrongly"),
-        ({"architecture": "x", "num_classes": "many"}, "describes itself wrongly"),
-        ({"architecture": "x", "pretrained_cfg": [1]}, "describes itself wrongly"),
-        ({"architecture": "x", "pretrained_cfg": {"input_size": 7}}, "describes itself wrongly"),
+        ({"architecture": 7}, "has an invalid config"),
+        ({"architecture": "../x"}, "has an invalid config"),
+        ({"architecture": "x", "num_classes": "many"}, "has an invalid config"),
+        ({"architecture": "x", "pretrained_cfg": [1]}, "has an invalid config"),
+        ({"architecture": "x", "pretrained_cfg": {"input_size": 7}}, "has an invalid config"),
         ({"architecture": "x", "pretrained_cfg": {"input_size": [3, 1, 2]}}, "only square"),
-        ({"architecture": "x", "pretrained_cfg": {"crop_pct": 0}}, "describes itself wrongly"),
-        ({"architecture": "x", "pretrained_cfg": {"mean": [0.5, 0.5]}}, "describes itself wrongly"),
+        ({"architecture": "x", "pretrained_cfg": {"crop_pct": 0}}, "has an invalid config"),
+        ({"architecture": "x", "pretrained_cfg": {"mean": [0.5, 0.5]}}, "has an invalid config"),
     ],
 )
 def test_a_repository_of_anything_else_is_refused_with_the_reason(
@@ -262,9 +262,9 @@ def test_a_repository_of_anything_else_is_refused_with_the_reason(
 @pytest.mark.parametrize(
     ("files", "says"),
     [
-        ({"config.json": b"[" * 100_000, "model.safetensors": b"x"}, "no JSON|wrongly"),
-        ({"config.json": b"not json", "model.safetensors": b"x"}, "no JSON"),
-        ({"config.json": json.dumps(CONFIG).encode(), "x.onnx": b"x"}, "holds none of"),
+        ({"config.json": b"[" * 100_000, "model.safetensors": b"x"}, "not valid JSON|invalid config"),
+        ({"config.json": b"not json", "model.safetensors": b"x"}, "not valid JSON"),
+        ({"config.json": json.dumps(CONFIG).encode(), "x.onnx": b"x"}, "has none of"),
     ],
 )
 def test_broken_and_incomplete_repositories_are_refused(

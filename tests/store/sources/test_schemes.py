@@ -76,7 +76,7 @@ def test_a_mirror_that_sends_something_else_is_passed_over(
 
 def test_a_rule_that_is_none_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZOO_MIRROR", "https://mirror.lab/")
-    with pytest.raises(UsageError, match="is no rule"):
+    with pytest.raises(UsageError, match="is not a rule"):
         mirror_rules()
 
 
@@ -105,7 +105,7 @@ def test_the_url_of_every_data_set_is_the_published_one(data: Path, name: str) -
     "url", ["gensim://", "gensim://../x", "gensim://a/b/c", "gensim://a?parts=0", "gensim://a?parts=x"]
 )
 def test_a_name_that_is_none_of_gensim_data_is_a_usage_error(url: str) -> None:
-    with pytest.raises(UsageError, match="names no data set"):
+    with pytest.raises(UsageError, match="is not a data set"):
         find_scheme("gensim://x").resolve(Wanted(url, unproven(url)))
 
 

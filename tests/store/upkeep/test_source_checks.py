@@ -49,7 +49,7 @@ def test_nothing_is_asked_unless_one_wants_it(server: Server) -> None:
         (answer(403), "answers 403"),
         (answer(503), "answers 503"),
         (answer(200, b"<!doctype html><p>Sign in"), "a web page, not a file"),
-        (answer(206, b"x", Content_Range="bytes 0-0/7"), "the file has 7 bytes, the entry says 300,000"),
+        (answer(206, b"x", Content_Range="bytes 0-0/7"), "the file has 7 bytes, the entry states 300,000"),
         (answer(302, Location="http://10.0.0.1/x"), "plain http"),
     ],
     ids=["404", "403", "503", "page", "size", "redirect"],
@@ -84,7 +84,7 @@ def test_a_file_on_this_machine_is_hashed(tmp_path: Path) -> None:
     path.write_bytes(BODY[::-1])
     assert "wrong bytes" in faults(entry_for(path.as_uri()), online=False)[0]
     path.unlink()
-    assert "is not there" in faults(entry_for(path.as_uri()), online=False)[0]
+    assert "is missing" in faults(entry_for(path.as_uri()), online=False)[0]
 
 
 def test_findings_come_in_the_order_of_the_entries(server: Server) -> None:

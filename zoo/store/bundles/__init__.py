@@ -1,1 +1,1 @@
-"""Models and runs packed into one file, and taken out of it."""
+"""Models and runs packed into one file, and unpacked from it."""

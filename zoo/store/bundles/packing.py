@@ -1,15 +1,15 @@
 """Models and runs in one plain tar file, for a machine without a network.
 
-    zoo-bundle.json     entries, records and the sha256 of every file: what `unbundle` believes, and checks
-    SHA256SUMS          the same for people: sha256sum -c SHA256SUMS
-    LICENSES            name and licence of each model; of each run, those of its model and of its data
+    zoo-bundle.json     entries, records and the sha256 of every file, which `unbundle` checks
+    SHA256SUMS          the same hashes for sha256sum -c SHA256SUMS
+    LICENSES            the licence of each model; for each run, those of its model and of its data
     blobs/SHA256        the models' files
-    runs/NAME/…         run folders, whole
+    runs/NAME/…         complete run folders
 
-Unpacking reads every header first and refuses the whole file if one is odd; every byte is hashed before it
-gets a name. What was published can be held against the published hash; what was converted before it was
-bundled is as trustworthy as whoever made the bundle, and is read without running code all the same.
-Here is what a bundle is and how one is made; how it is read, in unbundling.py.
+Unpacking reads every header first and refuses the whole file if one is invalid; every byte is hashed before
+its file gets a name. A published file can be compared with its published hash; a file that was converted
+before bundling is as trustworthy as the person who made the bundle, and is still read without running code.
+This file defines a bundle and makes one; unpacking.py reads it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ MANIFEST, SUMS, LICENSES = "zoo-bundle.json", "SHA256SUMS", "LICENSES"
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a bundle says it holds. files: sha256 of every other member by its name."""
+    """The contents of a bundle. files: the sha256 of every other member, by name."""
 
     entries: dict[str, dict[str, Any]]
     records: dict[str, Record]
@@ -58,7 +58,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _RunLicenses(msgspec.Struct, frozen=True):
-    """What run.json says of licences."""
+    """The licences in a run.json."""
 
     model: dict[str, Any]
     data_license: str | None = None
@@ -72,17 +72,17 @@ def bundle(
     runs: Sequence[Path] = (),
     report: Report = silent,
 ) -> Path:
-    """Write models of the store and run folders into `target`, whole or not at all; returns it.
+    """Write models of the store and run folders to `target`, atomically; returns it.
 
-    Models that are not here are fetched. Where weights were converted to safetensors, those go in.
-    Raises UsageError if the target exists or a run's file cannot be named portably.
+    Models that the store lacks are fetched. Weights that were converted to safetensors are packed as such.
+    Raises UsageError if the target exists or a run has a file name that is not portable.
     """
     if target.exists():
-        raise UsageError(f"{target} is there already", hint="Give another name, or delete it first.")
+        raise UsageError(f"{target} exists already", hint="Choose another name, or delete it first.")
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise StorageError(
-            f"{target} cannot be written: {target.parent} is no folder, or not yours to write to",
-            hint="Give another path, or make that folder first.",
+            f"{target} cannot be written: {target.parent} is not a folder that you can write to",
+            hint="Choose another path, or make that folder first.",
         )
     manifest, members = _collect(store, entries, runs, report)
     total = sum(path.stat().st_size for path in members.values())
@@ -114,7 +114,7 @@ def bundle(
 
 
 def umask() -> int:
-    """The rights that new files do not get; reading it sets it."""
+    """The permissions that new files do not get; it can only be read by setting it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
@@ -138,7 +138,8 @@ def _collect(
             path = store.blob_path(sha256)
             if hash_file(path).sha256 != sha256:
                 raise IntegrityError(
-                    f"{entry.name}: {path} is damaged", hint=f"zoo verify --fix {entry.name} mends it."
+                    f"{entry.name}: {path} is damaged",
+                    hint=f"zoo verify --fix {entry.name} fetches it again.",
                 )
             members[f"blobs/{sha256}"], sums[f"blobs/{sha256}"] = path, sha256
     for name, path in _run_files(runs):
@@ -152,17 +153,17 @@ def _collect(
 def _run_files(runs: Sequence[Path]) -> Iterator[tuple[str, Path]]:
     """(name in the bundle, path) of every file of some runs.
 
-    Raises UsageError for a folder that is no run, two of one name, and files that cannot be named portably.
+    Raises UsageError for a path that is not a folder, two runs of one name, and names that are not portable.
     """
     taken: dict[str, Path] = {}
     for run in runs:
         if not run.is_dir():
-            raise UsageError(f"{run} is no run folder", hint="A run is what zoo finetune --out made.")
+            raise UsageError(f"{run} is not a run folder", hint="zoo finetune --out makes run folders.")
         place = run.resolve()
         other = taken.setdefault(normalize("NFC", place.name).casefold(), place)
         if other != place:
             raise UsageError(
-                f"two runs are called {place.name}: {other} and {place}", hint="Rename the folder of one."
+                f"two runs have the name {place.name}: {other} and {place}", hint="Rename one of the folders."
             )
         for path in sorted(place.rglob("*")):
             if path.is_file() and not path.is_symlink():
@@ -170,18 +171,18 @@ def _run_files(runs: Sequence[Path]) -> Iterator[tuple[str, Path]]:
                 try:
                     check_name(name, path)
                 except UnsafeFile:
-                    what = f"{name!r} is a name that other systems cannot store"
+                    what = f"{name!r} is not a portable file name"
                     raise UsageError(f"{path} cannot go into a bundle: {what}", hint="Rename it.") from None
                 yield name, path
 
 
 def _run_licences(run: Path) -> str:
-    """The licences of a run's model and of the data that it was trained on."""
+    """The licences of a run's model and of its training data."""
     try:
-        said = msgspec.json.decode((run / "run.json").read_bytes(), type=_RunLicenses)
+        found = msgspec.json.decode((run / "run.json").read_bytes(), type=_RunLicenses)
     except (OSError, msgspec.MsgspecError):
         return "unknown"
-    return f"model {said.model.get('license', 'unknown')}, training data {said.data_license or 'unknown'}"
+    return f"model {found.model.get('license', 'unknown')}, training data {found.data_license or 'unknown'}"
 
 
 def _add_text(archive: tarfile.TarFile, name: str, content: str) -> None:
@@ -192,7 +193,7 @@ def _add_text(archive: tarfile.TarFile, name: str, content: str) -> None:
 
 
 def _add_file(archive: tarfile.TarFile, name: str, path: Path) -> None:
-    """Add bytes under a name; owner, rights and times stay here."""
+    """Add a file without its owner, permissions and times."""
     info = tarfile.TarInfo(name)
     info.size = path.stat().st_size
     try:

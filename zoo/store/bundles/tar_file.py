@@ -1,8 +1,8 @@
-"""Reading a tar file of strangers: plain files under plain names, and nothing else that a tar file can hold.
+"""A reader of untrusted tar files: plain files under plain names, nothing else.
 
-Python's tarfile knows links, devices, sparse files and headers of any length, each with a history of holes.
-A bundle needs none of them, so this reads the 512-byte headers of the POSIX format itself: two kinds of
-member, every name checked, everything refused before the first byte is written.
+Python's tarfile supports links, devices, sparse files and headers of any length, each with past
+vulnerabilities. A bundle needs none of them, so this reads the 512-byte headers of the POSIX format itself:
+two kinds of members, every name checked, everything refused before the first byte is written.
 https://pubs.opengroup.org/onlinepubs/9799919799/utilities/pax.html ("ustar Interchange Format")
 """
 
@@ -26,7 +26,7 @@ LONGEST_PART = 150
 
 @dataclass(frozen=True)
 class Member:
-    """A file inside a tar file: where its bytes begin, and how many they are."""
+    """A file in a tar file: the position and number of its bytes."""
 
     name: str
     begin: int
@@ -36,8 +36,8 @@ class Member:
 def read_members(path: Path) -> list[Member]:
     """Every file of a plain tar file.
 
-    Raises UnsafeFile for anything but files and folders under relative, portable, distinct names, and
-    IntegrityError for a file that is cut or no tar file. Reads headers only.
+    Raises UnsafeFile for anything but files and folders with relative, portable, distinct names, and
+    IntegrityError if it is truncated or not a tar file. Reads headers only.
     """
     size = path.stat().st_size
     members: list[Member] = []
@@ -49,27 +49,29 @@ def read_members(path: Path) -> list[Member]:
             kind, member = _parse_header(header, file.tell(), path)
             if member.begin + member.bytes > size:
                 raise IntegrityError(
-                    f"{path}: {member.name!r} is cut short",
-                    hint="The copy is incomplete: bring the file again.",
+                    f"{path}: {member.name!r} is truncated",
+                    hint="The copy is incomplete: copy the file again.",
                 )
             if len(seen) >= MOST_MEMBERS:
-                raise UnsafeFile(f"{path}: more than {MOST_MEMBERS:,} members", hint="No bundle has as many.")
+                raise UnsafeFile(
+                    f"{path}: more than {MOST_MEMBERS:,} members", hint="A bundle never has so many."
+                )
             twin = unicodedata.normalize("NFC", member.name).casefold()
             if twin in seen:
-                raise UnsafeFile(f"{path}: {member.name!r} is there twice, or differs by case alone")
+                raise UnsafeFile(f"{path}: {member.name!r} occurs twice, or differs only by case")
             seen.add(twin)
             if kind == "file":
                 members.append(member)
             file.seek(member.begin + -(-member.bytes // RECORD) * RECORD)
-    raise IntegrityError(f"{path}: the end is missing", hint="The copy is incomplete: bring the file again.")
+    raise IntegrityError(f"{path}: the end is missing", hint="The copy is incomplete: copy the file again.")
 
 
 def check_name(name: str, path: Path) -> None:
-    """Raise UnsafeFile unless a name stays below the folder that it is unpacked in, on every system."""
+    """Raise UnsafeFile unless a name stays inside the folder that it is unpacked to, on every system."""
     for part in name.split("/"):
         if len(part) > LONGEST_PART or not is_portable(part):
             raise UnsafeFile(
-                f"{path}: {name!r} is no name that is ever unpacked", hint="Nothing was unpacked."
+                f"{path}: {name!r} is not a name that may be unpacked", hint="Nothing was unpacked."
             )
 
 
@@ -86,18 +88,18 @@ def read_blocks(file: BinaryIO, member: Member) -> Iterator[bytes]:
 
 
 def _parse_header(header: bytes, begin: int, path: Path) -> tuple[str, Member]:
-    """("file" or "folder", what it describes) of one header."""
+    """The kind, "file" or "folder", and the member that a header describes."""
     if len(header) < RECORD or header[257:262] != b"ustar":
-        raise IntegrityError(f"{path} is no tar file, or is cut", hint="zoo bundle makes one.")
+        raise IntegrityError(f"{path} is not a tar file, or is truncated", hint="zoo bundle makes one.")
     blank = header[:148] + b" " * 8 + header[156:]
     if _number(header[148:156]) != sum(blank):
-        raise IntegrityError(f"{path}: a header is damaged", hint="Bring the file again.")
+        raise IntegrityError(f"{path}: a header is damaged", hint="Copy the file again.")
     name = (_text(header[345:500]) + "/" if header[345] else "") + _text(header[:100])
     kind = {b"0": "file", b"\0": "file", b"5": "folder"}.get(header[156:157])
     if kind is None:
         raise UnsafeFile(
-            f"{path}: {name!r} is no plain file (a link, a device or an extension, type {header[156:157]!r})",
-            hint="zoo bundle makes no such files: nothing was unpacked.",
+            f"{path}: {name!r} is not a plain file (a link, a device or another type: {header[156:157]!r})",
+            hint="zoo bundle never makes such files: nothing was unpacked.",
         )
     check_name(name.removesuffix("/") if kind == "folder" else name, path)
     size = _number(header[124:136])
@@ -107,11 +109,11 @@ def _parse_header(header: bytes, begin: int, path: Path) -> tuple[str, Member]:
 
 
 def _text(field: bytes) -> str:
-    """A name field; undecodable bytes become something that check_name refuses."""
+    """A name field; undecodable bytes become characters that check_name refuses."""
     return field.partition(b"\0")[0].decode("utf-8", "replace").replace("\ufffd", "\0")
 
 
 def _number(field: bytes) -> int:
-    """An octal number; a field that is none gives -1, which no sum and no size is."""
+    """Parse an octal field; -1 if it is malformed (never a valid size or checksum)."""
     digits = field.strip(b" \0")
     return int(digits, 8) if re.fullmatch(rb"[0-7]{1,12}", digits) else -1

@@ -1,6 +1,7 @@
-"""A bundle comes into a store: every header and every fact checked first, then every byte, then names.
+"""Unpacking a bundle into a store: headers and facts are checked, then every byte; then files get names.
 
-Refused as a whole if anything is odd. A bundle replaces nothing: no file, no record, no meaning of a name.
+A bundle is refused as a whole if anything is invalid. It never replaces a file, a record or the meaning of a
+name.
 """
 
 from __future__ import annotations
@@ -49,12 +50,12 @@ LARGEST_MANIFEST = 64 << 20
 BLOB = re.compile(r"blobs/[0-9a-f]{64}")
 RUN = re.compile(r"runs/[^/]+/.+")
 UPGRADE = "Upgrade this one: pip install --upgrade transfer-zoo"
-ELSEWHERE = "Where it was made, a package or ZOO_ALLOW_HOST may allow that: install or set it here too."
+ELSEWHERE = "A package or ZOO_ALLOW_HOST may allow it where the bundle was made: install or set it here too."
 
 
 @dataclass(frozen=True)
 class Unbundled:
-    """What came out. models: names that are in the store now. runs: their folders."""
+    """The result of unpacking. models: names that are now in the store. runs: their folders."""
 
     models: tuple[str, ...]
     runs: tuple[Path, ...]
@@ -69,11 +70,11 @@ def unbundle(
     registries: Sequence[Path] = (),
     report: Report = silent,
 ) -> Unbundled:
-    """Take a bundle into the store, its runs into `runs_to`. Refused as a whole if anything is odd.
+    """Unpack a bundle's models into the store and its runs into `runs_to`; all of it, or an error.
 
-    registries: files of the user's own, beside $ZOO_REGISTRY: no name that means something here is replaced.
-    Raises UnsafeFile, IntegrityError, HashMismatch (also where a source gave other bytes before), RunExists,
-    DiskFull. Models that are here already stay as they are.
+    registries: the user's own files, besides $ZOO_REGISTRY: names that they define are not replaced.
+    Raises UnsafeFile, IntegrityError, HashMismatch (also if a source gave other bytes before), RunExists,
+    DiskFull. Models that the store has already stay as they are.
     """
     if not archive.is_file():
         raise UsageError(f"there is no file {archive}", hint="zoo bundle NAME… -o models.tar makes one.")
@@ -83,7 +84,7 @@ def unbundle(
         entries = _check_manifest(archive, manifest, members, store)
         runs = _plan_runs(manifest, runs_to)
         known = load_registry(registries, bundled=store.registries)
-        missing = {key: record for key, record in manifest.records.items() if not _is_here(store, key)}
+        missing = {key: record for key, record in manifest.records.items() if not _is_stored(store, key)}
         with disk_errors(store.home, f"unbundle {archive}"):
             store.blobs.folder.mkdir(parents=True, exist_ok=True)
             blobs = list(dict.fromkeys(sha256 for record in missing.values() for sha256 in record.blobs))
@@ -100,8 +101,8 @@ def unbundle(
                 _keep_record(store, key, record)
             converted = [record.name for record in missing.values() if record.stamp is None]
             if converted:
-                told = f"{', '.join(converted)}: converted before bundling; no published hash proves it"
-                report(Note(told, "Trust them as you trust whoever made the bundle.", level="warning"))
+                note = f"{', '.join(converted)}: converted before bundling; no published hash proves it"
+                report(Note(note, "Use them only if you trust the maker of the bundle.", level="warning"))
             target = store.home / "registries" / f"{hash_file(archive).sha256[:16]}.yaml"  # JSON is YAML
             _keep_entries(_leave_out_known(entries, known, target, report), target)
     report(Progress(f"unbundle {archive.name}", total, total, "bytes"))
@@ -111,45 +112,49 @@ def unbundle(
 def _read_manifest(archive: Path, members: Mapping[str, Member], file: io.BufferedReader) -> Manifest:
     member = members.get(MANIFEST)
     if member is None or member.bytes > LARGEST_MANIFEST:
-        raise IntegrityError(f"{archive} holds no {MANIFEST}: it is no bundle", hint="zoo bundle makes one.")
+        raise IntegrityError(f"{archive} has no {MANIFEST}: it is not a bundle", hint="zoo bundle makes one.")
     try:
         manifest = msgspec.json.decode(b"".join(read_blocks(file, member)), type=Manifest)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise IntegrityError(f"{archive}: {MANIFEST}: {error}", hint="Make the bundle again.") from error
     if manifest.schema != SCHEMA:
-        raise UsageError(f"{archive} is of schema {manifest.schema}, which a later zoo wrote", hint=UPGRADE)
+        raise UsageError(
+            f"{archive} has schema {manifest.schema}, which a later version of zoo wrote", hint=UPGRADE
+        )
     return manifest
 
 
 def _check_manifest(
     archive: Path, manifest: Manifest, members: Mapping[str, Member], store: Store
 ) -> dict[str, ModelEntry]:
-    """The entries of a bundle, once everything that it says fits together. Writes nothing."""
-    beside = set(members) - set(manifest.files) - {MANIFEST, SUMS, LICENSES}
+    """The entries of a bundle, if all its facts are consistent. Writes nothing."""
+    unlisted = set(members) - set(manifest.files) - {MANIFEST, SUMS, LICENSES}
     missing = set(manifest.files) - set(members)
-    if beside or missing:
-        what = f"holds {min(beside)!r}, which" if beside else f"lacks {min(missing)!r}, which"
-        raise UnsafeFile(f"{archive} {what} its list says otherwise about", hint="Nothing was unpacked.")
+    if unlisted or missing:
+        what = f"has {min(unlisted)!r}, which is not" if unlisted else f"lacks {min(missing)!r}, which is"
+        raise UnsafeFile(f"{archive} {what} in its list", hint="Nothing was unpacked.")
     for name, sha256 in manifest.files.items():
         is_blob = BLOB.fullmatch(name) is not None and name == f"blobs/{sha256}"
         if not is_blob and not RUN.fullmatch(name):
-            raise UnsafeFile(f"{archive}: {name!r} has no place in a bundle", hint="Nothing was unpacked.")
+            raise UnsafeFile(f"{archive}: {name!r} does not belong in a bundle", hint="Nothing was unpacked.")
     folders = {str(parent) for name in manifest.files for parent in PurePosixPath(name).parents}
     if inside := folders & set(manifest.files):
-        raise UnsafeFile(f"{archive}: {min(inside)!r} is a file and a folder", hint="Nothing was unpacked.")
+        raise UnsafeFile(
+            f"{archive}: {min(inside)!r} is both a file and a folder", hint="Nothing was unpacked."
+        )
     for key, record in manifest.records.items():
-        if not _fits(key, record, manifest):
+        if not _is_consistent(key, record, manifest):
             raise IntegrityError(
-                f"{archive}: the record of {record.name!r} does not fit its files",
+                f"{archive}: the record of {record.name!r} does not match its files",
                 hint="Nothing was unpacked.",
             )
         known = store.records.read(key)
         if known is not None and known.sha256 != record.sha256:
             raise HashMismatch(
-                f"{record.name}: this store knows another file from the same source",
+                f"{record.name}: this store has recorded another file from the same source",
                 expected=known.sha256,
                 got=record.sha256,
-                hint=f"zoo rm {record.name} forgets it; then unbundle again.",
+                hint=f"zoo rm {record.name} deletes it; then unbundle again.",
             )
     try:
         return {name: entry_from(name, mapping) for name, mapping in manifest.entries.items()}
@@ -157,20 +162,21 @@ def _check_manifest(
         raise IntegrityError(f"{archive}: {error.message}", hint=error.hint or ELSEWHERE) from error
 
 
-def _fits(key: str, record: Record, manifest: Manifest) -> bool:
-    """Whether a record is one that `bundle` writes: of a source, all files there, published or converted."""
+def _is_consistent(key: str, record: Record, manifest: Manifest) -> bool:
+    """Whether `bundle` can have written a record: it has a source, all its files, published or converted."""
     return (
         len(record.weights.urls) > 0
         and key == source_key(record.weights)
         and NAME.fullmatch(record.name) is not None
         and SHA256.fullmatch(record.sha256) is not None
-        and (record.stamp is None) == bool(record.derived)  # never what is published and what replaces it
+        and (record.stamp is None)
+        == bool(record.derived)  # never both the published file and a converted one
         and all(f"blobs/{sha256}" in manifest.files for sha256 in record.blobs)
     )
 
 
-def _is_here(store: Store, key: str) -> bool:
-    """Whether the store has the files of a source already: they stay as they are."""
+def _is_stored(store: Store, key: str) -> bool:
+    """Whether the store has the files of a source already."""
     record = store.records.read(key)
     return record is not None and find_file(store.blobs, record) is not None
 
@@ -178,9 +184,9 @@ def _is_here(store: Store, key: str) -> bool:
 def _leave_out_known(
     entries: Mapping[str, ModelEntry], known: Registry, target: Path, report: Report
 ) -> dict[str, ModelEntry]:
-    """The entries whose names mean nothing yet. Others that say something else are told.
+    """The entries whose names are new. Reports others that differ from the known entry of that name.
 
-    target: the registry file that they go into, whose own names are not taken.
+    target: the registry file that they are written to; its own names count as new.
     """
     new = {}
     for name, entry in entries.items():
@@ -188,31 +194,31 @@ def _leave_out_known(
         if here is None or here.registry == target:
             new[name] = entry
         elif fields := [change.field for change in compare_entries(here, entry)]:
-            told = (
-                f"{name} of the bundle is not {name} here ({', '.join(fields[:3])}) and does not replace it"
-            )
-            report(Note(told, _how_to_replace(here, target.parent), level="warning"))
+            note = f"{name} of the bundle is left out: it differs from {name} here ({', '.join(fields[:3])})"
+            report(Note(note, _how_to_replace(here, target.parent), level="warning"))
     return new
 
 
 def _how_to_replace(here: ModelEntry, bundled: Path) -> str:
-    """What to do for the entry of a bundle whose name is taken."""
+    """The hint for an entry of a bundle whose name is taken."""
     if here.registry is not None and here.registry.parent == bundled:
-        return f"An earlier bundle brought it. For the new one, delete {here.registry} and unbundle again."
+        return f"It came with an earlier bundle. For the new one, delete {here.registry} and unbundle again."
     return "To use it, give its entry another name in a registry file of your own."
 
 
 def _plan_runs(manifest: Manifest, runs_to: Path) -> dict[str, Path]:
-    """The folder of each run. Raises RunExists if one is there already."""
+    """The folder of each run. Raises RunExists if one exists already."""
     names = sorted({name.split("/")[1] for name in manifest.files if name.startswith("runs/")})
     for name in names:
         if (runs_to / name).exists():
-            raise RunExists(f"{runs_to / name} is there already", hint="Unbundle into another folder.")
+            raise RunExists(
+                f"{runs_to / name} exists already", hint="Choose another folder: --runs-to FOLDER"
+            )
     return {name: runs_to / name for name in names}
 
 
 def _take_blob(store: Store, file: io.BufferedReader, member: Member, sha256: str, archive: Path) -> None:
-    """One model file into the blobs, under the lock of its hash, if it is not there already."""
+    """Unpack one model file into the blobs, under the lock of its hash, unless it is there already."""
     with hold(store.home / "locks" / f"{sha256}.lock", str(archive)):
         target = store.blobs.path(sha256)
         if target.is_file() and hash_file(target).sha256 == sha256:
@@ -239,7 +245,7 @@ def _write_member(file: io.BufferedReader, member: Member, target: Path, sha256:
             f"{archive}: {member.name}",
             expected=sha256,
             got=got,
-            hint="Bring the bundle again: it was damaged.",
+            hint="The bundle is damaged: copy it again.",
         )
 
 
@@ -250,7 +256,7 @@ def _unpack_runs(
     runs: Mapping[str, Path],
     archive: Path,
 ) -> None:
-    """Every run into a folder beside its place; when all are whole, each gets its name."""
+    """Unpack every run into a temporary folder; when all are complete, each is renamed."""
     written: dict[str, Path] = {}
     try:
         for name, folder in runs.items():
@@ -270,19 +276,19 @@ def _unpack_runs(
 
 
 def _keep_record(store: Store, key: str, record: Record) -> None:
-    """Write down what came, with the stamps of this disk."""
+    """Write the record of an unpacked model, with the stamps of this disk."""
     stamps = {sha256: stamp_of(store.blobs.path(sha256)) for sha256 in record.blobs}
     derived = {}
     for kind, made in record.derived.items():
         stamp = stamps[made.sha256]
         if stamp is None:
-            raise StorageError(f"{record.name}: {store.blobs.path(made.sha256)} has gone")
+            raise StorageError(f"{record.name}: {store.blobs.path(made.sha256)} is gone")
         derived[kind] = replace(made, stamp=stamp)
     store.records.write(key, replace(record, stamp=stamps.get(record.sha256), derived=derived))
 
 
 def _keep_entries(entries: Mapping[str, ModelEntry], target: Path) -> None:
-    """A registry file in the store, so that names of other registries resolve here too."""
+    """Write a registry file in the store, so that the entries' names resolve here too."""
     if not entries:
         return
     mappings = {

@@ -1,4 +1,4 @@
-"""Files named by the sha256 of their bytes, and the stamps that tell whether they were touched since."""
+"""Files named by the sha256 of their bytes, and stamps to detect changes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from zoo.store.trust.hashing import hash_file
 
 
 class Stamp(NamedTuple):
-    """What a file system says about a file for free: where it changed, the bytes are hashed again.
+    """The cheap facts of a file: if they changed, its bytes are hashed again.
 
-    Bytes changed in place keep it if the old times are put back: nothing is unpickled on a stamp alone.
+    A change in place keeps the stamp if the old times are restored: no pickle is opened on a stamp alone.
     """
 
     bytes: int
@@ -32,7 +32,7 @@ def stamp_of(path: Path) -> Stamp | None:
 
 
 def is_whole(path: Path, sha256: str, stamp: Stamp | None) -> bool:
-    """Whether the file still holds the bytes of its name: at once by its stamp, else by hashing it."""
+    """Whether the file still has the bytes of its name: by an unchanged stamp, else by hashing it."""
     now = stamp_of(path)
     if now is None:
         return False
@@ -40,7 +40,7 @@ def is_whole(path: Path, sha256: str, stamp: Stamp | None) -> bool:
 
 
 class Blobs:
-    """The folder that never holds a file whose sha256 is not its name (and partial files, which say so)."""
+    """The folder in which every file is named by its sha256 (besides partial files, which have a suffix)."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -51,7 +51,7 @@ class Blobs:
         return self.folder / sha256
 
     def publish(self, finished: Path, sha256: str) -> Path:
-        """Give verified bytes their name: flushed to the disk first, then renamed within the folder."""
+        """Give verified bytes their name: flush them to the disk, then rename within the folder."""
         flush(finished)
         target = self.path(sha256)
         finished.replace(target)
@@ -59,7 +59,7 @@ class Blobs:
         return target
 
     def remove(self, sha256: str) -> int:
-        """Delete one blob; returns the bytes that are free now."""
+        """Delete one blob; returns the bytes freed."""
         return remove_file(self.path(sha256))
 
     def __iter__(self) -> Iterator[str]:
@@ -68,7 +68,7 @@ class Blobs:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a small file so that a reader sees all of it or the old one."""
+    """Write a small file atomically: a reader sees the new content or the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -80,7 +80,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def remove_file(path: Path) -> int:
-    """Delete a file if it is there; returns the bytes that are free now."""
+    """Delete a file if it exists; returns the bytes freed."""
     try:
         size = path.stat().st_size
         path.unlink()
@@ -90,9 +90,9 @@ def remove_file(path: Path) -> int:
 
 
 def flush(path: Path) -> None:
-    """Wait until a file, or a folder's list of names, is on the disk."""
+    """Wait until a file, or the entries of a folder, are on the disk."""
     if path.is_dir() and os.name == "nt":
-        return  # Windows opens no folders
+        return  # Windows cannot open folders
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)

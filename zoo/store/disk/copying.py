@@ -1,4 +1,4 @@
-"""A file on this machine becomes a partial file, hashed as it passes."""
+"""A local file is copied to a partial file and hashed on the way."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from zoo.store.trust.hashing import BLOCK, Digests
 def copy_file(
     source: Path, partial: Partial, proof: Proof, *, what: str, settings: Settings, report: Report
 ) -> Digests:
-    """Copy `source` and return the digests of what was written. Raises what `proof` finds wrong with it.
+    """Copy `source` and return the digests of the copy. Raises HashMismatch or SizeMismatch by `proof`.
 
-    A copy, not a link: whoever edits the source later must not edit the store.
+    A copy, not a link: a later edit of the source must not change the store.
     """
     total = source.stat().st_size
     check_room(partial.folder, total, what)
-    told = time.monotonic()
+    reported = time.monotonic()
     partial.path.write_bytes(b"")
     partial.rename(validator=validator_of(str(source)))
     with Writer(partial.path, what=what, md5=proof.md5 is not None) as writer:
         for block in _read_blocks(source, what):
             writer.write(block)
-            if time.monotonic() - told >= settings.report_every:
-                told = time.monotonic()
+            if time.monotonic() - reported >= settings.report_every:
+                reported = time.monotonic()
                 report(Progress(f"fetch {what}", writer.bytes, total, "bytes"))
         digests = writer.digests()
     report(Progress(f"fetch {what}", digests.bytes, digests.bytes, "bytes"))
@@ -43,7 +43,7 @@ def copy_file(
 
 
 def _read_blocks(source: Path, what: str) -> Iterator[bytes]:
-    """A file in blocks. Raises StorageError where it cannot be read."""
+    """A file in blocks. Raises StorageError if it cannot be read."""
     try:
         with source.open("rb", buffering=0) as file:
             while block := file.read(BLOCK):
@@ -51,5 +51,5 @@ def _read_blocks(source: Path, what: str) -> Iterator[bytes]:
     except OSError as error:
         raise StorageError(
             f"{what}: {source} cannot be read: {error.strerror or error}",
-            hint="Whoever owns that file may let you: chmod o+r",
+            hint="Ask the owner of the file for read access (chmod o+r).",
         ) from error

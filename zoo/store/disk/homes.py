@@ -1,4 +1,4 @@
-"""Where the store is on disk, and what the environment says about the network."""
+"""The folders of the store, and whether the environment forbids the network."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ TRUE = {"1", "true", "yes", "on"}
 
 
 def find_homes() -> tuple[Path, ...]:
-    """The folders of the store, in the order to look: shared ones first, the user's own last.
+    """The folders of the store, in search order: shared ones first, the user's own last.
 
-    $ZOO_HOME is one folder, or a search path as $PATH is: a lab keeps one copy that everybody reads, and what
-    is missing there goes into the last folder. Without it: the platform's cache folder + `zoo`.
-    Raises StorageError when there is no such folder to name: HOME unset, for a user that the system does not
-    know, as containers have it.
+    $ZOO_HOME is one folder, or a search path like $PATH: a lab keeps one copy that everyone reads, and
+    missing models are stored in the last folder. Without it: `zoo` in the platform's cache folder.
+    Raises StorageError if there is no such folder: HOME unset and the user unknown, as in some containers.
     """
     given = [part for part in os.environ.get("ZOO_HOME", "").split(os.pathsep) if part.strip()]
     if given:
@@ -25,7 +24,7 @@ def find_homes() -> tuple[Path, ...]:
 
     nowhere = StorageError(
         "there is no home folder to keep models in: HOME is not set",
-        hint="Say where: export ZOO_HOME=/some/folder",
+        hint="Choose a folder: export ZOO_HOME=/some/folder",
     )
     try:
         home = user_cache_path("zoo", appauthor=False)
@@ -37,7 +36,7 @@ def find_homes() -> tuple[Path, ...]:
 
 
 def expand(path: str | Path) -> Path:
-    """A path with ~ filled in where there is such a home; else as written: a container may have none."""
+    """A path with ~ expanded if that home exists; else unchanged: a container may have none."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 - the other one raises
 
 

@@ -1,4 +1,4 @@
-"""What the Hub first said about a repository: a name means the same weights tomorrow, and offline."""
+"""The facts of a Hub repository as first seen: so its name means the same weights tomorrow, and offline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zoo.store.disk.blobs import remove_file, write_whole
 
 
 def read_hub_entry(home: Path, repo_url: str) -> ImageModel | None:
-    """The entry as it was kept; None if it never was, or cannot be read any more."""
+    """The stored entry; None if there is none, or if it cannot be read any more."""
     from zoo.catalogue.validation import entry_from
 
     try:
@@ -23,7 +23,7 @@ def read_hub_entry(home: Path, repo_url: str) -> ImageModel | None:
 
 
 def keep_hub_entry(home: Path, entry: ImageModel) -> None:
-    """Write an entry down: whole or not at all."""
+    """Store an entry, atomically."""
     from zoo.catalogue.validation import entry_to_mapping
 
     content = json.dumps(entry_to_mapping(entry), indent=2)
@@ -31,10 +31,10 @@ def keep_hub_entry(home: Path, entry: ImageModel) -> None:
 
 
 def forget_hub_entry(home: Path, repo_url: str) -> None:
-    """Let the Hub be asked again."""
+    """Delete the stored entry, so that the Hub is asked again."""
     remove_file(_entry_file(home, repo_url))
 
 
 def _entry_file(home: Path, repo_url: str) -> Path:
-    """Where the entry of a repository is kept; the name of the file is a hash."""
+    """The file of a repository's entry; its name is a hash."""
     return home / "hub" / f"{hashlib.sha256(repo_url.encode()).hexdigest()}.json"

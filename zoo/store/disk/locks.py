@@ -1,4 +1,4 @@
-"""One process at a time: a lock per source, with a word about whom one waits for."""
+"""One process at a time: a lock per source, which reports whom it waits for."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
 UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 POLL = 0.05
-QUIET = 1.0  # seconds to wait before saying so
+QUIET = 1.0  # seconds to wait before a note
 
 
 @contextmanager
 def hold(path: Path, what: str, *, patience: float = 3600.0, report: Report = silent) -> Iterator[None]:
     """Hold the lock `path` for the length of a with-block.
 
-    The system frees it when its holder dies, however it dies. While another process has it, a Note says which
-    one and since when. Raises LockTimeout after `patience` seconds.
+    The system releases it when its holder dies, however it dies. While another process holds it, a Note names
+    that process and since when. Raises LockTimeout after `patience` seconds.
     """
     import filelock
 
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = _choose_lock(path)
     started = time.monotonic()
-    told = False
+    noted = False
     while True:
-        wait = min(QUIET, patience) if not told else patience - (time.monotonic() - started)
+        wait = min(QUIET, patience) if not noted else patience - (time.monotonic() - started)
         try:
             lock.acquire(timeout=max(wait, 0.0), poll_interval=POLL)
             break
@@ -46,11 +46,11 @@ def hold(path: Path, what: str, *, patience: float = 3600.0, report: Report = si
             holder = _describe_holder(path)
             if time.monotonic() - started >= patience:
                 raise LockTimeout(
-                    f"{what}: {holder} holds the lock for more than {patience:.0f} s",
-                    hint="Stop that process, or try again when it is done; --timeout says how long to wait.",
+                    f"{what}: {holder} has held the lock for more than {patience:.0f} s",
+                    hint="Stop that process, or try again when it is done; --timeout sets how long to wait.",
                 ) from None
             report(Note(f"{what}: waiting for {holder}"))
-            told = True
+            noted = True
     owner = _owner_file(path)
     try:
         with suppress(OSError):
@@ -65,7 +65,7 @@ def hold(path: Path, what: str, *, patience: float = 3600.0, report: Report = si
 
 
 def _choose_lock(path: Path) -> BaseFileLock:
-    """A lock that the file system keeps; one made of a file's existence where it cannot (network drives)."""
+    """A lock of the file system; where it has none (network drives), one based on a file's existence."""
     import filelock
 
     if sys.platform != "win32":
@@ -75,11 +75,11 @@ def _choose_lock(path: Path) -> BaseFileLock:
         try:
             fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            pass  # somebody holds it: so it works
+            pass  # it is held: so locks work
         except OSError as error:
             if error.errno not in UNSUPPORTED:
                 raise
-            # Another name: the empty file that was just made would look like a lock that is held.
+            # Another name: the empty file just created would look like a held lock.
             return filelock.SoftFileLock(path.with_suffix(".softlock"))
         finally:
             os.close(probe)
@@ -91,7 +91,7 @@ def _owner_file(path: Path) -> Path:
 
 
 def _describe_holder(path: Path) -> str:
-    """Who holds the lock, for people: "process 4711 (since 12:30:05)"."""
+    """The holder of the lock, for messages: "process 4711 (since 12:30:05)"."""
     try:
         owner = json.loads(_owner_file(path).read_text())
         since = time.strftime("%H:%M:%S", time.localtime(float(owner["since"])))

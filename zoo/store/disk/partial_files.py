@@ -1,9 +1,9 @@
-"""Files that are not whole yet: who writes one, and which bytes it is the beginning of.
+"""Incomplete downloads: which file one will be, which version of it, and who writes it.
 
-A partial file lies beside the blobs, so that its last step is a rename, and is called
-`KEY.VALIDATOR.OWNER.partial`, all three made here: KEY tells what it will be, VALIDATOR is a digest of what
-the server calls this version of the file, OWNER is the process that writes it, or `free`. Taking one over is
-a rename, which one process wins: even where locks do nothing, two processes never write the same file.
+A partial file is in the folder of the blobs, so that its last step is a rename. Its name is
+`KEY.VALIDATOR.OWNER.partial`, all three made here: KEY is the file that it will be, VALIDATOR a digest of the
+server's identifier of this version, OWNER the process that writes it, or `free`. Taking one over is a rename,
+which only one process can win: even where locks do nothing, two processes never write the same file.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from zoo.store.disk.blobs import remove_file
 
 FREE = "free"
 UNKNOWN = "0"
-ABANDONED = 120.0  # seconds without a write after which an owner on another machine counts as gone
+ABANDONED = 120.0  # seconds without a write after which an owner on another machine counts as dead
 
 
 @dataclass
 class Partial:
-    """A partial file that this process owns; `path` is where it is now."""
+    """A partial file that this process owns; `path` is its current path."""
 
     folder: Path
     key: str
@@ -46,7 +46,7 @@ class Partial:
             return 0
 
     def rename(self, *, validator: str | None = None, owner: str | None = None) -> None:
-        """Write down another validator or owner."""
+        """Change the validator or owner in the file's name."""
         old = self.path
         self.validator = self.validator if validator is None else validator
         self.owner = self.owner if owner is None else owner
@@ -54,7 +54,7 @@ class Partial:
             old.replace(self.path)
 
     def release(self) -> None:
-        """Leave the file to whoever asks next; an empty one is removed."""
+        """Release the file for the next process; an empty one is deleted."""
         with suppress(OSError):
             if self.bytes == 0:
                 remove_file(self.path)
@@ -63,7 +63,7 @@ class Partial:
 
 
 def validator_of(*facts: object) -> str:
-    """A short digest of what identifies one version of a file: nothing that a server sends becomes a path.
+    """A short digest of the facts that identify a version: nothing that a server sends becomes a path.
 
     >>> validator_of("../../etc/passwd", 12)
     '8d054b50d6328760'
@@ -72,7 +72,7 @@ def validator_of(*facts: object) -> str:
 
 
 def claim_partial(folder: Path, key: str) -> Partial:
-    """The most advanced partial file that nobody else writes, or a new empty one, owned by this process."""
+    """The largest partial file that no other process writes, or a new empty one, owned by this process."""
     folder.mkdir(parents=True, exist_ok=True)
     owner = f"{os.getpid()}-{_host_mark()}-{secrets.token_hex(4)}"
     mine: Partial | None = None
@@ -83,7 +83,7 @@ def claim_partial(folder: Path, key: str) -> Partial:
             with suppress(OSError):
                 remove_file(found.path)
             continue
-        with suppress(FileNotFoundError):  # somebody else was quicker
+        with suppress(FileNotFoundError):  # another process was faster
             found.rename(owner=owner)
             mine = found
     if mine is None:
@@ -101,12 +101,12 @@ def find_partials(folder: Path, key: str | None = None) -> Iterator[Partial]:
 
 
 def find_parts(folder: Path, key: str) -> Iterator[Partial]:
-    """Every partial file of one model: of the whole file, and of the parts that it comes in (KEY-00, …)."""
+    """Every partial file of one model: of the whole file, and of its parts (KEY-00, …)."""
     return (partial for partial in find_partials(folder) if partial.key.partition("-")[0] == key)
 
 
 def is_free(partial: Partial) -> bool:
-    """Whether nobody writes this file: its owner let it go, is dead, or was silent for long."""
+    """Whether no process writes this file: its owner released it, is dead, or has not written for long."""
     if partial.owner == FREE:
         return True
     try:
@@ -120,17 +120,17 @@ def is_free(partial: Partial) -> bool:
 
 
 def _is_running(pid: int) -> bool:
-    """Whether a process of this number lives on this machine."""
+    """Whether a process with this id runs on this machine."""
     if os.name == "nt":
-        return True  # os.kill would end it there; the time of the last write decides
+        return True  # os.kill would end it on Windows; the time of the last write decides
     try:
         os.kill(pid, 0)
         state = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):  # somebody else's, or a system without /proc
+    except (OSError, OverflowError):  # of another user, or a system without /proc
         return True
-    return state.rpartition(")")[2].split()[0] not in "ZX"  # killed, but its parent did not look yet
+    return state.rpartition(")")[2].split()[0] not in "ZX"  # killed, but its parent has not waited for it yet
 
 
 def _host_mark() -> str:

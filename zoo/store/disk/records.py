@@ -1,7 +1,7 @@
-"""What was first fetched from each source: a small JSON file per source, and the lock for every later fetch.
+"""Records of what was first fetched from each source: a small JSON file each.
 
-Where only a prefix of a hash was ever published, or nothing, the full sha256 of what came first is written
-down here, and everything that comes later from the same source must match it.
+If only a prefix of a hash was published, or nothing, the full sha256 of the first fetch is recorded here, and
+later fetches from the same source must match it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from zoo.store.local import LocalModel
 
 
 class Derived(msgspec.Struct, frozen=True, kw_only=True):
-    """A file made from the published one, in another format."""
+    """A file derived from the published one, in another format."""
 
     sha256: str
     bytes: int
@@ -27,11 +27,11 @@ class Derived(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one source gave.
+    """What was fetched from one source.
 
-    name, weights, license: of the entry that first asked. url: the one that the bytes came from.
-    revision: the commit on the Hub. stamp: of the published file in the blobs; None once only derived files
-    are kept. fetched: seconds since 1970.
+    name, weights, license: of the entry that was fetched first. url: the one that the bytes came from.
+    revision: the commit on the Hub. stamp: of the published file in the blobs; None after the published file
+    was deleted and only converted files remain. fetched: seconds since 1970.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @classmethod
     def of(cls, local: LocalModel) -> Record:
-        """The record of a model whose own is in a shared folder, for what is derived from it here."""
+        """A new record for a model of a shared folder, to record files that are derived from it here."""
         return cls(
             name=local.entry.name,
             weights=local.entry.weights,
@@ -70,13 +70,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return kept | {d.sha256: d.stamp for d in self.derived.values()}
 
     def agrees_with(self, weights: Weights) -> bool:
-        """Whether what was fetched is proven to be what the registry states now."""
+        """Whether the fetched bytes are proven to be those that the registry states now."""
         return not self.is_contradicted_by(weights) and (
             weights.md5 in (None, self.weights.md5) or weights.sha256 is not None
         )
 
     def is_contradicted_by(self, weights: Weights) -> bool:
-        """Whether the registry now states other bytes than those that were fetched."""
+        """Whether the registry now states other bytes than the fetched ones."""
         return (
             (weights.sha256 or self.sha256).lower() != self.sha256
             or not self.sha256.startswith((weights.sha256_prefix or "").lower())
@@ -91,7 +91,7 @@ def source_key(weights: Weights) -> str:
 
 
 class Records:
-    """The folder of records. File names are hashes: no name or URL ever becomes a path."""
+    """The folder of records. File names are hashes: a name or URL never becomes a path."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -100,11 +100,11 @@ class Records:
         return self.folder / f"{key}.json"
 
     def read(self, key: str) -> Record | None:
-        """The record of a source; None when there is none, or none that can be read."""
+        """The record of a source; None if there is none, or if it cannot be read."""
         return _read_record(self.path(key))
 
     def write(self, key: str, record: Record) -> None:
-        """Keep a record: whole or not at all."""
+        """Store a record, atomically."""
         write_whole(self.path(key), msgspec.json.format(msgspec.json.encode(record), indent=2))
 
     def remove(self, key: str) -> int:
@@ -119,7 +119,7 @@ class Records:
 
 
 def find_file(blobs: Blobs, record: Record) -> Path | None:
-    """The published file of a record if it is whole, else a derived one that is."""
+    """The published file of a record if it is undamaged, else an undamaged derived one; None if none is."""
     for sha256, stamp in record.blobs.items():
         if is_whole(blobs.path(sha256), sha256, stamp):
             return blobs.path(sha256)

@@ -1,5 +1,5 @@
-"""One thread takes blocks from the network and writes them, another hashes them: a fetch is as fast as the
-slower of the two, and not as both together."""
+"""One thread receives and writes blocks, another hashes them: a fetch takes as long as the slower of the two,
+not as both together."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from types import TracebackType
 from zoo.store.disk.space import disk_errors
 from zoo.store.trust.hashing import Block, Digests, Hasher, hash_file
 
-HELD = 4  # blocks that may still be waiting for the hash when `Writer.write` returns: bounds the memory
-STRIDE = 8 << 20  # bytes after which the disk is told to begin: else all of it waits for the flush at the end
+HELD = 4  # blocks that may wait for the hash when `Writer.write` returns: bounds the memory
+STRIDE = 8 << 20  # bytes between early flushes: else everything waits for the flush at the end
 
 
 class Writer:
-    """Appends to a file and knows the digests of everything in it, also of what was there before.
+    """Appends to a file and computes the digests of its whole content, including what it had before.
 
-    bytes: how many were taken in. A with-block: its thread ends with it. Every method may raise DiskFull or
-    StorageError; the file then holds the beginning of what it should.
+    bytes: of the whole file. Use it in a with-block, which ends its thread. Every method may raise DiskFull
+    or StorageError; the file then has the first bytes of its content.
     """
 
     def __init__(self, path: Path, *, what: str, md5: bool) -> None:
@@ -34,7 +34,7 @@ class Writer:
                 hash_file(path, hasher=self._hasher)
             self._file = path.open("r+b", buffering=0)
         self.bytes = self._begun = self._file.seek(self._hasher.bytes)
-        self._places: SimpleQueue[None] = SimpleQueue()  # one for each block that may wait
+        self._places: SimpleQueue[None] = SimpleQueue()  # one per block that may wait
         self._waiting: SimpleQueue[Block | None] = SimpleQueue()
         for _ in range(HELD):
             self._places.put(None)
@@ -42,20 +42,20 @@ class Writer:
         self._thread.start()
 
     def write(self, block: Block) -> None:
-        """Append a block. Its memory may be used again once HELD others were written."""
+        """Append a block. Its memory may be reused after HELD further blocks."""
         self._places.get()
         self._waiting.put(block)
         with disk_errors(self._path.parent, self._what):
             view = memoryview(block)
-            while view:  # an unbuffered write may take a part
+            while view:  # an unbuffered write may be partial
                 view = view[self._file.write(view) :]
         self.bytes += len(block)
         if self.bytes - self._begun >= STRIDE:
             self._begin_flush()
 
     def restart(self) -> None:
-        """Begin again with an empty file."""
-        self._settle()
+        """Start again with an empty file."""
+        self._drain()
         with disk_errors(self._path.parent, self._what):
             self._file.seek(0)
             self._file.truncate()
@@ -63,21 +63,21 @@ class Writer:
         self.bytes = self._begun = 0
 
     def digests(self) -> Digests:
-        """The digests of the whole file as it is now."""
-        self._settle()
+        """The digests of the whole file so far."""
+        self._drain()
         return self._hasher.digests()
 
     def _begin_flush(self) -> None:
-        """Let the disk begin with what is new, without waiting for it.
+        """Start to flush the new bytes to the disk, without waiting.
 
-        Linux does so when told that nobody needs those pages; as they are still to be written, it keeps them.
+        Linux does so for pages that are declared unneeded; it keeps them until they are written.
         """
         if sys.platform == "linux":
             length = self.bytes - self._begun
             os.posix_fadvise(self._file.fileno(), self._begun, length, os.POSIX_FADV_DONTNEED)
         self._begun = self.bytes
 
-    def _settle(self) -> None:
+    def _drain(self) -> None:
         for _ in range(HELD):
             self._places.get()
         for _ in range(HELD):

@@ -1,1 +1,1 @@
-"""One URL becomes one verified partial file."""
+"""The download of one URL into one verified partial file."""

@@ -1,4 +1,4 @@
-"""What to do with a server's answer: pure decisions on status, headers and what is on the disk already."""
+"""How to handle a server's answer: pure decisions on status, headers and the partial file."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from typing import Literal
 from zoo.store.disk.partial_files import UNKNOWN, validator_of
 from zoo.store.trust.expected import Proof
 
-PASSING = {408, 425, 429, 500, 502, 503, 504}  # may be otherwise in a moment
+PASSING = {408, 425, 429, 500, 502, 503, 504}  # temporary errors
 GONE = {401, 403, 404, 410, 451}
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What to do now.
+    """The decision on an answer.
 
-    append: the body goes on where the partial file ends. restart: it is the whole file. again: forget the
-    partial file and ask without a Range. done: everything is here. total: of the whole file, if anybody says.
+    append: the body continues the partial file. restart: the body is the whole file. again: discard the
+    partial file and ask without a Range. done: the partial file is complete. total: bytes of the whole file,
+    None if unknown.
     """
 
     action: Literal["append", "restart", "again", "done"]
@@ -32,10 +33,10 @@ class Reply:
 def judge(
     status: int, headers: Message, length: int | None, *, offset: int, validator: str, proof: Proof
 ) -> Reply:
-    """The decision on an answer of status 200, 206 or 416 to a request from `offset` on.
+    """The decision on an answer of status 200, 206 or 416 to a request for the bytes from `offset` on.
 
-    A partial file grows only if the server speaks of the same version of the same file, from the right byte
-    on; or if the sha256 is known beforehand, which tells at the end (and makes mirrors interchangeable).
+    A partial file grows only if the server sends the same version of the same file from the right byte on; or
+    if the sha256 is known in advance, which decides at the end (and makes mirrors interchangeable).
     """
     if status == 200:
         return Reply("restart", length, _version_of(headers, length, proof))
@@ -50,7 +51,7 @@ def judge(
 
 
 def strong_etag(headers: Message) -> str | None:
-    """The ETag, unless it is a weak one, which may stay the same over other bytes."""
+    """The ETag, unless it is a weak one, which other bytes may share."""
     etag = (headers.get("ETag") or "").strip()
     return etag if etag and not etag.startswith("W/") else None
 
@@ -66,7 +67,7 @@ def parse_range(headers: Message) -> tuple[int | None, int | None]:
 
 
 def parse_retry_after(text: str | None, *, now: float | None = None) -> float | None:
-    """Seconds that a server asks to wait: a number or a date; None for nothing or nonsense.
+    """Seconds that a Retry-After header asks to wait: a number or a date; None if absent or malformed.
 
     >>> parse_retry_after("3"), parse_retry_after("soon")
     (3.0, None)
@@ -84,7 +85,7 @@ def parse_retry_after(text: str | None, *, now: float | None = None) -> float | 
 
 
 def is_page(beginning: bytes) -> bool:
-    """Whether this is a web page: what a network's sign-in portal sends instead of every file.
+    """Whether this is a web page: a network's sign-in portal sends one instead of any file.
 
     >>> is_page(b"  <!DOCTYPE html><p>Please sign in"), is_page(b"PK")
     (True, False)
@@ -94,7 +95,7 @@ def is_page(beginning: bytes) -> bool:
 
 
 def _version_of(headers: Message, total: int | None, proof: Proof) -> str:
-    """What identifies this version of the file: its known hash, else ETag, else date and size."""
+    """The identifier of this version of the file: its known hash, else ETag, else date and size."""
     if proof.sha256 is not None:
         return validator_of("sha256", proof.sha256)
     etag = strong_etag(headers)

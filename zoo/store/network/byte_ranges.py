@@ -1,7 +1,7 @@
-"""The rest of a file over several connections at once, where one is slow: some servers cap each connection.
+"""The rest of a file over several connections, where one is slow: some servers limit each connection.
 
-Its bytes come out in the order of the file. So a partial file stays the beginning of the file, the hash runs
-along, and a later fetch goes on from there whatever happened.
+The bytes are delivered in the order of the file: so a partial file always holds its first bytes, the hash is
+computed on the way, and a later fetch can continue.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from zoo.store.network.connection import Answer
 from zoo.store.settings import Settings
 from zoo.store.trust.hashing import BLOCK, Block
 
-GAIN = 1.2  # several connections must be so much faster than one
+GAIN = 1.2  # how many times as fast as one connection several must be
 Ask = Callable[[int, int], AbstractContextManager[Answer]]
 
 
@@ -26,10 +26,10 @@ def spread(
 ) -> Generator[Block, None, None]:
     """The bytes `begin` to `end` of a file, in order, at most `connections` parts of them in memory.
 
-    first: the blocks of the connection that is open. If it is slower than `enough` over the first `trial`
-    seconds and much is left, parts are asked for side by side; if these are not faster, one connection
-    brings the rest. ask: opens the answer with the bytes from one place up to another. Raises what it raises,
-    and ConnectionError where a part ends early.
+    first: the blocks of the open connection. If it is slower than `enough` over the first `trial` seconds and
+    much is left, parts are requested in parallel; if that is not faster, one connection downloads the rest.
+    ask: opens the answer with the bytes between two positions. Raises what it raises, and ConnectionError if
+    a part ends early.
     """
     place, started = begin, time.monotonic()
     for block in first:
@@ -42,7 +42,7 @@ def spread(
     alone = (place - begin) / seconds
     worthwhile = settings.connections > 1 and end - place >= 2 * settings.connections * settings.part
     if worthwhile and alone < settings.enough:
-        for block in _side_by_side(ask, place, end, alone, settings):
+        for block in _in_parallel(ask, place, end, alone, settings):
             yield block
             place += len(block)
         if place < end:
@@ -53,7 +53,7 @@ def spread(
 
 
 class _Part:
-    """The bytes from one place up to another, read in a thread of their own. received: how many so far."""
+    """The bytes between two positions, read in a thread of their own. received: how many so far."""
 
     def __init__(self, ask: Ask, begin: int, end: int, stop: threading.Event) -> None:
         self.received = 0
@@ -71,7 +71,7 @@ class _Part:
                     self.received += len(block)
                     self._blocks.put(block)
             self._blocks.put(None)
-        except Exception as error:  # whoever reads the part raises it
+        except Exception as error:  # raised by the reader of the part
             self._blocks.put(error)
 
     def __iter__(self) -> Iterator[bytes]:
@@ -81,8 +81,8 @@ class _Part:
             yield block
 
 
-def _side_by_side(ask: Ask, begin: int, end: int, alone: float, settings: Settings) -> Iterator[bytes]:
-    """The bytes of several parts at a time, in order; ends early if that is not faster than `alone`."""
+def _in_parallel(ask: Ask, begin: int, end: int, alone: float, settings: Settings) -> Iterator[bytes]:
+    """The bytes of several parts in parallel, in order; ends early if that is not faster than `alone`."""
     place, ahead, started = begin, begin, time.monotonic()
     stop = threading.Event()
     parts: deque[_Part] = deque()
@@ -104,7 +104,7 @@ def _side_by_side(ask: Ask, begin: int, end: int, alone: float, settings: Settin
 
 
 def _blocks_of(answer: Answer, count: int) -> Iterator[bytes]:
-    """So many bytes of a body. Raises ConnectionError if it ends before."""
+    """The next `count` bytes of a body. Raises ConnectionError if it ends earlier."""
     while count > 0:
         block = answer.read(min(BLOCK, count))
         if not block:

@@ -1,4 +1,4 @@
-"""What a source resolved to becomes one verified partial file: from one URL, or of parts that are joined."""
+"""The download of a resolved source into one verified partial file: one URL, or parts that are joined."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from zoo.store.trust.hashing import BLOCK, Digests
 def download(
     remote: Remote, partial: Partial, proof: Proof, *, what: str, settings: Settings, report: Report
 ) -> Digests:
-    """Bring `remote` into `partial`; the digests of bytes that are proven right. Raises as Transfer.run does.
+    """Download `remote` into `partial`; returns the verified digests. Raises as Transfer.run does.
 
-    Where the source itself states another sha256 than the registry, nothing is downloaded.
+    If the source itself states another sha256 than the registry, nothing is downloaded.
     """
     if remote.sha256 is not None and proof.sha256 not in (None, remote.sha256):
         raise HashMismatch(
@@ -45,7 +45,7 @@ def download(
 def _join_parts(
     remote: Remote, partial: Partial, proof: Proof, *, what: str, settings: Settings, report: Report
 ) -> Digests:
-    """Download each part into a partial file of its own, with which a later fetch goes on; then join them."""
+    """Download each part into a partial file of its own, which a later fetch can continue; then join them."""
     parts: list[Partial] = []
     try:
         for number, url in enumerate(remote.urls):

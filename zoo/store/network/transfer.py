@@ -1,7 +1,7 @@
-"""A URL becomes a verified partial file, through every fault that a network has.
+"""The download of one URL into a verified partial file, in spite of the faults of networks.
 
-One try is one request. A fault of the network ends the try and the next one goes on from where the file ends;
-counters bound them (see Settings). Wrong bytes end everything after the second download.
+One try is one request. A fault of the network ends the try, and the next one continues from the end of the
+file; counters bound them (see Settings). Wrong bytes end the transfer after the second download.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from zoo.store.trust.expected import Proof
 from zoo.store.trust.hashing import Block, Digests
 
 SLACK = 64 << 20
-BUFFER = 512 << 10  # bytes to take at once; of larger ones less is still in the cache when they are hashed
+BUFFER = 512 << 10  # bytes per block; larger ones are no longer in the CPU cache when they are hashed
 
 
 class _Passing(Exception):
-    """This try failed; another may not. wait: seconds that the server asked for."""
+    """A try failed for a temporary reason. wait: seconds that the server asked for."""
 
     def __init__(self, reason: str, *, wait: float | None = None) -> None:
         super().__init__(reason)
@@ -51,14 +51,14 @@ class _Passing(Exception):
 
 @dataclass
 class _Effort:
-    """What a transfer has cost so far."""
+    """The tries and bytes that a transfer has cost so far."""
 
     tries: int = 0
     fruitless: int = 0
     received: int = 0
 
     def is_spent(self, settings: Settings, total: int | None) -> bool:
-        """Whether to give up: too many tries that brought nothing, or too many tries or bytes at all."""
+        """Whether to give up: too many fruitless tries, or too many tries or bytes in total."""
         return (
             self.fruitless >= settings.fruitless
             or self.tries >= settings.tries
@@ -69,7 +69,7 @@ class _Effort:
 class Transfer:
     """The download of one URL into one partial file.
 
-    what: the name that messages use. token: for the host of the URL alone.
+    what: the name for messages. token: for the host of the URL only.
     """
 
     def __init__(
@@ -93,13 +93,13 @@ class Transfer:
         self.report = report
         self.total = proof.bytes
         self.effort = _Effort()
-        self.told = 0.0
+        self.reported = 0.0
 
     def run(self) -> Digests:
-        """Download, go on, verify; returns the digests of the whole file, which are proven right.
+        """Download or continue, then verify; returns the verified digests of the whole file.
 
         Raises DownloadFailed, AddressRefused, DiskFull, StorageError or Interrupted (the partial file then
-        holds what came), HashMismatch or SizeMismatch.
+        has the bytes received), HashMismatch or SizeMismatch.
         """
         expected = self.proof.bytes
         if expected is not None and self.partial.bytes > expected:
@@ -112,9 +112,9 @@ class Transfer:
                 self._complete(writer)
                 fault = self.proof.find_fault(writer.digests(), self.where)
                 if fault is None:
-                    self._tell(writer, last=True)
+                    self._report(writer, last=True)
                     return writer.digests()
-                if again:  # twice: nothing on the way is to blame
+                if again:  # twice: it is not a fault of the network
                     raise fault
                 again = True
                 self.report(Note(f"{fault.message}: downloading it once more", level="warning"))
@@ -128,7 +128,7 @@ class Transfer:
         except KeyboardInterrupt:
             raise Interrupted(
                 f"fetch {self.what}: stopped; {self._state(self.partial.bytes)} kept",
-                hint=f"zoo fetch {self.what} goes on from there.",
+                hint=f"zoo fetch {self.what} continues from there.",
             ) from None
 
     def _forget(self, writer: Writer) -> None:
@@ -140,17 +140,17 @@ class Transfer:
         while True:
             before = writer.bytes
             if self.proof.has_hash and before == self.proof.bytes:
-                return  # the last process was killed when it had everything: the hash will tell
+                return  # the last process was killed after the last byte: the hash decides
             wait: float | None = None
             try:
                 if self._try(writer):
                     return
                 self._forget(writer)
-                reason, wait = "the server does not go on where the last try ended", 0.0
+                reason, wait = "the server does not continue where the last try ended", 0.0
             except (_Passing, TooSlow) as failed:
                 reason, wait = str(failed), getattr(failed, "wait", None)
             except (OSError, http.client.HTTPException) as error:
-                reason = self._name_fault(error)
+                reason = self._describe_fault(error)
             self.effort.tries += 1
             gained = writer.bytes - before >= self._worthwhile()
             self.effort.fruitless = 0 if gained else self.effort.fruitless + 1
@@ -163,12 +163,12 @@ class Transfer:
             time.sleep(pause)
 
     def _worthwhile(self) -> int:
-        """Bytes that make a try more than fruitless."""
+        """The bytes from which on a try is not fruitless."""
         small = self.settings.gain if self.total is None else max(self.total // 100, 1)
         return min(self.settings.gain, small)
 
     def _try(self, writer: Writer) -> bool:
-        """One request. True: the whole file is here. False: it does not go on where the partial file ends."""
+        """One request. True: the file is complete. False: the server does not continue the partial file."""
         offset = 0 if self.partial.validator == UNKNOWN else writer.bytes
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         with open_url(self.url, headers=headers, token=self.token, settings=self.settings) as answer:
@@ -193,14 +193,14 @@ class Transfer:
         return True
 
     def _check_status(self, answer: Answer) -> None:
-        """Raise unless the answer is about the file: DownloadFailed for good, _Passing for now."""
+        """Raise DownloadFailed for an answer that is an error, _Passing if it is temporary."""
         status = answer.status
         if status in (200, 206, 416):
             return
         if status in GONE:
             raise DownloadFailed(
                 f"{self.where} answers {status}: gone, or needs a token",
-                hint="A private or gated model needs HF_TOKEN. zoo show tells where the address comes from.",
+                hint="A private or gated model needs HF_TOKEN. zoo show names the source of the address.",
             )
         if status not in PASSING:
             raise DownloadFailed(f"{self.where} answers {status}", hint="Try later, or another mirror.")
@@ -214,14 +214,14 @@ class Transfer:
         raise _Passing(f"the server answers {status}", wait=wait)
 
     def _check_body(self, answer: Answer, reply: Reply) -> None:
-        """Refuse a body that cannot be the file, before it is read and before anything is given up for it."""
+        """Refuse a body that cannot be the file, before it is read and before kept bytes are discarded."""
         expected, total = self.proof.bytes, reply.total
         if is_page(answer.peek()) or ("text/html" in answer.kind and not self.proof.has_hash):
             page = "a web page" if total is None else f"a web page of {size_text(total)}"
             raise DownloadFailed(
                 f"{self.where} sent {page} instead of "
                 + ("the file" if expected is None else size_text(expected)),
-                hint="Does the network want you to sign in? Open any page in a browser, then try again.",
+                hint="Does the network require a sign-in? Open any page in a browser, then try again.",
             )
         if expected is not None and total is not None and total != expected:
             raise SizeMismatch(
@@ -234,22 +234,22 @@ class Transfer:
             return
         if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise DownloadFailed(
-                f"{self.where} sends the file encoded, and no hash tells what is right",
+                f"{self.where} sends the file encoded, and there is no hash to verify it",
                 hint="Give its sha256 in the registry.",
             )
         if total is None and expected is None and not answer.is_chunked:
             raise DownloadFailed(
-                f"{self.where} does not say how long the file is, and neither does {self.proof.origin}",
-                hint="Give its bytes or sha256 in the registry: nobody could tell whether it came whole.",
+                f"{self.where} does not state the length of the file, and neither does {self.proof.origin}",
+                hint="Give its bytes or sha256 in the registry: else a truncated file would go unnoticed.",
             )
 
     def _receive(self, answer: Answer, reply: Reply, writer: Writer) -> None:
-        """Read the body into the file. Raises _Passing if it ends early, TooSlow if it drips."""
+        """Read the body into the file. Raises _Passing if it ends early, TooSlow if it is too slow."""
         total = self.total = self.proof.bytes if self.proof.bytes is not None else reply.total
         if total is not None and self.proof.bytes is None and total > self.settings.largest:
             raise DownloadFailed(
                 f"{self.where} claims {size_text(total)}: more than {size_text(self.settings.largest)}",
-                hint="Give its bytes in the registry if that is right.",
+                hint="If that is right, give its bytes in the registry.",
             )
         if total is not None:
             check_room(self.partial.folder, total - writer.bytes, self.what)
@@ -261,15 +261,15 @@ class Transfer:
                     raise SizeMismatch(self.where, expected=most, got=writer.bytes + len(block))
                 writer.write(block)
                 self.effort.received += len(block)
-                self._tell(writer)
+                self._report(writer)
                 pace.check(len(block))
         if writer.bytes < (1 if total is None else total):
             raise _Passing("the server closed the connection")
 
     def _blocks(self, answer: Answer, offset: int) -> Generator[Block, None, None]:
-        """The rest of the file: over this connection, or in parts that are provably of the same file.
+        """The rest of the file: over this connection, or in parts of provably the same file.
 
-        Only at the first try: after any fault one connection goes on.
+        In parts only at the first try: after a fault one connection continues.
         """
         blocks = answer.blocks([bytearray(BUFFER) for _ in range(HELD + 1)])
         ranges = answer.status == 206 or answer.headers.get("Accept-Ranges", "").strip().lower() == "bytes"
@@ -279,20 +279,20 @@ class Transfer:
 
     @contextmanager
     def _part(self, first: Answer, begin: int, end: int) -> Iterator[Answer]:
-        """Ask, where `first` came from, for a part of the file. Raises _Passing if it is not of the same."""
+        """Request a part of the file from the address of `first`. Raises _Passing if it is another file."""
         etag = strong_etag(first.headers)
         token = self.token if parse_address(self.url).origin == first.address.origin else None
         headers = {"Range": f"bytes={begin}-{end - 1}", "If-Range": str(etag)}
         with open_url(first.address.url, headers=headers, token=token, settings=self.settings) as answer:
             same = strong_etag(answer.headers) == etag
             if not (answer.status == 206 and same and parse_range(answer.headers) == (begin, self.total)):
-                raise _Passing("the server does not give the file in parts")
+                raise _Passing("the server does not send the file in parts")
             yield answer
 
-    def _tell(self, writer: Writer, *, last: bool = False) -> None:
+    def _report(self, writer: Writer, *, last: bool = False) -> None:
         now = time.monotonic()
-        if last or now - self.told >= self.settings.report_every:
-            self.told = now
+        if last or now - self.reported >= self.settings.report_every:
+            self.reported = now
             total = writer.bytes if last else self.total
             self.report(Progress(f"fetch {self.what}", writer.bytes, total, "bytes"))
 
@@ -304,11 +304,11 @@ class Transfer:
         kept = f"; {self._state(here)} kept" if here else ""
         return DownloadFailed(
             f"{self.where}: {reason}; given up after {self.effort.tries} tries{kept}",
-            hint=f"zoo fetch {self.what} {'goes on from there' if here else 'tries again'}.",
+            hint=f"zoo fetch {self.what} {'continues from there' if here else 'tries again'}.",
         )
 
-    def _name_fault(self, error: OSError | http.client.HTTPException) -> str:
-        """What the network did, in words. Raises DownloadFailed for what no other try can mend."""
+    def _describe_fault(self, error: OSError | http.client.HTTPException) -> str:
+        """The message for a fault of the network. Raises DownloadFailed if another try cannot help."""
         if isinstance(error, ssl.SSLCertVerificationError):
             raise DownloadFailed(
                 f"{self.where}: the certificate is not trusted: {error.verify_message}",
@@ -324,4 +324,4 @@ class Transfer:
             return "the server closed the connection"
         if isinstance(error, OSError):
             return f"no connection: {error.strerror or error}"
-        return f"the server speaks no proper HTTP ({type(error).__name__})"
+        return f"the server does not send valid HTTP ({type(error).__name__})"

@@ -10,9 +10,9 @@ from zoo.store.remote import Wanted
 
 
 def resolve(wanted: Wanted) -> Path:
-    """The path that a file URL names.
+    """The path of a file URL.
 
-    Raises AddressRefused for a file on another host (on Windows that would open a network connection), and
+    Raises AddressRefused for a file on another host (on Windows it would open a network connection), and
     SourceMissing for anything but a regular file: a device or a pipe has no end.
     """
     from urllib.request import url2pathname
@@ -25,7 +25,7 @@ def resolve(wanted: Wanted) -> Path:
         )
     path = Path(url2pathname(url.path))
     if not path.is_file():
-        there = "not a regular file" if path.exists() else "not there"
+        there = "not a regular file" if path.exists() else "missing"
         raise SourceMissing(
             f"{wanted.entry.name}: {path} is {there}",
             hint=f"The registry names it: {wanted.entry.registry}" if wanted.entry.registry else None,

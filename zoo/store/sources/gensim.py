@@ -1,7 +1,7 @@
 """`gensim://NAME`: word vectors of gensim-data, from its releases on GitHub.
 
 Only the data file is fetched. gensim's own downloader also fetches, and then executes, a Python module per
-data set; this never does.
+data set.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def resolve(wanted: Wanted) -> Remote:
     named = parse_gensim_url(wanted.url)
     if named is None:
         raise UsageError(
-            f"{wanted.entry.name}: {wanted.url} names no data set of gensim-data",
+            f"{wanted.entry.name}: {wanted.url} is not a data set of gensim-data",
             hint="Write it as gensim://NAME, for example gensim://glove-wiki-gigaword-50.",
         )
     name, file, parts = named

@@ -1,8 +1,8 @@
 """`hf://OWNER/REPO[@REVISION]/FILE`: a file of a repository on the Hugging Face Hub.
 
-huggingface_hub answers what the file is: its commit, its size, and for large files its sha256. The bytes come
-through our own engine: the Hub's client checks only their number, and begins again in every process.
-$HF_ENDPOINT, $HF_TOKEN and a saved login mean what they mean elsewhere.
+huggingface_hub reports the facts of the file: its commit, its size, and for large files its sha256. The bytes
+are downloaded by our own code: the Hub's client checks only their number, and restarts in every process.
+$HF_ENDPOINT, $HF_TOKEN and a saved login work as elsewhere.
 """
 
 from __future__ import annotations
@@ -22,25 +22,27 @@ COMMIT = re.compile("[0-9a-f]{40}")
 
 
 def endpoint() -> str:
-    """The Hub to ask: $HF_ENDPOINT, else huggingface.co. Its address is checked like any other."""
+    """The address of the Hub: $HF_ENDPOINT, else huggingface.co. It is checked like any other."""
     hub = os.environ.get("HF_ENDPOINT", "").rstrip("/") or HUB
     parse_address(hub)
     return hub
 
 
 def hub_token() -> str | None:
-    """$HF_TOKEN, or what a login saved. Raises UsageError for one that no header can carry."""
+    """$HF_TOKEN, or a saved login. Raises UsageError if a header cannot carry it."""
     from huggingface_hub import get_token
 
     token = get_token()
     if token is not None and not (token.isascii() and token.isprintable()):
-        raise UsageError("HF_TOKEN holds letters that no token has", hint="Copy it again, or unset it.")
+        raise UsageError(
+            "HF_TOKEN has characters that a token cannot have", hint="Copy it again, or unset it."
+        )
     return token
 
 
 @contextmanager
 def hub_errors(name: str, url: str) -> Iterator[None]:
-    """Check the Hub's address, then turn what huggingface_hub raises into errors of this project."""
+    """Check the Hub's address, and turn errors of huggingface_hub into errors of zoo."""
     import httpx2
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -58,14 +60,14 @@ def hub_errors(name: str, url: str) -> Iterator[None]:
         check_address(parse_address(endpoint()), resolve=False)
         yield
     except OfflineModeIsEnabled as error:
-        raise Offline(f"{what} is not asked: offline mode is on (HF_HUB_OFFLINE)") from error
+        raise Offline(f"cannot download {what}: offline mode is on (HF_HUB_OFFLINE)") from error
     except GatedRepoError as error:
         raise DownloadFailed(f"{what} is gated", hint=needs_token) from error
     except RepositoryNotFoundError as error:
         raise DownloadFailed(f"{what}: no such repository, or a private one", hint=needs_token) from error
     except RevisionNotFoundError as error:
         raise DownloadFailed(
-            f"{what}: no such revision", hint="Name a branch, a tag or a commit, or leave @… out."
+            f"{what}: no such revision", hint="Name a branch, a tag or a commit, or leave out @…."
         ) from error
     except EntryNotFoundError as error:
         raise DownloadFailed(
@@ -87,7 +89,7 @@ def hub_errors(name: str, url: str) -> Iterator[None]:
 def resolve(wanted: Wanted) -> Remote:
     """The URL of the file at a fixed commit, with the size and sha256 that the Hub states.
 
-    An entry that states commit and sha256 needs no answer of the Hub: $ZOO_MIRROR can stand in for it.
+    An entry that states commit and sha256 needs no request to the Hub: $ZOO_MIRROR can replace it.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
@@ -99,7 +101,7 @@ def resolve(wanted: Wanted) -> Remote:
     sha256 = wanted.entry.weights.sha256
     if sha256 is not None and revision is not None and COMMIT.fullmatch(revision):
         url = hf_hub_url(named.repo, named.file, revision=revision, endpoint=hub)
-        return Remote((url,), token=hub_token(), revision=revision)  # nothing is left to ask the Hub
+        return Remote((url,), token=hub_token(), revision=revision)  # the Hub need not be asked
     with hub_errors(wanted.entry.name, wanted.url):
         url = hf_hub_url(named.repo, named.file, revision=revision, endpoint=hub)
         token = hub_token()

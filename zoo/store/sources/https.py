@@ -7,6 +7,6 @@ from zoo.store.trust.addresses import parse_address
 
 
 def resolve(wanted: Wanted) -> Remote:
-    """One request for the URL as it stands. Raises AddressRefused if it is no address that is ever opened."""
+    """One request for the URL as it is. Raises AddressRefused if it may not be opened."""
     parse_address(wanted.url)
     return Remote((wanted.url,))

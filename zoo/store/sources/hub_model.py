@@ -1,7 +1,7 @@
-"""A repository of a timm model on the Hugging Face Hub becomes an entry, from what the Hub says of it.
+"""The entry of a timm model's repository on the Hugging Face Hub, from the facts that the Hub reports.
 
 Nothing of the repository is executed: `config.json` is read as data, `model.safetensors` is a weights file.
-The entry names the commit that was read, the size and the sha256, so that it stays what it was.
+The entry has the commit, the size and the sha256, so that it always means the same weights.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Config(Facts, frozen=True, kw_only=True):
-    """timm's `config.json`. Its top level goes before pretrained_cfg, which old files do not have."""
+    """timm's `config.json`. Its top level overrides pretrained_cfg, which old files lack."""
 
     architecture: str
     num_features: int | None = None
@@ -58,23 +58,23 @@ class Config(Facts, frozen=True, kw_only=True):
 
 
 class _Kind(msgspec.Struct, frozen=True):
-    """What tells whose config this is."""
+    """The fields that identify the library of a config."""
 
     architecture: str | None = None
     model_type: str | None = None
 
 
 def entry_from_hub(repo_url: str, contents: Contents, *, settings: Settings, offline: bool) -> ImageModel:
-    """The entry of `hf://OWNER/REPO[@REVISION]`, named as it was typed.
+    """The entry of `hf://OWNER/REPO[@REVISION]`, with that name.
 
-    Asked once: what the Hub said first is kept in the store (until `zoo rm`), so that a name means the same
-    weights tomorrow, and offline. Raises UsageError for a repository that is no image model of timm, Offline,
+    The Hub is asked once: the entry is kept in the store (until `zoo rm`), so that the name means the same
+    weights tomorrow, and offline. Raises UsageError if the repository is not an image model of timm, Offline,
     DownloadFailed.
     """
     named = parse_hub_url(repo_url)
     if named.file is not None:
         raise UsageError(
-            f"{repo_url} names a file; a model is a whole repository", hint=f"Leave /{named.file} out."
+            f"{repo_url} names a file; a model is a whole repository", hint=f"Leave out /{named.file}."
         )
     for blobs, _ in contents.places:
         known = read_hub_entry(blobs.folder.parent, repo_url)
@@ -83,7 +83,7 @@ def entry_from_hub(repo_url: str, contents: Contents, *, settings: Settings, off
     if offline:
         raise Offline(
             f"{repo_url} was never fetched into {contents.home}, and offline mode is on",
-            hint=f"Online, zoo fetch {repo_url} brings it (unset ZOO_OFFLINE and HF_HUB_OFFLINE).",
+            hint=f"Online, zoo fetch {repo_url} downloads it (unset ZOO_OFFLINE and HF_HUB_OFFLINE).",
         )
     info = ask_hub(named, repo_url, timeout=settings.read_timeout)
     config = read_config(named, info, repo_url, settings)
@@ -94,9 +94,9 @@ def entry_from_hub(repo_url: str, contents: Contents, *, settings: Settings, off
 
 
 def ask_hub(named: HubFile, repo_url: str, *, timeout: float) -> ModelInfo:
-    """What the Hub's API says about the repository: commit, files with size and sha256, licence, tags.
+    """The Hub's facts about the repository: commit, files with size and sha256, licence, tags.
 
-    timeout: seconds for each silence. Raises what `hub_errors` makes of it.
+    timeout: seconds for each read. Raises as `hub_errors` does.
     """
     from huggingface_hub import HfApi
 
@@ -106,14 +106,14 @@ def ask_hub(named: HubFile, repo_url: str, *, timeout: float) -> ModelInfo:
 
 
 def read_config(named: HubFile, info: ModelInfo, repo_url: str, settings: Settings) -> Config:
-    """The repository's config.json. Raises UsageError if there is none of a timm model."""
+    """The repository's config.json. Raises UsageError if there is none, or if it is not a timm model's."""
     from huggingface_hub import hf_hub_url
 
     from zoo.store.network.connection import open_url
 
     files = {file.rfilename for file in info.siblings or ()}
     if "config.json" not in files:
-        raise UsageError(f"{repo_url} has no config.json: it is no image model of timm", hint=ELSEWHERE)
+        raise UsageError(f"{repo_url} has no config.json: it is not an image model of timm", hint=ELSEWHERE)
     url = hf_hub_url(named.repo, "config.json", revision=info.sha, endpoint=endpoint())
     body = b""
     with (
@@ -130,22 +130,22 @@ def read_config(named: HubFile, info: ModelInfo, repo_url: str, settings: Settin
 
 
 def decode_config(body: bytes, where: str, *, library: str | None = None) -> Config:
-    """timm's config, or UsageError with what lies there instead."""
+    """timm's config. Raises UsageError, which names what the repository is instead."""
     try:
         kind = msgspec.json.decode(body, type=_Kind)
         if kind.architecture is not None:
             return msgspec.json.decode(body, type=Config)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{where} describes itself wrongly: {error}", hint=ELSEWHERE) from error
+        raise UsageError(f"{where} has an invalid config: {error}", hint=ELSEWHERE) from error
     except (msgspec.DecodeError, RecursionError) as error:
-        raise UsageError(f"{where}: config.json is no JSON: {error}", hint=ELSEWHERE) from error
+        raise UsageError(f"{where}: config.json is not valid JSON: {error}", hint=ELSEWHERE) from error
     what = f"for {library or 'something else'}"
     what = what if kind.model_type is None else f"a {kind.model_type} model of transformers"
     raise UsageError(f"{where} is {what}, not an image model of timm", hint=ELSEWHERE)
 
 
 def timm_facts(config: Config, where: str, *, tags: Sequence[str] = ()) -> dict[str, Any]:
-    """The fields of an entry that timm's config states. tags: of its repository on the Hub."""
+    """The fields of an entry that timm's config has. tags: of its repository on the Hub."""
     facts = config.pretrained_cfg or config
     count = facts.num_classes if config.num_classes is None else config.num_classes
     channels, height, width = facts.input_size
@@ -172,18 +172,18 @@ def timm_facts(config: Config, where: str, *, tags: Sequence[str] = ()) -> dict[
 
 
 def license_of(info: ModelInfo, configured: str | None) -> str:
-    """The licence that the model card or the config names; `unknown`, never guessed."""
+    """The licence in the model card or the config; else `unknown`, never a guess."""
     tag = next((tag.removeprefix("license:") for tag in info.tags or () if tag.startswith("license:")), None)
     card = getattr(info.card_data, "license", None) if info.card_data is not None else None
     return str(card or tag or configured or "unknown")
 
 
 def _describe(repo_url: str, named: HubFile, info: ModelInfo, config: Config) -> ImageModel:
-    """The entry that the Hub's facts and timm's config come to. Pure."""
+    """The entry from the Hub's facts and timm's config. Pure."""
     files = {file.rfilename: file for file in info.siblings or ()}
     weights = next((name for name in WEIGHTS if name in files), None)
     if weights is None:
-        raise UsageError(f"{repo_url} holds none of {', '.join(WEIGHTS)}", hint=ELSEWHERE)
+        raise UsageError(f"{repo_url} has none of {', '.join(WEIGHTS)}", hint=ELSEWHERE)
     lfs = files[weights].lfs
     mapping = timm_facts(config, repo_url, tags=info.tags or ())
     mapping |= {
@@ -199,18 +199,18 @@ def _describe(repo_url: str, named: HubFile, info: ModelInfo, config: Config) ->
     try:
         entry = entry_from(repo_url, _known(**mapping))
     except InvalidRegistry as error:
-        raise UsageError(f"{repo_url} describes itself wrongly: {error.message}", hint=ELSEWHERE) from error
+        raise UsageError(f"{repo_url} has an invalid config: {error.message}", hint=ELSEWHERE) from error
     assert isinstance(entry, ImageModel)
     return entry
 
 
 def _known(**facts: Any) -> dict[str, Any]:
-    """The facts that somebody stated."""
+    """The facts that are not None."""
     return {name: value for name, value in facts.items() if value is not None}
 
 
 def _labels_of(config: Config, facts: Facts, count: int, tags: Sequence[str]) -> str | int | list[str]:
-    """The classes' names: from the config, of ImageNet where the repository says so, else their number."""
+    """The classes' names: from the config, of ImageNet if the repository has its tag, else their number."""
     names = config.label_names or facts.label_names or facts.labels
     if names is None or len(names) != count:
         return "imagenet-1k" if count == 1000 and "dataset:imagenet-1k" in tags else count
@@ -220,6 +220,6 @@ def _labels_of(config: Config, facts: Facts, count: int, tags: Sequence[str]) ->
 
 
 def _parameters_of(info: ModelInfo) -> int | None:
-    """The number of parameters, which the Hub reads from safetensors files."""
+    """The number of parameters, as the Hub reads it from safetensors files; None if unknown."""
     total = getattr(info.safetensors, "total", None) if info.safetensors is not None else None
     return int(total) if total else None

@@ -1,9 +1,9 @@
-"""Other places to ask first: `$ZOO_MIRROR`, rules of the form FROM=TO separated by spaces.
+"""Mirrors: `$ZOO_MIRROR`, rules of the form FROM=TO, separated by spaces.
 
     ZOO_MIRROR="https://github.com/=https://mirror.lab/github/ https://huggingface.co/=https://mirror.lab/hf/"
 
-A URL that begins with FROM is asked at TO plus its rest, then where it comes from. What a mirror sends is
-verified like everything else, so that it need not be trusted. No token goes to a mirror.
+A URL that begins with FROM is requested from TO plus its rest first, then from its source. A mirror need not
+be trusted: its bytes are verified like all others. A mirror never gets a token.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from zoo.store.remote import Remote
 
 
 def mirror_rules() -> tuple[tuple[str, str], ...]:
-    """The (FROM, TO) pairs of $ZOO_MIRROR. Raises UsageError for a rule that is none."""
+    """The (FROM, TO) pairs of $ZOO_MIRROR. Raises UsageError for a malformed rule."""
     rules = []
     for rule in os.environ.get("ZOO_MIRROR", "").split():
         source, equals, target = rule.partition("=")
         if not (equals and source and target):
             raise UsageError(
-                f"ZOO_MIRROR: {rule!r} is no rule",
+                f"ZOO_MIRROR: {rule!r} is not a rule",
                 hint="Write FROM=TO: https://github.com/=https://mirror.lab/",
             )
         rules.append((source, target))
@@ -30,7 +30,7 @@ def mirror_rules() -> tuple[tuple[str, str], ...]:
 
 
 def with_mirrors(remote: Remote, rules: tuple[tuple[str, str], ...]) -> tuple[Remote, ...]:
-    """What to ask, in order: each mirror whose rule fits, then the source itself.
+    """The places to ask, in order: each mirror whose rule matches, then the source.
 
     >>> ask = with_mirrors(Remote(("https://a.org/x",), token="t"), (("https://a.org/", "https://m.lab/a/"),))
     >>> [(r.urls, r.token) for r in ask]

@@ -1,7 +1,7 @@
-"""Files that other libraries downloaded already: taken over when their hash is right, never touched.
+"""Files in the caches of other libraries: copied if their hash is right, never changed.
 
-torch.hub keeps files under their names, huggingface_hub under their hashes, gensim under the data set's name.
-None of them is believed: a file is copied and hashed like a download.
+torch.hub names files by their URL, huggingface_hub by their hash, gensim by the data set. No name is trusted:
+a file is copied and hashed like a download.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from zoo.store.trust.expected import Proof
 
 
 def find_adoptable(url: str, proof: Proof) -> Iterator[tuple[str, Path]]:
-    """(library, file) for each file of another cache that may be the one behind a URL.
+    """(library, file) for each file of another cache that may be that of a URL.
 
-    Only where a hash will prove it, and only files of the right size where that is known.
+    Only if a hash can prove it, and only files of the right size if that is known.
     """
     if not proof.has_hash:
         return
@@ -34,13 +34,13 @@ def find_adoptable(url: str, proof: Proof) -> Iterator[tuple[str, Path]]:
 
 
 def torch_cache() -> Path:
-    """Where torch.hub keeps checkpoints: $TORCH_HOME, $XDG_CACHE_HOME."""
+    """The folder of torch.hub's checkpoints: $TORCH_HOME, $XDG_CACHE_HOME."""
     home = os.environ.get("TORCH_HOME")
     return expand(home or _cache_home() / "torch") / "hub" / "checkpoints"
 
 
 def hub_cache() -> Path:
-    """Where huggingface_hub keeps repositories: $HF_HUB_CACHE, $HF_HOME."""
+    """The folder of huggingface_hub's repositories: $HF_HUB_CACHE, $HF_HOME."""
     if given := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
         return expand(given)
     home = os.environ.get("HF_HOME")
@@ -48,7 +48,7 @@ def hub_cache() -> Path:
 
 
 def gensim_cache() -> Path:
-    """Where gensim keeps data sets: $GENSIM_DATA_DIR."""
+    """The folder of gensim's data sets: $GENSIM_DATA_DIR."""
     return expand(os.environ.get("GENSIM_DATA_DIR") or "~/gensim-data")
 
 

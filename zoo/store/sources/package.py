@@ -1,4 +1,4 @@
-"""`package://PACKAGE/FILE`: a file that an installed Python package carries."""
+"""`package://PACKAGE/FILE`: a file of an installed Python package."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from zoo.store.remote import Wanted
 
 
 def resolve(wanted: Wanted) -> Path:
-    """The path of a file inside an installed package, which is found, not imported: no code of it runs."""
+    """The path of a file in an installed package. The package is not imported: none of its code runs."""
     named = parse_package_url(wanted.url)
     if named is None or ".." in PurePosixPath(named[1]).parts:
         raise UsageError(
-            f"{wanted.entry.name}: {wanted.url} names no file of a package",
+            f"{wanted.entry.name}: {wanted.url} is not a file of a package",
             hint="Write it as package://PACKAGE/FOLDER/FILE.",
         )
     package, file = named[0], PurePosixPath(named[1].lstrip("/"))
@@ -27,7 +27,7 @@ def resolve(wanted: Wanted) -> Path:
             return path
     if folders:
         raise SourceMissing(
-            f"{wanted.entry.name}: the package {package} carries no {file}",
+            f"{wanted.entry.name}: the package {package} has no {file}",
             hint=f"Install it again: pip install --force-reinstall {package}",
         )
     raise UsageError(

@@ -1,1 +1,1 @@
-"""What may be opened, and what its bytes must be."""
+"""The addresses that may be opened, and the hashes that bytes must have."""

@@ -1,4 +1,4 @@
-"""What is known about a file before it comes, and whether the bytes that came are that file."""
+"""What is known about a file before the download, and the check of the downloaded bytes against it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from zoo.store.trust.hashing import Digests
 Origin = Literal["the registry", "what was first fetched", "the lock file", "the Hub", "the server"]
 REMEDIES: dict[Origin, str] = {
     "the registry": "if they are wrong, correct them in a file of your own: --registry FILE.",
-    "what was first fetched": "zoo rm forgets them, if the new ones are meant.",
-    "the lock file": "zoo lock writes the new ones down, if they are meant.",
+    "what was first fetched": "if you want the new ones, zoo rm deletes the old.",
+    "the lock file": "if you want the new ones, zoo lock writes them.",
     "the Hub": "try again, or another network.",
     "the server": "try again, or another network.",
 }
@@ -21,7 +21,7 @@ REMEDIES: dict[Origin, str] = {
 
 @dataclass(frozen=True)
 class Proof:
-    """Everything that a file must match; None where nobody said. `origin` tells who stated the sha256."""
+    """Everything that a file must match; None if unknown. origin: the source of the sha256."""
 
     bytes: int | None = None
     sha256: str | None = None
@@ -31,11 +31,11 @@ class Proof:
 
     @property
     def has_hash(self) -> bool:
-        """Whether wrong bytes would be noticed whatever their number."""
+        """Whether wrong bytes of the right length would be detected."""
         return (self.sha256 or self.sha256_prefix or self.md5) is not None
 
     def strengthen(self, sha256: str | None, size: int | None, *, origin: Origin) -> Proof:
-        """The proof with what somebody else states filled in where it has nothing yet."""
+        """The proof with missing facts filled in from another source."""
         stronger = self
         if self.sha256 is None and sha256 is not None:
             stronger = replace(stronger, sha256=sha256.lower(), origin=origin)
@@ -44,7 +44,7 @@ class Proof:
         return stronger
 
     def find_fault(self, got: Digests, what: str) -> HashMismatch | SizeMismatch | None:
-        """The error that says how `got` differs from this proof; None when every byte is right."""
+        """The error that states how `got` differs from this proof; None if it matches."""
         hint = f"Nothing was kept. The expected ones are those of {self.origin}: {REMEDIES[self.origin]}"
         if self.sha256 is not None and got.sha256 != self.sha256:
             return HashMismatch(what, expected=self.sha256, got=got.sha256, hint=hint)
@@ -58,7 +58,7 @@ class Proof:
 
 
 def proof_of(weights: Weights) -> Proof:
-    """What the registry states about a file."""
+    """The proof that the registry states for a file."""
     return Proof(
         bytes=weights.bytes,
         sha256=None if weights.sha256 is None else weights.sha256.lower(),

@@ -1,4 +1,4 @@
-"""Digests of what was really read."""
+"""Size and digests of files and streams."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Block = bytes | bytearray | memoryview
 
 @dataclass(frozen=True)
 class Digests:
-    """What some bytes hash to. md5 only where somebody asked for it (it costs a third of the speed)."""
+    """Size and hashes of some bytes. md5: only if requested (it costs a third of the speed)."""
 
     bytes: int
     sha256: str
@@ -25,7 +25,7 @@ class Hasher:
     def __init__(self, *, md5: bool = False) -> None:
         self.bytes = 0
         self._sha256 = hashlib.sha256()
-        # For gensim-data, which published nothing better.
+        # For gensim-data, which publishes only md5.
         self._md5 = hashlib.md5(usedforsecurity=False) if md5 else None
 
     def update(self, block: Block) -> None:
@@ -41,7 +41,7 @@ class Hasher:
 
 
 def hash_file(path: Path, *, hasher: Hasher | None = None) -> Digests:
-    """The digests of a file; `hasher` may have read something before."""
+    """The digests of a file, continued from `hasher` if it is given."""
     hasher = Hasher() if hasher is None else hasher
     buffer = bytearray(BLOCK)
     view = memoryview(buffer)

@@ -1,1 +1,1 @@
-"""Verify, prune, take stock, and ask the sources whether they still answer."""
+"""Maintenance of the store: verify, prune, take inventory, check the sources."""

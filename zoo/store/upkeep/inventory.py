@@ -1,4 +1,4 @@
-"""What is on the disk: the store's models and leftovers, and what other libraries keep beside it."""
+"""The inventory of the disk: models and leftovers of the store, and the caches of other libraries."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A model of the store. kinds: "published" or what was derived. idle: seconds since it was last read.
+    """A model of the store. kinds: "published" and the kinds of derived files. idle: seconds since last read.
 
     home: the folder that has it, the user's own or a shared one.
     """
@@ -37,7 +37,7 @@ class StoredModel:
 
 @dataclass(frozen=True)
 class ForeignFile:
-    """A file in another library's cache: shown, adopted by a fetch when its hash is right, never deleted."""
+    """A file in another library's cache: listed, copied by a fetch if its hash is right, never deleted."""
 
     library: str
     path: Path
@@ -46,10 +46,10 @@ class ForeignFile:
 
 @dataclass(frozen=True)
 class CacheReport:
-    """The whole of it. models: those of shared folders too; everything else is about `home` alone.
+    """The whole inventory. models: those of shared folders too; everything else is about `home` only.
 
-    bytes: of models; what several share is counted once. free: left on the disk. orphans: files that no model
-    needs. feature_bytes: what zoo/features keeps.
+    bytes: of models; shared files are counted once. free: bytes left on the disk. orphans: files that no
+    model needs. feature_bytes: of the feature cache (zoo/features).
     """
 
     home: Path
@@ -66,7 +66,7 @@ class CacheReport:
 
 
 def report_cache(store: Store) -> CacheReport:
-    """What the store holds and what lies around it. Reads only."""
+    """The inventory of the store and of other caches. Reads only."""
     models = [model for blobs, records in store.places for model in _stored_models(blobs, records)]
     needed = {sha256 for _, record in store.records for sha256 in record.blobs}
     orphans = tuple(store.blobs.path(sha256) for sha256 in store.blobs if sha256 not in needed)
@@ -98,7 +98,7 @@ def _stored_models(blobs: Blobs, records: Records) -> Iterator[StoredModel]:
 
 
 def _find_foreign() -> Iterator[ForeignFile]:
-    """The model files that torch.hub, huggingface_hub and gensim keep."""
+    """The model files in the caches of torch.hub, huggingface_hub and gensim."""
     places = (
         ("torch.hub", torch_cache(), "*"),
         ("huggingface_hub", hub_cache(), "models--*/blobs/*"),

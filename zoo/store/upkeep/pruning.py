@@ -1,4 +1,4 @@
-"""What may be deleted from the store: a plan first, then the plan carried out; a dry run shows the plan."""
+"""Deleting unused files of the store: first a plan, then its execution; a dry run shows the plan."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ HOUR = 3600.0
 
 @dataclass(frozen=True)
 class Prunable:
-    """Something that may go.
+    """An item that can be deleted.
 
-    name: of the model; None for files that no model needs. bytes: that are free when it is gone.
-    idle: seconds since it was last used, never negative, whatever the clock says. why: `unused` models,
-    `partial` downloads, `orphan` files.
+    name: of the model; None for files that no model needs. bytes: freed by deleting it. idle: seconds since
+    it was last used, never negative, even if the clock was wrong. why: `unused` models, `partial` downloads,
+    `orphan` files.
     """
 
     name: str | None
@@ -42,7 +42,7 @@ class Prunable:
 
 @dataclass(frozen=True)
 class PrunePlan:
-    """What pruning deletes, and `execute` does. bytes: freed by all of it."""
+    """The items that pruning deletes. bytes: freed by all of them."""
 
     store: Store
     items: tuple[Prunable, ...]
@@ -52,7 +52,7 @@ class PrunePlan:
         return sum(item.bytes for item in self.items)
 
     def execute(self) -> PrunePlan:
-        """Delete the items. Returns the plan without those that another process began to use meanwhile.
+        """Delete the items. Returns the plan without items that another process uses meanwhile.
 
         Blobs that several models share stay until the last of them is deleted.
         """
@@ -87,7 +87,7 @@ def plan_prune(store: Store, *, older_than: float | None = None, now: float | No
 
 
 def last_use(record: Record, paths: tuple[Path, ...]) -> float:
-    """When a model was last fetched or read. File systems write down reading once a day, or not at all."""
+    """The time of a model's last fetch or read. File systems record reads once a day, or not at all."""
     times = [record.fetched]
     for path in paths:
         with suppress(OSError):
@@ -113,7 +113,7 @@ def _count_freed(found: Sequence[Prunable], store: Store) -> tuple[Prunable, ...
 
 
 def _remove(store: Store, item: Prunable) -> bool:
-    """Delete one item; False if another process began to use it."""
+    """Delete one item; False if another process uses it."""
     with disk_errors(store.home, "prune"), suppress(LockTimeout):
         if item.why != "unused":
             key = item.paths[0].name.partition(".")[0].partition("-")[0]
@@ -130,7 +130,7 @@ def _remove(store: Store, item: Prunable) -> bool:
 
 
 def _idle_time(path: Path, now: float) -> float:
-    """Seconds since a file was written; 0 for one that is gone, or comes from the future."""
+    """Seconds since a file was written; 0 if it is gone, or its time is in the future."""
     try:
         return max(now - path.stat().st_mtime, 0.0)
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""Whether the files that entries name are there, and are what the entries say: asked, never downloaded.
+"""Checks that the files of entries exist and match the entries, without a download.
 
-A file on this machine is hashed. Of a remote one a single byte is asked for, by the client that downloads, so
-that its rules hold here too: which addresses may be opened, who gets the token, how redirects are followed.
+A file on this machine is hashed. Of a remote file one byte is requested, with the client that downloads, so
+that the same rules apply: which addresses may be opened, who gets the token, how redirects are followed.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ TRIES = 3
 def check_places(
     entries: Sequence[ModelEntry], *, settings: Settings, online: bool
 ) -> Iterator[tuple[str, Finding]]:
-    """(name, what is wrong) for every URL whose file is not there or is another one than the entry says.
+    """(name, what is wrong) for every URL whose file is missing or does not match its entry.
 
-    online: ask for remote files as well; else only those on this machine are looked at.
+    online: check remote files as well; else only those on this machine.
     """
     places = [
         (entry, url, ("weights", "url") if isinstance(entry.weights.url, str) else ("weights", "url", number))
@@ -56,10 +56,10 @@ def check_places(
                 future, place = waiting.get_nowait()
                 try:
                     future.set_result(_probe(*place, settings=settings, online=online))
-                except BaseException as error:  # whoever waits for the answer raises it
+                except BaseException as error:  # raised where the result is read
                     future.set_exception(error)
 
-    for _ in range(min(AT_ONCE, len(places))):  # an executor would keep Ctrl-C waiting for a silent server
+    for _ in range(min(AT_ONCE, len(places))):  # with an executor, Ctrl-C would wait for a silent server
         threading.Thread(target=work, daemon=True).start()
     for future, (entry, _, _) in asked:
         yield from ((entry.name, finding) for finding in future.result())
@@ -68,12 +68,14 @@ def check_places(
 def _probe(
     entry: ModelEntry, url: str, path: tuple[Step, ...], *, settings: Settings, online: bool
 ) -> list[Finding]:
-    """What is wrong with the file behind one URL of an entry."""
+    """The findings about the file of one URL."""
     try:
         scheme = find_scheme(url)
         if not (scheme.local or online):
             return []
-        unproven = replace(entry, weights=replace(entry.weights, sha256=None))  # so that the source states it
+        unproven = replace(
+            entry, weights=replace(entry.weights, sha256=None)
+        )  # so that the source is asked for it
         source = scheme.resolve(Wanted(url, unproven))
         found = (
             _check_file(entry, source) if isinstance(source, Path) else _check_remote(entry, source, settings)
@@ -84,14 +86,14 @@ def _probe(
 
 
 def _check_file(entry: ModelEntry, path: Path) -> list[str]:
-    """What is wrong with a file on this machine, all of it read."""
+    """What is wrong with a file on this machine, which is read as a whole."""
     proof = proof_of(entry.weights)
     fault = proof.find_fault(hash_file(path, hasher=Hasher(md5=proof.md5 is not None)), str(path))
     return [] if fault is None else [fault.message]
 
 
 def _check_remote(entry: ModelEntry, remote: Remote, settings: Settings) -> list[str]:
-    """What is wrong with a remote file, as far as that can be told without its bytes."""
+    """What is wrong with a remote file, as far as it can be known without its bytes."""
     proof = proof_of(entry.weights)
     sizes = [_ask_size(url, remote.token, settings) for url in remote.urls]
     size = remote.bytes if None in sizes else sum(filter(None, sizes))
@@ -106,15 +108,15 @@ def _compare_hash(proof: Proof, remote: Remote) -> Iterator[str]:
 
 
 def _compare_size(proof: Proof, size: int | None) -> Iterator[str]:
-    """Whether the file has another length than the entry says."""
+    """Whether the file has another length than the entry states."""
     if size is not None and proof.bytes not in (None, size):
-        yield f"the file has {size:,} bytes, the entry says {proof.bytes:,}"
+        yield f"the file has {size:,} bytes, the entry states {proof.bytes:,}"
 
 
 def _ask_size(url: str, token: str | None, settings: Settings) -> int | None:
-    """The length of a remote file; None where the server does not say.
+    """The length of a remote file; None if the server does not state it.
 
-    Raises AddressRefused for an address that is never opened, DownloadFailed if there is no such file.
+    Raises AddressRefused for an address that may not be opened, DownloadFailed if there is no such file.
     """
     from zoo.store.network.connection import open_url
 
@@ -124,7 +126,7 @@ def _ask_size(url: str, token: str | None, settings: Settings) -> int | None:
             with open_url(url, headers={"Range": "bytes=0-0"}, token=token, settings=settings) as answer:
                 if answer.status == 206:
                     return parse_range(answer.headers)[1]
-                if answer.status == 416:  # no first byte
+                if answer.status == 416:  # there is no first byte
                     return 0
                 if answer.status == 200:
                     if is_page(answer.peek()):

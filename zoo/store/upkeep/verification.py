@@ -1,4 +1,4 @@
-"""Every byte of the store hashed again, and a word about each file."""
+"""Hash every byte of the store again, with a verdict for each file."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from zoo.store.trust.hashing import hash_file
 if TYPE_CHECKING:
     from zoo.store.store import Store
 
-SHARED = "it is in a shared folder, which is never changed"
+SHARED = "it is in a shared folder, which zoo never changes"
 State = Literal["whole", "damaged", "missing", "fixed", "deleted", "absent"]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of checking one file.
+    """The result of checking one file.
 
     name: of the model; None for a file that no record needs. kind: "published" or the kind of a derived file.
-    state: `missing` was fetched once and is gone; `absent` was never fetched; `fixed` was damaged or missing
-    and is whole again; `deleted` was damaged, and no model needs it, or it is made again when one does.
-    bytes: on the disk. detail: what is wrong.
+    state: `missing`: fetched once, but gone; `absent`: never fetched; `fixed`: was damaged or missing, and is
+    whole again; `deleted`: was damaged, and is not needed, or is derived again at the next use. bytes: on the
+    disk. detail: what is wrong.
     """
 
     name: str | None
@@ -50,9 +50,9 @@ class Verdict:
 def verify_store(
     store: Store, entries: Iterable[ModelEntry] | None = None, *, fix: bool = False, report: Report = silent
 ) -> list[Verdict]:
-    """Hash every file of the models given, or of the whole store; a verdict for each.
+    """A verdict for every file of some models, or of the whole store, each hashed again.
 
-    fix: a damaged file is deleted and fetched again; shared ones are checked only.
+    fix: delete damaged files and fetch them again; shared ones are only checked.
     """
     verdicts: list[Verdict] = []
     if entries is None:
@@ -102,11 +102,11 @@ def _check_record(
     except ZooError as error:
         return [v if v.good else replace(v, state="missing", detail=error.message) for v in verdicts]
     _forget_derived(store, entry, {verdict.kind for verdict in bad})
-    return [v if v.good else _mended(v) for v in verdicts]
+    return [v if v.good else _fixed(v) for v in verdicts]
 
 
 def _forget_derived(store: Store, entry: ModelEntry, kinds: set[str]) -> None:
-    """Write down that these derived files are not here any more: the next use makes them again."""
+    """Remove derived files from the record: the next use derives them again."""
     key = source_key(entry.weights)
     record = store.records.read(key)
     if record is not None:
@@ -114,11 +114,11 @@ def _forget_derived(store: Store, entry: ModelEntry, kinds: set[str]) -> None:
         store.records.write(key, structs.replace(record, derived=left))
 
 
-def _mended(verdict: Verdict) -> Verdict:
-    """The verdict on a bad file after a fetch: a published one is whole, a derived one made when needed."""
+def _fixed(verdict: Verdict) -> Verdict:
+    """The verdict on a bad file after a fetch: a published one is whole, a derived one was deleted."""
     if verdict.kind == "published":
         return replace(verdict, state="fixed")
-    return replace(verdict, state="deleted", detail="it is made again at the next use")
+    return replace(verdict, state="deleted", detail="it is derived again at the next use")
 
 
 def _check_orphan(store: Store, blobs: Blobs, sha256: str, *, fix: bool, report: Report) -> Verdict:

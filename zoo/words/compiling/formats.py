@@ -213,7 +213,7 @@ def _is_plain_text(body: bytes) -> bool:
 def _read_header_line(line: bytes) -> tuple[int, int] | None:
     """`WORDS DIMENSION` as two whole numbers, or None.
 
-    >>> _read_header_line(b"400000 100\\n"), read_header_line(b"the 0.4 0.2")
+    >>> _read_header_line(b"400000 100\\n"), _read_header_line(b"the 0.4 0.2")
     ((400000, 100), None)
     """
     fields = line.split()

@@ -232,7 +232,7 @@ def sort_words(text: Bytes, offsets: NDArray[np.uint64]) -> SortedWords:
 def _prefix_of(key: bytes) -> int:
     """The first eight bytes as one integer that sorts like them.
 
-    >>> _prefix_of(b"of") < prefix_of(b"off") < prefix_of(b"the")
+    >>> _prefix_of(b"of") < _prefix_of(b"off") < _prefix_of(b"the")
     True
     """
     return int.from_bytes(key[:PREFIX_BYTES].ljust(PREFIX_BYTES, b"\0"), "big")
