@@ -34,6 +34,8 @@ napoleon_numpy_docstring = False
 html_theme = "furo"
 html_title = f"transfer-zoo {version}"
 html_copy_source = False
+html_static_path = ["static"]
+html_css_files = ["narrow.css"]
 html_theme_options = {"source_repository": REPOSITORY, "source_branch": "main", "source_directory": "docs/"}
 
 

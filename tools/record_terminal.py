@@ -31,7 +31,7 @@ from rich.text import Text
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "pictures" / "finetune.svg"
 COMMANDS = ("zoo finetune mobilenet_v2 photos --out run", "zoo predict run photo.jpg")
-WIDTH = 78
+WIDTH = 84
 FONTS = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 THEME = TerminalTheme(  # light text on a dark ground: readable on light and on dark pages
     (22, 27, 34),
@@ -141,7 +141,7 @@ class Screen:
 def draw(lines: Sequence[str], title: str) -> str:
     """The lines as a terminal in SVG."""
     console = Console(width=WIDTH, record=True, file=io.StringIO(), force_terminal=True, legacy_windows=False)
-    for line in lines:
+    for line in [*lines, ""]:  # the last line would be cut at its descenders
         console.print(Text.from_ansi(line), soft_wrap=True)
     code = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     code = code.replace("Fira Code, monospace", FONTS)

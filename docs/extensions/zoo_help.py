@@ -15,7 +15,7 @@ class ZooHelp(Directive):
     """A section for each command."""
 
     def run(self) -> list[nodes.Node]:
-        top = click.Context(cli, info_name="zoo", terminal_width=84)
+        top = cli.make_context("zoo", [], resilient_parsing=True, terminal_width=84)
         return [self._section(name, text) for name, text in help_texts(cli, top)]
 
     def _section(self, name: str, text: str) -> nodes.section:
