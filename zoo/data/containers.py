@@ -41,7 +41,7 @@ class Container(Protocol):
         """One of its files. Raises OSError if it is damaged, or larger than `most` bytes."""
 
 
-def find_container(path: Path) -> tuple[Path, str] | None:
+def _find_container(path: Path) -> tuple[Path, str] | None:
     """The file that a path goes on behind, and the rest of the path; None for a path that does not."""
     for above in path.parents:
         if above.suffix.lower() in _OPENERS and above.is_file():
@@ -51,7 +51,7 @@ def find_container(path: Path) -> tuple[Path, str] | None:
 
 def exists(path: Path) -> bool:
     """Whether a path leads to a file or folder, or into a container."""
-    return path.exists() or find_container(path) is not None
+    return path.exists() or _find_container(path) is not None
 
 
 def size_of(path: Path) -> int:
@@ -82,7 +82,7 @@ def stamp_of(path: Path) -> Stamp | None:
     try:
         found = path.stat()
     except NotADirectoryError:
-        outer = find_container(path)
+        outer = _find_container(path)
         return None if outer is None else stamp_of(outer[0])
     except (OSError, ValueError):
         return None
@@ -92,7 +92,7 @@ def stamp_of(path: Path) -> Stamp | None:
 
 
 def _open(path: Path) -> tuple[Container, str]:
-    outer = find_container(path)
+    outer = _find_container(path)
     if outer is None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fspath(path))
     file, inner = outer

@@ -20,7 +20,7 @@ MOST_BYTES = 200_000_000
 
 
 class Content(NamedTuple):
-    """digest: sha256 of the file; None if it cannot be an image. stamp: another one tells of a change."""
+    """digest: sha256 of the file; None if it cannot be an image. stamp: another one shows a change."""
 
     digest: bytes | None
     stamp: Stamp | None

@@ -50,12 +50,12 @@ def refuse_missing(paths: Sequence[Path]) -> None:
 def no_such_path(path: Path) -> DatasetError:
     """The error for a path that does not exist, with the close names beside it."""
     try:
-        beside = [entry.name for entry in path.parent.iterdir()]
+        neighbours = [entry.name for entry in path.parent.iterdir()]
     except OSError:
         return DatasetError(
             f"no file or folder {one_line(path)}", hint=f"{one_line(path.parent)} does not exist either."
         )
-    close = [one_line(path.parent / name) for name in close_names(path.name, beside)]
+    close = [one_line(path.parent / name) for name in close_names(path.name, neighbours)]
     kind = "link to nowhere:" if path.is_symlink() else "no file or folder"
     return DatasetError(
         f"{kind} {one_line(path)}", hint=f"Did you mean {join_names(close)}?" if close else None

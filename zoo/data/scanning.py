@@ -310,7 +310,7 @@ def _check_training_classes(
         inner = found.root / classes[0]
         deeper = path.is_dir() and None in found.parts and _has_classes(inner, kind)
         raise DatasetError(
-            f"{one_line(path)} has one class only, {one_line(classes[0])}: there is nothing to tell apart",
+            f"{one_line(path)} has one class only, {one_line(classes[0])}: there is nothing to distinguish",
             hint=f"Did you mean {one_line(inner)}?" if deeper else _tables_hint(path, kind) or kind.layouts,
         )
 
@@ -324,7 +324,7 @@ def _has_classes(folder: Path, kind: Kind) -> bool:
 
 
 def _tables_hint(path: Path, kind: Kind) -> str:
-    """A hint on the tables in a folder, which may be what was meant; empty without any."""
+    """A hint on the tables in a folder, which may hold the labels; empty without any."""
     if not path.is_dir():
         return ""
     tables = [p for p in sorted(path.iterdir()) if p.is_file() and is_table(p, kind) and not is_junk(p.name)]

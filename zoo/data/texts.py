@@ -26,7 +26,7 @@ from zoo.errors import DatasetError
 from zoo.events import Note
 
 STDIN = Path("-")
-TEXT_FILES = replace(TEXTS, suffixes=TEXTS.suffixes | TABLE_SUFFIXES)
+_TEXT_FILES = replace(TEXTS, suffixes=TEXTS.suffixes | TABLE_SUFFIXES)
 MOST_BYTES = 1 << 30  # of one file: a larger file is not read as texts
 
 
@@ -122,7 +122,9 @@ def list_texts(
     reader = Reader()
     texts: list[Text] = []
     notes: list[Note] = []
-    files = [file for path in paths for file in ([path] if path == STDIN else list_files([path], TEXT_FILES))]
+    files = [
+        file for path in paths for file in ([path] if path == STDIN else list_files([path], _TEXT_FILES))
+    ]
     for path in files:
         if is_table(path, TEXTS):
             table = read_table(path, TEXTS, named=(text_column,))

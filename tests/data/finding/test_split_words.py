@@ -89,7 +89,9 @@ def test_classes_are_not_parts_because_of_a_word_in_their_names(names: list[str]
 def test_names_that_may_be_parts_in_several_ways_are_refused_with_what_was_found(plant, names) -> None:
     assert isinstance(read_level(names), Ambiguous)
     root = plant(*fill(*(f"{name}/@" for name in names)))
-    with pytest.raises(DatasetError, match=r"cannot tell which folders of .* are parts of the data") as error:
+    with pytest.raises(
+        DatasetError, match=r"it is not clear which folders of .* are parts of the data"
+    ) as error:
         scan_dataset(root)
     assert sum(name in error.value.message for name in names) >= 2
     assert "rename" in str(error.value.hint)
@@ -98,7 +100,7 @@ def test_names_that_may_be_parts_in_several_ways_are_refused_with_what_was_found
 def test_a_level_of_parts_lists_what_lies_beside_them() -> None:
     level = read_level(["train", "valid", "train_extra", "docs", "pred"])
     assert level == Level(
-        {"train": ("train",), "val": ("valid",)}, unlabelled=("pred",), beside=("train_extra", "docs")
+        {"train": ("train",), "val": ("valid",)}, unlabelled=("pred",), others=("train_extra", "docs")
     )
 
 
@@ -128,7 +130,7 @@ def test_a_folder_without_labels_beside_classes_is_not_a_class(plant, above: str
 def test_a_test_folder_beside_classes_is_refused_unless_it_holds_the_same_classes(plant) -> None:
     root = plant("cat/1.jpg", "cat/2.jpg", "dog/1.jpg", "dog/2.jpg", "test/1.jpg", "test/2.jpg")
     for name in ("test", "val", "pred"):
-        with pytest.raises(DatasetError, match=f"cannot tell .*: {name}, cat, dog"):
+        with pytest.raises(DatasetError, match=f"it is not clear .*: {name}, cat, dog"):
             scan_dataset(root)
         (root / name).rename(root / {"test": "val", "val": "pred", "pred": "holdout_set"}[name])
     plant("holdout_set/cat/9.jpg", "holdout_set/dog/9.jpg")
@@ -151,7 +153,7 @@ def test_a_train_folder_beside_folders_that_hold_no_images_is_the_training_part(
     assert dataset.classes == ("a", "b")
     assert "2 folders (annotations, …) beside train passed over" in said(dataset)
     plant("raw/1.jpg")
-    with pytest.raises(DatasetError, match=r"cannot tell"):
+    with pytest.raises(DatasetError, match=r"it is not clear"):
         scan_dataset(root)
 
 
@@ -175,7 +177,7 @@ def test_numbered_pieces_of_one_set_are_taken_together(plant) -> None:
 
 
 def test_numbered_folders_that_may_be_pieces_or_classes_are_refused(plant) -> None:
-    with pytest.raises(DatasetError, match=r"cannot tell .*: part1, part2"):
+    with pytest.raises(DatasetError, match=r"it is not clear .*: part1, part2"):
         scan_dataset(plant("part1/1.jpg", "part1/2.jpg", "part2/1.jpg", "part2/2.jpg"))
 
 

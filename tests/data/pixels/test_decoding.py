@@ -217,7 +217,7 @@ def test_large_images_are_converted_in_strips_without_a_seam(photo, monkeypatch)
     layer.putalpha(photo.convert("L"))
     contents = [encoded(layer, "PNG"), encoded(photo, "PNG"), encoded(photo.convert("P"), "PNG")]
     whole = [pixels(content) for content in contents]
-    monkeypatch.setattr("zoo.data.pixels.decoding.BAND_PIXELS", 384 * 7)
+    monkeypatch.setattr("zoo.data.pixels.decoding._BAND_PIXELS", 384 * 7)
     for content, expected in zip(contents, whole, strict=True):
         assert torch.equal(pixels(content), expected)
 

@@ -86,7 +86,7 @@ def find_column(table: Table, given: str) -> str:
     raise UnknownName("column", given, table.columns)
 
 
-def list_columns(table: Table) -> str:
+def _list_columns(table: Table) -> str:
     """The names of the columns for a message, at most a dozen."""
     names = [shortened(name, 40) for name in table.columns]
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
@@ -125,7 +125,8 @@ def _cannot_choose(table: Table, wanted: str) -> DatasetError:
             f"image file, and list the files. If a column is the {wanted}: --{wanted}-column NAME."
         )
     return DatasetError(
-        f"cannot tell which column of {one_line(table.path)} is the {wanted}: it has {list_columns(table)}",
+        f"it is not clear which column of {one_line(table.path)} is the {wanted}: it has "
+        f"{_list_columns(table)}",
         hint=hint,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from typing import NamedTuple
 
-MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
 class Decoded(NamedTuple):
@@ -21,7 +21,7 @@ def decode(data: bytes) -> Decoded | None:
     >>> decode("café".encode("utf-16")), decode("café".encode("cp1252")), decode(b"GIF89a\\0")
     (Decoded(text='café', guessed=False), Decoded(text='café', guessed=True), None)
     """
-    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), None)
+    encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), None)
     if encoding is None and b"\0" in data:
         return None
     guessed = False

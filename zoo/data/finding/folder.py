@@ -88,7 +88,7 @@ def find_in_tree(root: Path, open_tree: Callable[[Kind], Tree], kind: Kind, *, c
 
 @dataclass(frozen=True)
 class _Base:
-    """The folders whose folders are the classes of one part. without: names of folders that are none."""
+    """The folders whose folders are the classes of one part. without: names of folders to leave out."""
 
     part: Part | None
     folders: tuple[str, ...]
@@ -165,7 +165,7 @@ class _Search:
             raise self._ambiguous(level.names)
         if level is None:
             return self._train_alone(top) or [_Base(None, (self.root,))]
-        if level.beside and "train" not in level.parts:
+        if level.others and "train" not in level.parts:
             return [self._classes_beside(level), *self._bases_of(level)]
         if level.chunks:
             folders = tuple(os.path.join(self.root, name) for name in level.chunks)
@@ -204,16 +204,16 @@ class _Search:
         if name is None:
             return None
         inner = self._listing_in(self.root, name)
-        beside = [n for n in top.all_folders if n != name]
-        listings = [self._listing_in(self.root, n) for n in beside]
+        neighbours = [n for n in top.all_folders if n != name]
+        listings = [self._listing_in(self.root, n) for n in neighbours]
         if len(inner.all_folders) < 2 or any(below.all_folders for below in listings):
             self.notes.append(
                 Note(f"the folder '{one_line(name)}' is taken for a class: no val or test is beside it")
             )
             return None
         if any(below.all_files for below in listings):
-            raise self._ambiguous((name, *beside))
-        level = Level({"train": (name,)}, beside=tuple(beside))
+            raise self._ambiguous((name, *neighbours))
+        level = Level({"train": (name,)}, others=tuple(neighbours))
         self._note_what_lies_beside(top, level)
         return self._bases_of(level)
 
@@ -221,15 +221,15 @@ class _Search:
         """The base of classes that lie beside a val or test folder, if that has folders of their names."""
         named = [name for names in level.parts.values() for name in names]
         inner = {n for name in named for n in self._listing_in(self.root, name).all_folders}
-        if not inner & set(level.beside):
-            raise self._ambiguous((*named, *level.unlabelled, *level.beside))
+        if not inner & set(level.others):
+            raise self._ambiguous((*named, *level.unlabelled, *level.others))
         self.notes.append(Note(f"the class folders beside {_list(named)} are taken for the train part"))
         return _Base("train", (self.root,), frozenset((*named, *level.unlabelled)))
 
     def _ambiguous(self, names: Sequence[str]) -> DatasetError:
         """The error for names that may be those of parts or of classes."""
         return DatasetError(
-            f"cannot tell which folders of {one_line(self.root)} are parts of the data and which are "
+            f"it is not clear which folders of {one_line(self.root)} are parts of the data and which are "
             f"classes: {_list(names)}",
             hint="Put the classes into folders train and val (and test), or rename a class that is called "
             "like a part.",
@@ -250,10 +250,10 @@ class _Search:
 
     def _note_what_lies_beside(self, top: Listing, level: Level) -> None:
         """Add notes on folders and files that lie beside the parts."""
-        if level.beside:
+        if level.others:
             parts = sorted(name for names in level.parts.values() for name in names)
             self.notes.append(
-                Note(f"{name_first(level.beside, 'folder')} beside {', '.join(parts)} passed over")
+                Note(f"{name_first(level.others, 'folder')} beside {', '.join(parts)} passed over")
             )
         if top.all_files:
             count = self.kind.count(len(top.all_files))
@@ -436,7 +436,7 @@ class _Search:
         role: Role | None = None
         if (word := read_part(name)) and word.word in NEVER_CLASSES and not word.rest:
             role = "unlabelled"
-        elif level is not None and not (level.beside and "train" not in level.parts):
+        elif level is not None and not (level.others and "train" not in level.parts):
             roles: dict[str, Role] = {n: part for part, names in level.parts.items() for n in names}
             roles |= dict.fromkeys(level.unlabelled, "unlabelled")
             roles |= dict.fromkeys(level.folds, "train")

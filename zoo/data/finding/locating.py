@@ -91,11 +91,11 @@ class Locator:
             if self._hits(sample, "", "", base) > len(sample) // 2 and self._hits(sample, "", "") == 0:
                 self._base = base
                 return
-        beside = [e.name for e in sorted(self.table.parent.iterdir()) if e.is_dir() and not is_junk(e.name)][
-            :_SAMPLE
-        ]
+        neighbours = [
+            e.name for e in sorted(self.table.parent.iterdir()) if e.is_dir() and not is_junk(e.name)
+        ][:_SAMPLE]
         endings = [""] if any(map(self.kind.matches, sample)) else ["", *sorted(self.kind.suffixes)]
-        ways = [(folder, ending) for ending in endings for folder in ("", *beside)]
+        ways = [(folder, ending) for ending in endings for folder in ("", *neighbours)]
         hits = {way: self._hits(sample, *way) for way in ways}
         best = max(hits.values())
         if best * 10 < 9 * len(sample):

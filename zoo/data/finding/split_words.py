@@ -118,14 +118,14 @@ class Level:
     """What the names on one level stand for.
 
     parts: the names of each part, more than one where two names stand for it. unlabelled: names
-    of parts without labels. folds, chunks: in the order of their numbers. beside: names that stand for none.
+    of parts without labels. folds, chunks: in the order of their numbers. others: names of no part.
     """
 
     parts: dict[Part, tuple[str, ...]] = field(default_factory=dict)
     unlabelled: tuple[str, ...] = ()
     folds: tuple[str, ...] = ()
     chunks: tuple[str, ...] = ()
-    beside: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,11 +136,11 @@ class Ambiguous:
 
 
 def read_level(names: Sequence[str]) -> Level | Ambiguous | None:
-    """What the names on one level stand for; None where they are not parts (then they are classes).
+    """What the names on one level stand for; None where they are classes.
 
     Names are parts if a training part and another part are among them, or if nothing but parts is there.
     What stands beside the words (seg_, _images) must be the same in all of them. Without a training part,
-    `beside` holds what may be classes, and only a look below can tell.
+    `others` holds what may be classes, and only a look below decides.
 
     >>> read_level(["seg_train", "seg_test", "seg_pred"]).parts
     {'train': ('seg_train',), 'test': ('seg_test',)}
@@ -170,7 +170,7 @@ def _with_train(words: dict[str, PartWord], names: Sequence[str]) -> Level | Amb
     by_rest = {word.rest: {n: w for n, w in words.items() if w.rest == word.rest} for word in words.values()}
     groups = [group for group in by_rest.values() if "train" in (roles := _roles(group)) and len(roles) > 1]
     if len(groups) == 1:
-        return _level(groups[0], beside=[name for name in names if name not in groups[0]])
+        return _level(groups[0], others=[name for name in names if name not in groups[0]])
     if not groups and alone and plain and len(_roles(words)) == len(words):
         return _level(words)  # train and my_test
     if not groups and not alone and not plain:
@@ -182,7 +182,7 @@ def _without_train(words: dict[str, PartWord], names: Sequence[str]) -> Level | 
     """A level on which no name has a word for train."""
     plain = {name: word for name, word in words.items() if not word.rest and word.word not in NEVER_CLASSES}
     if plain:
-        return _level(plain, beside=[name for name in names if name not in plain])
+        return _level(plain, others=[name for name in names if name not in plain])
     alike = len({word.rest for word in words.values()}) == 1 and len(_roles(words)) > 1
     return _level(words) if alike and len(words) == len(names) else None
 
@@ -201,14 +201,14 @@ def _numbered(words: dict[str, PartWord], role: Role) -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda name: found[name].number or 0))
 
 
-def _level(words: dict[str, PartWord], beside: Iterable[str] = ()) -> Level:
+def _level(words: dict[str, PartWord], others: Iterable[str] = ()) -> Level:
     """The level whose names stand for these words."""
     parts: dict[Part, tuple[str, ...]] = {}
     for part in PARTS:
         if named := tuple(name for name, word in words.items() if word.role == part):
             parts[part] = named
     unlabelled = tuple(name for name, word in words.items() if word.role == "unlabelled")
-    return Level(parts, unlabelled, beside=tuple(beside))
+    return Level(parts, unlabelled, others=tuple(others))
 
 
 def _tokens(name: str) -> list[str]:

@@ -22,7 +22,7 @@ from zoo.data.kinds import IMAGES, KINDS, Kind
 from zoo.data.names import natural_key, one_line, twin_key
 from zoo.events import Note
 
-PHOTO_SUFFIXES = frozenset(
+_PHOTO_SUFFIXES = frozenset(
     {".heic", ".heif", ".jp2", ".jxl", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"}
 )
 """Photographs in formats that zoo does not read: worth more than a line in a count."""
@@ -296,7 +296,7 @@ def describe_others(others: Counter[str], most: int = 4) -> str:
 
 def conversion_hint(others: Counter[str]) -> str | None:
     """What to do about photographs in formats that are not read."""
-    photos = [ending for ending in others if ending in PHOTO_SUFFIXES]
+    photos = [ending for ending in others if ending in _PHOTO_SUFFIXES]
     return f"Convert {' and '.join(photos)} to JPEG to use them." if photos else None
 
 

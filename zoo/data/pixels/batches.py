@@ -31,13 +31,13 @@ RandomTransform = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 OnBad = Literal["skip", "stop"]
 """What to do about a file that cannot be read: pass over it and count it, or end with an error."""
 
-MOST_BAD = 0.05
+_MOST_BAD = 0.05
 """Share of a class that may be unreadable: above it something is wrong with the data, not with a file."""
 
 
 @dataclass(frozen=True)
 class BadFile:
-    """A file that could not be read, and why ("is cut off: …"), to be said after its name."""
+    """A file that could not be read, and why ("is cut off: …"), worded to follow its name."""
 
     path: Path
     reason: str
@@ -209,13 +209,13 @@ def check_bad_files(dataset: Dataset, bad: Sequence[BadFile], on_bad: OnBad = "s
     total = Counter(item.label for item in dataset.items)
     lost = Counter(item.label for item in dataset.items if item.path in paths)
     for label, count in sorted(lost.items()):
-        if count > MOST_BAD * total[label]:
+        if count > _MOST_BAD * total[label]:
             of_class = [
                 paths[item.path] for item in dataset.items if item.label == label and item.path in paths
             ]
             raise DatasetError(
                 f"{count} of the {total[label]} images of class {one_line(dataset.classes[label])} cannot be "
-                f"read ({count / total[label]:.0%}; at most {MOST_BAD:.0%} are passed over): "
+                f"read ({count / total[label]:.0%}; at most {_MOST_BAD:.0%} are passed over): "
                 f"{name_bad_files(of_class)}",
                 hint="Repair or remove them.",
             )

@@ -34,18 +34,18 @@ from zoo.errors import UnreadableFile
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
 """What is decoded. Pillow's other plugins see no stranger's file: EPS, for one, starts Ghostscript."""
 
-MOST_PIXELS = 40_000_000
-MOST_JPEG_PIXELS = 175_000_000
-PIXEL_CAPS = {"WEBP": 25_000_000, "AVIF": 25_000_000}
-MOST_ASPECT = 100
+_MOST_PIXELS = 40_000_000
+_MOST_JPEG_PIXELS = 175_000_000
+_PIXEL_CAPS = {"WEBP": 25_000_000, "AVIF": 25_000_000}
+_MOST_ASPECT = 100
 """Caps that keep one image at about a second and below 500 MB, whatever it is: a few kilobytes can declare
 gigapixels, and a line of 1 x 20,000 becomes 256 x 5,120,000 when its shorter side is resized to 256. A JPEG
 can be decoded at a fraction of its size, so it may be larger, but a progressive one keeps everything in
 memory."""
 
-BAND_PIXELS = 4_000_000  # pixels converted at a time: the copies of large images would double the memory
+_BAND_PIXELS = 4_000_000  # pixels converted at a time: the copies of large images would double the memory
 
-SIGNATURES = (
+_SIGNATURES = (
     (0, b"\xff\xd8\xff", "is a JPEG whose first part is damaged"),
     (0, b"\x89png", "is a PNG whose first part is damaged"),
     (0, b"gif8", "is a GIF whose first part is damaged"),
@@ -129,11 +129,11 @@ def decode_picture(data: bytes, *, keep: int | None = None) -> Picture:
         raise UnreadableFile(_what_it_is(start)) from error
     except Image.DecompressionBombError as error:
         raise UnreadableFile(
-            f"has too many pixels, more than {MOST_JPEG_PIXELS / 1e6:.0f} million"
+            f"has too many pixels, more than {_MOST_JPEG_PIXELS / 1e6:.0f} million"
         ) from error
     except Exception as error:  # a stranger's file can make a parser raise anything
         raise UnreadableFile(_what_is_wrong(error)) from error
-    return Picture(ORIENT[orientation](pixels), traits)
+    return Picture(_ORIENT[orientation](pixels), traits)
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -172,27 +172,27 @@ def _read_contained(path: Path) -> bytes:
 def _check_size(image: Image.Image) -> None:
     """Raise UnreadableFile for an image that would take too much memory or time; nothing is decoded yet."""
     width, height = image.size
-    cap = PIXEL_CAPS.get(image.format or "", MOST_PIXELS)
+    cap = _PIXEL_CAPS.get(image.format or "", _MOST_PIXELS)
     if image.format in ("JPEG", "MPO") and not image.info.get("progressive"):
-        cap = MOST_JPEG_PIXELS
+        cap = _MOST_JPEG_PIXELS
     if width * height > cap:
         raise UnreadableFile(
             f"has {width:,} x {height:,} pixels, more than {cap / 1e6:.0f} million: save it smaller"
         )
-    if max(width, height) > MOST_ASPECT * min(width, height):
+    if max(width, height) > _MOST_ASPECT * min(width, height):
         raise UnreadableFile(f"is a line of {width:,} x {height:,} pixels, not a picture")
 
 
 def _reduce(image: Image.Image, keep: int | None) -> bool:
     """Let a JPEG be decoded at the smallest of 1, 1/2, 1/4 and 1/8 that keeps its shorter side long enough;
-    beyond MOST_PIXELS at the largest of them that is not. Tells whether it will be."""
+    beyond _MOST_PIXELS at the largest of them that is not. Returns whether it will be."""
     if image.format not in ("JPEG", "MPO"):
         return False
     width, height = image.size
     factor = 1
     while factor < 8 and (
         (keep is not None and min(width, height) // (2 * factor) >= keep)
-        or width * height > MOST_PIXELS * factor**2
+        or width * height > _MOST_PIXELS * factor**2
     ):
         factor *= 2
     if factor > 1:
@@ -253,7 +253,7 @@ def _to_rgb(image: Image.Image) -> torch.Tensor:
 
 def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
     """Horizontal strips of the image with the row that each starts at; the image itself if it is small."""
-    rows = max(1, BAND_PIXELS // image.width)
+    rows = max(1, _BAND_PIXELS // image.width)
     if rows >= image.height:
         yield 0, image
         return
@@ -306,11 +306,11 @@ def _orientation(image: Image.Image) -> int:
     """EXIF's orientation, 1 to 8; 1 where it is absent or nonsense."""
     with suppress(Exception):  # damaged EXIF data are not a reason to lose the pixels
         found = image.getexif().get(0x0112, 1)
-        return found if found in ORIENT else 1
+        return found if found in _ORIENT else 1
     return 1
 
 
-ORIENT: dict[int, Callable[[torch.Tensor], torch.Tensor]] = {
+_ORIENT: dict[int, Callable[[torch.Tensor], torch.Tensor]] = {
     1: lambda x: x,
     2: lambda x: x.flip(2),
     3: lambda x: x.flip(1, 2),
@@ -345,7 +345,7 @@ def _what_it_is(start: bytes) -> str:
         return "is empty (0 bytes)"
     start = start.lower()
     text = start.lstrip()
-    for offset, magic, words in SIGNATURES:
+    for offset, magic, words in _SIGNATURES:
         if (text if offset == 0 else start)[offset:].startswith(magic):
             return words
     return "is not an image of a known format"

@@ -28,7 +28,7 @@ from zoo.errors import UnknownName
 # numpy for copies and arithmetic of single images: in each thread that decodes, torch would start as many
 # threads of its own as there are CPUs, for a tenth of a millisecond of work. Its resize starts none.
 Pixels = NDArray[np.float32]
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)[:, None, None]
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)[:, None, None]
 
 
 def preprocess(image: torch.Tensor, input: ImageInput) -> torch.Tensor:
@@ -36,7 +36,7 @@ def preprocess(image: torch.Tensor, input: ImageInput) -> torch.Tensor:
 
     image: uint8 (3, height, width) RGB, of any size.
     """
-    return normalize(_to_floats(CROPS[input.crop](image, input)), input)
+    return normalize(_to_floats(_CROPS[input.crop](image, input)), input)
 
 
 def augment(
@@ -155,7 +155,7 @@ def _border(image: torch.Tensor, input: ImageInput) -> torch.Tensor:
     return center_crop(resize(image, size, input.interpolation), input.size, fill)
 
 
-CROPS: dict[str, Callable[[torch.Tensor, ImageInput], torch.Tensor]] = {
+_CROPS: dict[str, Callable[[torch.Tensor, ImageInput], torch.Tensor]] = {
     "center": _center,
     "squash": _squash,
     "border": _border,
@@ -194,6 +194,6 @@ def _blend(start: Pixels, end: Pixels, share: float) -> Pixels:
 
 def _luma(pixels: Pixels) -> Pixels:
     """Brightness as ITU-R 601 and Pillow weigh it: (1, height, width) of (3, height, width)."""
-    red, green, blue = pixels * LUMA  # not a matrix product: BLAS has threads of its own
+    red, green, blue = pixels * _LUMA  # not a matrix product: BLAS has threads of its own
     grey: Pixels = (red + green + blue)[None]
     return grey
