@@ -7,6 +7,7 @@ import gzip
 import os
 import pickle
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -127,7 +128,12 @@ def test_an_archive_of_several_files_asks_which_and_takes_the_one_named(tmp_path
         (b"b 3\na 1 2\nc 5 6\n", {"wrong-dimension": (1, (1,))}, "a c"),
         (b"a 1 2\nb 3 x\nc 5 6\n", {"not-a-number": (1, (2,))}, "a c"),
         (b"a 1 2\nb 3 1_0\nc 5 6\n", {"not-a-number": (1, (2,))}, "a c"),
-        (b"a 1 2\nb 3  4\nc 5 6\n", {"wrong-dimension": (1, (2,))}, "a c"),
+        (b"a 1 2\nb 3  4\nc\t5 6\n", {}, "a b c"),
+        (b"a\t1\t2\nb\t3\t4\n", {}, "a b"),
+        (b"a\t1 2\nb\t3 4\n", {}, "a b"),
+        (b"  a  1   2  \n b 3  4 \n  c 5 6\n", {}, "a b c"),
+        (b" a 1 2\r\n b 3 4\r\n", {}, "a b"),
+        (b"New York\t1 2\nb\t3 4\nc\t5 6\n", {"spaces": (1, (1,))}, "New York|b|c"),
         (b"a 1 2\nb nan 4\nc 5 inf\nd 1e39 0\ne 5 6\n", {"not-finite": (3, (2, 3, 4))}, "a e"),
         (b"a 1 2\n\n \nb 3 4\n", {"empty-line": (2, (2, 3))}, "a b"),
         (b"a 1 2\nb 3 4\na 5 6\na 7 8\n", {"duplicate": (2, (3, 4))}, "a b"),
@@ -519,12 +525,15 @@ def line_by_line(content: bytes, dimension: int) -> dict[str, list[float]]:
     """What a text file says, by the plainest code there is."""
     said: dict[str, list[float]] = {}
     for line in content.split(b"\n"):
-        *word, numbers = line.rstrip().rsplit(b" ", dimension)[:1], line.rstrip().rsplit(b" ", dimension)[1:]
+        found = re.fullmatch(rb"(.*?)((?:[ \t]+[^ \t]+){%d})" % dimension, line.rstrip(), re.DOTALL)
+        if found is None:
+            continue
+        word, numbers = found[1], found[2].split()
         try:
             values = [float(number) for number in numbers]
         except ValueError:
             continue
-        name = word[0][0].decode("utf-8", "replace")
+        name = word.decode("utf-8", "replace")
         with np.errstate(over="ignore"):
             finite = np.isfinite(np.array(values, np.float64).astype(np.float32)).all()
         if len(values) == dimension and finite and b"_" not in b"".join(numbers):
@@ -595,3 +604,37 @@ def test_every_word_is_found_again_with_its_own_vector(
     for row, word in enumerate(words):
         assert vectors.key_to_index[word] == row
         assert vectors[word].tolist() == matrix[row].tolist()
+
+
+def test_blanks_and_tabs_of_any_number_give_the_numbers_that_are_written(
+    compile_bytes: Any,
+) -> None:
+    rng = np.random.default_rng(0)
+    rows = [(f"w{i}", [f"{x:.4f}" for x in rng.normal(size=5)]) for i in range(3000)]
+    expected, _ = compile_bytes("".join(f"{w} {' '.join(n)}\n" for w, n in rows).encode())
+    for between, first in (("\t", ""), ("  ", ""), (" \t ", " "), (" ", "  ")):
+        text = "".join(f"{first}{w}{between}{between.join(n)}\n" for w, n in rows)
+        found, report = compile_bytes(text.encode())
+        assert report.faults == ()
+        assert list(found.index_to_key) == list(expected.index_to_key)
+        assert np.array_equal(found.vectors, expected.vectors)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"the 1061396\nof 593677\nking 4\n", "one number on each line: a list of words and their counts"),
+        (b"the 0.5\nof 0.25\n", "one number on each line"),
+        (b"the,0.1,0.2 0.3\nof,0.2,0.1 0.4\n", "one number on each line"),
+        (b"the,0.1,0.2 0.3 0.5\nof,0.2,0.1 0.4 0.5\n", r"most words hold numbers, as 'the,0\.1,0\.2'"),
+        (b"the:0.1;0.2 1 2\nof:0.3;0.4 3 4\n", "most words hold numbers"),
+    ],
+)
+def test_lists_that_are_not_vectors_are_refused(content: bytes, reason: str, compile_bytes: Any) -> None:
+    with pytest.raises(IntegrityError, match=reason):
+        compile_bytes(content)
+
+
+def test_a_header_may_state_one_dimension(compile_bytes: Any) -> None:
+    vectors, _ = compile_bytes(b"2 1\nthe 0.5\nof 0.25\n")
+    assert vectors.vectors.tolist() == [[0.5], [0.25]]

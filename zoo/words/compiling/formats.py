@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,6 +43,9 @@ UNSAFE_MAGIC: dict[bytes, str] = {
     b"cbuiltins\n": "a Python pickle (protocol 0)",
     b"c__builtin__\n": "a Python pickle (protocol 0)",
 }
+_BLANKS = re.compile(rb"[ \t]+")  # a word may hold other white space
+_LOOSE = re.compile(rb"\t|  |^ ")
+_NUMBERS_INSIDE = re.compile(rb"[,;:|]\s*-?\d+\.\d+")
 UNSAFE_SUFFIXES = (".kv", ".model", ".pkl", ".pickle", ".w2v_format.pkl")
 WRONG_MAGIC: dict[bytes, tuple[str, str]] = {
     b"\x93NUMPY": (
@@ -67,7 +71,8 @@ class Shape:
 
     words: what the header claims, None without one; a claim only, no memory is reserved for it.
     header_bytes: length of the header line (and of a byte-order mark before it). trailing_space: each line
-    ends with one (word2vec.c and fastText write it). contradictions: what is not as it was declared.
+    ends with one (word2vec.c and fastText write it). loose: fields are apart by more than one blank, or by
+    tabs, or blanks come first. contradictions: what is not as it was declared.
     """
 
     format: FormatName
@@ -75,6 +80,7 @@ class Shape:
     words: int | None
     header_bytes: int
     trailing_space: bool = False
+    loose: bool = False
     contradictions: tuple[str, ...] = ()
 
     @property
@@ -161,6 +167,7 @@ def _sniff_text(sample: bytes, mark: int, name: str) -> Shape | None:
     header = _read_header_line(lines[0]) if lines else None
     rows = [line for line in (lines[1:] if header else lines)[:200] if line.strip()]
     dimension = _usual_dimension(rows)
+    _refuse_counts(rows, dimension, header, name)
     if header and not rows:
         header, rows, dimension = None, lines[:1], 1  # a file of one word that is a number
     if dimension == 0:
@@ -175,13 +182,32 @@ def _sniff_text(sample: bytes, mark: int, name: str) -> Shape | None:
                 hint="The file is damaged, or was put together from two.",
             )
     trailing = sum(line.rstrip(b"\r").endswith(b" ") for line in rows) * 2 > len(rows)
+    loose = sum(_LOOSE.search(line) is not None for line in rows) * 2 > len(rows)
     return Shape(
         "word2vec-text" if header else "glove-text",
         dimension,
         header[0] if header else None,
         mark + (len(lines[0]) + 1 if header else 0),  # a mark is never part of the first word
         trailing,
+        loose,
     )
+
+
+def _refuse_counts(rows: Sequence[bytes], dimension: int, header: tuple[int, int] | None, name: str) -> None:
+    """Raise IntegrityError for lists of words that hold a number each, or whose "words" hold the numbers."""
+    if dimension == 1 and len(rows) > 1 and not header:
+        raise IntegrityError(
+            f"{name} has one number on each line: a list of words and their counts, not vectors",
+            hint="Use the file of the vectors.",
+        )
+    words = [b" ".join(_BLANKS.split(line.strip())[:-dimension]) for line in rows] if dimension else []
+    strange = [word for word in words if _NUMBERS_INSIDE.search(word)]
+    if len(strange) * 2 > len(rows):
+        shown = strange[0][:40].decode("utf-8", "replace")
+        raise IntegrityError(
+            f"{name}: most words hold numbers, as {shown!r}: fields are apart by something else than blanks",
+            hint="Write it again with a blank between the word and each number.",
+        )
 
 
 def _sniff_binary(sample: bytes, name: str) -> Shape | None:
@@ -239,7 +265,7 @@ def _trailing_numbers(line: bytes) -> int:
     >>> [_trailing_numbers(line) for line in (b"the 0.1 0.2", b"1984 0.1 0.2", b". . . 0.1 0.2", b"a word")]
     [2, 2, 2, 0]
     """
-    fields = line.rstrip().split(b" ")
+    fields = _BLANKS.split(line.strip())
     count = 0
     while count < len(fields) - 1 and is_number(fields[-1 - count]):
         count += 1

@@ -7,6 +7,7 @@ slower and knows every fault by its line number.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +25,7 @@ from zoo.words.vectors.faults import FaultCounter
 TEXT_BLOCK = 4 << 20
 BINARY_BLOCK = 4 << 20
 PARSED_AHEAD = 2
+_BLANKS = re.compile(rb"([ \t]+)")
 PIECE = 1 << 16  # of a block with a fault: what is read line by line around it
 LONGEST_LINE = 1 << 20
 LONGEST_WORD = 1 << 12  # in a binary file, where a longer one means that the reader lost its place
@@ -115,7 +117,7 @@ def _check_block(
         if len(piece) < len(block):
             yield from _check_block(piece, line, shape, _parse_regular(piece, line, shape), faults)
         else:
-            yield _parse_lines(piece, line, shape.dimension, faults)
+            yield _parse_lines(piece, line, shape, faults)
         line += _count_lines(piece)
         start = stop
 
@@ -129,13 +131,15 @@ def _parse_regular(block: bytes, line: int, shape: Shape) -> Block | None:
     """The words of a block in which every line is as it should be; None where any is not."""
     import polars
 
+    if shape.loose:
+        block = _tighten(block)
     if block.startswith(BOM):  # polars would drop it: in the middle of a file it is part of a word
         return None
     if b"\r" in block and block.count(b"\r") != block.count(b"\r\n"):  # and one at the end of any field
         return None
     numbers = [f"n{i}" for i in range(shape.dimension)]
     schema = {"word": polars.String, **dict.fromkeys(numbers, polars.Float32)}
-    if shape.trailing_space:
+    if shape.trailing_space and not shape.loose:
         schema["after"] = polars.String
     try:
         table = polars.read_csv(block, has_header=False, separator=" ", quote_char=None, schema=schema)
@@ -145,7 +149,7 @@ def _parse_regular(block: bytes, line: int, shape: Shape) -> Block | None:
     expected = _count_lines(block) + (not block.endswith(b"\n"))
     if len(table) != expected or words.null_count():  # empty lines, empty words
         return None
-    if shape.trailing_space and table["after"].null_count() != expected:  # one number too many
+    if "after" in schema and table["after"].null_count() != expected:  # one number too many
         return None
     vectors = np.ascontiguousarray(table.select(numbers).to_numpy(), dtype=np.float32)
     if not np.isfinite(vectors).all():  # NaN, infinity, or a number that is missing
@@ -155,7 +159,14 @@ def _parse_regular(block: bytes, line: int, shape: Shape) -> Block | None:
     return Block(text, lengths, vectors, np.arange(line, line + len(table), dtype=np.int64))
 
 
-def _parse_lines(block: bytes, line: int, dimension: int, faults: FaultCounter) -> Block:
+def _tighten(block: bytes) -> bytes:
+    """The lines with one blank between their fields, and none before or after them."""
+    block = re.sub(rb"[ \t]+", b" ", block)
+    block = re.sub(rb" (?=\r?\n)", b"", block).replace(b"\n ", b"\n")
+    return block.strip(b" ")
+
+
+def _parse_lines(block: bytes, line: int, shape: Shape, faults: FaultCounter) -> Block:
     """The words of a few lines, each looked at by itself."""
     contents = block.split(b"\n")
     cut = contents.pop()  # what comes after the last line end: nothing, unless the file stops there
@@ -163,7 +174,7 @@ def _parse_lines(block: bytes, line: int, dimension: int, faults: FaultCounter) 
     vectors: list[list[float]] = []
     lines: list[int] = []
     for number, content in enumerate([*contents, cut] if cut else contents, line):
-        fault, word, vector = _parse_line(content, dimension)
+        fault, word, vector = _parse_line(content, shape.dimension, shape.loose)
         last = bool(cut) and number == line + len(contents)
         if fault:
             faults.add("truncated" if last and fault == "wrong-dimension" else fault, number)
@@ -174,24 +185,30 @@ def _parse_lines(block: bytes, line: int, dimension: int, faults: FaultCounter) 
             vectors.append(vector)
             lines.append(number)
     text, lengths = _join_words(words, lines, faults)
-    matrix = np.array(vectors, np.float64).reshape(len(words), dimension)
+    matrix = np.array(vectors, np.float64).reshape(len(words), shape.dimension)
     return _keep_finite(Block(text, lengths, _as_float32(matrix), np.array(lines, np.int64)), faults)
 
 
-def _parse_line(content: bytes, dimension: int) -> tuple[str | None, bytes, list[float] | None]:
-    """(fault, word, vector) of one line; no vector where the line is left out.
+def _parse_line(
+    content: bytes, dimension: int, loose: bool = False
+) -> tuple[str | None, bytes, list[float] | None]:
+    """(fault, word, vector) of one line; no vector where the line is left out. loose: blanks may come first.
 
     >>> _parse_line(b". . . 0.5 1", 2)
     ('spaces', b'. . .', [0.5, 1.0])
     >>> _parse_line(b"the 0.25 0.5 1", 2)  # one number too many is not a word "the 0.25"
     ('wrong-dimension', b'', None)
     """
-    fields = content.rstrip().rsplit(b" ", dimension)
-    if not fields[0] and len(fields) == 1:
+    content = content.rstrip()
+    if not content:
         return "empty-line", b"", None
-    if len(fields) <= dimension:
+    pieces = _BLANKS.split(content)  # field, blanks, field, …
+    if len(pieces) <= 2 * dimension:
         return "wrong-dimension", b"", None
-    word, *numbers = fields
+    numbers = pieces[1 - 2 * dimension :: 2]
+    word = b"".join(pieces[: -2 * dimension])
+    if loose:
+        word = word.lstrip(b" \t")
     if b" " in word and is_number(word.rsplit(b" ", 1)[1]):
         return "wrong-dimension", b"", None
     if not all(is_number(field) for field in numbers):
