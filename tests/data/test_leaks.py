@@ -16,6 +16,7 @@ from zoo.data.leaks import describe_leak, find_copies, find_lookalikes, keep_cop
 from zoo.data.pixels.batches import load_batches
 from zoo.data.pixels.preprocessing import preprocess
 from zoo.data.scanning import scan_dataset
+from zoo.errors import DatasetError
 
 INPUT = ImageInput(size=224, resize=256, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
@@ -83,6 +84,28 @@ def test_copies_alone_in_a_class_are_split_all_the_same_and_warned_about(tmp_pat
 def test_copies_in_two_classes_are_warned_about(tmp_path: Path) -> None:
     root = put(tmp_path, train__a__1=b"x", train__b__2=b"x", train__b__3=b"y", val__a__1=b"z")
     assert "1 image lies in several classes (" in warnings_of(keep_copies_together(scan_dataset(root)))
+
+
+@pytest.mark.fault("I10")
+def test_classes_that_are_copies_of_each_other_are_refused_with_a_sentence(tmp_path: Path) -> None:
+    root = put(tmp_path, **{f"{c}__{n}": bytes([n]) for c in ("cat", "dog") for n in range(6)})
+    with pytest.raises(DatasetError, match="nothing is left to validate with: all images of cat, dog lie in"):
+        keep_copies_together(scan_dataset(root))
+    black = put(tmp_path / "black", **{f"{c}__{n}": b"black" for c in ("cat", "dog") for n in range(6)})
+    with pytest.raises(DatasetError, match="nothing is left to validate with"):
+        keep_copies_together(scan_dataset(black))
+
+
+@pytest.mark.fault("I10")
+def test_a_class_that_is_part_of_others_is_warned_of_and_the_count_is_that_after_settling(
+    tmp_path: Path,
+) -> None:
+    put(tmp_path, **{f"cat__{n}": bytes([n]) for n in range(20)})
+    root = put(tmp_path, **{f"dog__{n}": bytes([n]) for n in range(10)})
+    dataset = keep_copies_together(scan_dataset(root))
+    assert dataset.counts("val") == (4, 0)
+    assert "no image of dog is kept for validation" in warnings_of(dataset)
+    assert "4 images (20% of every class, seed 0) kept for validation" in [n.message for n in dataset.notes]
 
 
 def test_a_dataset_without_copies_is_left_as_it_is(data: Path) -> None:

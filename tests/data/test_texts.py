@@ -344,3 +344,11 @@ def test_other_texts_under_the_same_names_are_another_dataset(write: Write) -> N
     first = scan_dataset(write({"a.txt": lines(GOOD), "b.txt": lines(BAD)}), TEXTS)
     second = scan_dataset(write({"a.txt": lines(BAD), "b.txt": lines(GOOD)}), TEXTS)
     assert first.fingerprint != second.fingerprint
+
+
+def test_the_same_texts_in_two_classes_are_refused_with_a_sentence(tmp_path: Path) -> None:
+    path = table(tmp_path, "t.csv", "text,label\n" + "".join(f"film {n},a\nFilm  {n},b\n" for n in range(30)))
+    with pytest.raises(
+        DatasetError, match="nothing is left to validate with: all texts of a, b lie in several"
+    ):
+        keep_copies_together(scan_dataset(path, TEXTS))

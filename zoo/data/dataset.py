@@ -193,6 +193,14 @@ def describe_classes(dataset: Dataset, most: int = 6) -> Note:
     )
 
 
+def describe_draw(dataset: Dataset) -> Note:
+    """How many items were drawn for validation, and how."""
+    kept, split = dataset.kind.count(len(dataset.val)), dataset.split
+    return Note(
+        f"{kept} ({split.val_fraction or 0:.0%} of every class, seed {split.seed}) kept for validation"
+    )
+
+
 @dataclass(frozen=True)
 class EvaluationSet:
     """Labelled items to measure a model on. part: which part of a split folder they are; None for all."""

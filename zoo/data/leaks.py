@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.data.containers import open_file, size_of
-from zoo.data.dataset import Dataset, Item
+from zoo.data.dataset import Dataset, Item, describe_draw
 from zoo.data.kinds import IMAGES, Kind
-from zoo.data.names import one_line
+from zoo.data.names import one_line, shortened
 from zoo.data.splits import split_off
+from zoo.errors import DatasetError
 from zoo.events import Note
 
 if TYPE_CHECKING:
@@ -39,7 +41,9 @@ def keep_copies_together(dataset: Dataset) -> Dataset:
     """The dataset with its exact copies reported in notes, and without leaks that zoo itself would have made.
 
     Where zoo drew the validation part it is drawn again so that copies stay together. Where the user made the
-    split it stays, and the leak is counted in a warning. So are copies that lie in several classes.
+    split it stays, and the leak is counted in a warning. So are copies that lie in several classes: they are
+    never drawn, for the model would be measured on what it was taught both ways. Raises DatasetError where
+    nothing else is left to validate with.
     """
     items, kind = dataset.items, dataset.kind
     same = find_copies([item.path for item in items]) if kind.in_files else _find_equal_texts(items)
@@ -48,8 +52,13 @@ def keep_copies_together(dataset: Dataset) -> Dataset:
         return dataset
     notes = list(_conflicts(groups, kind))
     if dataset.split.origin == "made" and _leaks(dataset.train, dataset.val, groups):
+        drawn = describe_draw(dataset)
         dataset = _draw_again(dataset, groups)
+        after = tuple(describe_draw(dataset) if note == drawn else note for note in dataset.notes)
+        dataset = replace(dataset, notes=after)
         notes.append(Note(f"copies of one {kind.noun} are kept on one side of the drawn split"))
+    if dataset.split.origin == "made":
+        notes += _classes_without_validation(dataset, groups)
     for part, held_out in (("val", dataset.val), ("test", dataset.test)):
         if pairs := _leaks(dataset.train, held_out, groups):
             notes.append(describe_leak(pairs, part, len(held_out), "are copies of", kind))
@@ -81,6 +90,29 @@ def _draw_again(dataset: Dataset, groups: Iterable[Sequence[Item]]) -> Dataset:
         items, root=dataset.root, fraction=split.val_fraction, seed=split.seed, copies=copies
     )
     return dataset.with_parts(train=train, val=val, test=dataset.test)
+
+
+def _classes_without_validation(dataset: Dataset, groups: Iterable[Sequence[Item]]) -> Iterable[Note]:
+    """A warning about classes that lost every item of a drawn validation part, for all their items lie in
+    other classes too. Raises DatasetError where that is so of every class."""
+    kind, counts = dataset.kind, dataset.counts("val")
+    empty = [name for name, count in zip(dataset.classes, counts, strict=True) if not count]
+    torn = next((group for group in groups if len({item.target for item in group}) > 1), None)
+    if not empty or torn is None:
+        return
+    both = " and ".join(one_line(item.path) for item in _of_two_classes(torn))
+    names = ", ".join(shortened(name, 60) for name in empty[:8]) + (", …" if len(empty) > 8 else "")
+    if not dataset.val:
+        raise DatasetError(
+            f"nothing is left to validate with: all {kind.noun}s of {names} lie in several classes ({both})",
+            hint=f"Keep each {kind.noun} in one class only.",
+        )
+    yield Note(
+        f"no {kind.noun} of {names} is kept for validation, for all of them lie in other classes too "
+        f"({both}): the results say nothing about such a class",
+        hint=f"Keep each {kind.noun} in one class only.",
+        level="warning",
+    )
 
 
 def find_copies(paths: Sequence[Path]) -> list[list[int]]:
@@ -148,14 +180,17 @@ def _conflicts(groups: Iterable[Sequence[Item]], kind: Kind) -> Iterable[Note]:
     """A warning about copies that lie in different classes: one of the labels is wrong."""
     torn = [group for group in groups if len({item.target for item in group}) > 1]
     if torn:
-        first = torn[0][0]
-        second = next(item for item in torn[0] if item.target != first.target)
-        both = f"{one_line(first.path)} and {one_line(second.path)}"
+        both = " and ".join(one_line(item.path) for item in _of_two_classes(torn[0]))
         yield Note(
             f"{kind.count(len(torn))} {'lies' if len(torn) == 1 else 'lie'} in several classes ({both})",
             hint="Remove the copies from the wrong class.",
             level="warning",
         )
+
+
+def _of_two_classes(group: Sequence[Item]) -> tuple[Item, Item]:
+    """The first item of a group and the first with another target."""
+    return group[0], next(item for item in group if item.target != group[0].target)
 
 
 def _regroup(

@@ -24,6 +24,7 @@ from zoo.data.dataset import (
     Origin,
     Part,
     Split,
+    describe_draw,
     part_names,
     relative_name,
 )
@@ -92,8 +93,6 @@ def scan_dataset(
             seed=seed,
             copies={item.path: Path(item.content) for item in items["train"] if item.content is not None},
         )
-        drawn = f"{val_fraction:.0%} of every class, seed {seed}"
-        notes.append(Note(f"{kind.count(len(items['val']))} ({drawn}) kept for validation"))
     elif not items["val"]:
         raise DatasetError(
             f"the validation part of {one_line(path)} has no {kind.noun}s",
@@ -102,7 +101,8 @@ def scan_dataset(
     origin: Origin = "made" if made else "folders" if path.is_dir() or is_zip(path) else "table"
     empty = Split(origin, (), (), seed=seed if made else None, val_fraction=val_fraction if made else None)
     blank = Dataset(found.root, order, (), (), (), tuple(notes), empty, kind, found.layout)
-    return blank.with_parts(train=items["train"], val=items["val"], test=items.get("test", ()))
+    dataset = blank.with_parts(train=items["train"], val=items["val"], test=items.get("test", ()))
+    return dataset.with_notes(describe_draw(dataset)) if made else dataset
 
 
 def scan_evaluation(
