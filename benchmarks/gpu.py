@@ -25,12 +25,13 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision import models
 
-from adapters import attach_head, build_head, feature_extractor, freeze, parameter_groups, unfreeze
+from adapters import attach_head, build_head, feature_extractor, freeze, unfreeze
 from zoo.data.kinds import IMAGES
 from zoo.features.network import FrozenNetwork, freeze_network
 from zoo.training.batches import FeatureBatches
 from zoo.training.loop import fit
 from zoo.training.machine import FORMATS, Machine
+from zoo.training.phase_state import begin_phase
 from zoo.training.recipe import Recipe, resolve
 from zoo.training.strategies import phases
 
@@ -137,7 +138,7 @@ def head_ways(device: torch.device) -> dict[str, Way]:
             [(layer(rows.to(device)).argmax(1).cpu() == wanted).sum() for rows, wanted in loader]
 
     def ours() -> None:
-        fit(head, train, val, recipe=recipe, phase=phases(recipe)[0], machine=Machine(device))
+        fit(begin_phase(head, train, val, recipe=recipe, phase=phases(recipe)[0], machine=Machine(device)))
 
     return {"plain loop": loop, "zoo": ours}
 
@@ -155,7 +156,6 @@ def tune_ways(
     optimizer = torch.optim.Adam([p for p in plain.parameters() if p.requires_grad], lr=phase.lr)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     train, val = FeatureBatches(placed, targets, size, seed=0), FeatureBatches(placed[:2], targets[:2], size)
-    groups = parameter_groups(model, phase.lr, decay=phase.lr_decay, weight_decay=phase.weight_decay)
 
     def loop() -> None:
         plain.train()
@@ -168,7 +168,8 @@ def tune_ways(
             scaler.update()
 
     def ours() -> None:
-        fit(model, train, val, recipe=recipe, phase=phase, machine=Machine(device, precision), groups=groups)
+        machine = Machine(device, precision)
+        fit(begin_phase(model, train, val, recipe=recipe, phase=phase, machine=machine))
 
     return {"plain loop": loop, "zoo": ours}
 

@@ -20,6 +20,7 @@ from zoo.data.scanning import scan_dataset
 from zoo.training.batches import BatchSource, FeatureBatches, ImageBatches
 from zoo.training.loop import FitResult, fit
 from zoo.training.machine import Machine
+from zoo.training.phase_state import begin_phase
 from zoo.training.recipe import Recipe, Resolved, resolve
 from zoo.training.strategies import phases
 
@@ -104,7 +105,8 @@ def train_on(features: Features) -> Callable[..., tuple[nn.Module, FitResult]]:
         recipe = resolve(wishes, IMAGES)
         head = head or head_for(recipe, features.train)
         usual, usual_val = features.batches(recipe.batch_size, recipe.seed)
-        result = fit(
+        told = {name: options.pop(name) for name in ("report", "stop_requested") if name in options}
+        state = begin_phase(
             head,
             batches or usual,
             val_batches or usual_val,
@@ -113,6 +115,6 @@ def train_on(features: Features) -> Callable[..., tuple[nn.Module, FitResult]]:
             machine=Machine(torch.device("cpu")),
             **options,
         )
-        return head, result
+        return head, fit(state, **told)
 
     return train

@@ -129,11 +129,11 @@ def test_a_gpu_trains_in_half_precision(precision: str) -> None:
     device = torch.device("cuda", 0)
     machine, layer = Machine(device, precision), nn.Linear(8, 1).to(device)
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
-    inputs, losses = torch.ones(4, 8, device=device), []
+    inputs, losses, scaler = torch.ones(4, 8, device=device), [], machine.new_scaler()
     for _ in range(20):
         with machine.autocast():
             output = layer(inputs)
         loss = (output.float() - 3).square().mean()
         losses.append(loss.item())
-        machine.step(loss, optimizer, list(layer.parameters()), clip_norm=1.0)
+        machine.step(loss, optimizer, list(layer.parameters()), clip_norm=1.0, scaler=scaler)
     assert losses[-1] < losses[0] / 10

@@ -23,6 +23,7 @@ from zoo.training.batches import FeatureBatches
 from zoo.training.interruption import StopSignal
 from zoo.training.loop import fit
 from zoo.training.machine import Machine
+from zoo.training.phase_state import begin_phase
 from zoo.training.recipe import read_options, resolve
 from zoo.training.seeds import seed_torch
 from zoo.training.strategies import phases
@@ -50,8 +51,9 @@ def report(event):
 
 with StopSignal() as stop:
     try:
-        result = fit(head, train, val, recipe=recipe, phase=phases(recipe)[0], report=report,
-                     machine=Machine(torch.device("cpu")), stop_requested=stop)
+        state = begin_phase(head, train, val, recipe=recipe, phase=phases(recipe)[0],
+                            machine=Machine(torch.device("cpu")))
+        result = fit(state, report=report, stop_requested=stop)
         code = stop.exit_code if result.interrupted else 0
         best = [min((e.val_loss, e.epoch) for e in result.history)[1], result.best_epoch, result.epochs]
     except KeyboardInterrupt:

@@ -13,6 +13,7 @@ from zoo.data.kinds import IMAGES, TEXTS
 from zoo.errors import TrainingStopped
 from zoo.training.loop import fit
 from zoo.training.machine import Machine
+from zoo.training.phase_state import begin_phase
 from zoo.training.recipe import Recipe, resolve
 from zoo.training.strategies import STRATEGIES, choose_strategy, phases
 
@@ -41,13 +42,14 @@ def test_a_phase_names_the_option_that_sets_its_own_rate(features: Any) -> None:
     train, val = features.batches()
     [head] = phases(resolve(Recipe(), IMAGES))
     phase = replace(head, name="warm-up", lr=1e38, lr_option="--warm-up-lr")
+    state = begin_phase(
+        nn.Linear(1280, 2),
+        train,
+        val,
+        recipe=resolve(Recipe(optimizer="sgd"), IMAGES),
+        phase=phase,
+        machine=Machine(torch.device("cpu")),
+    )
     with pytest.raises(TrainingStopped, match=r"Try --warm-up-lr 0\.001, or --clip-norm 1"):
-        fit(
-            nn.Linear(1280, 2),
-            train,
-            val,
-            recipe=resolve(Recipe(optimizer="sgd"), IMAGES),
-            phase=phase,
-            machine=Machine(torch.device("cpu")),
-        )
+        fit(state)
     assert {phase.lr_option for phase in phases(resolve(Recipe(unfreeze=1), IMAGES))} == {"--lr", "--tune-lr"}

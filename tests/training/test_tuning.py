@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from adapters import attach_head, freeze, frozen_fingerprint, parameter_groups, stages, unfreeze
+from adapters import attach_head, freeze, frozen_fingerprint, stages, unfreeze
 from zoo.catalogue.entry import ImageInput
 from zoo.data.dataset import Item
 from zoo.data.kinds import IMAGES
@@ -20,6 +20,7 @@ from zoo.events import EpochEnd, Event, Note
 from zoo.training.batches import ImageBatches
 from zoo.training.loop import FitResult, fit
 from zoo.training.machine import Machine
+from zoo.training.phase_state import begin_phase
 from zoo.training.recipe import Recipe, resolve
 from zoo.training.stages import count_stages
 from zoo.training.strategies import phases
@@ -44,10 +45,7 @@ def tune(network: nn.Module, data: Path, wishes: Recipe, **options: Any) -> tupl
     train = ImageBatches(some(dataset.train, 17), SMALL, 16, augmentation=phase.augment, seed=recipe.seed)
     val = ImageBatches(some(dataset.val, 8), SMALL, 16)
     machine = Machine(torch.device("cpu"), phase.precision if phase.precision != "auto" else "fp32")
-    groups = parameter_groups(model, phase.lr, decay=phase.lr_decay, weight_decay=phase.weight_decay)
-    return model, fit(
-        model, train, val, recipe=recipe, phase=phase, machine=machine, groups=groups, **options
-    )
+    return model, fit(begin_phase(model, train, val, recipe=recipe, phase=phase, machine=machine), **options)
 
 
 @pytest.mark.fault("T10")
@@ -112,15 +110,15 @@ def test_a_photograph_that_vanishes_between_epochs_does_not_stop_training(
     attach_head(model, ["ants", "bees"], seed=0)
     train = ImageBatches(mine, SMALL, 4, seed=0, report=vanish)
     recipe = resolve(Recipe(epochs=2), IMAGES)
-    result = fit(
+    state = begin_phase(
         model,
         train,
         ImageBatches(some(dataset.val, 3), SMALL, 8),
         recipe=recipe,
         phase=phases(recipe)[0],
         machine=Machine(torch.device("cpu")),
-        report=vanish,
     )
+    result = fit(state, report=vanish)
     assert result.epochs == 2
     [note] = [event for event in notes if isinstance(event, Note)]
     assert mine[3].path.name in note.message

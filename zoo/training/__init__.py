@@ -3,7 +3,7 @@
 From the ground up; a file imports only what is above it in this list:
 
     interruption     Ctrl-C asks for an end after the step
-    seeds            where chance starts
+    seeds            where chance starts, and the user's own generators kept
     optimizers       the optimizers by name
     schedules        how the learning rate moves
     tasks            what is learned, how it is measured
@@ -14,7 +14,9 @@ From the ground up; a file imports only what is above it in this list:
     device           where to compute
     machine          a device and its steps
     batches          items in batches
-    losses           what training makes small
+    losses           what training minimises
     metrics          how good it is
+    phase_state      a phase of training as one value: begin, save, load
+    faults           how a phase ends when something goes wrong
     loop             the loop
 """

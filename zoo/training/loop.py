@@ -1,59 +1,37 @@
-"""The training loop: one function that reads from top to bottom.
+"""The training loop: four steps that read from top to bottom.
 
 The same loop trains a head on cached features and a partly frozen network on photographs; what differs is in
-the model, the batches and the phase.
+the model, the batches, the phase and the task.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
-from adapters import FrozenCheck, compare_frozen, frozen_fingerprint, parameter_groups
-from zoo.errors import InvalidRecipe, TrainingStopped
-from zoo.events import EpochEnd, Note, Progress, Report, silent
-from zoo.training.batches import Batch, BatchSource
+from adapters import compare_frozen
+from zoo.events import EpochEnd, Progress, Report, silent
+from zoo.training.faults import ends_with_its_best, stopped_by_loss, stopped_by_validation
 from zoo.training.interruption import never
 from zoo.training.losses import l1_norm, main_output, objective
-from zoo.training.machine import Machine
-from zoo.training.metrics import Stopped, evaluate
-from zoo.training.optimizers import Groups, build_optimizer
-from zoo.training.recipe import Resolved
+from zoo.training.metrics import Measurement, Stopped, evaluate
+from zoo.training.phase_state import PhaseState, trainable_state
 from zoo.training.schedules import SCHEDULES, Moment
-from zoo.training.seeds import epoch_seed
-from zoo.training.stopping import EarlyStopping, Score
+from zoo.training.seeds import epoch_seed, kept_generators, seed_torch
+from zoo.training.stopping import Score
 from zoo.training.strategies import Phase
-from zoo.training.tasks import SINGLE_LABEL, Task
 
 REPORT_EVERY = 0.1  # seconds between two Progress events
-SAFE_LR = 1e-3  # the highest rate that is worth a try after one that blew up: a tenth of 1e30 is none
-
-
-@dataclass
-class TrainingState:
-    """How far a phase is: tensors and plain values only, so that it can be saved without pickle.
-
-    With the model's trainable tensors, the optimizer's state and the recipe this is all that a resumed run
-    needs: shuffles and dropout depend on (seed, epoch), schedules on (step, history).
-    """
-
-    stopping: EarlyStopping
-    best: dict[str, Tensor]
-    step: int = 0
-    history: list[EpochEnd] = field(default_factory=list)
-    interrupted: bool = False
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a phase came to. The model holds best_state and is in eval mode.
+    """The result of a phase. The model holds best_state and is in eval mode.
 
     best_epoch: counted from 1; 0 if no epoch beat the weights that it began with. epochs: that were finished.
     best_state: name -> CPU tensor of everything that is not frozen: parameters, and buffers such as the
@@ -73,26 +51,12 @@ class FitResult:
 
 
 def fit(
-    model: nn.Module,
-    train: BatchSource,
-    val: BatchSource,
-    *,
-    recipe: Resolved,
-    phase: Phase,
-    machine: Machine,
-    task: Task = SINGLE_LABEL,
-    groups: Groups | None = None,
-    class_weights: Tensor | None = None,
-    classes: Sequence[str] = (),
-    start: Score | None = None,
-    report: Report = silent,
-    stop_requested: Callable[[], bool] = never,
+    state: PhaseState, *, report: Report = silent, stop_requested: Callable[[], bool] = never
 ) -> FitResult:
-    """Train what is not frozen in `model`, in place, and leave it with the weights of its best epoch.
+    """Train a phase to its end, and leave its model with the weights of its best epoch.
 
-    groups: parameter groups with `lr` and `weight_decay`; None makes those of the phase. class_weights:
-    (classes,). classes: names for messages. start: how good the model is already; its weights then count as
-    epoch 0, and come back if no epoch beats them. torch's global generators are seeded anew every epoch.
+    state: as `begin_phase` or `load_phase` returns it. Whenever an EpochEnd is reported the state is between
+    two epochs, and can be saved.
 
     Losses that are reported are without class weights and smoothing, of train (in train mode, while weights
     move) and val alike: smoothing puts a floor under a loss and weights change its scale; without them the
@@ -100,163 +64,129 @@ def fit(
     step is finished and the best weights so far come back; in a first epoch, when there are none, the weights
     stay as they are.
 
-    Raises TrainingStopped, after restoring the best weights, for a loss that is no number and for memory that
-    does not suffice; its `result` is the FitResult so far. Raises InvalidRecipe, before anything is trained,
-    if nothing is trainable, if a batch norm would have to learn from a batch of one, or if the recipe asks
-    for what the task does not have.
+    Raises TrainingStopped, after restoring the best weights, for a loss that is not a number and for memory
+    that does not suffice; its `result` is the FitResult so far.
     """
-    if problems := list(task.problems(recipe)):
-        raise InvalidRecipe(problems)
-    # Channels last: 1.3 times as fast for MobileNetV2 on a CPU, more on tensor cores; nothing to a head.
-    model.to(machine.device).to(memory_format=torch.channels_last).train()
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    refuse_the_hopeless(model, parameters, train)
-    frozen = frozen_fingerprint(model)
-    if groups is None:
-        groups = parameter_groups(model, phase.lr, decay=phase.lr_decay, weight_decay=phase.weight_decay)
-    optimizer = build_optimizer(recipe.optimizer, groups, momentum=recipe.momentum)
-    rates = [group["lr"] for group in optimizer.param_groups]
-    schedule = SCHEDULES[recipe.schedule]
-    steps = phase.epochs * len(train)
-    weights = None if class_weights is None else class_weights.to(machine.device)
-    loss_of, plain_loss = task.loss(weights, recipe.label_smoothing), task.loss(None, 0.0)
-    altered = weights is not None or recipe.label_smoothing > 0  # what is made small is not what is reported
-
-    stopping = EarlyStopping(
-        patience=phase.patience,
-        min_delta=recipe.min_delta,
-        monitor=recipe.monitor,
-        better=task.monitors[recipe.monitor],
-    )
-    if start is not None:
-        stopping = stopping.after(0, start)
-    state = TrainingState(stopping, best=trainable_state(model, frozen))
-    fault: TrainingStopped | None = None
-    reported = 0.0
-    try:
-        for epoch in range(1, phase.epochs + 1):
+    with kept_generators(state.machine.device), ends_with_its_best(state, report):
+        while not state.done:
             began = time.perf_counter()
-            # What dropout draws from; batches have generators of their own.
-            torch.manual_seed(epoch_seed(recipe.seed, epoch))
-            watch = machine.watch()
-            total = torch.zeros((), device=machine.device)
-            items = 0
-            lr = phase.lr
-            losses = [end.val_loss for end in state.history]
+            train_loss = train_epoch(state, report=report, stop_requested=stop_requested)
+            found = validate(state, stop_requested=stop_requested)
+            close_epoch(state, train_loss, found, began=began, report=report)
 
-            for batch in train.epoch(epoch):
-                factor = schedule(Moment(state.step, steps, recipe.warmup, losses, plateau_patience(phase)))
-                for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                    group["lr"] = rate * factor
-                lr = phase.lr * factor
-
-                inputs, targets = machine.place(batch.inputs), machine.place(batch.targets)
-                with machine.autocast():
-                    output = model(inputs)
-                    loss = objective(loss_of, output, targets)
-                bad = watch.see(loss, (state.step, lr, batch))
-                if bad is not None:
-                    raise stopped_by_loss(
-                        *bad, epoch=epoch, per_epoch=len(train), classes=classes, phase=phase
-                    )
-                with torch.no_grad():
-                    plain = not altered and isinstance(output, Tensor)  # else an auxiliary output is in it
-                    reported_loss = loss if plain else plain_loss(main_output(output).float(), targets)
-                    total += reported_loss * batch.count
-                if recipe.l1:
-                    loss = loss + recipe.l1 * l1_norm(parameters)
-                machine.step(loss, optimizer, parameters, recipe.clip_norm)
-
-                state.step += 1
-                items += batch.count
-                if (now := time.perf_counter()) - reported > REPORT_EVERY:
-                    report(Progress(f"train {phase.name}", state.step, steps, "steps"))
-                    reported = now
-                if stop_requested():
-                    raise Stopped
-
-            bad = watch.settle()
-            if bad is not None:
-                raise stopped_by_loss(*bad, epoch=epoch, per_epoch=len(train), classes=classes, phase=phase)
-            found = evaluate(model, val, machine=machine, task=task, stop_requested=stop_requested)
-            if not math.isfinite(found.loss):
-                raise TrainingStopped(
-                    f"the validation loss became {found.loss} in epoch {epoch} (lr {lr:g})",
-                    hint=lower_lr(phase, lr),
-                )
-            state.stopping = state.stopping.after(epoch, Score(found.loss, found.metrics))
-            best = state.stopping.best_epoch == epoch
-            if best:
-                state.best = trainable_state(model, frozen)
-            end = EpochEnd(
-                phase=phase.name,
-                epoch=epoch,
-                epochs=phase.epochs,
-                train_loss=float(total) / max(1, items),
-                val_loss=found.loss,
-                metrics=found.metrics,
-                lr=lr,
-                seconds=time.perf_counter() - began,
-                best=best,
-            )
-            state.history.append(end)
-            report(end)
-            if state.stopping.stop:
-                break
-    except Stopped:
-        state.interrupted = True
-        if state.stopping.best is None:
-            state.best = trainable_state(model, frozen)
-        report(Note("stopping: the step is finished, the best weights so far are kept"))
-    except TrainingStopped as stopped:
-        fault = stopped
-    except RuntimeError as error:
-        if not out_of_memory(error):
-            raise
-        fault = stopped_by_memory(error, train)
-    finally:
-        model.load_state_dict(state.best, strict=False)  # strict=False: the frozen rest is not in it
-        model.to(memory_format=torch.contiguous_format).eval()  # safetensors takes nothing else
-
-    report(Progress(f"train {phase.name}", state.step, state.step, "steps"))
-    result = result_of(state, compare_frozen(model, frozen))
-    if fault is not None:
-        fault.result = result
-        raise fault
+    report(Progress(f"train {state.phase.name}", state.step, state.step, "steps"))
+    result = _result_of(state)
+    if state.fault is not None:
+        state.fault.result = result
+        raise state.fault
     return result
 
 
-def refuse_the_hopeless(model: nn.Module, parameters: Sequence[nn.Parameter], train: BatchSource) -> None:
-    """Raise InvalidRecipe for what could only fail, or train nothing. The model is in train mode."""
-    if not parameters:
-        raise InvalidRecipe(
-            ["nothing to train: every parameter is frozen"], hint="Attach a head, or unfreeze a stage."
-        )
-    learning = any(isinstance(module, _BatchNorm) and module.training for module in model.modules())
-    if learning and train.smallest == 1:
-        raise InvalidRecipe(
-            ["a batch norm cannot learn from a batch of 1 item"],
-            hint="Use --batch-size 2 or more, or keep the batch norms frozen.",
-        )
+def train_epoch(
+    state: PhaseState, *, report: Report = silent, stop_requested: Callable[[], bool] = never
+) -> float:
+    """Train on every batch once; returns the mean loss per item, as it is reported.
 
-
-def trainable_state(model: nn.Module, frozen: Mapping[str, str]) -> dict[str, Tensor]:
-    """A copy on the CPU of every tensor of the model that is not frozen, buffers included.
-
-    Contiguous whatever the memory format is: safetensors refuses anything else.
+    Raises Stopped after a step, and TrainingStopped for a loss that is not a number.
     """
-    return {
-        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-        for name, tensor in model.state_dict().items()
-        if name not in frozen
-    }
+    model, optimizer, machine, recipe, phase = (
+        state.model, state.optimizer, state.machine, state.recipe, state.phase
+    )  # fmt: skip
+    schedule, patience, warmup = SCHEDULES[recipe.schedule], _plateau_patience(phase), recipe.warmup
+    steps, losses = state.steps, [end.val_loss for end in state.history]
+    epoch = state.epoch + 1
+    total, items = torch.zeros((), device=machine.device), 0
+    watch = machine.watch()
+    model.train()
+    seed_torch(epoch_seed(recipe.seed, epoch), machine.device)  # for dropout; batches have generators of own
+
+    for batch in state.train.epoch(epoch):
+        # the learning rate of this step
+        factor = schedule(Moment(state.step, steps, warmup, losses, patience))
+        for group, rate in zip(optimizer.param_groups, state.rates, strict=True):
+            group["lr"] = rate * factor
+        state.lr = phase.lr * factor
+
+        # forward: what is minimised
+        inputs, targets = machine.place(batch.inputs), machine.place(batch.targets)
+        with machine.autocast():
+            output = model(inputs)
+            loss = objective(state.objective, output, targets)
+        if (bad := watch.see(loss, (state.step, state.lr, batch))) is not None:
+            raise stopped_by_loss(state, *bad)
+
+        # what is reported: the same loss, unless weights, smoothing or an auxiliary output are in it
+        with torch.no_grad():
+            if state.plain is None and isinstance(output, Tensor):
+                total += loss * batch.count
+            else:
+                plain = state.plain or state.objective
+                total += plain(main_output(output).float(), targets) * batch.count
+        items += batch.count
+
+        # backward, and one step
+        if recipe.l1:
+            loss = loss + recipe.l1 * l1_norm(state.parameters)
+        machine.step(loss, optimizer, state.parameters, recipe.clip_norm, state.scaler)
+        state.step += 1
+
+        # say how far it is, and ask whether to go on
+        if (now := time.perf_counter()) - state.reported > REPORT_EVERY:
+            report(Progress(f"train {phase.name}", state.step, steps, "steps"))
+            state.reported = now
+        if stop_requested():
+            raise Stopped
+
+    if (bad := watch.settle()) is not None:  # the last loss of a GPU comes after its step
+        raise stopped_by_loss(state, *bad)
+    return float(total) / max(1, items)
 
 
-def result_of(state: TrainingState, check: FrozenCheck) -> FitResult:
-    """What a phase came to."""
+def validate(state: PhaseState, *, stop_requested: Callable[[], bool] = never) -> Measurement:
+    """Measure the model on the validation items. Raises TrainingStopped for a loss that is not a number."""
+    found = evaluate(
+        state.model, state.val, machine=state.machine, task=state.task, stop_requested=stop_requested
+    )
+    if not math.isfinite(found.loss):
+        raise stopped_by_validation(state, found.loss)
+    return found
+
+
+def close_epoch(
+    state: PhaseState, train_loss: float, found: Measurement, *, began: float, report: Report = silent
+) -> EpochEnd:
+    """Note what the epoch found, keep the weights if they are the best so far, and report it."""
+    epoch = state.epoch + 1
+    state.stopping = state.stopping.after(epoch, Score(found.loss, found.metrics))
+    best = state.stopping.best_epoch == epoch
+    if best:
+        state.best = trainable_state(state.model, state.frozen)
+    end = EpochEnd(
+        phase=state.phase.name,
+        epoch=epoch,
+        epochs=state.phase.epochs,
+        train_loss=train_loss,
+        val_loss=found.loss,
+        metrics=found.metrics,
+        lr=state.lr,
+        seconds=time.perf_counter() - began,
+        best=best,
+    )
+    state.history.append(end)
+    report(end)
+    return end
+
+
+def _plateau_patience(phase: Phase) -> int:
+    """Epochs that the schedule `plateau` waits: a third of the patience, so it cuts twice before the end."""
+    return max(1, (phase.patience or 10) // 3)
+
+
+def _result_of(state: PhaseState) -> FitResult:
+    check = compare_frozen(state.model, state.frozen)
     return FitResult(
         best_epoch=state.stopping.best_epoch,
-        epochs=len(state.history),
+        epochs=state.epoch,
         stopped_early=state.stopping.stop,
         interrupted=state.interrupted,
         history=tuple(state.history),
@@ -265,51 +195,3 @@ def result_of(state: TrainingState, check: FrozenCheck) -> FitResult:
         frozen_tensors=check.checked,
         frozen_changed=len(check.changed),
     )
-
-
-def plateau_patience(phase: Phase) -> int:
-    """Epochs that the schedule `plateau` waits: a third of the patience, so it cuts twice before the end."""
-    return max(1, (phase.patience or 10) // 3)
-
-
-def stopped_by_loss(
-    loss: float,
-    about: tuple[int, float, Batch],
-    *,
-    epoch: int,
-    per_epoch: int,
-    classes: Sequence[str],
-    phase: Phase,
-) -> TrainingStopped:
-    """The error for a loss that is no number: where it happened, at which rate, and on what."""
-    step, lr, batch = about
-    inputs = batch.inputs if isinstance(batch.inputs, tuple) else (batch.inputs,)
-    poisoned = not all(bool(part.isfinite().all()) for part in inputs if part.is_floating_point())
-    counts = Counter(batch.targets.tolist())
-    names = [f"{classes[label] if classes else label} × {count}" for label, count in counts.most_common(5)]
-    more = ", …" if len(counts) > 5 else ""
-    where = f"epoch {epoch}, step {step % per_epoch + 1} of {per_epoch}"
-    found = "; its inputs hold values that are no numbers" if poisoned else ""
-    return TrainingStopped(
-        f"the loss became {loss} in {where} (lr {lr:g}; batch of {', '.join(names)}{more}{found})",
-        hint="Look at these items: the rate is not at fault." if poisoned else lower_lr(phase, lr),
-    )
-
-
-def lower_lr(phase: Phase, lr: float) -> str:
-    """What to type when training blew up."""
-    return f"Try {phase.lr_option} {min(lr / 10, SAFE_LR):g}, or --clip-norm 1."
-
-
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether memory did not suffice. The CPU's allocator raises a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-
-
-def stopped_by_memory(error: RuntimeError, train: BatchSource) -> TrainingStopped:
-    """The error for memory that did not suffice, with half the batch size to try."""
-    size = train.batch_size
-    hint = f"Try --batch-size {size // 2}." if size > 1 else "Try a smaller model, or --precision bf16."
-    fault = TrainingStopped(f"out of memory with batches of {size}", hint=hint)
-    fault.__cause__ = error
-    return fault

@@ -36,7 +36,10 @@ class Machine:
         self.device = device
         self.precision = precision
         self.format = FORMATS.get(precision)
-        self.scaler = torch.amp.GradScaler(device.type) if precision == "fp16" else None
+
+    def new_scaler(self) -> torch.amp.GradScaler | None:
+        """What scales the loss of one phase; None where the number format needs none."""
+        return torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Inside, matrix products and convolutions compute in the machine's number format."""
@@ -56,21 +59,25 @@ class Machine:
         optimizer: Optimizer,
         parameters: list[nn.Parameter],
         clip_norm: float | None = None,
+        scaler: torch.amp.GradScaler | None = None,
     ) -> None:
-        """One step of the optimizer down the gradient of `loss`; gradients longer than clip_norm are cut."""
+        """One step of the optimizer down the gradient of `loss`; gradients longer than clip_norm are cut.
+
+        scaler: of the phase, as `new_scaler` gives it.
+        """
         optimizer.zero_grad(set_to_none=True)
-        if self.scaler is None:
+        if scaler is None:
             torch.autograd.backward(loss)
             if clip_norm is not None:
                 nn.utils.clip_grad_norm_(parameters, clip_norm)
             optimizer.step()
             return
-        torch.autograd.backward(self.scaler.scale(loss))
+        torch.autograd.backward(scaler.scale(loss))
         if clip_norm is not None:
-            self.scaler.unscale_(optimizer)  # else the scale, not the gradient, would be clipped
+            scaler.unscale_(optimizer)  # else the scale, not the gradient, would be clipped
             nn.utils.clip_grad_norm_(parameters, clip_norm)
-        self.scaler.step(optimizer)
-        self.scaler.update()
+        scaler.step(optimizer)
+        scaler.update()
 
     def watch(self) -> LossWatch:
         """What looks at every loss of a phase, in the way that suits the device."""

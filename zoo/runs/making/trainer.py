@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapters import count_parameters, frozen_fingerprint, parameter_groups, unfreeze
+from adapters import count_parameters, frozen_fingerprint, unfreeze
 from zoo.catalogue.entry import ImageModel, ModelEntry, WordModel
 from zoo.data.dataset import PARTS, Dataset
 from zoo.data.names import safe_text
@@ -31,6 +31,7 @@ from zoo.training.device import pick_device, precision_for
 from zoo.training.interruption import never
 from zoo.training.loop import FitResult, fit
 from zoo.training.machine import Machine, one_thread
+from zoo.training.phase_state import begin_phase
 from zoo.training.seeds import seeded
 from zoo.training.stages import count_stages
 from zoo.training.stopping import Score
@@ -101,7 +102,7 @@ def train_head(job: Job, phase: Phase, start: Start, seen: Seen) -> FitResult:
     assert seen.train is not None
     assert seen.val is not None
     with one_thread():
-        return fit(
+        state = begin_phase(
             start.head,
             seen.train,
             seen.val,
@@ -110,9 +111,8 @@ def train_head(job: Job, phase: Phase, start: Start, seen: Seen) -> FitResult:
             machine=Machine(job.device, phase.precision),
             class_weights=class_weights(job, seen.dataset),
             classes=seen.dataset.classes,
-            report=job.report,
-            stop_requested=job.stop_requested,
         )
+        return fit(state, report=job.report, stop_requested=job.stop_requested)
 
 
 def tune(job: Job, phase: Phase, side: Side, start: Start, seen: Seen, best: Score | None) -> FitResult:
@@ -123,20 +123,18 @@ def tune(job: Job, phase: Phase, side: Side, start: Start, seen: Seen, best: Sco
     """
     recipe, network, dataset = job.recipe, start.network, seen.dataset
     unfreeze(network, count_stages(network, phase.unfreeze), freeze_norm=not recipe.from_scratch)
-    return fit(
+    state = begin_phase(
         network,
         side.open_batches(job, seen, dataset.train, phase),
         side.open_batches(job, seen, dataset.val),
         recipe=recipe,
         phase=phase,
         machine=Machine(job.device, precision_for(job.device, phase.precision)),
-        groups=parameter_groups(network, phase.lr, decay=phase.lr_decay, weight_decay=phase.weight_decay),
         class_weights=class_weights(job, dataset),
         classes=dataset.classes,
         start=best,
-        report=job.report,
-        stop_requested=job.stop_requested,
     )
+    return fit(state, report=job.report, stop_requested=job.stop_requested)
 
 
 def class_weights(job: Job, dataset: Dataset) -> Tensor | None:

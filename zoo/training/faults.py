@@ -1,0 +1,101 @@
+"""How a phase ends when something goes wrong: with its best weights, and an error that says what to type."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from zoo.errors import TrainingStopped
+from zoo.events import Note, Report
+from zoo.training.batches import Batch
+from zoo.training.metrics import Stopped
+from zoo.training.phase_state import PhaseState, trainable_state
+
+SAFE_LR = 1e-3  # the highest rate worth a try after one that blew up: a tenth of 1e30 is not
+
+
+@contextmanager
+def ends_with_its_best(state: PhaseState, report: Report) -> Iterator[None]:
+    """However the block ends, the model has the weights of its best epoch, in eval mode.
+
+    A wish to stop, a loss that is not a number and a lack of memory end the block and are noted in the state;
+    everything else is raised.
+    """
+    try:
+        yield
+    except Stopped:
+        state.interrupted = True
+        if state.stopping.best is None:
+            state.best = trainable_state(state.model, state.frozen)
+        report(Note("stopping: the step is finished, the best weights so far are kept"))
+    except TrainingStopped as fault:
+        state.fault = fault
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        state.fault = _stopped_by_memory(state, error)
+    finally:
+        state.model.load_state_dict(state.best, strict=False)  # strict=False: the frozen rest is not in it
+        state.model.to(memory_format=torch.contiguous_format).eval()  # safetensors takes nothing else
+
+
+def stopped_by_loss(state: PhaseState, loss: float, about: tuple[int, float, Batch]) -> TrainingStopped:
+    """The error for a loss that is not a number: where it happened, at which rate, and on what.
+
+    about: the step, its rate and its batch.
+    """
+    step, lr, batch = about
+    inputs = batch.inputs if isinstance(batch.inputs, tuple) else (batch.inputs,)
+    poisoned = not all(bool(part.isfinite().all()) for part in inputs if part.is_floating_point())
+    found = "; its inputs hold values that are no numbers" if poisoned else ""
+    per_epoch = len(state.train)
+    return TrainingStopped(
+        f"the loss became {loss} in epoch {state.epoch + 1}, step {step % per_epoch + 1} of {per_epoch} "
+        f"(lr {lr:g}; batch of {_describe_targets(state, batch)}{found})",
+        hint="Look at these items: the rate is not at fault." if poisoned else _lower_lr(state, lr),
+    )
+
+
+def stopped_by_validation(state: PhaseState, loss: float) -> TrainingStopped:
+    """The error for a validation loss that is not a number."""
+    return TrainingStopped(
+        f"the validation loss became {loss} in epoch {state.epoch + 1} (lr {state.lr:g})",
+        hint=_lower_lr(state, state.lr),
+    )
+
+
+def _describe_targets(state: PhaseState, batch: Batch) -> str:
+    """The classes of a batch with their counts, or how many items it has where targets are not classes.
+
+    "ants × 20, bees × 12"
+    """
+    if batch.targets.is_floating_point() or batch.targets.ndim != 1:
+        return f"{batch.count} items"
+    counts = Counter(batch.targets.tolist())
+    names = [
+        f"{state.classes[label] if state.classes else label} × {count}"
+        for label, count in counts.most_common(5)
+    ]
+    return ", ".join(names) + (", …" if len(counts) > 5 else "")
+
+
+def _lower_lr(state: PhaseState, lr: float) -> str:
+    """What to type when training blew up."""
+    return f"Try {state.phase.lr_option} {min(lr / 10, SAFE_LR):g}, or --clip-norm 1."
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether memory did not suffice. The CPU's allocator raises a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _stopped_by_memory(state: PhaseState, error: RuntimeError) -> TrainingStopped:
+    """The error for memory that did not suffice, with half the batch size to try."""
+    size = state.train.batch_size
+    hint = f"Try --batch-size {size // 2}." if size > 1 else "Try a smaller model, or --precision bf16."
+    fault = TrainingStopped(f"out of memory with batches of {size}", hint=hint)
+    fault.__cause__ = error
+    return fault

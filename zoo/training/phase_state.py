@@ -1,0 +1,248 @@
+"""One phase of training as one value: begin it, save it, load it.
+
+What a phase trains with is fixed when it begins; everything that moves afterwards is in the same value. So
+"go on exactly where it stopped" is: begin the phase again, load what was saved, and run the same loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from adapters import frozen_fingerprint, parameter_groups
+from zoo.errors import InvalidRecipe, TrainingStopped, WeightsMismatch
+from zoo.events import EpochEnd
+from zoo.training.batches import BatchSource
+from zoo.training.machine import Machine
+from zoo.training.optimizers import build_optimizer
+from zoo.training.recipe import Resolved
+from zoo.training.stopping import EarlyStopping, Score
+from zoo.training.strategies import Phase
+from zoo.training.tasks import SINGLE_LABEL, Loss, Task
+
+
+@dataclass
+class PhaseState:
+    """A phase while it trains. Chance needs no field: shuffles and dropout depend on (seed, epoch) alone.
+
+    Fixed: rates: the base rate of each parameter group. objective: the loss that is minimised; plain: the one
+    that is reported, without class weights and smoothing; None where they are the same. frozen: sha256 of
+    every frozen tensor. classes: names for messages.
+    Moving, with the model's own tensors: step: steps done. history: an EpochEnd per finished epoch. best:
+    name -> CPU tensor of everything that is not frozen, as it was after the best epoch. lr: of the head, in
+    the last step. reported: when progress was last reported. interrupted: somebody asked to stop. fault: what
+    ended training too early.
+    """
+
+    model: nn.Module
+    train: BatchSource
+    val: BatchSource
+    recipe: Resolved
+    phase: Phase
+    task: Task
+    machine: Machine
+    parameters: list[nn.Parameter]
+    rates: list[float]
+    objective: Loss
+    plain: Loss | None
+    frozen: Mapping[str, str]
+    classes: Sequence[str]
+
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler | None
+    stopping: EarlyStopping
+    best: dict[str, Tensor]
+    step: int = 0
+    history: list[EpochEnd] = field(default_factory=list)
+    lr: float = 0.0
+    reported: float = 0.0
+    interrupted: bool = False
+    fault: TrainingStopped | None = None
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs are finished."""
+        return len(self.history)
+
+    @property
+    def steps(self) -> int:
+        """How many steps the phase has at most."""
+        return self.phase.epochs * len(self.train)
+
+    @property
+    def done(self) -> bool:
+        """Whether no epoch is left, or the patience is used up."""
+        return self.epoch >= self.phase.epochs or self.stopping.stop
+
+
+class SavedPhase(NamedTuple):
+    """A phase at the end of an epoch: tensors for safetensors, and values for JSON. Nothing to unpickle."""
+
+    tensors: dict[str, Tensor]
+    values: dict[str, Any]
+
+
+def begin_phase(
+    model: nn.Module,
+    train: BatchSource,
+    val: BatchSource,
+    *,
+    recipe: Resolved,
+    phase: Phase,
+    machine: Machine,
+    task: Task = SINGLE_LABEL,
+    class_weights: Tensor | None = None,
+    classes: Sequence[str] = (),
+    start: Score | None = None,
+) -> PhaseState:
+    """A phase that trains what is not frozen in `model`, before its first step.
+
+    The model is moved to the machine's device and set to train mode. class_weights: (width,). classes: names
+    for messages. start: how good the model is already; its weights then count as epoch 0, and come back if no
+    epoch beats them.
+
+    Raises InvalidRecipe if nothing is trainable, if a batch norm would have to learn from a batch of one, or
+    if the recipe asks for what the task does not have.
+    """
+    # Channels last: 1.3 times as fast for MobileNetV2 on a CPU, more on tensor cores; nothing to a head.
+    model.to(machine.device).to(memory_format=torch.channels_last).train()
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    _check_trainable(model, parameters, train)
+    if problems := list(task.problems(recipe)):
+        raise InvalidRecipe(problems)
+    frozen = frozen_fingerprint(model)
+    groups = parameter_groups(model, phase.lr, decay=phase.lr_decay, weight_decay=phase.weight_decay)
+    optimizer = build_optimizer(recipe.optimizer, groups, momentum=recipe.momentum)
+    weights = None if class_weights is None else class_weights.to(machine.device)
+    altered = weights is not None or recipe.label_smoothing > 0
+    stopping = EarlyStopping(
+        patience=phase.patience,
+        min_delta=recipe.min_delta,
+        monitor=recipe.monitor,
+        better=task.monitors[recipe.monitor],
+    )
+    return PhaseState(
+        model=model,
+        train=train,
+        val=val,
+        recipe=recipe,
+        phase=phase,
+        task=task,
+        machine=machine,
+        parameters=parameters,
+        rates=[group["lr"] for group in optimizer.param_groups],
+        objective=task.loss(weights, recipe.label_smoothing),
+        plain=task.loss(None, 0.0) if altered else None,
+        frozen=frozen,
+        classes=classes,
+        optimizer=optimizer,
+        scaler=machine.new_scaler(),
+        stopping=stopping if start is None else stopping.after(0, start),
+        best=trainable_state(model, frozen),
+    )
+
+
+def state_to_save(state: PhaseState) -> SavedPhase:
+    """Everything that moved since the phase began, as it is at the end of an epoch."""
+    named = {id(parameter): name for name, parameter in state.model.named_parameters()}
+    tensors = {f"model/{name}": tensor for name, tensor in trainable_state(state.model, state.frozen).items()}
+    tensors |= {f"best/{name}": tensor for name, tensor in state.best.items()}
+    numbers: dict[str, dict[str, Any]] = {}
+    for parameter, facts in state.optimizer.state.items():
+        name = named[id(parameter)]
+        for key, value in facts.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer/{key}/{name}"] = _plain_copy(value)
+            else:
+                numbers.setdefault(name, {})[key] = value
+    values = {
+        "step": state.step,
+        "lr": state.lr,
+        "stopping": msgspec.to_builtins(state.stopping),
+        "history": msgspec.to_builtins(state.history),
+        "optimizer": numbers,
+        "scaler": None if state.scaler is None else state.scaler.state_dict(),
+    }
+    return SavedPhase(tensors, values)
+
+
+def load_phase(state: PhaseState, saved: SavedPhase) -> PhaseState:
+    """A phase that has just begun, in the place that was saved: training goes on bit for bit from there.
+
+    Raises WeightsMismatch if what was saved is of another network, or of another phase.
+    """
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+    for name, tensor in saved.tensors.items():
+        part, _, rest = name.partition("/")
+        parts[part][rest] = tensor
+    _check_same_tensors(trainable_state(state.model, state.frozen), parts["model"])
+    state.model.load_state_dict(parts["model"], strict=False)  # strict=False: the frozen rest is not in it
+    state.best = parts["best"]
+    _load_optimizer(state, parts["optimizer"], saved.values["optimizer"])
+    if state.scaler is not None and saved.values["scaler"] is not None:
+        state.scaler.load_state_dict(saved.values["scaler"])
+    state.stopping = msgspec.convert(saved.values["stopping"], EarlyStopping)
+    state.history = msgspec.convert(saved.values["history"], list[EpochEnd])
+    state.step, state.lr = saved.values["step"], saved.values["lr"]
+    return state
+
+
+def trainable_state(model: nn.Module, frozen: Mapping[str, str]) -> dict[str, Tensor]:
+    """A copy on the CPU of every tensor of the model that is not frozen, buffers included."""
+    return {name: _plain_copy(tensor) for name, tensor in model.state_dict().items() if name not in frozen}
+
+
+def _plain_copy(tensor: Tensor) -> Tensor:
+    """A copy on the CPU, contiguous whatever the memory format is: safetensors refuses anything else."""
+    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+
+
+def _check_trainable(model: nn.Module, parameters: Sequence[nn.Parameter], train: BatchSource) -> None:
+    """Raise InvalidRecipe if nothing is trainable, or if batch norm would get batches of one."""
+    if not parameters:
+        raise InvalidRecipe(
+            ["nothing to train: every parameter is frozen"], hint="Attach a head, or unfreeze a stage."
+        )
+    learning = any(isinstance(module, _BatchNorm) and module.training for module in model.modules())
+    if learning and train.smallest == 1:
+        raise InvalidRecipe(
+            ["a batch norm cannot learn from a batch of 1 item"],
+            hint="Use --batch-size 2 or more, or keep the batch norms frozen.",
+        )
+
+
+def _check_same_tensors(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
+    """Raise WeightsMismatch unless both have tensors of the same names and shapes."""
+    names = sorted(own.keys() | saved.keys())
+    odd = [n for n in names if n not in own or n not in saved or own[n].shape != saved[n].shape]
+    if odd:
+        raise WeightsMismatch(
+            f"what was saved is of another network or phase: {', '.join(odd[:3])}",
+            hint="Train from the start with the same command.",
+        )
+
+
+def _load_optimizer(
+    state: PhaseState, tensors: Mapping[str, Tensor], numbers: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Give the optimizer what it knew about each parameter; its groups are those of the recipe already."""
+    known: dict[str, dict[str, Any]] = {name: dict(facts) for name, facts in numbers.items()}
+    for place, tensor in tensors.items():
+        key, _, name = place.partition("/")
+        known.setdefault(name, {})[key] = tensor
+    named = {id(parameter): name for name, parameter in state.model.named_parameters()}
+    facts = state.optimizer.state_dict()
+    order = [p for group in state.optimizer.param_groups for p in group["params"]]
+    facts["state"] = {i: known[named[id(p)]] for i, p in enumerate(order) if named[id(p)] in known}
+    state.optimizer.load_state_dict(facts)
+    for parameter, own in state.optimizer.state.items():
+        for key, value in own.items():
+            # The fused kernels walk through memory: a moment must lie in the order of its parameter.
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                own[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
