@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import mmap
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -173,6 +174,20 @@ def test_of_rows_that_are_all_the_same_the_first_are_found_whatever_thread_is_fi
         lambda v: v.get_normed_vectors()[:100],
         lambda v: v.similar_by_word("king", 3),
         lambda v: v.similar_by_key("king", 3),
+        lambda v: v.similar_by_key(key="king", topn=3),
+        lambda v: v.similarity(w1="king", w2="queen"),
+        lambda v: v.distance(w1="king", w2="queen"),
+        lambda v: v.n_similarity(ws1=["king", "queen"], ws2=["man"]),
+        lambda v: v.rank(key1="king", key2="queen"),
+        lambda v: v.closer_than(key1="king", key2="president"),
+        lambda v: v.words_closer_than("king", "president"),
+        lambda v: v.cosine_similarities(v["king"], v[["queen", "man"]]),
+        lambda v: v.word_vec("king", norm=True),
+        lambda v: v.fill_norms() or 1,
+        lambda v: v.most_similar("king", topn=2, clip_start=-1000),
+        lambda v: v.most_similar("king", topn=2, restrict_vocab=-2000),
+        lambda v: v.most_similar("king", topn=2, clip_start=10, clip_end=-1500),
+        lambda v: v.index_to_key.copy()[:5],
         lambda v: v.vector_size,
         lambda v: len(v),
         lambda v: v.most_similar_cosmul(["king", "woman"], ["man"], topn=3),
@@ -255,6 +270,56 @@ def test_close_words_are_another_case_one_letter_off_or_of_one_beginning(
     word: str, close: str, vectors: WordVectors
 ) -> None:
     assert close in vectors.close_words(word)
+
+
+@pytest.mark.parametrize(
+    ("content", "word", "close"),
+    [
+        ("/c/en/{}", "king", "/c/en/king"),
+        ("/c/en/{}", "King", "/c/en/king"),
+        ("{}_NOUN", "king", "king_NOUN"),
+        ("{}|NN", "king", "king|NN"),
+        ("ENTITY/{}", "king", "ENTITY/king"),
+    ],
+)
+def test_a_word_is_suggested_in_the_form_that_the_file_has(
+    content: str, word: str, close: str, compile_bytes: Callable[..., Any]
+) -> None:
+    lines = [
+        f"{content.format(w)} {i} 1\n"
+        for i, w in enumerate(["the", "king", "queen", "man", "woman", "good", "bad"])
+    ]
+    vectors, _ = compile_bytes("".join(lines).encode())
+    assert vectors.close_words(word)[0] == close
+    with pytest.raises(UnknownWord, match="Did you mean " + re.escape(close)):
+        raise UnknownWord(word, vectors)
+
+
+@pytest.mark.parametrize("word", ["new york", "New York", "new-york"])
+def test_words_of_several_parts_are_suggested_joined(word: str, compile_bytes: Callable[..., Any]) -> None:
+    vectors, _ = compile_bytes(b"the 1 0\nNew_York 0 1\nof 1 1\n")
+    assert vectors.close_words(word) == ["New_York"]
+
+
+def test_what_would_write_names_gensims_own_object(vectors: WordVectors) -> None:
+    for ask in (
+        lambda: vectors.add_vector("x", np.zeros(50)),
+        lambda: vectors.unit_normalize_all(),
+        lambda: vectors.init_sims(replace=True),
+    ):
+        with pytest.raises(UsageError, match="would change the vectors") as raised:
+            ask()
+        assert "to_gensim()" in str(raised.value.hint)
+
+
+def test_bytes_are_not_taken_for_rows_and_a_word_is_at_no_distance_from_itself(vectors: WordVectors) -> None:
+    with pytest.raises(UsageError, match="is bytes, not a word"):
+        vectors.most_similar(b"the")  # type: ignore[arg-type]
+    assert vectors.distance("king", "king") == 0
+    assert vectors.index_to_key == list(vectors.index_to_key)
+    assert vectors.index_to_key != ["the"]
+    with pytest.raises(KeyError, match="no attribute 'count'"):
+        vectors.get_vecattr("king", "count")
 
 
 def test_nothing_close_says_nothing(vectors: WordVectors) -> None:

@@ -37,7 +37,7 @@ class Vectors(Protocol):
         """The rows before `stop` that are nearest to vectors of length one."""
         ...
 
-    def similarity(self, word1: int, word2: int) -> float:
+    def similarity(self, w1: int, w2: int) -> float:
         """The cosine of two rows."""
         ...
 

@@ -173,6 +173,17 @@ class IndexToKey(Sequence[str]):
     def __len__(self) -> int:
         return len(self._vocabulary)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or isinstance(other, str) or len(other) != len(self):
+            return NotImplemented if not isinstance(other, Sequence) else False
+        return all(a == b for a, b in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def copy(self) -> list[str]:
+        """The words as a list."""
+        return list(self)
+
     def __repr__(self) -> str:
         return f"<the words of {len(self):,} rows>"
 

@@ -7,7 +7,9 @@ Answers are gensim's on the same file. Where gensim is silent about unknown word
 from __future__ import annotations
 
 import json
+import re
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +38,19 @@ GENSIM_ONLY = frozenset(
         "save_word2vec_format",
         "vectors_for_all",
         "wmdistance",
+    ]
+)
+SAMPLED = 400  # words that show how a file writes its words
+# Methods of gensim's that change the vectors.
+WRITING = frozenset(
+    [
+        "add_vector",
+        "add_vectors",
+        "allocate_vecattrs",
+        "resize_vectors",
+        "set_vecattr",
+        "sort_by_descending_frequency",
+        "unit_normalize_all",
     ]
 )
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
@@ -101,6 +116,8 @@ class WordVectors:
     def __getattr__(self, name: str) -> Any:
         if name in GENSIM_ONLY:
             return getattr(self.gensim, name)
+        if name in WRITING:
+            raise _read_only(name)
         raise AttributeError(f"{type(self).__name__} has no {name!r}")
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -192,6 +209,26 @@ class WordVectors:
         vector.setflags(write=False)
         return vector
 
+    word_vec = get_vector
+
+    @property
+    def expandos(self) -> dict[str, NDArray[Any]]:
+        """Attributes of words, as gensim has them: none are published with vectors, nor kept here."""
+        return {}
+
+    def get_vecattr(self, key: Key, attr: str) -> Any:
+        """An attribute of a word. Raises KeyError: there is none (see `expandos`)."""
+        self.get_index(key)
+        raise KeyError(f"no attribute {attr!r}: a file of vectors has only words and vectors")
+
+    def fill_norms(self, force: bool = False) -> None:
+        """Nothing to do: `norms` were computed when the vectors were compiled."""
+
+    def init_sims(self, replace: bool = False) -> None:
+        """Nothing to do, as for `fill_norms`. Raises UsageError with `replace`, which would write."""
+        if replace:
+            raise _read_only("init_sims(replace=True)")
+
     def rows(self, rows: Rows | Sequence[int]) -> Floats:
         """The vectors of many rows, (n, dimension) float32, a copy."""
         return self._matrix[np.asarray(rows, np.int64)].astype(np.float32, copy=False)
@@ -207,6 +244,7 @@ class WordVectors:
 
         About a millisecond: only words that can be looked up are tried, the vocabulary is never walked.
         """
+        usual = self._in_own_form(word)
         splits = [(word[:i], word[i:]) for i in range(min(len(word), 24) + 1)]
         edits = {word.lower(), word.title(), word.upper(), word.capitalize()}
         edits.update(left + right[1:] for left, right in splits if right)
@@ -218,7 +256,31 @@ class WordVectors:
         found = set(rows[rows >= 0].tolist())
         if len(word) >= 4:
             found.update(np.sort(self.vocabulary.starting_with(word[:4]))[:100].tolist())
-        return close_names(word, [self.vocabulary.word(row) for row in sorted(found)], most)
+        close = close_names(word, [self.vocabulary.word(row) for row in sorted(found)], most)
+        return list(dict.fromkeys([*usual, *close]))[:most]
+
+    def _in_own_form(self, word: str) -> list[str]:
+        """A word as this file writes its words: /c/en/king, New_York, king_NOUN."""
+        joined = re.sub(r"[\s_-]+", "_", word.strip())
+        forms = dict.fromkeys(form for base in (word, joined) for form in (base, base.lower(), base.title()))
+        forms |= dict.fromkeys([joined.replace("_", "-"), joined.replace("_", "")])
+        before, after = self._affixes
+        candidates = [*forms, *(b + f for b in before for f in forms), *(f + a for a in after for f in forms)]
+        rows = self.vocabulary.find_many(candidates)
+        return [c for c, row in zip(candidates, rows.tolist(), strict=True) if row >= 0 and c != word]
+
+    @cached_property
+    def _affixes(self) -> tuple[list[str], list[str]]:
+        """What many words begin or end with, the commonest first: paths of concepts, parts of speech."""
+        rows = range(0, len(self), max(1, len(self) // SAMPLED))
+        words = [self.vocabulary.word(row) for row in rows]
+        before = Counter(word[: word.rindex("/") + 1] for word in words if "/" in word[:-1])
+        after = Counter(found[0] for word in words if (found := re.search(r"[_|#/][A-Z]{1,5}$", word)))
+        enough = max(2, len(words) // 20)
+        return (
+            [affix for affix, count in before.most_common(4) if count >= enough],
+            [affix for affix, count in after.most_common(4) if count >= enough],
+        )
 
     # --- means
 
@@ -262,13 +324,13 @@ class WordVectors:
 
     # --- similarity
 
-    def similarity(self, word1: Key, word2: Key) -> float:
+    def similarity(self, w1: Key, w2: Key) -> float:
         """The cosine of two words."""
-        return float(_unit(self.get_vector(word1)) @ _unit(self.get_vector(word2)))
+        return float(_unit(self.get_vector(w1)) @ _unit(self.get_vector(w2)))
 
-    def distance(self, word1: Key, word2: Key) -> float:
-        """One minus the cosine of two words."""
-        return 1 - self.similarity(word1, word2)
+    def distance(self, w1: Key, w2: Key) -> float:
+        """One minus the cosine of two words; 0 for a word and itself."""
+        return 0.0 if self.get_index(w1) == self.get_index(w2) else 1 - self.similarity(w1, w2)
 
     def distances(self, word_or_vector: Query, other_words: Sequence[Key] = ()) -> Floats:
         """One minus the cosine with each of the other words, or with all of them by row."""
@@ -282,22 +344,31 @@ class WordVectors:
         with np.errstate(invalid="ignore"):
             return np.float32(1) - _dot_blocks(matrix, vector) / (length * norms)
 
-    def n_similarity(self, words1: Sequence[Key], words2: Sequence[Key]) -> float:
+    def n_similarity(self, ws1: Sequence[Key], ws2: Sequence[Key]) -> float:
         """The cosine of the means of two groups of words. Raises NoKnownWord where a group has none."""
-        mean1 = self.get_mean_vector(words1, pre_normalize=False)
-        mean2 = self.get_mean_vector(words2, pre_normalize=False)
+        mean1 = self.get_mean_vector(ws1, pre_normalize=False)
+        mean2 = self.get_mean_vector(ws2, pre_normalize=False)
         return float(_unit(mean1) @ _unit(mean2))
 
-    def closer_than(self, word1: Key, word2: Key) -> list[str]:
+    @staticmethod
+    def cosine_similarities(vector_1: NDArray[Any], vectors_all: NDArray[Any]) -> Floats:
+        """The cosine of one vector (dimension,) with each of many, (n, dimension)."""
+        lengths = np.linalg.norm(vectors_all, axis=1) * np.linalg.norm(vector_1)
+        cosines: Floats = vectors_all @ vector_1 / lengths
+        return cosines
+
+    def closer_than(self, key1: Key, key2: Key) -> list[str]:
         """All words that are closer to the first word than the second is, in the order of their rows."""
-        row1, row2 = self.get_index(word1), self.get_index(word2)
-        distances = self.distances(word1)
+        row1, row2 = self.get_index(key1), self.get_index(key2)
+        distances = self.distances(key1)
         closer = np.flatnonzero(distances < distances[row2]).tolist()
         return [self.vocabulary.word(row) for row in closer if row != row1]
 
-    def rank(self, word1: Key, word2: Key) -> int:
+    words_closer_than = closer_than
+
+    def rank(self, key1: Key, key2: Key) -> int:
         """The place of the second word among the neighbours of the first, from 1."""
-        return len(self.closer_than(word1, word2)) + 1
+        return len(self.closer_than(key1, key2)) + 1
 
     def rank_by_centrality(self, words: Sequence[str], use_norm: bool = True) -> list[tuple[float, str]]:
         """(cosine with the mean of all, word), most central first. Warns of unknown words, left out."""
@@ -360,7 +431,8 @@ class WordVectors:
         if topn is not None and topn < 1:
             return []
         mean, given = self.combine(positive, negative)
-        start, stop = (0, restrict_vocab) if restrict_vocab else (clip_start, clip_end or len(self))
+        first, last = (0, restrict_vocab) if restrict_vocab else (clip_start, clip_end or len(self))
+        start, stop, _ = slice(first, last).indices(len(self))  # negative ones count from the end
         if topn is None:
             with np.errstate(invalid="ignore"):
                 return _dot_blocks(self._matrix[start:stop], mean) / self._norms[start:stop]
@@ -387,7 +459,11 @@ class WordVectors:
         """The words nearest to one word."""
         return self.most_similar([word], topn=topn, restrict_vocab=restrict_vocab)
 
-    similar_by_key = similar_by_word
+    def similar_by_key(
+        self, key: Key, topn: int = 10, restrict_vocab: int | None = None
+    ) -> list[tuple[str, float]]:
+        """The words nearest to one word or row."""
+        return self.similar_by_word(key, topn, restrict_vocab)
 
     def similar_by_vector(
         self, vector: NDArray[Any], topn: int = 10, restrict_vocab: int | None = None
@@ -453,8 +529,16 @@ class WordVectors:
         restrict_vocab: int = 300_000,
         case_insensitive: bool = True,
         dummy4unknown: bool = False,
+        similarity_function: str = "most_similar",
     ) -> tuple[float, list[dict[str, Any]]]:
         """(share right, sections) on a file of analogies, as gensim's; see zoo.words.vectors.evaluation."""
+        if similarity_function != "most_similar":
+            return cast(
+                "tuple[float, list[dict[str, Any]]]",
+                self.gensim.evaluate_word_analogies(
+                    str(analogies), restrict_vocab, case_insensitive, dummy4unknown, similarity_function
+                ),
+            )
         from zoo.words.vectors.evaluation import evaluate_analogies
 
         return evaluate_analogies(self, Path(analogies), restrict_vocab, case_insensitive, dummy4unknown)
@@ -503,6 +587,13 @@ def open_vectors(path: Path) -> WordVectors:
     return WordVectors(open_layout(path), path)
 
 
+def _read_only(what: str) -> UsageError:
+    return UsageError(
+        f"{what} would change the vectors, which are read from a file",
+        hint="gensim's own object can be changed: vectors.to_gensim()",
+    )
+
+
 def _unit(vector: NDArray[Any]) -> Floats:
     """The vector scaled to length one; a zero vector stays what it is."""
     length = np.linalg.norm(vector)
@@ -523,6 +614,8 @@ def _as_list(items: Weighted | Sequence[Weighted] | None) -> list[Weighted]:
     """What gensim takes for `positive`: nothing, one, several, or a matrix of vectors."""
     if items is None:
         return []
+    if isinstance(items, bytes):
+        raise UsageError(f"{items!r} is bytes, not a word", hint="Decode it: word.decode('utf-8').")
     if isinstance(items, str | int | np.integer) or (isinstance(items, np.ndarray) and items.ndim == 1):
         return [items]
     if isinstance(items, tuple) and len(items) == 2 and isinstance(items[1], float):
