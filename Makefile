@@ -30,7 +30,7 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 
 docs: $(VENV)/installed          ## the documentation in docs/_build/html, offline; a warning is an error
-	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs docs/_build/html
 
 wheel: $(VENV)/installed         ## wheel and sdist in dist/
 	rm -rf dist
