@@ -1,6 +1,6 @@
-"""What you do to a network: freeze it rightly, give it a new head. Pure torch, any `nn.Module`, in place.
+"""Changes to a network: freeze it correctly, attach a new head. Pure torch, any `nn.Module`, in place.
 
-A network that knows a thousand classes learns three new ones; what it knew stays as it is, bit for bit:
+A network for a thousand classes learns three new ones; its frozen part stays the same, bit for bit:
 
 >>> import torch
 >>> from torch import nn
@@ -18,7 +18,7 @@ A network that knows a thousand classes learns three new ones; what it knew stay
 >>> print(count_parameters(model))
 2,083 parameters, 643 trainable, 1,440 frozen; 50 in buffers
 
-Train what learns, and prove that nothing else moved:
+Train the head, and prove that nothing else changed:
 
 >>> def train(groups):
 ...     optimizer = torch.optim.Adam(groups)
@@ -30,17 +30,17 @@ Train what learns, and prove that nothing else moved:
 >>> with frozen_guard(model):
 ...     train(parameter_groups(model, lr=1e-3, weight_decay=0.01))
 
-Then let the last stage of the backbone learn too, more slowly than the head:
+Then train the last stage of the backbone as well, with a lower learning rate than the head:
 
 >>> _ = unfreeze(model, 1)
 >>> [(group["name"], group["lr"]) for group in parameter_groups(model, lr=1e-3, decay=0.5)]
 [('9', 0.001), ('4', 0.0005)]
 >>> with frozen_guard(model) as fingerprint:
 ...     train(parameter_groups(model, lr=1e-3, decay=0.5))
->>> len(fingerprint)  # tensors of the first stage, all as they were
+>>> len(fingerprint)  # tensors of the first stage, all unchanged
 7
 
-While the backbone is frozen its features are always the same: compute them once, and train the head on them.
+While the backbone is frozen its features never change: compute them once, and train the head on them.
 
 >>> features = features_of(model, torch.randn(8, 3, 16, 16))
 >>> features.shape, head(features).shape

@@ -1,4 +1,4 @@
-"""Attach a head: the classifier of a network is replaced in place by one for other classes."""
+"""Attach a head: replace the classifier of a network, in place, by one for other classes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from adapters.classifiers import AUXILIARY, Site, find_site, last_layer
 from adapters.errors import AdapterError
-from adapters.freezing import hold, is_held, mode_of, settle
+from adapters.freezing import is_locked, lock_eval, requested_mode, sync_eval_locks
 from adapters.heads import OUTPUT_STD, Head, SecondHead, build_head, linear, pick_generator
 from adapters.structure import is_parameter_free, replace_module, unwrap
 
@@ -29,27 +29,43 @@ def attach_head(
     seed: int | None = None,
     generator: Generator | None = None,
 ) -> Head:
-    """Replace the network's classifier by a new head, in place, and return it. The model then gives
-    (batch, classes). A second call replaces the head; it never nests.
+    """Replace the network's classifier by a new head, in place. The model then returns (batch, classes).
 
-    classes, head, dropout, hidden, activation, batch_norm, standardize, seed, generator: see `build_head`.
-    aux: whether auxiliary classifiers (Inception v3, GoogLeNet) stay, with the new classes; False drops
-    them, and the network gives plain logits in train mode, too. at: dotted name of the layer to replace,
-    where `find_classifier` cannot know it.
+    A second call replaces the head; heads never nest. The head takes the width, device, dtype and mode of the
+    replaced layer; it is trainable, however much of the network is frozen. `dropout` is the only dropout:
+    that of the network right before its classifier (a module, or timm's `drop_rate`) is set to 0. In an
+    nn.Sequential, layers without weights after the classifier (softmax, pooling) become nn.Identity: the
+    head's logits are the output. If an error is raised, nothing has been changed.
 
-    The head takes the width that the replaced layer had, its device, dtype and mode; it learns, however much
-    of the network is frozen. `dropout` is all the dropout there is: what the network had right before its
-    classifier (as a module, or as timm's `drop_rate`) is set to 0. In an nn.Sequential what follows the
-    classifier without weights (softmax, pooling) becomes nn.Identity: the head's logits are the output.
+    Args:
+        model: Any network with a classifier.
+        classes: Their number or their names.
+        head: A row of HEADS.
+        dropout: Share of the inputs of every linear layer of the head that is dropped in training.
+        hidden: Widths of the hidden layers of an mlp; () for one of 256.
+        activation: A row of ACTIVATIONS, after each hidden layer.
+        batch_norm: Whether there is a batch norm after each hidden layer.
+        standardize: Whether the head standardises its features; see `Standardize`.
+        aux: Whether auxiliary classifiers (Inception v3, GoogLeNet) stay, with the new classes; False drops
+            them, and the network returns plain logits in train mode as well.
+        at: The dotted name of the layer to replace, where `find_classifier` cannot know it.
+        seed: For repeatable weights.
+        generator: A generator on the CPU, instead of a seed.
 
-    Raises NoClassifier, UnknownName or InvalidHead before anything is changed; AdapterError for a network
-    that averages two classifiers (a distillation token), unless the head is linear: one average would not
-    be the other.
+    Returns:
+        The new head.
+
+    Raises:
+        NoClassifier: If no layer can be identified as the classifier.
+        UnknownName: If a head or an activation does not exist.
+        InvalidHead: If the head cannot be built.
+        AdapterError: If the network averages two classifiers (a distillation token) and the head is not
+            linear, because the average of two such heads would differ from one head on the average.
     """
     site = find_site(model, at)
     if site.names[0] == "":
         raise AdapterError(
-            f"the model is nothing but its classifier, {type(model).__name__}",
+            f"the model is only a classifier, {type(model).__name__}",
             hint="There is no network to attach a head to: use build_head.",
         )
     generator = pick_generator(seed, generator)
@@ -74,20 +90,20 @@ def attach_head(
     _clear_surroundings(model, site)
     _put_head(model, site, new)
     _replace_auxiliary(model, new.classes if aux else None, generator)
-    settle(model)  # the containers of the head follow .train() again
+    sync_eval_locks(model)  # the containers of the head follow .train() again
     return new
 
 
 def _put_head(model: nn.Module, site: Site, head: Head) -> None:
-    """Put the head in the classifier's place, as that one was."""
+    """Put the head in the classifier's place, with its device, dtype and mode."""
     old = model.get_submodule(site.names[0])
     weights = next((p for m in (old, model) for p in m.parameters() if p.is_floating_point()), None)
     if weights is not None:
         head.to(device=weights.device, dtype=weights.dtype)
-    head.train(mode_of(old))
+    head.train(requested_mode(old))
     replace_module(model, old, head)
     for name in site.names[1:]:
-        replace_module(model, model.get_submodule(name), SecondHead(head).train(mode_of(old)))
+        replace_module(model, model.get_submodule(name), SecondHead(head).train(requested_mode(old)))
     network = unwrap(model)[1]
     for name, value in (("num_classes", head.classes), ("drop_rate", 0.0)):  # timm's
         if isinstance(getattr(network, name, None), int | float):
@@ -95,10 +111,10 @@ def _put_head(model: nn.Module, site: Site, head: Head) -> None:
 
 
 def _clear_surroundings(model: nn.Module, site: Site) -> None:
-    """Take away the dropout right before the classifier, and what follows it in its nn.Sequential."""
+    """Disable the dropout right before the classifier, and the layers after it in its nn.Sequential."""
     for name in site.names:
         for dropout in _dropouts_before(model, name):
-            dropout.p = 0.0  # not removed: code that reads `.p` goes on working
+            dropout.p = 0.0  # not removed: other code may read `.p`
         parent, _, leaf = name.rpartition(".")
         row = model.get_submodule(parent)
         if isinstance(row, nn.Sequential):
@@ -123,12 +139,12 @@ def _dropouts_before(model: nn.Module, name: str) -> Iterator[_DropoutNd]:
 
 
 def _replace_auxiliary(model: nn.Module, classes: int | None, generator: Generator | None) -> None:
-    """Give auxiliary classifiers the new number of classes, or drop them for None."""
+    """Replace auxiliary classifiers by ones for the new number of classes; None drops them."""
     network = unwrap(model)[1]
     for name, branch in list(network.named_children()):
         if name not in AUXILIARY:
             continue
-        if classes is None or name == "aux_head":  # VOLO's is added to the classifier's output, in eval too
+        if classes is None or name == "aux_head":  # VOLO adds it to the classifier's output, also in eval
             setattr(network, name, None)
             network.aux_logits = False  # type: ignore[assignment]
             continue
@@ -139,10 +155,10 @@ def _replace_auxiliary(model: nn.Module, classes: int | None, generator: Generat
 
 
 def _like(old: nn.Linear, classes: int, generator: Generator | None) -> nn.Linear:
-    """A new linear layer for other classes, otherwise as the old one: width, device, dtype, mode, frozen."""
+    """A new linear layer for other classes with the old one's width, device, dtype, mode and freezing."""
     new = linear(old.in_features, classes, OUTPUT_STD, generator, bias=old.bias is not None)
-    new.to(device=old.weight.device, dtype=old.weight.dtype).train(mode_of(old))
+    new.to(device=old.weight.device, dtype=old.weight.dtype).train(requested_mode(old))
     new.requires_grad_(old.weight.requires_grad)
-    if is_held(old):
-        hold(new)
+    if is_locked(old):
+        lock_eval(new)
     return new

@@ -1,4 +1,4 @@
-"""The layer of a network that is replaced when it learns new classes: where it is, and what it sees."""
+"""The layer of a network that is replaced for new classes: its name, and the features that it receives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from adapters.errors import AdapterError, NoClassifier
 from adapters.heads import Head, SecondHead, to_vectors
 from adapters.structure import copy_structure, is_inside, is_parameter_free, join_name, replace_module, unwrap
 
-# What networks call their last layer. Only asked where its place in the tree does not tell.
+# Usual names of a network's last layer. Used only where its position in the tree is ambiguous.
 USUAL_NAMES = frozenset(
     [
         "fc",
@@ -35,10 +35,10 @@ AUXILIARY = frozenset(["AuxLogits", "aux1", "aux2", "aux_classifier", "aux_head"
 
 @dataclass(frozen=True)
 class Site:
-    """Where a classifier is and what it sees.
+    """The place of a classifier, and the features that it receives.
 
-    names: its dotted name; two for networks with a distillation token, which average two classifiers.
-    width: length of a feature vector. maps: it sees (batch, width, height, width of the map), not vectors.
+    names: its dotted name; two for networks with a distillation token, which average two classifiers. width:
+    length of a feature vector. maps: features are (batch, width, height, width of the map), not vectors.
     """
 
     names: tuple[str, ...]
@@ -47,16 +47,23 @@ class Site:
 
 
 def find_classifier(model: nn.Module) -> tuple[str, nn.Module]:
-    """The dotted name and the module of the layer that is replaced for new classes.
+    """The layer that is replaced for new classes.
 
-    In this order: an attached Head; what the network itself says (timm's `get_classifier`); the last layer
-    with weights, if it is linear or a 1 × 1 convolution; an nn.Identity in the classifier's place; a layer
-    with a usual name, wherever it was registered. The name is "" if the model is nothing but the layer.
+    In this order: an attached Head; the network's own answer (timm's `get_classifier`); the last layer with
+    weights, if it is linear or a 1 × 1 convolution; an nn.Identity in the classifier's place; a layer with a
+    usual name, wherever it was registered.
 
     >>> find_classifier(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)))
     ('2', Linear(in_features=8, out_features=3, bias=True))
 
-    Raises NoClassifier, with the layers that could be meant.
+    Args:
+        model: Any network.
+
+    Returns:
+        Its dotted name, "" if the model is only that layer, and the module.
+
+    Raises:
+        NoClassifier: If it cannot be identified; lists the candidates.
     """
     name = find_classifiers(model)[0]
     return name, model.get_submodule(name)
@@ -67,7 +74,7 @@ def find_classifiers(model: nn.Module) -> list[str]:
     inner_name, inner = unwrap(model)
     names = _attached_heads(model) or [
         join_name(inner_name, name)
-        for name in _told_classifiers(inner) or _last_classifier(inner) or _usual_classifier(inner)
+        for name in _stated_classifiers(inner) or _last_classifier(inner) or _usual_classifier(inner)
     ]
     if not names:
         candidates = [name for name, module in model.named_modules() if _is_linear(module)]
@@ -80,7 +87,7 @@ def find_classifiers(model: nn.Module) -> list[str]:
 def last_layer(module: nn.Module, skipped: frozenset[str] = frozenset()) -> list[str]:
     """The name, in a list, of the last layer below `module` that has weights, if it can be a classifier.
 
-    An nn.Identity in the place of one counts: it is what headless networks have there.
+    An nn.Identity in its place counts as well: networks without a head have one there.
     """
     for name, layer in reversed(list(_named_layers(module))):
         if any(is_inside(name, part) for part in skipped):
@@ -93,16 +100,26 @@ def last_layer(module: nn.Module, skipped: frozenset[str] = frozenset()) -> list
 
 
 def feature_width(model: nn.Module) -> int:
-    """The length of the feature vectors that the classifier sees.
+    """The length of the feature vectors that the classifier receives.
 
-    Read off the layer itself. timm's `num_features` is wrong for networks with layers between pooling and
+    Read from the layer itself. timm's `num_features` is wrong for networks with layers between pooling and
     classifier: 960 for MobileNetV3 large (1280), 512 for VGG-16 (4096).
+
+    Args:
+        model: Any network with a classifier.
+
+    Returns:
+        The number of features.
+
+    Raises:
+        NoClassifier: If the classifier cannot be identified.
+        AdapterError: If the width cannot be measured.
     """
     return find_site(model).width
 
 
 def find_site(model: nn.Module, at: str | None = None) -> Site:
-    """Everything about the place of the classifier. at: its dotted name, if it is not to be found by itself.
+    """The place of the classifier. at: its dotted name; None to find it.
 
     Raises NoClassifier; AdapterError for an nn.Identity whose input cannot be measured, and for a list of
     classifiers.
@@ -120,15 +137,13 @@ def find_site(model: nn.Module, at: str | None = None) -> Site:
         return Site(names, layer.in_features, maps=False)
     if isinstance(layer, nn.ModuleList):
         raise AdapterError(
-            f"{type(model).__name__} combines {len(layer)} classifiers that see different features",
-            hint="One head cannot take their place: choose a network with one classifier.",
+            f"{type(model).__name__} combines {len(layer)} classifiers of different features",
+            hint="One head cannot replace them: choose a network with one classifier.",
         )
     seen = _measure_input(model, names[0])
-    told = getattr(
-        unwrap(model)[1], "head_hidden_size", None
-    )  # timm's; for networks that take no plain images
-    if seen is None and isinstance(told, int):
-        return Site(names, told, maps=False)
+    stated = getattr(unwrap(model)[1], "head_hidden_size", None)  # timm's, for inputs other than images
+    if seen is None and isinstance(stated, int):
+        return Site(names, stated, maps=False)
     if seen is None:
         raise AdapterError(
             f"the width of the features is not known: {names[0]!r} is {type(layer).__name__}",
@@ -139,7 +154,18 @@ def find_site(model: nn.Module, at: str | None = None) -> Site:
 
 
 class FeatureExtractor(nn.Module):
-    """A network up to its classifier: images in, the vectors (batch, width) that its head sees out."""
+    """A network up to its classifier: images in, feature vectors (batch, width) out.
+
+    Made by `feature_extractor`.
+
+    Args:
+        network: The network without its classifier.
+        site: The place of the classifier.
+
+    Attributes:
+        width: The length of a feature vector.
+        maps: Whether the network returns maps, whose mean is the vector.
+    """
 
     def __init__(self, network: nn.Module, site: Site) -> None:
         super().__init__()
@@ -158,9 +184,18 @@ class FeatureExtractor(nn.Module):
 def feature_extractor(model: nn.Module) -> FeatureExtractor:
     """The network up to its classifier, as a frozen module in eval mode: `head(extractor(x)) == model(x)`.
 
-    Its modules are its own, so `.to(…)`, fusing layers or compiling leave the model alone; its weights lie
-    in the model's memory, so it costs none. Build a new one once the model has learned. With a distillation
-    token it gives the mean of what the two classifiers see. Raises NoClassifier.
+    Its modules are copies, so `.to(…)`, fusing layers or compiling do not change the model; its weights share
+    the model's memory. Build a new one after the model was trained. With a distillation token it returns the
+    mean of the two tokens.
+
+    Args:
+        model: Any network with a classifier.
+
+    Returns:
+        The extractor; its `width` is the length of a feature vector.
+
+    Raises:
+        NoClassifier: If the classifier cannot be identified.
     """
     site = find_site(model)
     network = _cut_at(copy_structure(model, lambda tensor: tensor), site.names)
@@ -168,10 +203,19 @@ def feature_extractor(model: nn.Module) -> FeatureExtractor:
 
 
 def features_of(model: nn.Module, images: Tensor) -> Tensor:
-    """What the head of the network sees of images: (batch, width), in eval, without gradients.
+    """The features of images before the classifier, in eval mode, without gradients.
 
-    images: (batch, channels, height, width) as the network wants them, on its device. The model is left as it
-    was. For many batches build a `feature_extractor` once: it takes some milliseconds.
+    The model is not changed. For many batches build a `feature_extractor` once: it takes some milliseconds.
+
+    Args:
+        model: Any network with a classifier.
+        images: (batch, channels, height, width), preprocessed for the network, on its device.
+
+    Returns:
+        The features (batch, width).
+
+    Raises:
+        NoClassifier: If the classifier cannot be identified.
     """
     extractor = feature_extractor(model)
     with torch.inference_mode():
@@ -180,7 +224,7 @@ def features_of(model: nn.Module, images: Tensor) -> Tensor:
 
 
 class _Reached(Exception):
-    """The forward pass has come to the classifier; value is what it was given."""
+    """The forward pass has reached the classifier; value is its input."""
 
     def __init__(self, value: Tensor) -> None:
         super().__init__()
@@ -190,8 +234,8 @@ class _Reached(Exception):
 class _Cut(nn.Module):
     """Ends the forward pass in the classifier's place.
 
-    By an exception: what the network would do after its classifier (softmax, flatten) must not touch
-    features. Where the classifier sees every token the network goes on, for it still has to choose among
+    By an exception: the network's code after its classifier (softmax, flatten) must not change features. If
+    the classifier receives every token, the forward pass continues, because the network still selects among
     them (CLIP's attention pooling).
     """
 
@@ -202,17 +246,17 @@ class _Cut(nn.Module):
 
 
 def _attached_heads(model: nn.Module) -> list[str]:
-    """Names of the Head that was attached last, and of the second place where it is asked."""
+    """Names of the Head that was attached last, and of the second place where it is used."""
     heads = [name for name, module in model.named_modules() if isinstance(module, Head)]
     seconds = [name for name, module in model.named_modules() if isinstance(module, SecondHead)]
     return heads[-1:] + seconds
 
 
-def _told_classifiers(model: nn.Module) -> list[str]:
-    """What a network with a `get_classifier` (timm's) says of itself; a list of classifiers is one name."""
+def _stated_classifiers(model: nn.Module) -> list[str]:
+    """The classifiers that a network with `get_classifier` (timm's) states; a list of them is one name."""
     ask = getattr(model, "get_classifier", None)
     answer = None
-    with suppress(Exception):  # some of timm's fail at this once they have no classifier
+    with suppress(Exception):  # some of timm's networks fail here without a classifier
         answer = ask() if callable(ask) else None
     modules = answer if isinstance(answer, tuple | list) else [answer]
     names = []
@@ -228,12 +272,12 @@ def _told_classifiers(model: nn.Module) -> list[str]:
 
 
 def _last_classifier(model: nn.Module) -> list[str]:
-    """The last layer with weights, auxiliary classifiers left out, if it can be a classifier."""
+    """The last layer with weights, except auxiliary classifiers, if it can be a classifier."""
     return last_layer(model, skipped=AUXILIARY)
 
 
 def _usual_classifier(model: nn.Module) -> list[str]:
-    """The one child with a usual name, for a network whose layers are registered in another order."""
+    """The only child with a usual name, for a network whose layers are registered in another order."""
     found = [
         [join_name(name, last) for last in last_layer(child)]
         for name, child in model.named_children()
@@ -246,7 +290,7 @@ def _usual_classifier(model: nn.Module) -> list[str]:
 def _named_layers(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
     """Every module without children or with parameters of its own, in the order of registration.
 
-    A linear layer is one layer, whatever parametrisation lies below it.
+    A linear layer is one layer, whatever parametrisation is below it.
     """
     children = list(module.named_children())
     if not children or next(module.parameters(recurse=False), None) is not None:
@@ -264,21 +308,21 @@ def _is_linear(module: nn.Module) -> bool:
 
 
 def _is_usual(name: str) -> bool:
-    """Whether a layer is called as classifiers are: `fc`, `head.fc`, `classifier.6`; or is itself, ""."""
+    """Whether a name is a usual one for classifiers: `fc`, `head.fc`, `classifier.6`; or is the root, ""."""
     *above, last = name.split(".")
     return last in USUAL_NAMES or last == "" or (last.isdigit() and (not above or above[-1] in USUAL_NAMES))
 
 
 def _measure_input(model: nn.Module, name: str) -> tuple[int, ...] | None:
-    """The shape of what the module called `name` is given, for a batch of one; None if it cannot be told.
+    """The shape of the input of the module called `name`, for a batch of one; None if it cannot be measured.
 
-    Runs the network on torch's meta device, which computes shapes only: no weights are copied or read.
+    Runs the network on torch's meta device, which computes only shapes: no weights are copied or read.
     """
     empty = copy_structure(model, lambda tensor: tensor.to("meta")).eval()
     seen: list[tuple[int, ...]] = []
     empty.get_submodule(name).register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))
     for image in _example_inputs(model):
-        with suppress(Exception):  # whatever a network raises for an input that it is not made for
+        with suppress(Exception):  # whatever a network raises for an unsuitable input
             empty(image)
         if seen:
             return seen[0]
@@ -286,7 +330,7 @@ def _measure_input(model: nn.Module, name: str) -> tuple[int, ...] | None:
 
 
 def _example_inputs(model: nn.Module) -> Iterator[Tensor]:
-    """Inputs without values that the network may take, the likeliest first."""
+    """Inputs without values that the network may accept, the likeliest first."""
     for module in model.modules():  # the first layer with weights decides
         if isinstance(module, nn.Embedding):
             yield torch.zeros(1, 8, dtype=torch.long, device="meta")
@@ -294,8 +338,8 @@ def _example_inputs(model: nn.Module) -> Iterator[Tensor]:
             yield torch.empty(1, module.in_features, device="meta")
         elif isinstance(module, nn.Conv2d):
             config = getattr(unwrap(model)[1], "default_cfg", None)
-            told = config.get("input_size") if isinstance(config, dict) else None
-            for size in ([tuple(told)[1:]] if told else []) + [(224, 224), (299, 299), (32, 32)]:
+            stated = config.get("input_size") if isinstance(config, dict) else None
+            for size in ([tuple(stated)[1:]] if stated else []) + [(224, 224), (299, 299), (32, 32)]:
                 yield torch.empty(1, module.in_channels, *size, device="meta")
         else:
             continue
@@ -305,7 +349,7 @@ def _example_inputs(model: nn.Module) -> Iterator[Tensor]:
 def _cut_at(model: nn.Module, names: Sequence[str]) -> nn.Module:
     """The network, changed in place, with a _Cut instead of its classifier.
 
-    Two classifiers are only passed through: the network goes on to average what they would have seen.
+    Two classifiers become identities: the network then averages their inputs.
     """
     if names[0] == "":
         return _Cut()

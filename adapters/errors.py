@@ -1,4 +1,4 @@
-"""What goes wrong on purpose: each says what happened (`message`) and what to type next (`hint`)."""
+"""The errors of adapters: each has a message (what happened) and a hint (what to type next)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from difflib import get_close_matches
 
 
 class AdapterError(ValueError):
-    """Something about a network or a wish that the caller can do something about.
+    """The base of the errors of adapters: something about a network or an argument that the caller can fix.
 
-    message: what happened, with the value. hint: what to do or type next, or None.
+    Args:
+        message: What happened, with the value.
+        hint: What to do or type next; None if there is nothing to suggest.
     """
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
@@ -22,7 +24,12 @@ class AdapterError(ValueError):
 
 
 class UnknownName(AdapterError):
-    """A name that is in no table; lists the known ones, the close ones first.
+    """A name that is not in a table. The hint lists the known names, a close one first.
+
+    Args:
+        kind: What the name stands for, such as `head`.
+        name: The unknown name.
+        known: Every known name.
 
     >>> print(UnknownName("head", "cosinus", ["linear", "mlp", "cosine"]))
     no head 'cosinus'
@@ -37,7 +44,12 @@ class UnknownName(AdapterError):
 
 
 class NoClassifier(AdapterError):
-    """No layer can be told to be the network's classifier. candidates: dotted names that could be meant."""
+    """The network's classifier cannot be identified.
+
+    Args:
+        message: What happened.
+        candidates: Dotted names of layers that could be the classifier.
+    """
 
     def __init__(self, message: str, candidates: Sequence[str]) -> None:
         self.candidates = tuple(candidates)
@@ -51,11 +63,16 @@ class NoClassifier(AdapterError):
 
 
 class InvalidHead(AdapterError):
-    """A head that cannot be built as it was asked for."""
+    """A head that cannot be built with the given arguments."""
 
 
 class FrozenChanged(AdapterError):
-    """Tensors that were frozen are no longer what they were. names: of the changed tensors."""
+    """Frozen tensors have changed.
+
+    Args:
+        names: Dotted names of the changed tensors.
+        checked: How many tensors were compared.
+    """
 
     def __init__(self, names: Sequence[str], checked: int) -> None:
         self.names = tuple(names)

@@ -1,4 +1,4 @@
-"""Proof that what was frozen has not moved: the hash of every frozen tensor, before and after.
+"""Proof that frozen tensors have not changed: the hash of each, before and after.
 
 >>> import torch
 >>> from torch import nn
@@ -22,13 +22,18 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from adapters.errors import FrozenChanged
-from adapters.freezing import is_held
+from adapters.freezing import is_locked
 from adapters.structure import join_name
 
 
 @dataclass(frozen=True)
 class FrozenCheck:
-    """What a check came to. checked: tensors compared. changed: names of those that changed."""
+    """The result of a comparison.
+
+    Attributes:
+        checked: How many tensors were compared.
+        changed: The dotted names of those that changed.
+    """
 
     checked: int
     changed: tuple[str, ...]
@@ -38,20 +43,36 @@ class FrozenCheck:
 
 
 def frozen_fingerprint(model: nn.Module) -> dict[str, str]:
-    """The sha256 of every frozen tensor, by dotted name: of its dtype, shape and values.
+    """The sha256 of every frozen tensor: of its dtype, shape and values.
 
-    Frozen are parameters without gradient, and the buffers of modules that are held in eval or in which no
-    parameter learns: also when they were frozen by `requires_grad = False` alone, where batch norm's
-    statistics move, and the check is to find it out. Neither device nor memory format changes a hash. Costs
-    a read of the weights (ResNet-50: 0.1 s).
+    Frozen are parameters without gradient, and the buffers of modules that are locked in eval or have no
+    trainable parameter: also if they were frozen by `requires_grad = False` alone, where batch norm's
+    statistics change, which the check must detect. Neither device nor memory format changes a hash. Costs a
+    read of the weights (ResNet-50: 0.1 s).
+
+    Args:
+        model: Any network.
+
+    Returns:
+        The hash of each frozen tensor, by dotted name.
     """
     return {name: _hash_tensor(tensor) for name, tensor in _frozen_tensors(model)}
 
 
 def assert_frozen_unchanged(model: nn.Module, before: Mapping[str, str]) -> FrozenCheck:
-    """Compare with a fingerprint from before. Raises FrozenChanged, with the names of the changed tensors.
+    """Compare the network with an earlier fingerprint.
 
-    Every tensor of `before` is compared, also one that was unfrozen since; one that is gone has changed.
+    Every tensor of `before` is compared, also one that was unfrozen since; a missing one counts as changed.
+
+    Args:
+        model: The network.
+        before: Its earlier `frozen_fingerprint`.
+
+    Returns:
+        How many tensors were compared; none of them has changed.
+
+    Raises:
+        FrozenChanged: If a tensor has changed; lists the names.
     """
     check = compare_frozen(model, before)
     if check.changed:
@@ -60,7 +81,15 @@ def assert_frozen_unchanged(model: nn.Module, before: Mapping[str, str]) -> Froz
 
 
 def compare_frozen(model: nn.Module, before: Mapping[str, str]) -> FrozenCheck:
-    """How many of the tensors in `before` there are, and which of them have changed."""
+    """Compare the network with an earlier fingerprint, without raising.
+
+    Args:
+        model: The network.
+        before: Its earlier `frozen_fingerprint`.
+
+    Returns:
+        How many tensors were compared, and which of them have changed.
+    """
     now = dict(model.named_parameters()) | dict(model.named_buffers())
     changed = tuple(
         name for name, digest in before.items() if name not in now or _hash_tensor(now[name]) != digest
@@ -70,9 +99,16 @@ def compare_frozen(model: nn.Module, before: Mapping[str, str]) -> FrozenCheck:
 
 @contextmanager
 def frozen_guard(model: nn.Module) -> Iterator[dict[str, str]]:
-    """What runs inside must leave every frozen tensor as it is: else FrozenChanged at its end.
+    """A with-block in which no frozen tensor may change. An error from inside passes unchanged.
 
-    An error from inside passes unchanged. Gives the fingerprint.
+    Args:
+        model: Any network.
+
+    Yields:
+        The fingerprint at the beginning.
+
+    Raises:
+        FrozenChanged: At the end, if a frozen tensor has changed.
     """
     before = frozen_fingerprint(model)
     yield before
@@ -92,9 +128,9 @@ def _frozen_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _frozen_buffers(module: nn.Module, name: str, *, inherited: bool) -> Iterator[tuple[str, Tensor]]:
-    """The buffers of modules that are frozen. inherited: what holds for a module without any parameter."""
+    """The buffers of frozen modules. inherited: whether a module without parameters counts as frozen."""
     learns = [parameter.requires_grad for parameter in module.parameters()]
-    frozen = is_held(module) or (not any(learns) if learns else inherited)
+    frozen = is_locked(module) or (not any(learns) if learns else inherited)
     if frozen:
         for own, buffer in module.named_buffers(recurse=False):
             yield join_name(name, own), buffer

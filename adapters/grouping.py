@@ -1,4 +1,4 @@
-"""Parameters counted, and grouped for an optimizer with a learning rate for every stage."""
+"""Counts of parameters, and groups for an optimizer with a learning rate per stage."""
 
 from __future__ import annotations
 
@@ -15,10 +15,16 @@ from adapters.structure import join_name, unwrap
 
 @dataclass(frozen=True)
 class Counts:
-    """How many numbers a network has: total = trainable + frozen; buffers (statistics, tables) come on top.
+    """The number of parameters and buffer elements of a network.
 
     >>> print(count_parameters(nn.Linear(4, 2)))
     10 parameters, 10 trainable, 0 frozen; 0 in buffers
+
+    Attributes:
+        total: All parameters, trainable + frozen.
+        trainable: Parameters with a gradient.
+        frozen: Parameters without.
+        buffers: Elements of buffers (statistics, tables), not part of the total.
     """
 
     total: int
@@ -34,7 +40,14 @@ class Counts:
 
 
 def count_parameters(model: nn.Module) -> Counts:
-    """How many parameters a network has and how many of them learn. Shared ones count once."""
+    """The number of parameters of a network, and how many are trainable. Shared ones count once.
+
+    Args:
+        model: Any network.
+
+    Returns:
+        The counts; printed as one line.
+    """
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     total = sum(size for size, _ in sizes)
     trainable = sum(size for size, learns in sizes if learns)
@@ -50,16 +63,24 @@ def parameter_groups(
     weight_decay: float = 0.0,
     no_decay_on_norm_and_bias: bool = True,
 ) -> list[dict[str, Any]]:
-    """Everything that learns, once, in groups for a torch optimizer: `SGD(parameter_groups(model, 0.01))`.
+    """Every trainable parameter, in groups for a torch optimizer: `SGD(parameter_groups(model, 0.01))`.
 
-    lr: of the last stage, the classifier's. decay: factor per stage going back towards the input, so that a
-    stage d before the last one gets lr · decay^d: discriminative learning rates, Howard and Ruder 2018,
-    arXiv:1801.06146 (1/2.6 there); 0.65-0.75 per block is usual for vision transformers (arXiv:2106.08254).
-    weight_decay: for weights. Biases, norms and scales (one dimension), and what the network itself exempts
-    (timm's `no_weight_decay`), get none, unless no_decay_on_norm_and_bias is False.
+    Args:
+        model: Any network.
+        lr: The learning rate of the last stage, the classifier's.
+        decay: Factor per stage towards the input: a stage d before the last one gets lr · decay^d.
+            Discriminative learning rates, Howard and Ruder 2018, arXiv:1801.06146 (1/2.6 there); 0.65-0.75
+            per block is usual for vision transformers (arXiv:2106.08254).
+        weight_decay: For weights.
+        no_decay_on_norm_and_bias: Whether biases, norms and scales (one dimension), and parameters that the
+            network itself exempts (timm's `no_weight_decay`), get no weight decay.
 
-    Each group has `params`, `lr`, `weight_decay` and `name`: the stage's, with " (no decay)" where it has
-    two. Groups come from the classifier to the input. Raises AdapterError for an impossible decay.
+    Returns:
+        Groups from the classifier to the input, each with `params`, `lr`, `weight_decay` and `name`: the
+        stage's, with " (no decay)" for the second group of a stage.
+
+    Raises:
+        AdapterError: If a value is impossible.
     """
     if not 0 < decay <= 1:
         raise AdapterError(f"decay {decay}", hint="It is a factor per stage: above 0, at most 1.")
@@ -82,10 +103,10 @@ def parameter_groups(
 
 
 def _exempt_names(model: nn.Module) -> frozenset[str]:
-    """Names of parameters that the network itself wants no weight decay on, such as embeddings of places."""
+    """Names of parameters that the network itself exempts from weight decay, such as position embeddings."""
     prefix, network = unwrap(model)
     ask = getattr(network, "no_weight_decay", None)
     names: set[str] = set()
-    with suppress(Exception):  # another library's method of that name
+    with suppress(Exception):  # another library may have a method of that name
         names = set(ask()) if callable(ask) else set()
     return frozenset(join_name(prefix, name) for name in names)

@@ -1,4 +1,4 @@
-"""Heads: what turns the features of a backbone, (batch, features), into logits, (batch, classes).
+"""Heads: from the features of a backbone, (batch, features), to logits, (batch, classes).
 
 A new kind of head is one function and one row of HEADS, in adapters/tables. All are plain modules that work
 without a backbone:
@@ -30,10 +30,13 @@ Row = TypeVar("Row")
 
 
 class Standardize(nn.Module):
-    """Features of mean 0 and standard deviation 1, as measured once on the training features.
+    """Scales features to mean 0 and standard deviation 1, as measured once on the training features.
 
-    Both are buffers, `mean` and `std`, (features,), so they travel with the state dict. Until `fit` the
-    module changes nothing.
+    The statistics are buffers, `mean` and `std`, (features,), so they are part of the state dict. Before
+    `fit` the module is an identity.
+
+    Args:
+        features: The length of a feature vector.
     """
 
     mean: Tensor
@@ -46,10 +49,18 @@ class Standardize(nn.Module):
 
     @torch.no_grad()
     def fit(self, features: Tensor) -> Standardize:
-        """Measure mean and standard deviation of features (items, features). Returns itself.
+        """Measure mean and standard deviation.
 
-        A feature that is the same for every item is only shifted: what would be divided by is rounding
-        noise. Raises InvalidHead for no items, another width, or values that are no numbers.
+        A feature with the same value for every item is only shifted: its deviation is rounding noise.
+
+        Args:
+            features: (items, features), at least one item.
+
+        Returns:
+            The module itself.
+
+        Raises:
+            InvalidHead: For no items, another width, or values that are not finite.
         """
         if features.ndim != 2 or not len(features) or features.shape[1] != len(self.mean):
             raise InvalidHead(
@@ -59,7 +70,7 @@ class Standardize(nn.Module):
         exact = features.double() if features.device.type != "mps" else features.float()  # mps has no float64
         std, mean = torch.std_mean(exact, dim=0, correction=0)
         if not (mean.isfinite().all() and std.isfinite().all()):
-            raise InvalidHead("cannot standardise: some features are no numbers (NaN or infinite)")
+            raise InvalidHead("cannot standardise: some features are NaN or infinite")
         constant = std <= 1e-6 * mean.abs()  # also 0 <= 0
         self.mean.copy_(mean)
         self.std.copy_(std.masked_fill(constant, 1.0))
@@ -75,9 +86,14 @@ class Standardize(nn.Module):
 class CosineLinear(nn.Module):
     """The cosine of the features with one learned direction per class, times a learned scale.
 
-    The length of a feature vector has no say, which suits few examples per class: Gidaris and Komodakis
-    2018, "Dynamic Few-Shot Visual Learning without Forgetting", arXiv:1804.09501, equation 3, scale from
-    10; compared by Chen et al. 2019, arXiv:1904.04232 (Baseline++).
+    The length of a feature vector has no influence, which suits few examples per class: Gidaris and Komodakis
+    2018, "Dynamic Few-Shot Visual Learning without Forgetting", arXiv:1804.09501, equation 3, with an initial
+    scale of 10; compared by Chen et al. 2019, arXiv:1904.04232 (Baseline++).
+
+    Args:
+        in_features: The length of a feature vector.
+        classes: Their number.
+        generator: A generator on the CPU; None for torch's global one.
     """
 
     def __init__(self, in_features: int, classes: int, generator: Generator | None = None) -> None:
@@ -98,9 +114,22 @@ class CosineLinear(nn.Module):
 class Head(nn.Module):
     """A classifier for the features of a backbone: (batch, features) in, logits (batch, classes) out.
 
-    kind: its row of HEADS. in_features: width of a feature vector. classes: their number; class_names: their
-    names, if they were given. maps: the backbone gives (batch, features, height, width), as for a classifier
-    that was a 1 × 1 convolution; the head then averages over the places first.
+    Made by `build_head` and `attach_head`.
+
+    Args:
+        kind: A row of HEADS.
+        plan: The widths and layers.
+        class_names: The names of the classes, if they are known.
+        standardize: Whether features are standardised first; see `Standardize`.
+        maps: Whether features are (batch, features, height, width), as for a classifier that was a 1 × 1
+            convolution; the head then averages over the positions first.
+        generator: A generator on the CPU; None for torch's global one.
+
+    Attributes:
+        kind: As given.
+        in_features: The length of a feature vector.
+        classes: Their number.
+        class_names: As given.
     """
 
     def __init__(
@@ -124,13 +153,17 @@ class Head(nn.Module):
 
     @property
     def out_features(self) -> int:
-        """The number of classes, under the name that nn.Linear has for it."""
+        """The number of classes, under nn.Linear's name for it."""
         return self.classes
 
     def fit_standardize(self, features: Tensor) -> None:
-        """Fit the head's standardisation to the training features (items, features).
+        """Fit the head's standardisation to the training features.
 
-        Raises InvalidHead if the head was built without one.
+        Args:
+            features: (items, features).
+
+        Raises:
+            InvalidHead: If the head was built without standardisation.
         """
         if not isinstance(self.standardize, Standardize):
             raise InvalidHead("this head does not standardise", hint="Build it with standardize=True.")
@@ -145,10 +178,9 @@ class Head(nn.Module):
 
 
 class SecondHead(nn.Module):
-    """A second place in the network where the same Head is asked; it owns nothing, so it adds no tensor.
+    """A second use of the same Head in a network; it owns nothing, so it adds no tensor.
 
-    For networks with a distillation token (DeiT, LeViT): in eval they average what their two classifiers
-    say.
+    For networks with a distillation token (DeiT, LeViT): in eval they average the logits of two classifiers.
     """
 
     def __init__(self, head: Head) -> None:
@@ -176,17 +208,29 @@ def build_head(
 ) -> Head:
     """A new head with random weights, float32 on the CPU.
 
-    kind: a row of HEADS. classes: their number or their names. dropout: share of the inputs of every linear
-    layer that is dropped in training. hidden: widths of the hidden layers of an mlp, () for one of 256.
-    activation: a row of ACTIVATIONS, after each hidden layer. batch_norm: after each hidden layer.
-    standardize: see `Standardize`; call `fit_standardize` before training. maps: see `Head`.
+    Hidden layers are initialised with the normal distribution that preserves the scale of their inputs (He et
+    al. 2015 for relu and elu, Glorot and Bengio 2010 for tanh and logistic), the last layer with a standard
+    deviation of 0.01 and a bias of 0.
 
-    Weights: hidden layers normal with the deviation that keeps the size of what passes through (He et al.
-    2015 for relu and elu, Glorot and Bengio 2010 for tanh and logistic); the last layer normal with 0.01,
-    its bias 0. seed or generator (on the CPU) make them repeat; torch's global generator is only drawn from
-    without either.
+    Args:
+        kind: A row of HEADS.
+        in_features: The length of a feature vector.
+        classes: Their number or their names.
+        dropout: Share of the inputs of every linear layer that is dropped in training.
+        hidden: Widths of the hidden layers of an mlp; () for one of 256.
+        activation: A row of ACTIVATIONS, after each hidden layer.
+        batch_norm: Whether there is a batch norm after each hidden layer.
+        standardize: See `Standardize`; call `fit_standardize` before training.
+        maps: See `Head`.
+        seed: For repeatable weights. torch's global generator is used only without seed and generator.
+        generator: A generator on the CPU, instead of a seed.
 
-    Raises UnknownName for a kind or an activation that is in no table, InvalidHead for impossible numbers.
+    Returns:
+        The head.
+
+    Raises:
+        UnknownName: If a kind or an activation does not exist.
+        InvalidHead: If a number is impossible.
     """
     number, names = _count_classes(classes)
     plan = HeadPlan(in_features, number, dropout, tuple(hidden), activation, batch_norm)
@@ -196,7 +240,7 @@ def build_head(
 
 
 def pick_generator(seed: int | None, generator: Generator | None) -> Generator | None:
-    """The generator that was given, or a new one with the seed; None for torch's global one."""
+    """The given generator, or a new one with the seed; None for torch's global one."""
     if seed is None:
         return generator
     if generator is not None:
@@ -205,14 +249,14 @@ def pick_generator(seed: int | None, generator: Generator | None) -> Generator |
 
 
 def to_vectors(features: Tensor, maps: bool) -> Tensor:
-    """Vectors (batch, features); of maps (batch, features, height, width) the mean over the places."""
+    """Vectors (batch, features); for maps (batch, features, height, width) the mean over the positions."""
     return features.flatten(2).mean(2) if maps and features.ndim > 2 else features
 
 
 def linear(
     width: int, wider: int, std: float, generator: Generator | None, *, bias: bool = True
 ) -> nn.Linear:
-    """A linear layer with normal weights and bias 0; nothing is drawn from torch's global generator."""
+    """A linear layer with normal weights and bias 0. Uses torch's global generator only for None."""
     layer = nn.Linear(width, wider, bias=bias, device="meta").to_empty(device="cpu")
     nn.init.normal_(layer.weight, std=std, generator=generator)
     if bias:
@@ -227,7 +271,7 @@ def linear_layers(plan: HeadPlan, generator: Generator | None) -> nn.Sequential:
 
 
 def mlp_layers(plan: HeadPlan, generator: Generator | None) -> nn.Sequential:
-    """Hidden layers (linear, batch norm if wished, activation), then a linear one; dropout before each."""
+    """Hidden layers (linear, optional batch norm, activation), then a linear one; dropout before each."""
     activation = _look_up(ACTIVATIONS, "activation", plan.activation)
     layers: dict[str, nn.Module] = {}
     width = plan.in_features
@@ -252,9 +296,9 @@ def cosine_layers(plan: HeadPlan, generator: Generator | None) -> nn.Sequential:
 
 
 def _count_classes(classes: int | Sequence[str]) -> tuple[int, tuple[str, ...] | None]:
-    """The number of classes, and their names where they were given. Raises InvalidHead."""
+    """The number of classes, and their names if they are given. Raises InvalidHead."""
     if isinstance(classes, bool | str):
-        raise InvalidHead(f"{classes!r} is no number of classes and no list of their names")
+        raise InvalidHead(f"{classes!r} is neither a number of classes nor a list of their names")
     if isinstance(classes, int):
         number, names = classes, None
     else:
@@ -269,7 +313,7 @@ def _count_classes(classes: int | Sequence[str]) -> tuple[int, tuple[str, ...] |
 
 
 def _check_plan(kind: str, plan: HeadPlan) -> None:
-    """Raise UnknownName or InvalidHead for a plan that cannot be built, or with a part that does nothing."""
+    """Raise UnknownName or InvalidHead for a plan that cannot be built, or has an option without effect."""
     _look_up(HEADS, "head", kind)
     _look_up(ACTIVATIONS, "activation", plan.activation)
     if plan.in_features < 1:
@@ -285,12 +329,12 @@ def _check_plan(kind: str, plan: HeadPlan) -> None:
 
 
 def _named(**layers: nn.Module) -> nn.Sequential:
-    """The layers in a row, each under its name."""
+    """The layers in sequence, each under its name."""
     return nn.Sequential(OrderedDict(layers))
 
 
 def _look_up(table: dict[str, Row], kind: str, name: str) -> Row:
-    """The row of a table. Raises UnknownName, which lists the known ones."""
+    """The row of a table. Raises UnknownName, which lists the known names."""
     if name not in table:
         raise UnknownName(kind, name, table)
     return table[name]

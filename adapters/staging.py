@@ -1,12 +1,12 @@
-"""A network as an ordered list of stages, from its input to its classifier, read off its module tree.
+"""A network as an ordered list of stages, from its input to its classifier, derived from its module tree.
 
-No table of architectures. Three observations carry it, whatever the network is:
+There is no table of architectures; three rules apply to any network:
 
-1. A container that holds nearly all layers is a list of stages, not a stage: it is opened (`features`,
-   `blocks`, `encoder.layers`), until several containers of comparable weight lie side by side.
-2. What comes before the first block, one convolution or norm at a time, is the stem; what lies between two
-   blocks (a transition, a downsampling) belongs to the block before it.
-3. A flat row of layers, as VGG has, changes its stage where it pools.
+1. A container of nearly all layers is a list of stages, not a stage: it is opened (`features`, `blocks`,
+   `encoder.layers`), until there are several containers of comparable size.
+2. Single convolutions and norms before the first block form the stem; layers between two blocks (a
+   transition, a downsampling) belong to the block before them.
+3. A flat sequence of layers, as in VGG, starts a new stage after each pooling.
 
 Size is counted in layers (weight matrices), not in parameters: nine tenths of VGG's parameters are in two
 of its sixteen layers.
@@ -27,19 +27,21 @@ from adapters.errors import NoClassifier, UnknownName
 from adapters.heads import Head
 from adapters.structure import is_inside, is_parameter_free, join_name, unwrap
 
-NEARLY_ALL = 0.9  # of the layers: a container with so many is opened whatever lies beside it
-MOST = 0.5  # of the layers: so is one with so many, if what is beside it is of another kind
-LITTLE = 0.25  # of its layers: one small neighbour of the same kind does not count
+NEARLY_ALL = 0.9  # share of the layers from which on a container is always opened
+MOST = 0.5  # share of the layers from which on it is opened if its neighbours are of another kind
+LITTLE = 0.25  # share of its layers up to which one neighbour of the same kind is ignored
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A run of layers that are frozen, unfrozen and given a learning rate together.
+    """A sequence of layers that are frozen, unfrozen and given a learning rate together.
 
-    name: the dotted name of its module, or of its first; "stem" where several form one. parts: dotted names
-    of its modules, and of parameters and buffers that a container of several stages owns itself.
-    classifier: whether the network's classifier is in it, with its auxiliary ones; only the last stage can
-    be one.
+    Attributes:
+        name: The dotted name of its module, or of its first one; "stem" if several modules form the stem.
+        parts: Dotted names of its modules, and of parameters and buffers that a container of several stages
+            owns itself.
+        classifier: Whether it contains the network's classifier, with auxiliary ones; only the last stage
+            can.
     """
 
     name: str
@@ -68,7 +70,7 @@ class Stage:
 
 
 def stages(model: nn.Module) -> list[Stage]:
-    """The network from its input to its classifier. Every parameter and buffer is in exactly one stage.
+    """The stages of a network, from its input to its classifier.
 
     torchvision's and timm's ResNets: stem, layer1, …, layer4, fc; MobileNetV2: features.0, …, features.18,
     classifier; VGG: features.0, features.5, … (one per pooling), classifier.0, classifier.3, classifier.6;
@@ -77,13 +79,20 @@ def stages(model: nn.Module) -> list[Stage]:
     >>> [stage.name for stage in stages(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)))]
     ['0', '2']
 
-    The last stage holds the classifier, where there is one. An order that differs from the order in which
-    the modules were registered cannot be seen; a network with an `own_stages()` says itself what they are.
+    The order is that in which modules were registered; a network with a method `own_stages()` states its own
+    stages.
+
+    Args:
+        model: Any network.
+
+    Returns:
+        The stages. Every parameter and buffer is in exactly one; the last one has the classifier, if there is
+        one.
     """
     if isinstance(model, Head):
         return [Stage("head", ("",), classifier=True)]
-    if told := _told_stages(model):
-        return told
+    if stated := _stated_stages(model):
+        return stated
     try:
         classifiers = find_classifiers(model)
     except NoClassifier:
@@ -92,7 +101,7 @@ def stages(model: nn.Module) -> list[Stage]:
         return [Stage(type(model).__name__.lower(), ("",), classifier=True)]
     before, last = _split_classifier(model, _open_containers(model, classifiers), classifiers)
     runs = _group(before, _stem_of(model))
-    if classifiers:  # pooling and dropout right before the classifier work for it, not for the last block
+    if classifiers:  # pooling and dropout right before the classifier belong to it, not to the last block
         idle: Run = []
         while runs and len(runs[-1]) > 1 and not runs[-1][-1].owns:
             idle.insert(0, runs[-1].pop())
@@ -104,7 +113,7 @@ def stages(model: nn.Module) -> list[Stage]:
 
 
 def find_stage(found: Sequence[Stage], stage: str | int) -> int:
-    """The index of a stage, given by its name, by one of its parts, by what several begin with, or by index.
+    """The index of a stage, given by its name, one of its parts, a common prefix of parts, or its index.
 
     Raises UnknownName, with all names.
     """
@@ -125,10 +134,10 @@ def find_stage(found: Sequence[Stage], stage: str | int) -> int:
 
 @dataclass(frozen=True)
 class _Piece:
-    """Some modules that stay together while stages are formed.
+    """Modules that stay together while stages are formed.
 
-    matrices: how many of its parameters are weights, with two dimensions or more. segment: layers of a flat
-    row up to where it pools; a stage by itself, however small.
+    matrices: how many of its parameters are weights, with at least two dimensions. segment: layers of a flat
+    sequence up to a pooling; a stage by itself, however small.
     """
 
     parts: tuple[str, ...]
@@ -139,15 +148,15 @@ class _Piece:
 
     @property
     def is_block(self) -> bool:
-        """Whether it begins a stage wherever it stands."""
+        """Whether it always begins a stage."""
         return self.segment or self.matrices > 1
 
 
 Run: TypeAlias = list[_Piece]
 
 
-def _told_stages(model: nn.Module) -> list[Stage]:
-    """What a network with `own_stages` says: `(name, parts)` each, the last one with the classifier."""
+def _stated_stages(model: nn.Module) -> list[Stage]:
+    """The stages that a network with `own_stages` states, as `(name, parts)`; the last has the classifier."""
     prefix, inner = unwrap(model)
     ask = getattr(inner, "own_stages", None)
     rows = list(ask()) if callable(ask) else []
@@ -158,7 +167,7 @@ def _told_stages(model: nn.Module) -> list[Stage]:
 
 
 def _open_containers(model: nn.Module, classifiers: Sequence[str]) -> list[_Piece]:
-    """The tree in pieces, in order: opened where the classifier is, and where nearly all layers are."""
+    """The tree in pieces, in order: containers of the classifier or of nearly all layers are opened."""
     pieces = _open_module(model, "", classifiers)
     while (index := _heaviest(pieces, classifiers)) is not None:
         name = pieces[index].parts[0]
@@ -167,7 +176,7 @@ def _open_containers(model: nn.Module, classifiers: Sequence[str]) -> list[_Piec
 
 
 def _heaviest(pieces: Sequence[_Piece], classifiers: Sequence[str]) -> int | None:
-    """The index of the piece that has to be opened next, if there is one."""
+    """The index of the next piece to open, if any."""
     for index, piece in enumerate(pieces):
         if piece.parts[0] not in classifiers and _has_one_of(piece, classifiers):
             return index
@@ -184,7 +193,7 @@ def _heaviest(pieces: Sequence[_Piece], classifiers: Sequence[str]) -> int | Non
 
 
 def _open_module(module: nn.Module, name: str, classifiers: Sequence[str]) -> list[_Piece]:
-    """The pieces of one module: its own tensors, then its children; those of a flat row taken together."""
+    """The pieces of one module: its own tensors, then its children; those of a flat sequence joined."""
     own = [
         *(own for own, _ in module.named_parameters(recurse=False)),
         *(own for own, _ in module.named_buffers(recurse=False)),
@@ -217,7 +226,7 @@ def _has_one_of(piece: _Piece, classifiers: Sequence[str]) -> bool:
 
 
 def _segments(pieces: list[_Piece], pools: Sequence[bool], classifiers: Sequence[str]) -> list[_Piece]:
-    """The pieces of a flat row, those up to a pooling as one; after the last one they stay single."""
+    """The pieces of a flat sequence, joined up to each pooling; those after the last one stay single."""
     ends = [i + 1 for i, pool in enumerate(pools) if pool]
     joined = []
     for start, end in zip([0, *ends], ends, strict=False):
@@ -236,8 +245,8 @@ def _split_classifier(
 ) -> tuple[list[_Piece], list[_Piece]]:
     """The pieces of the backbone, and those of the classifier's stage, both in order.
 
-    With the classifier go: the rest of the container that holds nothing else that learns much (`head` with
-    its pooling, norm and dropout), other classifiers of the network, and what comes after without weights.
+    The classifier's stage also has: the rest of its container if that has no other weights (`head` with its
+    pooling, norm and dropout), other classifiers of the network, and later modules without weights.
     """
     if not classifiers:
         return list(pieces), []
@@ -277,7 +286,7 @@ def _widest_container(model: nn.Module, name: str, classifiers: Sequence[str]) -
 
 
 def _group(pieces: Sequence[_Piece], in_known_stem: Callable[[str], bool]) -> list[Run]:
-    """The pieces, those of one stage together. in_known_stem: whether a name is in the stem for certain."""
+    """The pieces grouped by stage. in_known_stem: whether a name is known to be in the stem."""
     blocks = [i for i, piece in enumerate(pieces) if piece.is_block]
     learns = [i for i, piece in enumerate(pieces) if piece.matrices]
     runs: list[Run] = []
@@ -289,7 +298,7 @@ def _group(pieces: Sequence[_Piece], in_known_stem: Callable[[str], bool]) -> li
         elif piece.is_block and not (piece.kind and in_known_stem(piece.parts[0])):
             begins, in_stem = True, False
         else:
-            between = bool(blocks) and i < blocks[-1]  # then it belongs to the block before
+            between = bool(blocks) and i < blocks[-1]  # belongs to the block before
             begins = not runs or not (in_stem or between)
         if begins:
             runs.append([*early, piece])
@@ -302,11 +311,11 @@ def _group(pieces: Sequence[_Piece], in_known_stem: Callable[[str], bool]) -> li
 
 
 def _stem_of(model: nn.Module) -> Callable[[str], bool]:
-    """Whether a name is in the stem, as far as the network says so itself (timm's `group_matcher`)."""
+    """Whether a name is in the stem, as far as the network states it (timm's `group_matcher`)."""
     prefix, inner = unwrap(model)
     ask = getattr(inner, "group_matcher", None)
     answer = None
-    with suppress(Exception):  # some of timm's only know the finer grouping, and say so by an AssertionError
+    with suppress(Exception):  # some of timm's only support the finer grouping and raise AssertionError
         answer = ask(coarse=True) if callable(ask) else None
     stem = answer.get("stem") if isinstance(answer, dict) else None
     if not isinstance(stem, str):

@@ -1,4 +1,4 @@
-"""The module tree: who owns what, one module put in the place of another, a copy that shares the weights."""
+"""The module tree: owners of tensors, replacing a module, and a copy that shares the weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def join_name(prefix: str, name: str) -> str:
-    """The dotted name of something inside the module called `prefix`; "" is that module, or the root.
+    """The dotted name of an item inside the module called `prefix`; "" is that module, or the root.
 
     >>> join_name("layer4", "0"), join_name("", "fc"), join_name("fc", "")
     ('layer4.0', 'fc', 'fc')
@@ -18,7 +18,7 @@ def join_name(prefix: str, name: str) -> str:
 
 
 def is_inside(name: str, part: str) -> bool:
-    """Whether a dotted name is `part` or lies inside it; everything lies inside the root, "".
+    """Whether a dotted name is `part` or inside it; every name is inside the root, "".
 
     >>> is_inside("layer1.0.conv1", "layer1"), is_inside("layer10.0", "layer1")
     (True, False)
@@ -33,12 +33,12 @@ def owner_of(model: nn.Module, name: str) -> tuple[nn.Module, str]:
 
 
 def is_parameter_free(module: nn.Module) -> bool:
-    """Whether the module holds no parameter and no buffer at all."""
+    """Whether the module has neither parameters nor buffers."""
     return next(module.parameters(), None) is None and next(module.buffers(), None) is None
 
 
 def unwrap(model: nn.Module) -> tuple[str, nn.Module]:
-    """The name and the module of the network inside wrappers (DataParallel, torch.compile, one's own)."""
+    """The name and module of the network inside wrappers (DataParallel, torch.compile, or custom ones)."""
     name = ""
     while not hasattr(model, "get_classifier") and not isinstance(model, nn.Sequential):
         children = list(model.named_children())
@@ -58,10 +58,9 @@ def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
 
 
 def copy_structure(model: nn.Module, convert: Callable[[Tensor], Tensor]) -> nn.Module:
-    """A copy of the modules whose every parameter and buffer is `convert` of the original's.
+    """A copy of the modules, in which every parameter and buffer is `convert` of the original's.
 
-    Costs no memory where `convert` shares it: the modules of a ResNet-50 take 17 ms to copy, its weights
-    nothing.
+    If `convert` shares memory, weights cost nothing: copying the modules of a ResNet-50 takes 17 ms.
     """
     memo: dict[int, object] = {}
     for module in model.modules():
@@ -75,7 +74,7 @@ def copy_structure(model: nn.Module, convert: Callable[[Tensor], Tensor]) -> nn.
 
 
 def _loose_tensors(module: nn.Module) -> Iterator[Tensor]:
-    """Tensors among a module's attributes that are no parameters or buffers: what it computed and kept.
+    """Tensors among a module's attributes that are neither parameters nor buffers, such as cached results.
 
     deepcopy refuses them if they have a gradient (LeViT's and EfficientFormer's attention biases).
     """

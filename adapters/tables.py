@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HeadPlan:
-    """What decides the layers of a head. dropout: share of every linear layer's inputs that is dropped."""
+    """The layers of a head. dropout: share of every linear layer's inputs that is dropped."""
 
     in_features: int
     classes: int

@@ -1,12 +1,12 @@
-"""Texts as features: an embedding from any matrix of word vectors, and an encoder that makes one vector.
+"""Texts as features: an embedding from any matrix of word vectors, and an encoder to one vector per text.
 
     encoder = TextEncoder(matrix, encoder="cnn", frozen=True, new_words=500)
     model = TextClassifier(encoder, classes=2)
     logits = model(pad_ids([[1, 7, 3], [2]]))
 
-Word ids: 0 is padding, 1 to the number of known words are the rows of the matrix, those after them are new
-words. What a text becomes does not depend on what else is in its batch: padding is masked, never averaged,
-convolved into a text or walked through by a recurrent network.
+Word ids: 0 is padding, 1 to the number of known words are the rows of the matrix, later ones are new words.
+The vector of a text does not depend on the other texts in its batch: padding is masked, never averaged,
+convolved into a text or read by a recurrent network.
 """
 
 from __future__ import annotations
@@ -24,15 +24,22 @@ PADDING = 0
 
 
 class InvalidText(ValueError):
-    """Ids, weights or options that do not fit the encoder; says which and what fits."""
+    """Ids, weights or options that do not match the encoder; states what is expected."""
 
 
 class WordEmbedding(nn.Module):
-    """Vectors of known words, frozen or tuned, and of new ones, which are always trained.
+    """Vectors of known words, frozen or trainable, and of new words, which are always trainable.
 
-    matrix: (known words, dimension). new_words: how many more there are, or their first vectors (new words,
-    dimension). Without those they are drawn evenly from an interval of the known vectors' variance, as Kim
-    (2014, https://aclanthology.org/D14-1181) does; `seed` makes that the same each time.
+    Args:
+        matrix: (known words, dimension).
+        frozen: Whether the vectors of known words stay as they are.
+        new_words: How many new words there are, or their initial vectors (new words, dimension). Without
+            vectors they are drawn uniformly with the known vectors' variance, as in Kim 2014,
+            https://aclanthology.org/D14-1181.
+        seed: For repeatable vectors of new words.
+
+    Raises:
+        InvalidText: If the matrix or the new vectors have another shape.
     """
 
     def __init__(
@@ -52,7 +59,7 @@ class WordEmbedding(nn.Module):
 
     @property
     def dimension(self) -> int:
-        """Of one vector."""
+        """The length of a vector."""
         return int(self.known.embedding_dim)
 
     @property
@@ -61,7 +68,7 @@ class WordEmbedding(nn.Module):
         return int(self.known.num_embeddings + self.new.num_embeddings) - 2
 
     def forward(self, ids: Tensor) -> Tensor:
-        """(batch, length) ids -> (batch, length, dimension); zeros where there is padding."""
+        """(batch, length) ids -> (batch, length, dimension); zeros for padding."""
         last_known = self.known.num_embeddings - 1
         vectors: Tensor = self.known(torch.where(ids <= last_known, ids, PADDING))
         if self.new.num_embeddings > 1:
@@ -70,12 +77,24 @@ class WordEmbedding(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """One vector of `features` numbers per text.
+    """Ids of a text's words in, one vector of `features` numbers out.
 
-    encoder: a name of ENCODERS. frozen, new_words: see WordEmbedding. weights: (known + new words,) how much
-    each word counts in a mean: idf for `tfidf`, a / (a + p) for `sif`; those two need them. component:
-    (dimension,) of length one, which `sif` takes out of every text. hidden: width inside the trained encoders
-    (filters of each size, units of each direction). features: width of what comes out.
+    Args:
+        matrix: (known words, dimension).
+        encoder: A row of ENCODERS.
+        frozen: See WordEmbedding.
+        new_words: See WordEmbedding.
+        weights: (known + new words,) the weight of each word in a mean: idf for `tfidf`, a / (a + p) for
+            `sif`; only for these two.
+        component: (dimension,) of length one, which `sif` removes from every text.
+        hidden: Width inside trainable encoders (filters of each size, units of each direction).
+        seed: See WordEmbedding.
+
+    Attributes:
+        features: The length of the vectors.
+
+    Raises:
+        InvalidText: If an argument does not match the encoder.
     """
 
     def __init__(
@@ -126,7 +145,11 @@ class TextClassifier(nn.Module):
     """A text encoder with a linear `classifier` after it, which `attach_head` finds and replaces.
 
     Its stages, from the input: `known` words, `new` words, `encoder`, `classifier`. So `unfreeze(model, 1)`
-    lets the encoder learn, 2 new words with it, 3 the published vectors too.
+    makes the encoder trainable, 2 also new words, 3 also the published vectors.
+
+    Args:
+        encoder: The text encoder.
+        classes: The number of classes.
     """
 
     def __init__(self, encoder: TextEncoder, classes: int) -> None:
@@ -144,7 +167,7 @@ class TextClassifier(nn.Module):
         return [*zip(TEXT_STAGES, parts, strict=True), ("classifier", ("classifier",))]
 
     def no_weight_decay(self) -> set[str]:
-        """Weights that are not pulled towards 0: Adam would move every word that a batch does not hold."""
+        """Weights without weight decay: with it, Adam would change words that are not in a batch."""
         return {"encoder.embedding.known.weight", "encoder.embedding.new.weight"}
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -154,13 +177,13 @@ class TextClassifier(nn.Module):
 
 
 class Encoder(nn.Module):
-    """What makes one vector of many. features: its width."""
+    """From the vectors of words to one vector. features: its length."""
 
     features: int
 
 
 class Mean(Encoder):
-    """The weighted mean of the words; with every weight 1 the plain one."""
+    """The weighted mean of the words; the plain mean if every weight is 1."""
 
     def __init__(self, dimension: int, _hidden: int) -> None:
         super().__init__()
@@ -173,7 +196,7 @@ class Mean(Encoder):
 
 
 class CommonRemoved(Encoder):
-    """SIF: the mean of the weighted words, less its part along one direction that all texts share.
+    """SIF: the mean of the weighted words minus its projection on one direction that all texts share.
 
     Arora, Liang, Ma 2017, https://openreview.net/forum?id=SyK00v5xx. The sum is divided by the
     number of words.
@@ -208,16 +231,16 @@ class Attention(Encoder):
     def forward(self, vectors: Tensor, mask: Tensor, _weights: Tensor) -> Tensor:
         """As Mean.forward; the given weights are not used."""
         scores = self.score(torch.tanh(self.project(vectors))).squeeze(-1)
-        # Not -inf: a text without words would become NaN, and its gradient with it.
+        # Not -inf: a text without words would give NaN, also in its gradient.
         attention = torch.softmax(scores.masked_fill(~mask, torch.finfo(scores.dtype).min), dim=1)
         return torch.einsum("bld,bl->bd", vectors, attention * mask)
 
 
 class Convolution(Encoder):
-    """Filters over 3, 4 and 5 neighbouring words, each one's largest answer in the text.
+    """Filters over 3, 4 and 5 consecutive words, and the largest response of each in the text.
 
-    Kim 2014, https://aclanthology.org/D14-1181. A window counts only where it lies inside the text; a
-    text that is shorter than the window has one, filled up with zeros.
+    Kim 2014, https://aclanthology.org/D14-1181. Only windows inside the text count; a text that is shorter
+    than a window has one, padded with zeros.
     """
 
     WIDTHS = (3, 4, 5)
@@ -235,7 +258,7 @@ class Convolution(Encoder):
         for width, convolve in zip(self.WIDTHS, self.filters, strict=True):
             answers = torch.relu(convolve(functional.pad(vectors.transpose(1, 2), (0, width - 1))))
             inside = places < (lengths - width + 1).clamp(min=1)
-            # 0 is below no answer after the ReLU: a window outside can't win.
+            # After the ReLU no response is below 0, so a window outside of the text cannot be the largest.
             largest.append((answers * inside.unsqueeze(1)).amax(dim=2))
         return torch.cat(largest, dim=1)
 
@@ -252,11 +275,11 @@ class Recurrent(Encoder):
 
     def forward(self, vectors: Tensor, mask: Tensor, _weights: Tensor) -> Tensor:
         """As Mean.forward; the given weights are not used."""
-        # Packed, so that the backward direction begins at each text's own last word and not in its padding.
+        # Packed, so that the backward direction begins at each text's last word, not in its padding.
         lengths = mask.sum(dim=1).clamp(min=1).cpu()
         packed = nn.utils.rnn.pack_padded_sequence(vectors, lengths, batch_first=True, enforce_sorted=False)
         last = self.rnn(packed)[1]
-        states: Tensor = last[0] if isinstance(last, tuple) else last  # an LSTM has cells beside its states
+        states: Tensor = last[0] if isinstance(last, tuple) else last  # an LSTM has cells besides its states
         return torch.cat([states[0], states[1]], dim=1)
 
 
@@ -273,12 +296,17 @@ class LongShortTermMemory(Recurrent):
 
 
 def pad_ids(texts: Sequence[Sequence[int]], *, longest: int | None = None) -> Tensor:
-    """(batch, length) int64 ids of texts of any lengths, padded with 0 at their ends.
-
-    longest: words after that many are left out. An empty text becomes padding only.
+    """The ids of texts of any lengths as one tensor, padded with 0 at their ends.
 
     >>> pad_ids([[1, 7, 3], [2], []]).tolist()
     [[1, 7, 3], [2, 0, 0], [0, 0, 0]]
+
+    Args:
+        texts: The word ids of each text; an empty text becomes padding only.
+        longest: The number of words after which a text is truncated; None for no limit.
+
+    Returns:
+        (batch, length) int64.
     """
     cut = [torch.tensor(list(text[:longest]), dtype=torch.int64) for text in texts]
     if not cut:
@@ -288,7 +316,7 @@ def pad_ids(texts: Sequence[Sequence[int]], *, longest: int | None = None) -> Te
 
 
 def draw_vectors(known: Tensor, count: int, seed: int) -> Tensor:
-    """`count` vectors drawn evenly from [-a, a], where a gives them the variance of the known ones."""
+    """`count` vectors drawn uniformly from [-a, a], with a such that they have the known ones' variance."""
     edge = (3 * known.var(dim=0, correction=0)).sqrt()
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.rand((count, known.shape[1]), generator=generator) * 2 - 1
@@ -296,7 +324,7 @@ def draw_vectors(known: Tensor, count: int, seed: int) -> Tensor:
 
 
 def _embed(vectors: Tensor, *, frozen: bool) -> nn.Embedding:
-    """An embedding with a row of zeros for padding before the vectors, in memory of its own."""
+    """An embedding with a row of zeros for padding before the vectors, in its own memory."""
     table = torch.cat([vectors.new_zeros((1, vectors.shape[1])), vectors])
     embedding = nn.Embedding(table.shape[0], table.shape[1], padding_idx=PADDING, _weight=table)
     embedding.weight.requires_grad_(not frozen)

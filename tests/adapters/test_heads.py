@@ -139,8 +139,8 @@ def test_large_features_are_measured_without_losing_digits() -> None:
         (torch.zeros(0, 4), "shape"),
         (torch.zeros(3, 5), "shape"),
         (torch.zeros(4), "shape"),
-        (torch.full((3, 4), math.nan), "no numbers"),
-        (torch.tensor([[math.inf, 0, 0, 0]]), "no numbers"),
+        (torch.full((3, 4), math.nan), "are NaN or infinite"),
+        (torch.tensor([[math.inf, 0, 0, 0]]), "are NaN or infinite"),
     ],
     ids=["empty", "wide", "flat", "nan", "infinite"],
 )
@@ -196,8 +196,8 @@ def test_maps_are_averaged_over_their_places() -> None:
     [
         ("linear", 0, {}, "0 classes"),
         ("linear", [], {}, "0 classes"),
-        ("linear", "ants", {}, "no number of classes"),
-        ("linear", True, {}, "no number of classes"),
+        ("linear", "ants", {}, "neither a number of classes"),
+        ("linear", True, {}, "neither a number of classes"),
         ("linear", ["ant", "bee", "ant"], {}, "twice: ant"),
         ("linear", 2, {"dropout": 1.0}, "dropout 1.0"),
         ("linear", 2, {"dropout": -0.1}, "dropout -0.1"),

@@ -178,7 +178,7 @@ def test_a_member_of_a_zip_is_chosen(call, home: Path, tmp_path: Path):
     assert said.code == 2
     assert "Say which one with --member: a.txt, b.txt" in said.err
     refused = call("registry", "add", tmp_path / "glove.zip", "--to", tmp_path / "r.yaml")
-    assert (refused.code, "Unpack the one that is meant" in refused.err) == (2, True)
+    assert (refused.code, "Unpack the file that you want" in refused.err) == (2, True)
     assert call("similar", tmp_path / "glove.zip", "the", "--member", "b.txt").code == 0
     assert "dimension: 3" in call("show", tmp_path / "glove.zip").out
     fetch = ("fetch", tmp_path / "glove.zip", "--member", "a.txt")

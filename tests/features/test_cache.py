@@ -164,4 +164,4 @@ def test_a_cache_that_cannot_be_written_costs_only_a_warning(tmp_path: Path) -> 
     [note] = events
     assert isinstance(note, Note)
     assert note.level == "warning"
-    assert "could not be kept" in note.message
+    assert "could not be stored" in note.message

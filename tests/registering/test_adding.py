@@ -206,7 +206,7 @@ def test_a_header_of_word_vectors_is_believed_and_an_option_more(
     assert isinstance(entry, WordModel)
     assert (entry.architecture, entry.words, entry.family) == ("words/word2vec-text", 3, "fasttext")
     assert entry.input.lowercase is False
-    with pytest.raises(UsageError, match="is nothing like resnet18"):
+    with pytest.raises(UsageError, match="does not match --like resnet18"):
         add_model(
             str(tmp_path / "w.vec"), registry, name="x", store=store, like=load_registry().find("resnet18")
         )
@@ -240,7 +240,7 @@ def test_a_file_of_the_hub_is_pinned_to_its_commit_with_what_the_hub_says(
         )
         assert (entry.license, entry.classes, entry.input.size) == ("mit", ("ants", "bees"), 160)
         assert entry.source == "https://huggingface.co/owner/net"
-    with pytest.raises(UsageError, match=r"holds no other\.bin") as caught:
+    with pytest.raises(UsageError, match=r"has no other\.bin") as caught:
         add_model("hf://owner/net/other.bin", registry, store=store)
     assert "model.safetensors" in str(caught.value.hint)
     with pytest.raises(Offline):
@@ -286,7 +286,7 @@ def test_two_entries_at_once_are_both_there(data: Path, store: Store, registry: 
 
 
 def test_a_file_that_is_not_there_is_said_so(store: Store, registry: Path, tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="is not there"):
+    with pytest.raises(StorageError, match="is missing"):
         add_model(str(tmp_path / "no.pth"), registry, store=store)
 
 

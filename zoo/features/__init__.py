@@ -1,1 +1,1 @@
-"""What a frozen backbone says about each item, computed once and kept."""
+"""The features of each item, computed once by a frozen backbone and kept."""

@@ -1,8 +1,9 @@
-"""Features that were computed once: kept by the content of the item, found again whatever the file is called.
+"""The cache of features, keyed by the content of each item, so that files may be renamed or moved.
 
 `$ZOO_HOME/features/<key>/<digest>.safetensors`; the key is the sha256 of everything that a feature depends on
-besides the item itself. Each file is a shard: some items' content hashes and their features, whose digest
-must be its name every time it is read. Nobody locks: shards are never changed, only added and merged.
+besides the item itself. Each file is a shard: the content hashes of some items and their features. Its name
+is its digest, which is checked at every read. There are no locks: shards are never changed, only added and
+merged.
 """
 
 from __future__ import annotations
@@ -26,21 +27,19 @@ from torch import Tensor
 
 from zoo.events import Note, Report, silent
 
-CAP = 4 * 2**30  # bytes kept in all; the tables that were used longest ago go first
+CAP = 4 * 2**30  # bytes kept in total; the least recently used tables are deleted first
 MANY = 8  # small shards of one table, merged when there are more: each costs an open
-LARGE = (
-    64 * 2**20
-)  # bytes of a shard that is not merged again: rewriting all of it each time would be quadratic
-STALE = 86_400  # seconds after which a temporary file has no owner any more
+LARGE = 64 * 2**20  # bytes from which on a shard is not merged again: else the cost would be quadratic
+STALE = 86_400  # seconds after which a temporary file counts as abandoned
 SUFFIX, TEMPORARY = ".safetensors", ".partial"
-TABLE = re.compile(r"[0-9a-f]{64}")  # nothing else under the folder is ours to remove
+TABLE = re.compile(r"[0-9a-f]{64}")  # nothing else in the folder may be deleted
 
 
 class FeatureCache:
-    """The features of one network at one point, with one preprocessing: content hash -> row.
+    """The features of one network at one layer, with one preprocessing: content hash -> row.
 
-    folder: `home/features`. about: everything that decides a feature's value; plain JSON.
-    A folder that cannot be written costs the next run time, never this one its result.
+    folder: `home/features`. about: everything that decides a feature's value, as plain JSON. If the folder
+    cannot be written, the features are computed again next time; this run is not affected.
     """
 
     def __init__(self, folder: Path, about: Mapping[str, Any], *, report: Report = silent) -> None:
@@ -50,10 +49,10 @@ class FeatureCache:
         self.report = report
 
     def find(self, contents: Sequence[bytes]) -> tuple[Tensor, Tensor]:
-        """Which of the contents are here, and their features in the same order.
+        """Which of the contents are cached, and their features in the same order.
 
         contents: sha256 digests. Returns found (n,) bool and rows (found, …) float32. Damaged shards are
-        removed and told; their items count as not here.
+        deleted and reported; their items count as missing.
         """
         shards = [
             shard for shard in map(self.read, sorted(self.table.glob(f"*{SUFFIX}"))) if shard is not None
@@ -65,7 +64,7 @@ class FeatureCache:
         hits = [place[content] for content in contents if content in place]
         if not hits:
             return found, torch.empty(0)
-        with contextlib.suppress(OSError):  # a shared cache that only others may write
+        with contextlib.suppress(OSError):  # the cache may be read-only
             os.utime(self.table)
         rows = torch.empty(len(hits), *shards[0].features.shape[1:])
         for s, shard in enumerate(shards):
@@ -76,7 +75,7 @@ class FeatureCache:
         return found, rows
 
     def add(self, contents: Sequence[bytes], features: Tensor) -> None:
-        """Keep the features (n, …) of n items; safe when killed at any moment, and beside other processes."""
+        """Store the features (n, …) of n items. Safe if killed at any moment and with other processes."""
         if not contents:
             return
         try:
@@ -86,12 +85,14 @@ class FeatureCache:
         except OSError as error:
             self.report(
                 Note(
-                    f"the features could not be kept: {error}", "They are computed anew next time.", "warning"
+                    f"the features could not be stored: {error}",
+                    "They are computed again next time.",
+                    "warning",
                 )
             )
 
     def write(self, shard: _Shard) -> Path:
-        """Write a shard under the name of its digest: beside, then renamed."""
+        """Write a shard to a temporary file, then rename it to its digest."""
         digest = shard.digest(self.about)
         self.table.mkdir(parents=True, exist_ok=True)
         target = self.table / f"{digest}{SUFFIX}"
@@ -101,7 +102,7 @@ class FeatureCache:
             "features": shard.features.contiguous(),
         }
         try:
-            # no fsync: a torn file fails its digest and costs the time that an fsync would have cost
+            # no fsync: a torn file fails its digest check, which costs no more than an fsync
             temporary.write_bytes(save(tensors, metadata={"about": self.about}))
             temporary.replace(target)
         finally:
@@ -109,26 +110,26 @@ class FeatureCache:
         return target
 
     def read(self, path: Path) -> _Shard | None:
-        """One shard, or None if it is gone meanwhile or damaged; a damaged one is removed."""
+        """One shard; None if it was deleted meanwhile or is damaged. A damaged one is deleted."""
         try:
-            # read, not mapped: every byte is looked at now, and a mapping breaks if the file is cut off later
+            # read, not mapped: every byte is hashed now, and a mapping breaks if the file is truncated later
             tensors = load(path.read_bytes())
             contents = tensors["contents"].numpy().tobytes()
             features = tensors["features"]
             shard = _Shard(tuple(contents[i : i + 32] for i in range(0, len(contents), 32)), features)
             if path.stem == shard.digest(self.about):
                 return shard
-        except (FileNotFoundError, PermissionError):  # another process merged or pruned it, or it is not ours
+        except (FileNotFoundError, PermissionError):  # another process merged or pruned it, or owns it
             return None
         except (SafetensorError, OSError, ValueError, KeyError, TypeError):
             pass
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
-        self.report(Note(f"{path.name}: damaged features, computed anew", level="warning"))
+        self.report(Note(f"{path.name}: damaged features, computed again", level="warning"))
         return None
 
     def merge(self) -> None:
-        """One shard for many small ones. All that is removed is in the new one: twice at once is no harm."""
+        """Merge many small shards into one. Only merged ones are deleted: concurrent merges are harmless."""
         small = [path for path, size in _list_files(self.table) if path.suffix == SUFFIX and size < LARGE]
         if len(small) <= MANY:
             return
@@ -144,13 +145,13 @@ class FeatureCache:
 
 @dataclass(frozen=True)
 class _Shard:
-    """Some items: contents, the sha256 of each; features (n, …) float32, a row each."""
+    """Some items. contents: the sha256 of each. features: (n, …) float32, one row per item."""
 
     contents: tuple[bytes, ...]
     features: Tensor
 
     def digest(self, about: str) -> str:
-        """sha256 over all that the shard says."""
+        """The sha256 of the shard's key, contents and features."""
         total = hashlib.sha256(about.encode())
         total.update(b"".join(self.contents))
         total.update(str(tuple(self.features.shape)).encode())
@@ -159,10 +160,10 @@ class _Shard:
 
 
 def _prune_features(folder: Path, *, most: int, keep: Path | None = None) -> int:
-    """Remove the tables that were used longest ago until at most `most` bytes are left; bytes freed.
+    """Delete the least recently used tables until at most `most` bytes are left; returns the bytes freed.
 
-    folder: `home/features`. keep: a table that stays in any case. What killed processes left half-written
-    goes as well, after a day.
+    folder: `home/features`. keep: a table that always stays. Incomplete files of killed processes are deleted
+    as well, after a day.
     """
     now = time.time()
     tables = [path for path in folder.glob("*") if TABLE.fullmatch(path.name) and path.is_dir()]
@@ -176,13 +177,13 @@ def _prune_features(folder: Path, *, most: int, keep: Path | None = None) -> int
         if total - freed <= most:
             break
         freed += sum(_remove(path) for path, _ in _list_files(table))
-        with contextlib.suppress(OSError):  # another process wrote into it at this moment, or removed it
+        with contextlib.suppress(OSError):  # another process writes into it, or deleted it
             table.rmdir()
     return freed
 
 
 def _list_files(folder: Path) -> list[tuple[Path, int]]:
-    """The files of a folder that is there or not, by name, with their bytes."""
+    """The files of a folder, by name, with their bytes; empty if it does not exist."""
     found = []
     for path in sorted(folder.glob("*")):
         with contextlib.suppress(FileNotFoundError):
@@ -191,7 +192,7 @@ def _list_files(folder: Path) -> list[tuple[Path, int]]:
 
 
 def _remove(path: Path) -> int:
-    """Bytes freed by removing a file; none if somebody else did it."""
+    """Delete a file; returns the bytes freed, 0 if it is gone already."""
     try:
         size = path.stat().st_size
         path.unlink()
@@ -201,7 +202,7 @@ def _remove(path: Path) -> int:
 
 
 def _last_use(table: Path, now: float) -> float:
-    """When a table was last read or written; a clock that was wrong counts as now."""
+    """The time of a table's last read or write; a time in the future counts as now."""
     try:
         return min(table.stat().st_mtime, now)
     except FileNotFoundError:
@@ -209,5 +210,5 @@ def _last_use(table: Path, now: float) -> float:
 
 
 def _is_stale(path: Path, now: float) -> bool:
-    """Whether a temporary file has no owner any more."""
+    """Whether a temporary file is abandoned."""
     return now - _last_use(path, now) > STALE

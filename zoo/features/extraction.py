@@ -1,4 +1,4 @@
-"""What a frozen backbone says about each image: one forward pass, kept for every run that follows."""
+"""The features of each image from a frozen backbone: one forward pass, kept for later runs."""
 
 from __future__ import annotations
 
@@ -31,19 +31,18 @@ from zoo.features import fusion, network
 from zoo.features.cache import FeatureCache
 from zoo.features.network import FrozenNetwork, Precision, fingerprint_network, freeze_network
 
-EXAMPLES = 4  # images that every shortcut is tried on first
-CHUNK = 2048  # images after which their features are kept: an interrupted run goes on from there
+EXAMPLES = 4  # images on which every shortcut is tried first
+CHUNK = 2048  # images after which their features are stored: an interrupted run continues from there
 BATCH_SIZES = {"cuda": 256, "mps": 64, "cpu": 32}
 
 
 @dataclass(frozen=True)
 class FeatureTable:
-    """What the head sees of each image that could be read.
+    """The features of each readable image.
 
-    views: (views, n, width) float32 on the CPU; view 0 is of the image as it is preprocessed for prediction,
-    the others are of random parts of it. kept: which of the images given the n rows are of, in order. bad:
-    those that could not be read. seconds: all of it took. from_cache: how many of the views were there
-    already; equal images count once.
+    views: (views, n, width) float32 on the CPU; view 0 is of the image as preprocessed for prediction, the
+    others are of random crops. kept: the index of each row's image. bad: the images that could not be read.
+    seconds: of the whole call. from_cache: how many of the views were cached; equal images count once.
     """
 
     views: Tensor
@@ -54,7 +53,7 @@ class FeatureTable:
 
     @property
     def features(self) -> Tensor:
-        """(n, width): of the images as they are."""
+        """(n, width): those of view 0."""
         return self.views[0]
 
 
@@ -75,17 +74,17 @@ def extract_features(
     on_bad: OnBad = "skip",
     report: Report = silent,
 ) -> FeatureTable:
-    """The feature vectors that the model's classifier sees, of every image that can be read.
+    """The feature vectors before the model's classifier, for every readable image.
 
-    Only images that this network never saw are computed: features are kept under `store_home` by the content
-    of the file, so that files may be renamed, moved or added. store_home: None keeps nothing.
-    backbone_sha256: of the published weights, where there are any. What decides is the network itself: every
-    tensor and setting of it is in the key, so that a tuned one is never taken for the published one.
-    views: how many; all but the first are augmented with `strength`, alike for the same content and seed.
-    The model is left as it is. fp32 features equal the model's own to 1e-4 of the largest one.
+    Only images that are new to this network are computed: features are kept in `store_home` by the content of
+    the file, so that files may be renamed, moved or added. store_home: None stores nothing. backbone_sha256:
+    of the published weights, if any; the key also has every tensor and setting of the network, so that a
+    tuned one is never mistaken for the published one. views: how many; all but the first are augmented with
+    `strength`, equally for the same content and seed. The model is not changed. fp32 features equal the
+    model's own to 1e-4 of the largest one.
 
-    Raises UnreadableFile with on_bad="stop", and TrainingStopped for a feature that is not a number or a
-    device without the memory for one image.
+    Raises UnreadableFile with on_bad="stop", and TrainingStopped if a feature is not a finite number or the
+    device lacks the memory for one image.
     """
     started = time.perf_counter()
     device = torch.device(device)
@@ -135,7 +134,7 @@ class View:
 
 @dataclass(frozen=True)
 class _ContentDraws(Draws):
-    """The random numbers of one view: those of an image depend on its content, not on its place in a list."""
+    """The random numbers of one view: they depend on an image's content, not on its position in a list."""
 
     contents: Sequence[Content] = ()
 
@@ -150,9 +149,9 @@ class _ContentDraws(Draws):
 
 @dataclass
 class Extraction:
-    """The work of one call. paths, contents: one file of each content; a row of the tables for each.
+    """The state of one call. paths, contents: one file per distinct content, a row of the tables each.
 
-    bad: what is wrong with the files that could not be read. done, from_cache: of `total`, in all views.
+    bad: what is wrong with unreadable files. done, from_cache: counts out of `total`, over all views.
     """
 
     model: nn.Module
@@ -173,13 +172,13 @@ class Extraction:
     from_cache: int = 0
 
     def fill(self, view: View | None, cache: FeatureCache | None) -> Tensor:
-        """The features of one view, (contents, width); zeros for files that could not be read.
+        """The features of one view, (contents, width); zeros for unreadable files.
 
-        What is computed is kept in the cache, also when Ctrl-C or an error ends the work.
+        Computed features are stored in the cache, even if Ctrl-C or an error ends the call.
         """
         table, there = self.look_up(cache)
         missing = [slot for slot in there.logical_not().nonzero().flatten().tolist() if not self.is_bad(slot)]
-        self.tell(len(self.paths) - len(missing))
+        self.count(len(self.paths) - len(missing))
         fresh: list[tuple[Tensor, Tensor]] = []
         try:
             for slots, features in self.compute(missing, view):
@@ -195,7 +194,7 @@ class Extraction:
         return table
 
     def look_up(self, cache: FeatureCache | None) -> tuple[Tensor, Tensor]:
-        """A table with the rows that the cache has (empty if none), and which these are."""
+        """A table with the cached rows (empty if there are none), and a mask of these rows."""
         there = torch.zeros(len(self.paths), dtype=torch.bool)
         if cache is not None:
             there, rows = cache.find([content.digest or b"" for content in self.contents])
@@ -221,9 +220,9 @@ class Extraction:
                 features = self.frozen(images)
                 self.check(slots, features)
                 yield slots, features
-                self.tell(len(slots))
+                self.count(len(slots))
             self.bad |= {file.path: file.reason for file in batches.bad}
-            self.tell(len(batches.bad))
+            self.count(len(batches.bad))
 
     def open_batches(self, missing: Sequence[int], view: View | None) -> Batches:
         """The images of these slots, preprocessed or augmented."""
@@ -235,7 +234,7 @@ class Extraction:
         return load_batches(self.paths, random, self.batch_size, draws=draws, **common)
 
     def keep(self, cache: FeatureCache | None, fresh: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Put rows into the cache, but for files that changed since they were hashed."""
+        """Store rows in the cache, except for files that changed since they were hashed."""
         if cache is None or not fresh:
             return
         slots = torch.cat([slots for slots, _ in fresh]).tolist()
@@ -253,7 +252,7 @@ class Extraction:
         return self.paths[slot] in self.bad
 
     def check(self, slots: Tensor, features: Tensor) -> None:
-        """Raise TrainingStopped for a feature that is not a number: every loss after it would be none."""
+        """Raise TrainingStopped for a feature that is not finite: every loss after it would be NaN."""
         finite = features.flatten(1).isfinite().all(1)
         if not finite.all():
             path = self.paths[int(slots[~finite][0])]
@@ -262,8 +261,8 @@ class Extraction:
                 hint="Its weights may be damaged (zoo verify); with precision bf16, try fp32.",
             )
 
-    def tell(self, count: int) -> None:
-        """Count images as done and report it."""
+    def count(self, count: int) -> None:
+        """Count images as done, and report the progress."""
         self.done += count
         if count:
             self.report(Progress("features", self.done, self.total, "images"))
@@ -275,7 +274,7 @@ def _draw_view(image: Tensor, generator: torch.Generator, *, input: ImageInput, 
 
 
 def _describe(work: Extraction, backbone_sha256: str | None) -> dict[str, Any]:
-    """Everything that a feature depends on besides the image and the view: what it is kept under."""
+    """The key of the cache: everything that a feature depends on besides the image and the view."""
     return {
         "point": "classifier",
         "backbone": backbone_sha256,
@@ -290,6 +289,6 @@ def _describe(work: Extraction, backbone_sha256: str | None) -> dict[str, Any]:
 
 @once
 def _hash_code() -> str:
-    """sha256 of the code that makes features: changed code never meets old features."""
+    """The sha256 of the code that computes features: changed code never uses old features."""
     modules = (decoding, preprocessing, fusion, network)
     return hashlib.sha256("".join(map(inspect.getsource, modules)).encode()).hexdigest()

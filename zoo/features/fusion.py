@@ -1,9 +1,9 @@
-"""Batch norm folded into the convolutions before it: the same numbers from a frozen network in less time.
+"""Batch norm folded into the convolutions before it: the same features from a frozen network in less time.
 
 A convolution followed by batch norm in eval mode is one convolution with other weights (Jacob et al. 2018,
-https://arxiv.org/abs/1712.05877, section 3.2). Which pairs there are is watched while one example runs
-through the network, instead of traced: tracing fails on networks that branch on their inputs, and torch.fx's
-own fusion knows no batch norm but torch's, so that it passes over most of timm.
+https://arxiv.org/abs/1712.05877, section 3.2). The pairs are observed with hooks while one example runs
+through the network, not traced: tracing fails on networks that branch on their inputs, and torch.fx's own
+fusion knows only torch's batch norm, so that it skips most of timm.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 
 class Folding(NamedTuple):
-    """folded: how many batch norms. before: what the network said of the example until then."""
+    """folded: the number of batch norms. before: the network's output for the example before the folding."""
 
     folded: int
     before: Tensor
 
 
 def fold_batch_norm(network: nn.Module, example: Tensor) -> Folding:
-    """Fold every batch norm of `network`, in place, that can be.
+    """Fold every batch norm of `network` that can be folded, in place.
 
-    The network must be in eval mode and its own: a copy of the one that trains. example: (batch, channels,
-    height, width). Where code outside of any module reads a convolution's output as well, the result is
-    another one: compare what the network says now with what it said before.
+    The network must be in eval mode, and a copy of the one that trains. example: (batch, channels, height,
+    width). If code outside of any module also reads a convolution's output, the result is wrong: compare the
+    network's output with `before`.
     """
     pairs, before = _watch_pairs(network, example)
     for conv_name, norm_name in pairs:
@@ -39,9 +39,9 @@ def fold_batch_norm(network: nn.Module, example: Tensor) -> Folding:
 
 
 def _watch_pairs(network: nn.Module, example: Tensor) -> tuple[list[tuple[str, str]], Tensor]:
-    """Names of each convolution and of the batch norm that reads its output, both used once per forward pass;
-    and the result of that pass."""
-    made: dict[int, tuple[str, Tensor]] = {}  # holds the outputs: a freed one's id would be given away again
+    """(convolution, batch norm that reads its output) by name, both used once per forward pass; and the
+    output of that pass."""
+    made: dict[int, tuple[str, Tensor]] = {}  # keeps the outputs alive: the id of a freed one would be reused
     read: list[tuple[str, str]] = []
     calls: Counter[str] = Counter()
 
@@ -68,16 +68,16 @@ def _watch_pairs(network: nn.Module, example: Tensor) -> tuple[list[tuple[str, s
         if _is_plain_conv(module) or _is_frozen_norm(module)
     ]
     try:
-        said: Tensor = network(example)
+        output: Tensor = network(example)
     finally:
         for hook in hooks:
             hook.remove()
     readers = Counter(conv for conv, _ in read)
-    return [(c, n) for c, n in read if calls[c] == calls[n] == readers[c] == 1], said
+    return [(c, n) for c, n in read if calls[c] == calls[n] == readers[c] == 1], output
 
 
 def _is_plain_conv(module: nn.Module) -> bool:
-    """A convolution that uses its weight as it is: no weight standardisation, no parametrisation."""
+    """A convolution that uses its weight unchanged: no weight standardisation, no parametrisation."""
     kind = type(module)
     plain = (
         kind in (nn.Conv1d, nn.Conv2d, nn.Conv3d) or kind.__name__ == "Conv2dSame"
@@ -94,7 +94,7 @@ def _is_frozen_norm(module: nn.Module) -> bool:
 
 
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    """Give the convolution the weight and bias that do the work of both."""
+    """Set the convolution's weight and bias to those of both layers combined."""
     mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
     weight, bias = fuse_conv_bn_weights(
         conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias
@@ -103,13 +103,13 @@ def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
 
 
 def _after(norm: nn.Module) -> nn.Module:
-    """What is left of a batch norm without its normalisation: nothing, or timm's activation."""
+    """The rest of a batch norm without its normalisation: nothing, or timm's activation."""
     rest = [getattr(norm, name, None) for name in ("drop", "act")]
     modules = [m for m in rest if isinstance(m, nn.Module) and not isinstance(m, nn.Identity)]
     return modules[0] if len(modules) == 1 else nn.Sequential(*modules)
 
 
 def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
-    """Put another module in the place of the one called `name`."""
+    """Replace the module called `name`."""
     parent, _, leaf = name.rpartition(".")
     setattr(network.get_submodule(parent), leaf, module)

@@ -1,8 +1,8 @@
-"""The same photograph in train and val, saved anew: features propose, pixels decide.
+"""Re-saved copies of a photograph in train and val: features propose pairs, pixels decide.
 
-Features are there already, so looking costs nothing; only the few pairs that they cannot tell apart are
-decoded a second time. Features alone would take two photographs of one ant for one; pixels alone would mean
-to decode everything twice.
+Features are available already, so the search is free; only the few pairs with nearly equal features are
+decoded again. Features alone would confuse two photographs of one ant; pixels alone would require decoding
+everything twice.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from zoo.data.leaks import find_lookalikes, thumbnails
 from zoo.data.pixels.batches import load_batches
 from zoo.data.pixels.preprocessing import preprocess
 
-NEAR = 0.8  # cosine of the features of two files that may be one photograph
-MOST = 256  # pairs that are looked at, the nearest first
+NEAR = 0.8  # cosine of the features from which on two files may be one photograph
+MOST = 256  # pairs that are compared, the nearest first
 
 
 def find_resaved(
@@ -32,10 +32,10 @@ def find_resaved(
     held_out_features: Tensor,
     input: ImageInput,  # noqa: A002
 ) -> list[tuple[Path, Path]]:
-    """(in train, held out) for every held-out file that shows the very photograph of a training file.
+    """(in train, held out) for every held-out file that is a re-saved copy of a training file.
 
-    Files of the same bytes are not among them: the scan has told of those. *_features: (items, width), in the
-    order of the items.
+    Files with equal bytes are left out: the scan has reported those. *_features: (items, width), in the order
+    of the items.
     """
     if not train or not held_out:
         return []
@@ -45,16 +45,16 @@ def find_resaved(
     pairs = [(int(nearest[row]), int(row)) for row in rows if cosines[row] > NEAR]
     if not pairs:
         return []
-    looks: dict[Path, Tensor] = {}
+    shrunk: dict[Path, Tensor] = {}
     paths = list({train[a].path for a, _ in pairs} | {held_out[b].path for _, b in pairs})
     with load_batches(paths, partial(preprocess, input=input), 32) as batches:
         for batch in batches:
             rows_of = thumbnails(batch.images)
-            looks |= {paths[i]: look for i, look in zip(batch.indices.tolist(), rows_of, strict=True)}
+            shrunk |= {paths[i]: row for i, row in zip(batch.indices.tolist(), rows_of, strict=True)}
     named = [(train[a].path, held_out[b].path) for a, b in pairs]
     return [
         (first, second)
         for first, second in named
-        if first in looks and second in looks and find_lookalikes(looks[first][None], looks[second][None])
+        if first in shrunk and second in shrunk and find_lookalikes(shrunk[first][None], shrunk[second][None])
         if not filecmp.cmp(first, second, shallow=False)
     ]

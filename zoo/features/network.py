@@ -1,4 +1,4 @@
-"""The network that computes features: a copy of the model without its classifier, as fast as is right."""
+"""The network that computes features: a copy of the model without its classifier, optimised for speed."""
 
 from __future__ import annotations
 
@@ -19,19 +19,18 @@ from zoo.features.fusion import fold_batch_norm
 
 Precision = Literal["fp32", "bf16"]
 
-TOLERANCE = (
-    1e-4  # of the largest feature: folding batch norm may change a feature by that much, measured 4e-7
-)
-NO_MATTER = ("training", "num_classes", "aux_logits", "drop_rate")  # settings that change no feature in eval
+# Relative to the largest feature: folding batch norm may change a feature by that much (measured: 4e-7).
+TOLERANCE = 1e-4
+NO_MATTER = ("training", "num_classes", "aux_logits", "drop_rate")  # settings without effect on features
 IDLE = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)  # in eval mode
-COSINE = 0.99  # of bf16 features to fp32 ones, at least; else fp32 is used
+COSINE = 0.99  # the least cosine of bf16 features to fp32 ones; below it fp32 is used
 
 
 class FrozenNetwork:
-    """Images in, features out, on one device; the model that it was made of stays as it was.
+    """Images in, features out, on one device; the model that it was made of is not changed.
 
-    A call takes images (batch, channels, height, width) float32 on the CPU and gives features (batch, …)
-    float32 on the CPU. If the device's memory does not hold a batch, it is halved until it does.
+    A call takes images (batch, channels, height, width) float32 on the CPU and returns features (batch, …)
+    float32 on the CPU. If a batch does not fit into the device's memory, it is halved until it does.
     """
 
     def __init__(self, network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
@@ -49,7 +48,7 @@ class FrozenNetwork:
             if len(images) == 1:
                 raise TrainingStopped(
                     f"{self.device} has not enough memory for the features of one image",
-                    hint="Take a smaller model, or --device cpu.",
+                    hint="Use a smaller model, or --device cpu.",
                 ) from error
         half = len(images) // 2  # outside of the handler: the error holds the failed forward's tensors
         return torch.cat([self(images[:half]), self(images[half:])])
@@ -64,10 +63,10 @@ def freeze_network(
     precision: Precision = "fp32",
     report: Report = silent,
 ) -> FrozenNetwork:
-    """The model's features in the least time: batch norm folded, channels last, bf16 if asked for.
+    """The fastest network for the model's features: batch norm folded, channels last, bf16 if requested.
 
-    example: a few real images (n, 3, size, size), for which every shortcut is compared with the plain model
-    before it is taken. bf16 is twice as fast or more where the processor has AVX512-BF16 or AMX, else slower.
+    example: a few real images (n, 3, size, size), on which every shortcut is compared with the plain model
+    first. bf16 is at least twice as fast on processors with AVX512-BF16 or AMX, else slower.
     """
     cpu = torch.device("cpu")  # where fp32 is fp32: CUDA's convolutions round to TF32
     extractor: nn.Module = feature_extractor(model).cpu()
@@ -86,21 +85,20 @@ def freeze_network(
     return network
 
 
-def feature_precision(wish: str) -> Precision:
-    """The number format of features under a recipe's precision: bf16 where it says so, else fp32.
+def feature_precision(requested: str) -> Precision:
+    """The number format of features for a recipe's precision: bf16 if it is requested, else fp32.
 
-    "auto" is fp32 on every device: a run predicts in fp32, so that what it was measured at holds, and its
-    bytes do not depend on what the processor can do. fp16 has too small a range for weights that were trained
-    in fp32.
+    "auto" is fp32 on every device: a run predicts in fp32, so that its measured accuracy holds, and features
+    do not depend on the processor. fp16 has too small a range for weights that were trained in fp32.
 
-    >>> [feature_precision(wish) for wish in ("auto", "fp32", "fp16", "bf16")]
+    >>> [feature_precision(requested) for requested in ("auto", "fp32", "fp16", "bf16")]
     ['fp32', 'fp32', 'fp32', 'bf16']
     """
-    return "bf16" if wish == "bf16" else "fp32"
+    return "bf16" if requested == "bf16" else "fp32"
 
 
 def supports_bf16(device: torch.device) -> bool:
-    """Whether bf16 is computed by the hardware, so that it saves time."""
+    """Whether the hardware computes bf16, so that it saves time."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(
@@ -109,10 +107,10 @@ def supports_bf16(device: torch.device) -> bool:
 
 
 def fingerprint_network(model: nn.Module) -> str:
-    """sha256 of everything that a model's features depend on: its modules, their settings, every tensor.
+    """The sha256 of everything that a model's features depend on: its modules, their settings, every tensor.
 
-    The classifier is no part of it. Costs a read of the weights (1.6 GB/s), and tells a tuned network from
-    the published one.
+    Without the classifier. Costs a read of the weights (1.6 GB/s), and distinguishes a tuned network from the
+    published one.
     """
     network = feature_extractor(model).network
     total = hashlib.sha256()
@@ -138,7 +136,7 @@ def _is_close(features: Tensor, expected: Tensor) -> bool:
 
 
 def _is_plain(value: object) -> bool:
-    """A setting whose text is the same in every process: a number, a text, or a tuple of them."""
+    """Whether a setting has the same text in every process: a number, a text, or a tuple of them."""
     if isinstance(value, tuple):
         return all(map(_is_plain, value))
     return isinstance(value, bool | int | float | str)

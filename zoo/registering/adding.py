@@ -1,9 +1,8 @@
-"""A file becomes an entry of a registry file: what can be known is read from it, the rest is asked for.
+"""From a file to an entry of a registry file: facts are read from the file, missing ones are requested.
 
-Who is believed, last word first: the bytes themselves (hash, size); the user's own options; what the file
-says of itself (the format of word vectors, the notes of safetensors); what the Hub or timm's config says; the
-model that it is `like`. No licence is guessed. Before anything is written the network was built and the
-weights were put into it.
+The sources of facts, the strongest first: the bytes (hash, size); the user's options; the file itself (the
+format of word vectors, the metadata of safetensors); the Hub or timm's config; the model that it is `like`. A
+licence is never guessed. Before anything is written, the network is built and the weights are loaded into it.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ ASK = {
 
 @dataclass(frozen=True)
 class Added:
-    """An entry that a registry file has now. text: what was added to the file."""
+    """A new entry of a registry file. text: the text that was added to the file."""
 
     entry: ModelEntry
     text: str
@@ -72,23 +71,23 @@ def add_model(
 ) -> Added:
     """Register a file: a path, `hf://OWNER/REPO[@REVISION]/FILE`, or any URL that an entry can have.
 
-    name: of the entry; else made of the file's. like: whose architecture, preprocessing and classes hold
-    where nothing else says. facts: nested fields that the user states, over everything but hash and size.
-    write: False only says what would be added. The registry file is made if it is not there; what is in it
-    stays as it is, byte for byte.
+    name: of the entry; by default derived from the file's. like: a model whose architecture, preprocessing
+    and classes are used where nothing else states them. facts: nested fields that the user states; they
+    override everything but hash and size. write: False only returns the text. The registry file is created if
+    it does not exist; its old content is kept byte for byte.
 
-    Raises UsageError with everything that is missing and how to say it, InvalidRegistry, WeightsMismatch if
-    the weights are not of the architecture, UnsafeFile, and what a fetch raises.
+    Raises UsageError with everything that is missing and the options for it, InvalidRegistry, WeightsMismatch
+    if the weights do not match the architecture, UnsafeFile, and what a fetch raises.
     """
     place = find_place(source, registry, store, report)
     name = _name_for(place) if name is None else name
-    check_target(registry, read_target(registry), name)  # a name that is taken costs no download
+    check_target(registry, read_target(registry), name)  # before a download
     stated = merge({"license": UNKNOWN}, place.facts, facts or {})
     weights, file = bring(place, name, str(stated["license"]), store, report)
     seen = _look_into(file, place.file, report)
     if like is not None and isinstance(like, WordModel) != (seen.get("task") == WORDS):
-        raise UsageError(f"{source} is nothing like {like.name}, which is for {like.task}")
-    said = merge(
+        raise UsageError(f"{source} does not match --like {like.name}, which is a model for {like.task}")
+    facts_of_all = merge(
         {"license": UNKNOWN, "weights": {"url": weights.url}},
         {} if like is None else {k: v for k, v in entry_to_mapping(like).items() if k in ALIKE},
         place.facts,
@@ -96,7 +95,7 @@ def add_model(
         facts or {},
         {"weights": {"sha256": weights.sha256, "bytes": weights.bytes}},
     )
-    entry = _complete(name, said, source)
+    entry = _complete(name, facts_of_all, source)
     if isinstance(entry, ImageModel):
         entry = _prove_fit(entry, file, store, report)
     added = _extend_file(registry, entry, store, report) if write else _extension_of(registry, entry)
@@ -106,7 +105,7 @@ def add_model(
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested facts as one; what a later layer says holds.
+    """Nested facts merged; later layers override earlier ones.
 
     >>> merge({"input": {"size": 224, "resize": 256}}, {"input": {"size": 288}})
     {'input': {'size': 288, 'resize': 256}}
@@ -120,7 +119,7 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _extension_of(registry: Path, entry: ModelEntry) -> str:
-    """What would be added to a registry file."""
+    """The text that would be added to a registry file."""
     return extension(registry, read_target(registry), entry)
 
 
@@ -135,7 +134,7 @@ def _extend_file(registry: Path, entry: ModelEntry, store: Store, report: Report
 
 
 def _put_at_end(path: Path, added: str) -> None:
-    """Replace a file by itself and some text: whole or not at all, with the rights that it has."""
+    """Append text to a file atomically; its permissions stay."""
     old = path.read_bytes() if path.exists() else b""
     mode = path.stat().st_mode if path.exists() else None
     write_whole(path, old + added.encode())
@@ -144,7 +143,7 @@ def _put_at_end(path: Path, added: str) -> None:
 
 
 def _name_for(place: Place) -> str:
-    """A name from that of the file, or of the Hub's repository where the file has the usual one."""
+    """A name derived from that of the file, or of the Hub's repository if the file has a generic one."""
     stem = re.sub(r"\.(?:gz|zip)$", "", place.file)
     stem = HASH_IN_NAME.sub("", re.sub(r"\.(?:safetensors|pth|pt|bin|txt|vec|tar)$", "", stem))
     repository = re.match(r"hf://[^/]+/([^/@]+)", place.weights.urls[0])
@@ -154,7 +153,7 @@ def _name_for(place: Place) -> str:
 
 
 def _look_into(file: LocalModel | Path, name: str, report: Report) -> dict[str, Any]:
-    """What a file says of itself: word vectors by their format, safetensors in their header."""
+    """The facts in a file: the format of word vectors, the metadata of safetensors."""
     path = file if isinstance(file, Path) else file.path
     kind = detect_format(path)
     if kind == "safetensors":
@@ -167,13 +166,13 @@ def _look_into(file: LocalModel | Path, name: str, report: Report) -> dict[str, 
         with open_source(path, None, name) as stream:
             sample = stream.read(SAMPLE_BYTES)
             shape = sniff_format(sample, stream.name)
-    except SeveralFiles as error:  # an entry has no place for the name of one
-        error.hint = "Unpack the one that is meant, and register that."
+    except SeveralFiles as error:  # an entry cannot name one of them
+        error.hint = "Unpack the file that you want, and register it."
         raise
     lowercase = None if shape.format == "word2vec-binary" else _is_lowercase(sample, shape)
     if lowercase:
-        told = f"{name}: no capital among the words that were looked at, so that texts are put in lower case"
-        report(Note(told, "If that is wrong: --set input.lowercase=false"))
+        note = f"{name}: no upper-case letter in the sampled words, so texts are converted to lower case"
+        report(Note(note, "If that is wrong: --set input.lowercase=false"))
     return {
         "task": WORDS,
         "architecture": f"words/{shape.format}",
@@ -184,24 +183,24 @@ def _look_into(file: LocalModel | Path, name: str, report: Report) -> dict[str, 
 
 
 def _read_notes(path: Path, name: str) -> dict[str, Any]:
-    """The facts among the notes of a safetensors file, also under the names of the ModelSpec standard."""
+    """The facts in the metadata of a safetensors file, also under the names of the ModelSpec standard."""
     notes = {key.removeprefix("modelspec."): text for key, text in read_metadata(path, name).items()}
     facts = {key: notes[key] for key in NOTES if notes.get(key)}
     namespace, slash, _ = str(facts.get("architecture", "")).partition("/")
     if not slash or namespace not in (*NAMESPACES, *plugin_names(ARCHITECTURES)):
-        facts.pop("architecture", None)  # a name of some other library
+        facts.pop("architecture", None)  # a name of another library
     return facts
 
 
 def _is_lowercase(sample: bytes, shape: Shape) -> bool:
-    """Whether no word at the beginning of a text file has a capital."""
+    """Whether the words at the beginning of a text file have no upper-case letters."""
     lines = sample[shape.header_bytes :].splitlines()[:-1]
     words = [line.split(b" ", 1)[0].decode("utf-8", "replace") for line in lines]
     return any(word.isalpha() for word in words) and all(word == word.lower() for word in words)
 
 
 def _complete(name: str, facts: dict[str, Any], source: str) -> ModelEntry:
-    """The entry that the facts make. Raises UsageError with everything that is missing or wrong, at once."""
+    """The entry from the facts. Raises UsageError with everything that is missing or wrong, at once."""
     if "task" not in facts and facts.get("classes") is not None:
         facts["task"] = "image-classification"
     if "family" not in facts and isinstance(facts.get("architecture"), str):
@@ -213,21 +212,21 @@ def _complete(name: str, facts: dict[str, Any], source: str) -> ModelEntry:
     if missing:
         asked = "\n".join(f"  {field}: {ASK[field]}" for field in missing)
         raise UsageError(
-            f"{source} does not say everything about {name}: {', '.join(missing)}",
-            hint=f"--like MODEL takes it from one that you have, or say it:\n{asked}",
+            f"{source} lacks facts for the entry {name}: {', '.join(missing)}",
+            hint=f"--like MODEL takes them from another model, or state them:\n{asked}",
         )
     entry, findings = check_entry(name, facts)
     if entry is None or findings:
         lines = [f"{dotted(finding.path) or 'the name'}: {finding.what}" for finding in findings]
         raise UsageError(
             f"{source} cannot become the entry {name}: {'; '.join(lines)}",
-            hint=findings[0].hint or "Say it otherwise: --set FIELD=VALUE",
+            hint=findings[0].hint or "Correct it: --set FIELD=VALUE",
         )
     return entry
 
 
 def _family_of(architecture: str) -> str:
-    """The family of an architecture: as the index has it, else how its name begins.
+    """The family of an architecture: from the index, else the beginning of its name.
 
     >>> _family_of("torchvision/resnet18"), _family_of("lab/conv_tiny")
     ('resnet', 'conv')
@@ -237,9 +236,9 @@ def _family_of(architecture: str) -> str:
 
 
 def _prove_fit(entry: ImageModel, file: LocalModel | Path, store: Store, report: Report) -> ImageModel:
-    """The entry with its number of parameters, once its network was built and the weights are in it.
+    """The entry with its number of parameters, after the weights were loaded into its network.
 
-    A pickle is read by the unpickler that runs no code.
+    A pickle is read by an unpickler that runs no code.
     """
     from msgspec.structs import replace
 
@@ -256,7 +255,7 @@ def _prove_fit(entry: ImageModel, file: LocalModel | Path, store: Store, report:
 
 
 def _second_looks(entry: ModelEntry, registry: Path) -> list[Finding]:
-    """What a reviewer should know about the new entry."""
+    """Remarks about the new entry for a reviewer."""
     findings = [finding for remark in REMARKS for finding in remark(entry)]
     shipped = shipped_names(registry) if registry.exists() else {}
     if entry.name in shipped:

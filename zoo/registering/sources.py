@@ -1,4 +1,4 @@
-"""Where a file that is to be registered comes from: pinned, fetched, hashed; and what its source says."""
+"""The source of a file to register: its pinned URL, the facts that it states, and the fetch."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class Place:
     """A file that an entry can name, before it is fetched.
 
-    weights: its URL, pinned, and what its source states about the bytes. file: its name there. path: where it
-    is, if it is a file of this machine. facts: of an entry, as its source states them.
+    weights: its pinned URL, and what its source states about the bytes. file: its name there. path: its path,
+    if it is a file on this machine. facts: fields of an entry, as its source states them.
     """
 
     weights: Weights
@@ -37,11 +37,11 @@ class Place:
 
 
 def find_place(source: str, registry: Path, store: Store, report: Report) -> Place:
-    """The file that somebody named: a path, `hf://OWNER/REPO[@REVISION][/FILE]`, or any other URL.
+    """The file of a path, of `hf://OWNER/REPO[@REVISION][/FILE]`, or of any other URL.
 
-    registry: the file that the entry goes into; paths are written relative to it. Of a repository without a
-    file its weights are taken. Only the Hub is asked here, for the commit. Raises StorageError, UsageError,
-    Offline, DownloadFailed.
+    registry: the file that gets the entry; paths are written relative to it. Without FILE, the weights file
+    of the repository is used. The only request here is to the Hub, for the commit. Raises StorageError,
+    UsageError, Offline, DownloadFailed.
     """
     kind = scheme_of(source)
     if kind == "hf":
@@ -55,9 +55,9 @@ def find_place(source: str, registry: Path, store: Store, report: Report) -> Pla
 def bring(
     place: Place, name: str, licence: str, store: Store, report: Report
 ) -> tuple[Weights, LocalModel | Path]:
-    """The file, and its weights with size and sha256: fetched into the store unless it lies on this machine.
+    """The weights with size and sha256, and the file: fetched into the store unless it is on this machine.
 
-    licence: of the entry to be, which the licence policies judge before a download.
+    licence: of the new entry; licence policies are checked before a download.
     """
     draft = draft_entry(name, place.weights, licence)
     if place.path is not None:
@@ -66,26 +66,26 @@ def bring(
         return Weights(url=place.weights.url, sha256=digests.sha256, bytes=digests.bytes), place.path
     try:
         local = store.fetch(draft, report=report)
-    except NetworkError as error:  # there is no entry yet that zoo fetch could name
-        error.hint = "The same command tries again, and goes on where this one stopped."
+    except NetworkError as error:  # zoo fetch cannot name it: there is no entry yet
+        error.hint = "Run the same command again: it continues where this one stopped."
         raise
     size = store.record_of(local).bytes
     return Weights(url=place.weights.url, sha256=local.sha256, bytes=size), local
 
 
 def _local_path(source: str) -> Path:
-    """The path that was typed, also as a file:// URL."""
+    """The path of an argument, which may be a file:// URL."""
     from urllib.request import url2pathname
 
     return Path(url2pathname(source[7:])) if source.startswith("file://") else expand(source)
 
 
 def _find_here(path: Path, registry: Path, report: Report) -> Place:
-    """A file of this machine, and the timm config that may lie beside it."""
+    """A file on this machine, with the timm config next to it, if there is one."""
     if not path.is_file():
-        there = "not a regular file" if path.exists() else "not there"
+        there = "not a regular file" if path.exists() else "missing"
         raise StorageError(f"{path} is {there}", hint="Give a file, hf://OWNER/REPO/FILE or https://…")
-    folder = Path(os.path.abspath(registry)).parent  # noqa: PTH100, links stay as they are named
+    folder = Path(os.path.abspath(registry)).parent  # noqa: PTH100, links are not resolved
     absolute = Path(os.path.abspath(path))  # noqa: PTH100
     url = absolute.as_uri()
     if absolute.is_relative_to(folder) and fault_of_path(absolute.relative_to(folder).as_posix()) is None:
@@ -96,7 +96,7 @@ def _find_here(path: Path, registry: Path, report: Report) -> Place:
         try:
             facts = timm_facts(decode_config(config.read_bytes(), str(config)), str(config))
         except UsageError as error:
-            report(Note(f"{error.message}: nothing is read from it"))
+            report(Note(f"{error.message}: it is ignored"))
     return Place(Weights(url=url), path.name, path, facts)
 
 
@@ -104,7 +104,7 @@ def _find_on_hub(source: str, store: Store, report: Report) -> Place:
     """A file of a repository at its commit, with the licence of its card and timm's config."""
     if store.offline:
         raise Offline(
-            f"{source} is not asked: offline mode is on", hint="Unset ZOO_OFFLINE and HF_HUB_OFFLINE."
+            f"cannot ask for {source}: offline mode is on", hint="Unset ZOO_OFFLINE and HF_HUB_OFFLINE."
         )
     named = parse_hub_url(source)
     info = ask_hub(named, source, timeout=store.settings.read_timeout)
@@ -113,7 +113,7 @@ def _find_on_hub(source: str, store: Store, report: Report) -> Place:
     if file is None or file not in files:
         missing = named.file or " or ".join(WEIGHTS)
         raise UsageError(
-            f"{source}: the repository holds no {missing}", hint=f"It holds: {', '.join(sorted(files)[:12])}"
+            f"{source}: the repository has no {missing}", hint=f"It has: {', '.join(sorted(files)[:12])}"
         )
     facts: dict[str, Any] = {"source": f"https://huggingface.co/{named.repo}"}
     if "config.json" in files:
@@ -121,7 +121,7 @@ def _find_on_hub(source: str, store: Store, report: Report) -> Place:
             config = read_config(HubFile(named.repo, info.sha, None), info, source, store.settings)
             facts |= timm_facts(config, source, tags=info.tags or ())
         except UsageError as error:
-            report(Note(f"{error.message}: nothing is read from its config.json"))
+            report(Note(f"{error.message}: its config.json is ignored"))
     facts["license"] = license_of(info, facts.get("license"))
     lfs = files[file].lfs
     weights = Weights(
