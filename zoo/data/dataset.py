@@ -63,7 +63,7 @@ class Split:
 
     origin: `folders` or `table` where the user made the split; `made` where zoo drew the validation part,
     with `seed` and `val_fraction` (None otherwise). train, val, test: names relative to the root, sorted.
-    contents: of training texts, a digest each: a line has no name that lasts.
+    contents: a digest of each training item, by which it is found again wherever it lies.
     """
 
     origin: Origin
@@ -156,7 +156,8 @@ class Dataset:
         """The dataset with its items parted in another way; the split says so too."""
         parts = {"train": tuple(train), "val": tuple(val), "test": tuple(test)}
         names = {part: part_names(items, self.root) for part, items in parts.items()}
-        contents = tuple(sorted({item.content for item in train if item.content is not None}))
+        texts = tuple(sorted({item.content for item in train if item.content is not None}))
+        contents = self.split.contents if self.kind.in_files else texts
         split = replace(self.split, **names, contents=contents)  # type: ignore[arg-type]
         return replace(self, **parts, split=split)  # type: ignore[arg-type]
 

@@ -25,8 +25,6 @@ from zoo.data.dataset import (
     Part,
     Split,
     describe_draw,
-    part_names,
-    relative_name,
 )
 from zoo.data.finding.folder import find_in_folder, find_in_tree
 from zoo.data.finding.found import ClassFiles, Found, class_name
@@ -40,6 +38,7 @@ from zoo.data.listing import no_such_path
 from zoo.data.names import natural_key, one_line, shortened, twin_key
 from zoo.data.splits import split_off
 from zoo.data.texts import read_texts
+from zoo.data.trained import leave_out_trained
 from zoo.errors import DatasetError, StorageError, UsageError, close_names, join_names
 from zoo.events import Note
 
@@ -117,9 +116,9 @@ def scan_evaluation(
 ) -> EvaluationSet:
     """Labelled items to measure a model with `classes` on, matched by name.
 
-    Of split data the test part is taken, else val, else all. Class folders and tables without a split are
-    taken whole, except for what `split` (of the run) names as trained on, if they are the very data that it
-    was drawn from. Raises DatasetError for a class that the model does not know.
+    Of split data the test part is taken, else val, else all. Items that `split` (of the run) was trained on
+    are left out, by their content, and counted. Raises DatasetError for a class that the model does not know,
+    and where nothing is left.
     """
     path = Path(path)
     found = _find_known(
@@ -135,28 +134,12 @@ def scan_evaluation(
     notes = [*found.notes, *_missing_classes(found.parts[source], order, part or "data", kind)]
     if part:
         notes.append(Note(f"measured on the {part} part"))
-    elif split is not None:
-        fresh = _unseen(items, found.root, split)
-        if len(fresh) < len(items):
-            notes.append(
-                Note(f"{kind.count(len(items) - len(fresh))} that the run was trained on are left out")
-            )
-        items = fresh
+    if split is not None:
+        items, left_out = leave_out_trained(items, found.root, split, kind)
+        notes.extend(left_out)
     if not items:
         raise DatasetError(f"no {kind.noun}s to measure on in {one_line(path)}", hint=kind.layouts)
     return EvaluationSet(found.root, tuple(classes), tuple(items), part, tuple(notes))
-
-
-def _unseen(items: Sequence[Item], root: Path, split: Split) -> list[Item]:
-    """The items that a run was not trained on: texts by what they say, images by name, if they are the very
-    data that its split was drawn from."""
-    if split.contents:
-        contents = frozenset(split.contents)
-        return [item for item in items if item.content not in contents]
-    if not split.names <= set(part_names(items, root)):
-        return list(items)
-    seen = frozenset(split.train)
-    return [item for item in items if relative_name(item.path, root) not in seen]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from zoo.data.dataset import Dataset, describe_classes
 from zoo.data.kinds import IMAGES, TEXTS, Kind
 from zoo.data.leaks import keep_copies_together
 from zoo.data.scanning import scan_dataset
+from zoo.data.trained import with_contents
 from zoo.errors import UsageError
 from zoo.events import Note, Report, silent
 from zoo.runs.folder import refuse_existing, refuse_unwritable
@@ -162,6 +163,7 @@ def finetune_model(
             f"{name} knows {', '.join(record.classes)}; {data} has {', '.join(dataset.classes)}",
             hint=f"Begin with the model itself: zoo finetune MODEL {data} --out {out} (it was {entry.name})",
         )
+    dataset = with_contents(dataset)
     for note in (*dataset.notes, describe_classes(dataset)):
         report(note)
     data_license = license_of_data(data_license, record, dataset.fingerprint)

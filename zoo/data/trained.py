@@ -1,0 +1,76 @@
+"""What a run was trained on, found again by content: in a copy, a part, or under another name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from zoo.data.contents import read_contents
+from zoo.data.dataset import PARTS, Dataset, Item, Split, relative_name
+from zoo.data.kinds import Kind
+from zoo.errors import DatasetError
+from zoo.events import Note
+
+_DIGITS = 16  # of sha256, hexadecimal: a list of 100,000 takes 2 MB of run.json
+
+
+def with_contents(dataset: Dataset) -> Dataset:
+    """The dataset with a digest of every training item in its split. Texts have theirs already."""
+    digests = _digests(dataset.train, dataset.kind)
+    contents = tuple(sorted({digest for digest in digests if digest is not None}))
+    return replace(dataset, split=replace(dataset.split, contents=contents))
+
+
+def leave_out_trained(
+    items: Sequence[Item], root: Path, split: Split, kind: Kind
+) -> tuple[list[Item], list[Note]]:
+    """The items without those that a run was trained on, and notes that count them.
+
+    The validation and test items of the run itself stay what they were, in a warning if copies of them were
+    trained on. Raises DatasetError where nothing is left.
+    """
+    names = [relative_name(item.path, root) for item in items]
+    # The name of a line does not last: a line that is added above moves it to another text.
+    whole = kind.in_files and bool(split.names) and split.names <= set(names)
+    same_data = whole or _is_part_of(set(names), split)
+    own = frozenset((*split.val, *split.test)) if same_data else frozenset()
+    if split.contents:
+        contents = frozenset(split.contents)
+        trained = [digest in contents for digest in _digests(items, kind)]
+    else:  # a run of an earlier version: by name, if these are the very data that its split is of
+        seen = frozenset(split.train) if same_data else frozenset()
+        trained = [name in seen for name in names]
+    kept = [item for item, name, found in zip(items, names, trained, strict=True) if name in own or not found]
+    copies = sum(found and name in own for name, found in zip(names, trained, strict=True))
+    left_out = len(items) - len(kept)
+    if not kept and items:
+        raise DatasetError(
+            f"the run was trained on all {kind.count(len(items))}: nothing is left to measure on",
+            hint=f"Give {kind.noun}s that it has not seen.",
+        )
+    notes = []
+    if left_out:
+        notes.append(Note(f"{kind.count(left_out)} that the run was trained on are left out"))
+    if copies:
+        notes.append(
+            Note(
+                f"{kind.count(copies)} of those measured are copies of training {kind.noun}s: the result "
+                "will look better than it is",
+                level="warning",
+            )
+        )
+    return kept, notes
+
+
+def _is_part_of(names: set[str], split: Split) -> bool:
+    """Whether the names are those of one part of the data that a split is of."""
+    return any(names and names == set(getattr(split, part)) for part in PARTS if part != "train")
+
+
+def _digests(items: Sequence[Item], kind: Kind) -> list[str | None]:
+    """What equal items share, of each; None for a file that cannot be read."""
+    if not kind.in_files:
+        return [item.content for item in items]
+    found = read_contents([item.path for item in items])
+    return [None if content.digest is None else content.digest.hex()[:_DIGITS] for content in found]
