@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import gzip
+import lzma
 import os
 import pickle
 import random
@@ -638,3 +640,40 @@ def test_lists_that_are_not_vectors_are_refused(content: bytes, reason: str, com
 def test_a_header_may_state_one_dimension(compile_bytes: Any) -> None:
     vectors, _ = compile_bytes(b"2 1\nthe 0.5\nof 0.25\n")
     assert vectors.vectors.tolist() == [[0.5], [0.25]]
+
+
+@pytest.mark.parametrize("pack", [bz2.compress, lzma.compress], ids=["bz2", "xz"])
+def test_vectors_packed_otherwise_are_read_and_cut_ones_refused(pack: Any, compile_bytes: Any) -> None:
+    plain = "".join(f"w{i} {i} {-i}\n" for i in range(5000)).encode()
+    vectors, _ = compile_bytes(pack(plain), "vectors.txt.packed")
+    assert vectors["w4321"].tolist() == [4321, -4321]
+    assert len(vectors) == 5000
+    with pytest.raises(IntegrityError, match="compressed data"):
+        compile_bytes(pack(plain)[:-300], "vectors.txt.packed")
+
+
+def test_lines_that_end_in_carriage_returns_are_read(compile_bytes: Any) -> None:
+    for content in (b"a 1 2\rb 3 4\rc 5 6\r", b"3 2\ra 1 2\rb 3 4\rc 5 6\r"):
+        vectors, report = compile_bytes(content)
+        assert list(vectors.index_to_key) == ["a", "b", "c"]
+        assert vectors["c"].tolist() == [5, 6]
+        assert report.faults == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "a pointer of Git LFS"),
+        (b"\x08\x07\x12\x07pytorch\x1a\x052.1.0:\x8d\x03" + bytes(99), "an ONNX model"),
+        (b"\x28\xb5\x2f\xfd" + bytes(99), "compressed with Zstandard"),
+        (b"<!DOCTYPE html>\n<html>\n", "a web page"),
+        (b'{"a": 1}\n', "JSON text"),
+        (b"\x10\0\0\0\0\0\0\0{}              " + bytes(99), "safetensors"),
+    ],
+)
+def test_files_of_other_kinds_are_called_by_their_names(
+    content: bytes, what: str, compile_bytes: Any
+) -> None:
+    with pytest.raises(IntegrityError, match=f"is {what}.*, not word vectors") as raised:
+        compile_bytes(content)
+    assert raised.value.hint

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
 from zoo.errors import IntegrityError, UsageError
 
-GZIP_MAGIC = b"\x1f\x8b"
 ZIP_MAGIC = b"PK\x03\x04"
 # Numbers as text pack 2.5 to 4 times. deflate can reach 1032: that is a bomb, not a vocabulary.
 MOST_RATIO = 100
 FREE_BYTES = 16 << 20  # a small file may pack better
 VECTOR_SUFFIXES = (".txt", ".vec", ".bin", "")
+
+
+class _Stream(NamedTuple):
+    """A way to compress one file. magic: its bytes from `at` on. open: (packed stream) -> plain stream."""
+
+    at: int
+    magic: bytes
+    suffix: str
+    open: Callable[[io.BufferedReader], IO[bytes]]
+
+
+_STREAMS = (
+    _Stream(0, b"\x1f\x8b", ".gz", lambda raw: cast(IO[bytes], gzip.GzipFile(fileobj=raw, mode="rb"))),
+    _Stream(4, b"1AY&SY", ".bz2", lambda raw: cast(IO[bytes], bz2.BZ2File(raw))),
+    _Stream(0, b"\xfd7zXZ\x00", ".xz", lambda raw: cast(IO[bytes], lzma.LZMAFile(raw))),  # noqa: SIM115 - the caller closes it
+)
 
 
 class SeveralFiles(UsageError):
@@ -60,7 +77,7 @@ class PackedSource:
             raise IntegrityError(
                 f"{self.packed_name} ends in the middle of its compressed data", hint="Fetch it again."
             ) from error
-        except (zlib.error, OSError, zipfile.BadZipFile) as error:
+        except (zlib.error, lzma.LZMAError, OSError, zipfile.BadZipFile) as error:
             if not self._compressed:
                 raise
             raise IntegrityError(
@@ -77,7 +94,7 @@ class PackedSource:
 
 @contextmanager
 def open_source(path: Path, member: str | None = None, name: str | None = None) -> Iterator[PackedSource]:
-    """The plain bytes of a file that may be a .gz or a .zip (detected by its first bytes).
+    """The plain bytes of a file that may be a .gz, .bz2, .xz or .zip (detected by its first bytes).
 
     member: which file of a .zip; needed only where it holds several. name: what the file is called in errors.
 
@@ -87,15 +104,16 @@ def open_source(path: Path, member: str | None = None, name: str | None = None) 
     size = path.stat().st_size
     packed_name = name or path.name
     with path.open("rb", buffering=0) as raw:
-        magic = raw.read(4)
+        magic = raw.read(10)
         raw.seek(0)
-        if member is not None and magic != ZIP_MAGIC:
+        if member is not None and not magic.startswith(ZIP_MAGIC):
             raise UsageError(f"{packed_name} is not a .zip: there is no {member!r} in it")
-        if magic.startswith(GZIP_MAGIC):
-            name = packed_name.removesuffix(".gz")
-            with gzip.GzipFile(fileobj=io.BufferedReader(raw, 1 << 18), mode="rb") as plain:
-                yield PackedSource(packed_name, name, cast(IO[bytes], plain), raw, size)
-        elif magic == ZIP_MAGIC:
+        packing = next((row for row in _STREAMS if magic[row.at :].startswith(row.magic)), None)
+        if packing is not None:
+            name = packed_name.removesuffix(packing.suffix)
+            with packing.open(io.BufferedReader(raw, 1 << 18)) as plain:
+                yield PackedSource(packed_name, name, plain, raw, size)
+        elif magic.startswith(ZIP_MAGIC):
             try:
                 archive = zipfile.ZipFile(raw)
             except zipfile.BadZipFile as error:

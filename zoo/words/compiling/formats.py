@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from zoo.errors import IntegrityError, UnknownName, UnsafeFile
+from zoo.file_formats import BEGINNING, detect_bytes, refuse_foreign
 from zoo.words.vectors.layout import is_compiled
 
 FormatName = Literal["glove-text", "word2vec-text", "word2vec-binary"]
@@ -56,10 +57,6 @@ WRONG_MAGIC: dict[bytes, tuple[str, str]] = {
         "fastText's own .bin model, not word2vec's",
         "Use the .vec file that is published beside it.",
     ),
-    b"\x89HDF": ("an HDF5 file", "Use the text file of the same vectors."),
-    b"<!DOCTYPE": ("a web page", "Download the file itself."),
-    b"<html": ("a web page", "Download the file itself."),
-    b"{": ("JSON", "Use the text or binary file of the vectors."),
     b"\x1f\x8b": ("compressed twice", "Decompress it once by hand."),
     b"PK\x03\x04": ("an archive in an archive", "Unpack it once by hand."),
 }
@@ -72,7 +69,8 @@ class Shape:
     words: what the header claims, None without one; a claim only, no memory is reserved for it.
     header_bytes: length of the header line (and of a byte-order mark before it). trailing_space: each line
     ends with one (word2vec.c and fastText write it). loose: fields are apart by more than one blank, or by
-    tabs, or blanks come first. contradictions: what is not as it was declared.
+    tabs, or blanks come first. carriage_returns: they end the lines (old Macintosh). contradictions: what is
+    not as it was declared.
     """
 
     format: FormatName
@@ -81,6 +79,7 @@ class Shape:
     header_bytes: int
     trailing_space: bool = False
     loose: bool = False
+    carriage_returns: bool = False
     contradictions: tuple[str, ...] = ()
 
     @property
@@ -115,6 +114,13 @@ def refuse_unsafe(name: str, beginning: bytes) -> None:
     for magic, (what, hint) in WRONG_MAGIC.items():
         if beginning.startswith(magic) and not _looks_like_text_vectors(beginning):
             raise IntegrityError(f"{name} is {what}", hint=hint)
+    kind = detect_bytes(beginning[:BEGINNING], len(beginning))
+    if kind == "safetensors" and beginning[8:9] == b"{":
+        raise IntegrityError(
+            f"{name} is safetensors, not word vectors",
+            hint="To register a network: zoo registry add FILE",
+        )
+    refuse_foreign(kind, name, "word vectors")
 
 
 def sniff_format(sample: bytes, name: str, declared: str = "auto") -> Shape:
@@ -161,7 +167,8 @@ def _looks_like_text_vectors(beginning: bytes) -> bool:
 
 def _sniff_text(sample: bytes, mark: int, name: str) -> Shape | None:
     """The shape of a text file, or None where the sample is not text vectors."""
-    lines = sample[mark:].split(b"\n")
+    end = b"\r" if b"\r" in sample and b"\n" not in sample else b"\n"
+    lines = sample[mark:].split(end)
     if len(sample) >= SAMPLE_BYTES:
         lines = lines[:-1]  # cut by the sample
     header = _read_header_line(lines[0]) if lines else None
@@ -190,6 +197,7 @@ def _sniff_text(sample: bytes, mark: int, name: str) -> Shape | None:
         mark + (len(lines[0]) + 1 if header else 0),  # a mark is never part of the first word
         trailing,
         loose,
+        end == b"\r",
     )
 
 

@@ -71,7 +71,11 @@ def _read_text(source: PackedSource, sample: bytes, shape: Shape, faults: FaultC
 
 def _whole_lines(source: PackedSource, sample: bytes, shape: Shape) -> Iterator[tuple[bytes, int]]:
     """The lines after the header, about TEXT_BLOCK bytes at a time, and the number of the first of each."""
-    rest = sample[shape.header_bytes :]
+
+    def plain(block: bytes) -> bytes:
+        return block.replace(b"\r", b"\n") if shape.carriage_returns else block
+
+    rest = plain(sample[shape.header_bytes :])
     line = 1 + shape.header_lines
     ended = len(sample) < SAMPLE_BYTES
     more = b""
@@ -93,7 +97,7 @@ def _whole_lines(source: PackedSource, sample: bytes, shape: Shape) -> Iterator[
             line += _count_lines(block)
         if ended:
             return
-        more = source.read(TEXT_BLOCK)
+        more = plain(source.read(TEXT_BLOCK))
         ended = len(more) < TEXT_BLOCK
 
 
