@@ -1,4 +1,4 @@
-"""What all tests share: a clean environment, a home of their own, the real data."""
+"""What all tests share: a clean environment, a home of their own, the command line, the two data sets."""
 
 from __future__ import annotations
 
@@ -9,16 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from support.commands import Call, Said
 from support.environment import HOMES, clean, use
 from support.loopback import IMPATIENT, Server
 
 from zoo.store.store import Store
 
-pytest_plugins = ["support.fault_table"]
-
-settings.register_profile("repeatable", derandomize=True)  # a red test is red for everybody
-settings.load_profile("repeatable")
+pytest_plugins = ["support.fault_table", "support.quick"]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell gives its background jobs Ctrl-C ignored, and every process that a test starts would inherit it.
@@ -72,3 +69,27 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def store(home: Path) -> Store:
     """An empty store of this test alone, as impatient with servers as tests are."""
     return Store(home, settings=IMPATIENT)
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """`call("list", "--json")`: runs the command as typed, in this process, which has imported torch.
+
+    No command of any test may end in an error that nobody foresaw.
+    """
+    from zoo.cli.main import main
+
+    def call(*arguments: object) -> Said:
+        with pytest.raises(SystemExit) as left:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert "fault of zoo" not in err, f"zoo {' '.join(map(str, arguments))}\n{err}"
+        return Said(int(left.value.code or 0), out, err)
+
+    return call
+
+
+@pytest.fixture
+def ask(call: Call, tiny: Path) -> Call:
+    """The same with the registry of the tiny set: tiny_net and tiny_words."""
+    return lambda *arguments: call(*arguments, "--registry", tiny / "registry.yaml")

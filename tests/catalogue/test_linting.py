@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.fuzzing import examples
 
 from zoo.catalogue.linting import Lint, lint_files
 from zoo.catalogue.problems import Finding
@@ -136,7 +137,7 @@ EDITS = st.lists(
 
 
 @given(edits=EDITS)
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(300)
 def test_a_file_has_problems_if_and_only_if_it_is_not_read(
     tmp_path: Path, edits: list[tuple[int, int, str]]
 ) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.fuzzing import examples
 
 from zoo.catalogue.entry import ImageModel, WordModel
 from zoo.catalogue.registry import entry_from, entry_to_mapping, load_registry, read_registry_file
@@ -383,7 +384,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(name=st.just("net") | st.text(max_size=8), values=st.dictionaries(FIELDS, JSON, max_size=3))
 def test_no_value_anywhere_makes_an_entry_fail_in_any_other_way(name: str, values: dict[str, Any]) -> None:
     facts = dict(FACTS)

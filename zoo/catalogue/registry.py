@@ -139,7 +139,7 @@ def read_shipped(path: Path) -> dict[str, ModelEntry]:
     try:
         compiled = msgspec.json.decode(COMPILED.read_bytes(), type=_Compiled)
         fresh = compiled.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         fresh = False
     if not fresh:
         return read_registry_file(path)

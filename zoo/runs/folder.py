@@ -100,7 +100,7 @@ def read_history(folder: Path) -> tuple[EpochEnd, ...]:
         return tuple(msgspec.convert(epochs, list[EpochEnd]))
     except FileNotFoundError as error:
         raise IntegrityError(f"{path} is missing", hint=AGAIN) from error
-    except (msgspec.DecodeError, KeyError, TypeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError) as error:
         raise IntegrityError(f"{path} is damaged: {error}", hint=AGAIN) from error
 
 

@@ -147,7 +147,7 @@ def read_record(folder: Path) -> RunRecord:
             facts |= {"schema": SCHEMA, "result": name_metrics(facts["result"])}
         kind = IMAGES if facts.get("text") is None else TEXTS
         return msgspec.convert(facts | {"recipe": from_json(facts.get("recipe"), kind)}, RunRecord)
-    except (msgspec.DecodeError, AttributeError, KeyError, TypeError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
         raise IntegrityError(
             f"{path} is damaged: {error}", hint="Restore it from a copy, or train again."
         ) from error

@@ -127,7 +127,9 @@ def _read_known(path: Path) -> _Known | None:
     """What was written down about a file; None where nothing was, or nothing that can be read."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=_Known)
-    except (FileNotFoundError, NotADirectoryError, msgspec.MsgspecError):
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 

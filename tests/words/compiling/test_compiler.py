@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.fuzzing import examples
 
 from zoo.errors import DiskFull, IntegrityError, UnknownName, UnsafeFile, UsageError, ZooError
 from zoo.events import Event, Note, Progress
@@ -571,7 +572,7 @@ def test_damage_at_random_places_never_crashes_and_never_changes_another_vector(
         assert as_dict(vectors) == line_by_line(bytes(content), 50), report
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60)
 @given(
     words=st.lists(
         st.text(

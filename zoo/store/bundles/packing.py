@@ -180,7 +180,7 @@ def _run_licences(run: Path) -> str:
     """The licences of a run's model and of its training data."""
     try:
         found = msgspec.json.decode((run / "run.json").read_bytes(), type=_RunLicenses)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return "unknown"
     return f"model {found.model.get('license', 'unknown')}, training data {found.data_license or 'unknown'}"
 

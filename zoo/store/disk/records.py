@@ -129,5 +129,7 @@ def find_file(blobs: Blobs, record: Record) -> Path | None:
 def _read_record(path: Path) -> Record | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Record)
-    except (FileNotFoundError, NotADirectoryError, PermissionError, msgspec.MsgspecError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None  # a damaged record costs a fetch, never a wrong byte

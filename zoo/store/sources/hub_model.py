@@ -137,7 +137,7 @@ def decode_config(body: bytes, where: str, *, library: str | None = None) -> Con
             return msgspec.json.decode(body, type=Config)
     except msgspec.ValidationError as error:
         raise UsageError(f"{where} has an invalid config: {error}", hint=ELSEWHERE) from error
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{where}: config.json is not valid JSON: {error}", hint=ELSEWHERE) from error
     what = f"for {library or 'something else'}"
     what = what if kind.model_type is None else f"a {kind.model_type} model of transformers"

@@ -53,7 +53,7 @@ def read_lock_file(path: Path) -> dict[str, Pin]:
         raise UsageError(
             f"no lock file {path}{reason}", hint="Make one: zoo lock NAME… > zoo.lock"
         ) from error
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRegistry(f"{path}: {error}", hint="Make it again: zoo lock NAME… > zoo.lock") from error
     if found.schema != SCHEMA:
         raise UsageError(
