@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias, cast
+from typing import NamedTuple, Protocol, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ Inputs: TypeAlias = Tensor | tuple[Tensor, ...]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """inputs: what the model takes, (items, …). targets: (items,) class numbers. count: how many items."""
+    """inputs: what the model takes, (items, …). targets: as the task encodes them. count: how many items."""
 
     inputs: Inputs
     targets: Tensor
@@ -65,13 +65,33 @@ def cut(items: int, batch_size: int) -> list[int]:
     return sizes
 
 
+class Share(NamedTuple):
+    """Which part of every batch is this process's own: number `rank` of `world` parts."""
+
+    rank: int = 0
+    world: int = 1
+
+    def of(self, rows: Tensor) -> Tensor:
+        """This part of the rows. The parts of all processes together are the rows, each once.
+
+        >>> [Share(rank, 3).of(torch.arange(8)).tolist() for rank in range(3)]
+        [[0, 1, 2], [3, 4, 5], [6, 7]]
+        """
+        return rows if self.world == 1 else torch.tensor_split(rows, self.world)[self.rank]
+
+
+ALONE = Share()
+
+
 class Cut:
     """What every source of batches has: the sizes of its batches, and an order for every pass.
 
-    seed: shuffle every pass; None keeps the order.
+    seed: shuffle every pass; None keeps the order. share: of several processes, which all draw the same order
+    and the same batches; none of them is padded, as a sampler per process would have to.
     """
 
-    def __init__(self, labels: Tensor, batch_size: int, seed: int | None) -> None:
+    def __init__(self, labels: Tensor, batch_size: int, seed: int | None, share: Share = ALONE) -> None:
+        self.share = share
         self.labels = labels
         self.batch_size = batch_size
         self.seed = seed
@@ -97,24 +117,34 @@ class Cut:
 class FeatureBatches(Cut):
     """Batches of features that are all in memory, on the device already: no copy, no worker, no DataLoader.
 
-    features: (items, width) float32. labels: (items,) int64. seed: shuffle every pass; None keeps the order.
+    features: (items, width) float32. labels: (items, …), as the task encodes the targets. seed: shuffle every
+    pass; None keeps the order.
     """
 
-    def __init__(self, features: Tensor, labels: Tensor, batch_size: int, *, seed: int | None = None) -> None:
-        super().__init__(labels, batch_size, seed)
+    def __init__(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        share: Share = ALONE,
+    ) -> None:
+        super().__init__(labels, batch_size, seed, share)
         self.features = features
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of pass `number`, rows gathered per batch: a shuffled copy would double the memory."""
         rows = self.order(number).to(self.features.device)
-        for part in torch.split(rows, self.sizes):
+        for whole in torch.split(rows, self.sizes):
+            part = self.share.of(whole)
             yield Batch(self.features.index_select(0, part), self.labels.index_select(0, part), len(part))
 
 
 class TextBatches(Cut):
     """Batches of texts as ids of their words, padded with 0 to the longest of each batch.
 
-    ids: of each text's words, from 1. labels: a class number per text. seed: shuffle every pass; None keeps
+    ids: of each text's words, from 1. labels: a target per text. seed: shuffle every pass; None keeps
     the order. alike: a shuffled batch holds texts of about the same length, drawn from POOL batches' worth of
     them: half of a batch drawn from all is padding, and an encoder that walks through it takes 1.4 × as long.
     """
@@ -124,20 +154,22 @@ class TextBatches(Cut):
     def __init__(
         self,
         ids: Sequence[Sequence[int]],
-        labels: Sequence[int],
+        labels: Sequence[int] | Tensor,
         batch_size: int,
         *,
         seed: int | None = None,
         alike: bool = False,
+        share: Share = ALONE,
     ) -> None:
-        super().__init__(torch.tensor(labels, dtype=torch.long), batch_size, seed)
+        super().__init__(torch.as_tensor(labels), batch_size, seed, share)
         self.ids = ids
         self.lengths = torch.tensor([len(text) for text in ids])
         self.alike = alike
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of pass `number`; inputs (batch, length) int64."""
-        for rows in self.rows_of(number):
+        for whole in self.rows_of(number):
+            rows = self.share.of(whole)
             yield Batch(pad_ids([self.ids[row] for row in rows.tolist()]), self.labels[rows], len(rows))
 
     def rows_of(self, number: int) -> Sequence[Tensor]:
@@ -156,9 +188,10 @@ class TextBatches(Cut):
 class ImageBatches(Cut):
     """Batches of photographs, decoded and preprocessed by threads while the model works.
 
-    input: what the weights want. augmentation: a name in AUGMENTATIONS; every item draws anew in every pass.
-    seed: shuffle every pass; None keeps the order and varies nothing. on_bad: what to do with a file that
-    cannot be read any more; "skip" passes over it and reports it once, "stop" raises UnreadableFile.
+    targets: (items, …), as the task encodes them; the classes of the items by default. input: what the
+    weights want. augmentation: a name in AUGMENTATIONS; every item draws anew in every pass. seed: shuffle
+    every pass; None keeps the order and varies nothing. on_bad: what to do with a file that cannot be read
+    any more; "skip" passes over it and reports it once, "stop" raises UnreadableFile.
     """
 
     def __init__(
@@ -168,12 +201,15 @@ class ImageBatches(Cut):
         batch_size: int,
         *,
         augmentation: str = "none",
+        targets: Tensor | None = None,
         seed: int | None = None,
         workers: int | None = None,
         on_bad: str = "skip",
         report: Report = silent,
     ) -> None:
-        super().__init__(torch.tensor([item.label for item in items], dtype=torch.long), batch_size, seed)
+        if targets is None:
+            targets = torch.tensor([item.label for item in items], dtype=torch.long)
+        super().__init__(targets, batch_size, seed)
         self.items = items
         self.input = input
         self.augmentation = augmentation

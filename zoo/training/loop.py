@@ -67,6 +67,7 @@ def fit(
     Raises TrainingStopped, after restoring the best weights, for a loss that is not a number and for memory
     that does not suffice; its `result` is the FitResult so far.
     """
+    report = report if state.machine.is_first else silent
     with kept_generators(state.machine.device), ends_with_its_best(state, report):
         while not state.done:
             began = time.perf_counter()
@@ -139,7 +140,8 @@ def train_epoch(
 
     if (bad := watch.settle()) is not None:  # the last loss of a GPU comes after its step
         raise stopped_by_loss(state, *bad)
-    return float(total) / max(1, items)
+    whole_loss, whole_items = machine.sum(total, items)
+    return float(whole_loss) / max(1, int(whole_items))
 
 
 def validate(state: PhaseState, *, stop_requested: Callable[[], bool] = never) -> Measurement:

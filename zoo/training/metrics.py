@@ -49,7 +49,8 @@ def evaluate(
 ) -> Measurement:
     """Run the model in eval mode over all batches; the mode it was in is put back.
 
-    Sums stay on the device until the end: reading one would wait for the GPU at every batch.
+    Sums stay on the device until the end: reading one would wait for the GPU at every batch. Of a machine of
+    several processes each measures its share, and all get the figures of all items; outputs stay its own.
     Raises Stopped when stop_requested returns True between two batches.
     """
     was_training = model.training
@@ -66,7 +67,8 @@ def evaluate(
             inputs, targets = machine.place(batch.inputs), machine.place(batch.targets)
             with machine.autocast():
                 outputs = main_output(model(inputs)).float()
-            loss += plain(outputs, targets) * batch.count
+            if batch.count:  # the share of a small batch may be empty, and its mean is nan
+                loss += plain(outputs, targets) * batch.count
             for name, metric in task.metrics.items():
                 part = metric.sums(outputs, targets)
                 sums[name] = sums[name] + part if name in sums else part
@@ -75,9 +77,11 @@ def evaluate(
                 kept.append((outputs, targets))
     finally:
         model.train(was_training)
+    whole_loss, whole_items, *whole = machine.sum(loss, items, *sums.values())
+    items = int(whole_items)
     return Measurement(
-        loss=float(loss) / max(1, items),
-        metrics=_values(task, sums, items),
+        loss=float(whole_loss) / max(1, items),
+        metrics=_values(task, dict(zip(sums, whole, strict=True)), items),
         items=items,
         outputs=torch.cat([outputs for outputs, _ in kept]).cpu() if keep_outputs else None,
         targets=torch.cat([targets for _, targets in kept]).cpu() if keep_outputs else None,
@@ -86,5 +90,5 @@ def evaluate(
 
 def _values(task: Task, sums: Mapping[str, Tensor], items: int) -> dict[str, float]:
     """The figures that are defined. JSON has no nan, and nobody could compare it."""
-    found = {name: task.metrics[name].value(part.cpu().double(), items) for name, part in sums.items()}
+    found = {name: task.metrics[name].value(part, items) for name, part in sums.items()}
     return {name: value for name, value in found.items() if not math.isnan(value)}
