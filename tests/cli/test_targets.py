@@ -16,8 +16,8 @@ from support.commands import write_registry
 
 from zoo import load_model, load_run
 from zoo.catalogue.entry import TextInput, Weights, WordModel
-from zoo.cli.command import ModelName
 from zoo.cli.main import VERBS
+from zoo.cli.options import ModelName
 from zoo.errors import IntegrityError, UsageError
 from zoo.store.store import Store
 from zoo.targets import KINDS, NEEDS, Checkpoint, RunFolder, VectorFile, find_target, kind_of

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from support.kits import on_tiny
 
-from zoo.cli.models import run_facts
+from zoo.cli.listing import run_facts
 from zoo.errors import UnknownName
 from zoo.events import Event, Note
 from zoo.runs.record import read_record, write_record

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, wraps
@@ -16,7 +16,6 @@ from zoo.cli.sink import Mode, Sink
 from zoo.errors import NotAModel, UnknownName, ZooError
 
 if TYPE_CHECKING:
-    from zoo.catalogue.entry import ModelEntry
     from zoo.catalogue.registry import Registry
     from zoo.store.store import Store
     from zoo.targets import Model, RunFolder
@@ -106,14 +105,6 @@ def with_context(function: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-class GroupedOption(click.Option):
-    """An option that --help shows under a heading of its own kind."""
-
-    def __init__(self, *args: Any, heading: str, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.heading = heading
-
-
 class Command(click.Command):
     """A command whose --help ends with an example and whose unknown options say what was meant."""
 
@@ -160,86 +151,3 @@ def command(example: str, **settings: Any) -> Callable[[Callable[..., Any]], Com
         return made
 
     return decorate
-
-
-def license_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the option `--license`: its store then gives out no model under another licence."""
-
-    @click.option(
-        "--license",
-        "licenses",
-        multiple=True,
-        metavar="NAME,…",
-        help="Refuse models under any other licence.  [env: ZOO_LICENSE_POLICY]",
-    )
-    @wraps(function)
-    def guarded(context: Context, *, licenses: tuple[str, ...], **arguments: Any) -> Any:
-        if licenses:
-            from zoo.catalogue.licenses import parse_policy
-
-            context.store.policy = parse_policy(licenses, "--license")
-        return function(context, **arguments)
-
-    return guarded
-
-
-class ModelName(click.ParamType[str]):
-    """What `find_target` understands; the shell completes what the verb can use, run folders first."""
-
-    name = "model"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-        from click.shell_completion import CompletionItem
-
-        from zoo.targets import NEEDS, RegistryModel, kind_of, list_runs
-
-        kinds = NEEDS.get(f"zoo {ctx.info_name}", NEEDS["zoo show"]).kinds
-        place = incomplete[: incomplete.rfind("/") + 1]
-        runs = [f"{place}{run.name}" for run in list_runs(Path(place))] if "run" in kinds else []
-        found = [CompletionItem(run, help="run") for run in runs if run.startswith(incomplete)]
-        found += [
-            CompletionItem(entry.name, help=entry.license)
-            for entry in entries_to_complete(ctx, everything="/" in incomplete)
-            if entry.name.startswith(incomplete) and kind_of(RegistryModel(entry.name, entry)) in kinds
-        ]
-        return found or [CompletionItem(incomplete, type="file")]
-
-
-def entries_to_complete(ctx: click.Context, *, everything: bool = False) -> list[ModelEntry]:
-    """The entries of the registries that the command line names; none where one of them is wrong."""
-    try:
-        registry = Context(Sink(Mode.QUIET), ctx.params.get("registries") or ()).registry
-    except ZooError:  # the command says what is wrong; a key press does not
-        return []
-    return registry.everything() if everything else registry.curated()
-
-
-def complete_from(names: Callable[[click.Context], Iterable[str]]) -> Callable[..., list[str]]:
-    """The `shell_complete` of an option whose values are names of a table, and may be more than that."""
-
-    def complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-        return [name for name in names(ctx) if name.startswith(incomplete)]
-
-    return complete
-
-
-class Choice(click.ParamType[str]):
-    """One name of a table, read when it is needed; a typo gets "did you mean"."""
-
-    def __init__(self, kind: str, names: Callable[[], Iterator[str] | list[str] | tuple[str, ...]]) -> None:
-        self.name = kind
-        self.names = names
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return "|".join(self.names())
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        names = list(self.names())
-        if value not in names:
-            raise UnknownName(self.name, str(value), names)
-        return str(value)
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-        from click.shell_completion import CompletionItem
-
-        return [CompletionItem(name) for name in self.names() if name.startswith(incomplete)]

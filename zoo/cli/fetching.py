@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli.command import Context, ModelName, command, license_option
+from zoo.cli.command import Context, command
+from zoo.cli.options import ModelName, license_option, word_options
 from zoo.cli.sink import Fit, Mode, table
-from zoo.cli.words import word_options
 from zoo.errors import (
     Interrupted,
     LicenseRefused,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from zoo.cli.command import Context, GroupedOption, ModelName, command, complete_from, license_option
+from zoo.cli.command import Context, command
+from zoo.cli.options import GroupedOption, ModelName, complete_from, license_option
 from zoo.errors import Interrupted, InvalidRecipe
 from zoo.training.interruption import StopSignal
 from zoo.training.recipe import KNOBS, Knob

@@ -1,25 +1,27 @@
-"""The verbs about the store itself: path, cache, prune, lock, bundle, unbundle."""
+"""The verbs about the store: path, cache, prune, rm, verify. None of them imports torch."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from itertools import groupby
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli.command import Context, ModelName, command
-from zoo.cli.sink import many, table
-from zoo.errors import UsageError
+from zoo.cli.command import Context, command
+from zoo.cli.options import ModelName
+from zoo.cli.sink import Fit, many, table
+from zoo.errors import Offline
 from zoo.store.disk.space import size_text
 
 if TYPE_CHECKING:
+    from zoo.catalogue.entry import ModelEntry
     from zoo.store.upkeep.inventory import CacheReport
 
 DAY = 86_400  # seconds
 CACHE_COLUMNS = {"name": "NAME", "size": "SIZE", "days": "DAYS IDLE"}
+BAD = ("damaged", "missing")  # what verify ends with exit code 3 for
+VERIFY_COLUMNS = {"name": "NAME", "state": "STATE", "path": "FILE"}
 PRUNE_COLUMNS = {"name": "NAME", "why": "WHY", "size": "SIZE", "days": "DAYS IDLE"}
 
 
@@ -109,79 +111,70 @@ def prune(context: Context, older_than: float | None, dry_run: bool) -> None:
     (context.sink.answer if dry_run else context.sink.done)(rows, human)
 
 
-@command("zoo lock mobilenet_v2 glove-wiki-gigaword-50 > zoo.lock")
+@command("zoo rm mobilenet_v2")
 @click.argument("names", nargs=-1, required=True, type=ModelName())
-def lock(context: Context, names: tuple[str, ...]) -> None:
-    """Print a lock file: what each name means, down to the sha256, for: zoo fetch --locked zoo.lock"""
-    import json
+def rm(context: Context, names: tuple[str, ...]) -> None:
+    """Delete models from the store. Other models that share the bytes keep them."""
+    from zoo.targets import describe_target
 
-    from zoo.store.trust.lock_file import write_lock_file
-    from zoo.targets import VectorFile, describe_target
-    from zoo.words.own_files import safe_name
+    context.store.offline = True  # nobody is asked about what is to go
+    entries: dict[str, ModelEntry | None] = {}
+    for name, target in {name: context.find_model("rm", name) for name in names}.items():
+        try:
+            entries[name] = describe_target(target, context.store, report=context.report)
+        except Offline:  # of a repository that was never fetched there is nothing to delete
+            entries[name] = None
+    rows = []
+    for name, entry in entries.items():
+        freed = 0 if entry is None else context.store.remove(entry, report=context.report)
+        shared = None if entry is None else context.store.find(entry)
+        stays = None if shared is None else str(shared.path)
+        rows.append({"name": name if entry is None else entry.name, "freed": freed, "shared": stays})
+    context.sink.done(rows, lambda: "\n".join(map(rm_line, rows)))
 
-    targets = [context.find_model("lock", name) for name in names]
-    for target in targets:  # another folder has another file of that name
-        if isinstance(target, VectorFile) and target.name != safe_name(target.path.name):
-            add = f"zoo registry add {shlex.quote(target.name)} --to registry.yaml"
-            raise UsageError(
-                f"{target.name}: a lock file names models, not paths",
-                hint=f"Give it an entry of its own: {add}",
-            )
-    entries = [describe_target(target, context.store, report=context.report) for target in targets]
-    text = write_lock_file({e.name: context.store.pin(e, report=context.report) for e in entries})
-    context.sink.answer(json.loads(text), lambda: text.rstrip("\n"))
+
+def rm_line(row: dict[str, Any]) -> str:
+    """What became of one name."""
+    gone = f"{size_text(row['freed'])} freed" if row["freed"] else "was not in the store"
+    if row["shared"] is None:
+        return f"{row['name']}: {gone}"
+    return f"{row['name']}: {gone if row['freed'] else 'nothing freed'}; stays, being shared: {row['shared']}"
 
 
-@command("zoo bundle mobilenet_v2 run -o models.tar")
-@click.argument("names", nargs=-1, required=True, metavar="NAME|RUN…", type=ModelName())
-@click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="The tar file to write.")
-def bundle(context: Context, names: tuple[str, ...], out: Path) -> None:
-    """Pack models and runs into one file for a machine without network."""
-    from zoo.runs.record import read_record
-    from zoo.store.bundles.packing import bundle as write_bundle
-    from zoo.targets import RunFolder, describe_target
+@command("zoo verify --fix")
+@click.argument("names", nargs=-1, type=ModelName())
+@click.option("--fix", is_flag=True, help="Delete what is damaged and fetch it again.")
+def verify(context: Context, names: tuple[str, ...], fix: bool) -> int:
+    """Hash what the store holds again.
 
-    targets = [context.find_target("bundle", name) for name in dict.fromkeys(names)]
-    runs = list(dict.fromkeys(target.path for target in targets if isinstance(target, RunFolder)))
-    records = [read_record(run) for run in runs]  # on texts, or from scratch, a run has all that it needs
-    trained = [record for record in records if record.weights_sha256 is not None]
-    for record in trained:
-        context.store.check_license(record.entry)
-    wanted = [record.entry for record in trained if record.text is None]
-    wanted += [
-        describe_target(target, context.store, report=context.report)
-        for target in targets
-        if not isinstance(target, RunFolder)
+    Without NAMES everything is checked. Exit code 3 when something is damaged and was not mended.
+    """
+    from zoo.store.upkeep.verification import verify_store
+    from zoo.targets import describe_target
+
+    targets = [context.find_model("verify", name) for name in names]
+    entries = [describe_target(target, context.store, report=context.report) for target in targets] or None
+    verdicts = verify_store(context.store, entries, fix=fix, report=context.report)
+    rows = [
+        {
+            "name": v.name,
+            "state": v.state,
+            "detail": v.detail,
+            "path": None if v.path is None else str(v.path),
+        }
+        for v in verdicts
     ]
-    entries = list({entry.name: entry for entry in wanted}.values())
-    write_bundle(context.store, entries, out, runs=runs, report=context.report)
-    facts = {"out": str(out), "models": [entry.name for entry in entries], "runs": [str(run) for run in runs]}
-    size = size_text(out.stat().st_size)
-    packed = f"{many(len(entries), 'model')}, {many(len(runs), 'run')}"
-    context.sink.done(facts, lambda: f"{out}: {packed}, {size}")
+    bad = [row for row in rows if row["state"] in BAD]
+
+    def human() -> str:
+        faults = "".join(f"\n\n{row['name'] or row['path']}: {row['detail']}" for row in bad)
+        mend = "" if fix or not bad else "\n\nzoo verify --fix fetches it again."
+        return (
+            table(rows, VERIFY_COLUMNS, {"path": Fit.PATH}) + faults + mend if rows else "The store is empty."
+        )
+
+    context.sink.answer(rows, human)
+    return 3 if bad else 0
 
 
-@command("zoo unbundle models.tar --runs-to runs")
-@click.argument("archive", type=click.Path(path_type=Path))
-@click.option(
-    "--runs-to", type=click.Path(path_type=Path), default=Path(), help="Folder for its runs.  [default: .]"
-)
-def unbundle(context: Context, archive: Path, runs_to: Path) -> None:
-    """Take the models and runs of a bundle; refused as a whole if anything in it is odd."""
-    from zoo.store.bundles.unpacking import unbundle as read_bundle
-
-    found = read_bundle(
-        context.store, archive, runs_to=runs_to, registries=context.registries, report=context.report
-    )
-    facts = {"models": list(found.models), "runs": [str(run) for run in found.runs]}
-    context.sink.done(facts, lambda: "\n".join([*found.models, *map(str, found.runs)]))
-
-
-COMMANDS = {
-    "path": path,
-    "cache": cache,
-    "prune": prune,
-    "lock": lock,
-    "bundle": bundle,
-    "unbundle": unbundle,
-}
+COMMANDS = {"path": path, "cache": cache, "prune": prune, "rm": rm, "verify": verify}

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli.command import Choice, Context, Group, ModelName, command
-from zoo.cli.models import TASKS
+from zoo.cli.command import Context, Group, command
+from zoo.cli.listing import TASKS
+from zoo.cli.options import Choice, ModelName
 from zoo.cli.sink import many, paint
 from zoo.errors import Offline, UsageError
 

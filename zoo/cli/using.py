@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from zoo.cli.command import Choice, Context, ModelName, command
+from zoo.cli.command import Context, command
+from zoo.cli.options import Choice, ModelName
 from zoo.cli.sink import Fit, table
 from zoo.data.listing import refuse_missing
 from zoo.errors import UsageError

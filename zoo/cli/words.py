@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli.command import Choice, Context, ModelName, command
+from zoo.cli.command import Context, command
+from zoo.cli.options import ModelName, word_options
 from zoo.cli.sink import table
 from zoo.errors import UsageError
 from zoo.events import Note
@@ -18,24 +19,6 @@ if TYPE_CHECKING:
 
 UNKNOWN = {"word": "UNKNOWN WORD", "count": "TIMES"}
 NEIGHBOURS = {"word": "WORD", "similarity": "COSINE"}
-
-
-PRECISIONS = ("float32", "float16")
-
-
-def word_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add what every verb on word vectors takes: how they are compiled, where they are not yet."""
-    for option in (
-        click.option("--member", metavar="FILE", help="Which file of a .zip."),
-        click.option("--strict", is_flag=True, help="Refuse vectors whose file has any fault."),
-        click.option(
-            "--precision",
-            type=Choice("precision", lambda: PRECISIONS),
-            help="How numbers are kept.  [default: what is compiled already, else float32]",
-        ),
-    ):
-        function = option(function)
-    return function
 
 
 @command("zoo similar glove-wiki-gigaword-100 coffee tea")

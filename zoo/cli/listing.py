@@ -1,4 +1,4 @@
-"""The verbs about models: list, show, rm, verify. None of them imports torch."""
+"""The verbs that show models: list, show. Neither imports torch."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli.command import Choice, Context, ModelName, command, complete_from, entries_to_complete
+from zoo.cli.command import Context, command
+from zoo.cli.options import Choice, ModelName, complete_from, entries_to_complete
 from zoo.cli.sink import Fit, table
-from zoo.errors import Offline, join_names
+from zoo.errors import join_names
 from zoo.events import Note
 from zoo.store.disk.space import size_text
 
@@ -35,8 +36,6 @@ LIST_FIT = {
     "name": Fit.PATH,
     "license": Fit.DROP,
 }
-BAD = ("damaged", "missing")  # what verify ends with exit code 3 for
-VERIFY_COLUMNS = {"name": "NAME", "state": "STATE", "path": "FILE"}
 
 
 def sort_names() -> list[str]:
@@ -208,70 +207,4 @@ def fact_lines(facts: dict[str, Any], indent: str = "") -> list[str]:
     return lines
 
 
-@command("zoo rm mobilenet_v2")
-@click.argument("names", nargs=-1, required=True, type=ModelName())
-def rm(context: Context, names: tuple[str, ...]) -> None:
-    """Delete models from the store. Other models that share the bytes keep them."""
-    from zoo.targets import describe_target
-
-    context.store.offline = True  # nobody is asked about what is to go
-    entries: dict[str, ModelEntry | None] = {}
-    for name, target in {name: context.find_model("rm", name) for name in names}.items():
-        try:
-            entries[name] = describe_target(target, context.store, report=context.report)
-        except Offline:  # of a repository that was never fetched there is nothing to delete
-            entries[name] = None
-    rows = []
-    for name, entry in entries.items():
-        freed = 0 if entry is None else context.store.remove(entry, report=context.report)
-        shared = None if entry is None else context.store.find(entry)
-        stays = None if shared is None else str(shared.path)
-        rows.append({"name": name if entry is None else entry.name, "freed": freed, "shared": stays})
-    context.sink.done(rows, lambda: "\n".join(map(rm_line, rows)))
-
-
-def rm_line(row: dict[str, Any]) -> str:
-    """What became of one name."""
-    gone = f"{size_text(row['freed'])} freed" if row["freed"] else "was not in the store"
-    if row["shared"] is None:
-        return f"{row['name']}: {gone}"
-    return f"{row['name']}: {gone if row['freed'] else 'nothing freed'}; stays, being shared: {row['shared']}"
-
-
-@command("zoo verify --fix")
-@click.argument("names", nargs=-1, type=ModelName())
-@click.option("--fix", is_flag=True, help="Delete what is damaged and fetch it again.")
-def verify(context: Context, names: tuple[str, ...], fix: bool) -> int:
-    """Hash what the store holds again.
-
-    Without NAMES everything is checked. Exit code 3 when something is damaged and was not mended.
-    """
-    from zoo.store.upkeep.verification import verify_store
-    from zoo.targets import describe_target
-
-    targets = [context.find_model("verify", name) for name in names]
-    entries = [describe_target(target, context.store, report=context.report) for target in targets] or None
-    verdicts = verify_store(context.store, entries, fix=fix, report=context.report)
-    rows = [
-        {
-            "name": v.name,
-            "state": v.state,
-            "detail": v.detail,
-            "path": None if v.path is None else str(v.path),
-        }
-        for v in verdicts
-    ]
-    bad = [row for row in rows if row["state"] in BAD]
-
-    def human() -> str:
-        faults = "".join(f"\n\n{row['name'] or row['path']}: {row['detail']}" for row in bad)
-        mend = "" if fix or not bad else "\n\nzoo verify --fix fetches it again."
-        return (
-            table(rows, VERIFY_COLUMNS, {"path": Fit.PATH}) + faults + mend if rows else "The store is empty."
-        )
-
-    context.sink.answer(rows, human)
-    return 3 if bad else 0
-
-
-COMMANDS = {"list": list_models, "show": show, "rm": rm, "verify": verify}
+COMMANDS = {"list": list_models, "show": show}
