@@ -21,7 +21,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _LOOPBACK = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|::1")
 _UNSAFE = re.compile(r'[\s\\<>"`{}|^]')
 _PART = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
-_HF = re.compile(rf"hf://(?P<repo>{_PART}/{_PART})(?:@(?P<revision>[^@/\s]+))?(?:/(?P<file>[^@\s][^@]*))?")
+_HF = re.compile(rf"hf://(?P<repo>{_PART}/{_PART})(?:@(?P<revision>[^@/\s]+))?(?:/(?P<file>\S.*))?")
 _GENSIM = re.compile(rf"gensim://(?P<name>{_PART})(?:/(?P<file>{_PART}))?(?:\?parts=(?P<parts>[1-9][0-9]?))?")
 _PACKAGE = re.compile(r"package://(?P<package>[A-Za-z_][A-Za-z0-9_]*)/(?P<file>.+)")
 

@@ -15,7 +15,14 @@ from zoo.errors import NetworkError, Offline, StorageError, UsageError
 from zoo.events import Note, Report
 from zoo.store.disk.homes import expand
 from zoo.store.local import LocalModel
-from zoo.store.sources.hub_model import WEIGHTS, ask_hub, decode_config, license_of, read_config, timm_facts
+from zoo.store.sources.hub_model import (
+    WEIGHTS,
+    decode_config,
+    license_of,
+    read_config,
+    repository_facts,
+    timm_facts,
+)
 from zoo.store.trust.hashing import hash_file
 
 if TYPE_CHECKING:
@@ -107,7 +114,7 @@ def _find_on_hub(source: str, store: Store, report: Report) -> Place:
             f"cannot ask for {source}: offline mode is on", hint="Unset ZOO_OFFLINE and HF_HUB_OFFLINE."
         )
     named = parse_hub_url(source)
-    info = ask_hub(named, source, timeout=store.settings.read_timeout)
+    info = repository_facts(named, source, settings=store.settings, report=report)
     files = {file.rfilename: file for file in info.siblings or ()}
     file = named.file or next((name for name in WEIGHTS if name in files), None)
     if file is None or file not in files:
@@ -118,7 +125,7 @@ def _find_on_hub(source: str, store: Store, report: Report) -> Place:
     facts: dict[str, Any] = {"source": f"https://huggingface.co/{named.repo}"}
     if "config.json" in files:
         try:
-            config = read_config(HubFile(named.repo, info.sha, None), info, source, store.settings)
+            config = read_config(HubFile(named.repo, info.sha, None), info, source, store.settings, report)
             facts |= timm_facts(config, source, tags=info.tags or ())
         except UsageError as error:
             report(Note(f"{error.message}: its config.json is ignored"))

@@ -206,7 +206,8 @@ class Fetch:
         """The bytes of one URL over the network: from a mirror, or from the source."""
         from zoo.store.network.download import download
 
-        source = find_scheme(url).resolve(Wanted(url, self.entry, self.revision))
+        wanted = Wanted(url, self.entry, self.revision, self.settings, self.report)
+        source = find_scheme(url).resolve(wanted)
         if isinstance(source, Path):  # a plugin's scheme may return a file that it made
             return self._keep(self._take_in(copy_file, source, self.proof), url)
         if source.sha256 is not None and self.proof.sha256 is None:  # now other caches can be searched

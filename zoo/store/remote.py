@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from zoo.catalogue.entry import ModelEntry
+from zoo.events import Report, silent
+from zoo.store.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,15 @@ class Wanted:
         url: The URL, as the registry has it.
         entry: The entry that it belongs to.
         revision: The commit that was fetched from it before; None at the first fetch.
+        settings: How long and how often to try, for a scheme that asks a server.
+        report: Called with a Note before a wait.
     """
 
     url: str
     entry: ModelEntry
     revision: str | None = None
+    settings: Settings = field(default=Settings(), repr=False)
+    report: Report = field(default=silent, repr=False)
 
 
 @dataclass(frozen=True)

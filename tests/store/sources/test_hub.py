@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.hub import COMMIT, CONFIG, Hub
-from support.loopback import BODY, SHA256, Connection, Server, answer, cut, serve, stall, unproven
+from support.loopback import (
+    BODY,
+    SHA256,
+    Connection,
+    Handler,
+    Server,
+    answer,
+    cut,
+    serve,
+    stall,
+    unproven,
+    without_length,
+)
 
 from zoo.catalogue.entry import ImageModel
 from zoo.catalogue.schemes import parse_hub_url
 from zoo.cli.main import main
 from zoo.errors import DownloadFailed, HashMismatch, Offline, UsageError
+from zoo.events import Event, Note
 from zoo.store.store import Store
 from zoo.targets import HubModel, describe_target
 
@@ -23,6 +37,19 @@ def find_model(name: str, store: Store) -> ImageModel:
     entry = describe_target(HubModel(name), store)
     assert isinstance(entry, ImageModel)
     return entry
+
+
+def use(place: str, store: Store) -> None:
+    """What needs a place of the Hub: the fetch of a file, or of the facts of a repository."""
+    if "/resolve/main/" in place:
+        assert store.fetch(unproven("hf://owner/net/model.safetensors")).sha256 == SHA256
+    else:
+        assert find_model("hf://owner/net", store=store).classes == ("ant", "bee", "cat")
+
+
+def tries_at(place: str, hub: Hub) -> int:
+    """How often a place of the Hub was asked."""
+    return sum(request.path.partition("?")[0] == place for request in hub.server.log)
 
 
 @pytest.fixture
@@ -104,6 +131,112 @@ def test_what_the_hub_refuses_is_said_in_words(
     assert "hf_secret" not in str(raised.value)
 
 
+PLACES = [
+    "/owner/net/resolve/main/model.safetensors",
+    "/api/models/owner/net",
+    f"/owner/net/resolve/{COMMIT}/config.json",
+]
+
+
+@pytest.mark.fault("D12")
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+@pytest.mark.parametrize("place", PLACES)
+def test_the_hub_is_asked_again_after_a_temporary_error(
+    hub: Hub, store: Store, place: str, status: int
+) -> None:
+    hub.server.plans[place] = [answer(status), *(hub.server.plans[place] or [serve])]
+    use(place, store)
+    assert tries_at(place, hub) == 2
+
+
+@pytest.mark.fault("D12")
+@pytest.mark.parametrize("headers", [{"Retry_After": "1"}, {"RateLimit": '"api";r=0;t=1'}])
+def test_the_hub_is_given_the_time_that_it_asks_for(hub: Hub, store: Store, headers: dict[str, str]) -> None:
+    hub.server.plans[PLACES[0]].insert(0, answer(429, **headers))
+    started, told = time.monotonic(), list[Event]()
+    store.fetch(unproven("hf://owner/net/model.safetensors"), report=told.append)
+    assert time.monotonic() - started >= 1.0
+    assert "next try in 1 s" in next(event.message for event in told if isinstance(event, Note))
+
+
+@pytest.mark.fault("D12")
+@pytest.mark.parametrize("place", PLACES)
+def test_a_day_is_not_waited_for_at_the_hub(hub: Hub, store: Store, place: str) -> None:
+    hub.server.plans[place] = [answer(429, Retry_After="86400")]
+    with pytest.raises(DownloadFailed, match="asks to wait 86400 s") as raised:
+        use(place, store)
+    assert "after 2" in str(raised.value.hint)
+    assert tries_at(place, hub) == 1
+
+
+@pytest.mark.fault("D12")
+@pytest.mark.parametrize("place", PLACES)
+def test_a_hub_that_stays_busy_is_given_up_after_as_many_tries_as_a_server(
+    hub: Hub, store: Store, place: str
+) -> None:
+    hub.server.plans[place] = [answer(503, X_Error_Message="Down for an hour.")]
+    with pytest.raises(DownloadFailed, match=r"answers 503 \(Down for an hour\); given up after 4 tries"):
+        use(place, store)
+    assert tries_at(place, hub) == store.settings.fruitless
+
+
+def test_a_config_that_is_cut_is_asked_for_again(hub: Hub, store: Store) -> None:
+    hub.server.plans["/cdn/config.json"] = [cut(0.5), without_length(0.5), serve]
+    assert find_model("hf://owner/net", store=store).architecture == "timm/resnet18"
+
+
+@pytest.mark.parametrize("fault", [cut(0.5), without_length(0.5)])
+def test_a_config_that_is_always_cut_is_a_fault_of_the_network(
+    hub: Hub, store: Store, fault: Handler
+) -> None:
+    hub.server.plans["/cdn/config.json"] = [fault]
+    with pytest.raises(DownloadFailed, match=r"config.json was cut after \d+ of \d+ bytes; given up"):
+        find_model("hf://owner/net", store=store)
+
+
+@pytest.mark.parametrize("place", ["/cdn/config.json", "/api/models/owner/net"])
+def test_a_web_page_in_place_of_facts_is_named(hub: Hub, store: Store, place: str) -> None:
+    hub.server.plans[place] = [answer(200, b"<!doctype html><p>Please sign in to this network" * 20)]
+    with pytest.raises(DownloadFailed, match=r"web page|not JSON") as raised:
+        find_model("hf://owner/net", store=store)
+    assert "sign-in" in str(raised.value.hint)
+
+
+def test_the_words_of_the_hub_are_passed_on(hub: Hub, store: Store) -> None:
+    reason = "Access to model owner/net is restricted. You must be in the authorized list."
+    refused = answer(403, X_Error_Code="GatedRepo", X_Error_Message=reason)
+    hub.server.plans[PLACES[0]] = [refused]
+    with pytest.raises(DownloadFailed, match="must be in the authorized list"):
+        store.fetch(unproven("hf://owner/net/model.safetensors"))
+    at_commit = f"/owner/net/resolve/{COMMIT}/model.safetensors"
+    hub.server.plans[at_commit] = [refused]
+    with pytest.raises(DownloadFailed, match="must be in the authorized list"):
+        store.fetch(unproven(f"hf://owner/net@{COMMIT}/model.safetensors", sha256=SHA256))
+
+
+def test_no_token_is_sent_where_the_user_forbids_implicit_ones(
+    hub: Hub, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+    store.fetch(find_model("hf://owner/net", store=store))
+    store.fetch(unproven("hf://owner/net/model.safetensors"))
+    assert {request.headers.get("authorization") for request in hub.server.log} == {None}
+    hub.server.plans[PLACES[0]] = [answer(401, X_Error_Code="RepoNotFound")]
+    with pytest.raises(DownloadFailed) as raised:
+        Store(tmp_path / "other").fetch(unproven("hf://owner/net/model.safetensors"))
+    assert "unset it" in str(raised.value.hint)
+
+
+def test_a_file_with_an_at_sign_in_its_name_is_fetched(hub: Hub, store: Store) -> None:
+    hub.publish({"a@2x.bin": BODY})
+    hub.server.plans["/owner/net/resolve/main/a%402x.bin"] = hub.server.plans[
+        "/owner/net/resolve/main/a@2x.bin"
+    ]
+    commit = f"/owner/net/resolve/{COMMIT}/"
+    hub.server.plans[f"{commit}a%402x.bin"] = hub.server.plans[f"{commit}a@2x.bin"]
+    assert store.fetch(unproven("hf://owner/net/a@2x.bin")).sha256 == SHA256
+
+
 def test_a_hub_that_cannot_be_reached_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(DownloadFailed, match="cannot be reached"):
@@ -123,6 +256,8 @@ def test_a_url_that_names_nothing_on_the_hub_is_a_usage_error(url: str) -> None:
     [
         ("hf://a/b", ("a/b", None, None)),
         ("hf://a/b@v1.0", ("a/b", "v1.0", None)),
+        ("hf://a/b/c@2x.bin", ("a/b", None, "c@2x.bin")),
+        ("hf://a/b@v1/c/d@e.bin", ("a/b", "v1", "c/d@e.bin")),
         ("hf://a/b/c/d.bin", ("a/b", None, "c/d.bin")),
         ("hf://a/b@refs/d.bin", ("a/b", "refs", "d.bin")),
         (

@@ -14,6 +14,7 @@ from zoo.store.trust.expected import Proof
 
 PASSING = {408, 425, 429, 500, 502, 503, 504}  # temporary errors
 GONE = {401, 403, 404, 410, 451}
+_LONGEST_MESSAGE = 300  # characters of a server's own words
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,28 @@ def parse_retry_after(text: str | None, *, now: float | None = None) -> float | 
     except (ValueError, TypeError, OverflowError):
         return None
     return max(then - (time.time() if now is None else now), 0.0)
+
+
+def wait_of(headers: Message) -> float | None:
+    """Seconds that an answer asks to wait: its Retry-After, else the end of a used-up RateLimit of the Hub.
+
+    >>> headers = Message()
+    >>> headers["RateLimit"] = '"api";r=0;t=55'
+    >>> wait_of(headers)
+    55.0
+    """
+    wait = parse_retry_after(headers.get("Retry-After"))
+    if wait is not None:
+        return wait
+    found = re.search(r";\s*r=0\s*;\s*t=(\d{1,12})\b", headers.get("RateLimit") or "")
+    return None if found is None else float(found[1])
+
+
+def server_message(headers: Message) -> str | None:
+    """What the Hub says about an error, in one printable line; None if it says nothing."""
+    text = " ".join((headers.get("X-Error-Message") or headers.get("X-Error-Code") or "").split())
+    text = "".join(letter for letter in text if letter.isprintable())
+    return text[:_LONGEST_MESSAGE].rstrip(". ") or None
 
 
 def is_page(beginning: bytes) -> bool:

@@ -11,7 +11,6 @@ import ssl
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 from zoo.errors import DownloadFailed, Interrupted, SizeMismatch
@@ -19,51 +18,17 @@ from zoo.events import Note, Progress, Report
 from zoo.store.disk.partial_files import UNKNOWN, Partial
 from zoo.store.disk.space import check_room, size_text
 from zoo.store.disk.writing import HELD, Writer
-from zoo.store.network.answers import (
-    GONE,
-    PASSING,
-    Reply,
-    is_page,
-    judge,
-    parse_range,
-    parse_retry_after,
-    strong_etag,
-)
+from zoo.store.network.answers import Reply, is_page, judge, parse_range, strong_etag
 from zoo.store.network.byte_ranges import spread
 from zoo.store.network.connection import Answer, TooManyRedirects, open_url
 from zoo.store.network.pace import Pace, TooSlow
+from zoo.store.network.tries import Effort, Passing, check_status
 from zoo.store.settings import Settings
 from zoo.store.trust.addresses import parse_address
 from zoo.store.trust.expected import Proof
 from zoo.store.trust.hashing import Block, Digests
 
-SLACK = 64 << 20
 BUFFER = 512 << 10  # bytes per block; larger ones are no longer in the CPU cache when they are hashed
-
-
-class _Passing(Exception):
-    """A try failed for a temporary reason. wait: seconds that the server asked for."""
-
-    def __init__(self, reason: str, *, wait: float | None = None) -> None:
-        super().__init__(reason)
-        self.wait = wait
-
-
-@dataclass
-class _Effort:
-    """The tries and bytes that a transfer has cost so far."""
-
-    tries: int = 0
-    fruitless: int = 0
-    received: int = 0
-
-    def is_spent(self, settings: Settings, total: int | None) -> bool:
-        """Whether to give up: too many fruitless tries, or too many tries or bytes in total."""
-        return (
-            self.fruitless >= settings.fruitless
-            or self.tries >= settings.tries
-            or (total is not None and self.received > settings.surplus * total + SLACK)
-        )
 
 
 class Transfer:
@@ -92,7 +57,7 @@ class Transfer:
         self.settings = settings
         self.report = report
         self.total = proof.bytes
-        self.effort = _Effort()
+        self.effort = Effort()
         self.reported = 0.0
 
     def run(self) -> Digests:
@@ -147,7 +112,7 @@ class Transfer:
                     return
                 self._forget(writer)
                 reason, wait = "the server does not continue where the last try ended", 0.0
-            except (_Passing, TooSlow) as failed:
+            except (Passing, TooSlow) as failed:
                 reason, wait = str(failed), getattr(failed, "wait", None)
             except (OSError, http.client.HTTPException) as error:
                 reason = self._describe_fault(error)
@@ -172,7 +137,9 @@ class Transfer:
         offset = 0 if self.partial.validator == UNKNOWN else writer.bytes
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         with open_url(self.url, headers=headers, token=self.token, settings=self.settings) as answer:
-            self._check_status(answer)
+            check_status(
+                answer.status, answer.headers, where=self.where, what=self.what, settings=self.settings
+            )
             reply = judge(
                 answer.status,
                 answer.headers,
@@ -191,27 +158,6 @@ class Transfer:
             if reply.action != "done":
                 self._receive(answer, reply, writer)
         return True
-
-    def _check_status(self, answer: Answer) -> None:
-        """Raise DownloadFailed for an answer that is an error, _Passing if it is temporary."""
-        status = answer.status
-        if status in (200, 206, 416):
-            return
-        if status in GONE:
-            raise DownloadFailed(
-                f"{self.where} answers {status}: gone, or needs a token",
-                hint="A private or gated model needs HF_TOKEN. zoo show names the source of the address.",
-            )
-        if status not in PASSING:
-            raise DownloadFailed(f"{self.where} answers {status}", hint="Try later, or another mirror.")
-        wait = parse_retry_after(answer.headers.get("Retry-After"))
-        if wait is not None and wait > self.settings.longest_wait:
-            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(min(time.time() + wait, 4e9)))
-            raise DownloadFailed(
-                f"{self.where} answers {status} and asks to wait {wait:.0f} s",
-                hint=f"zoo fetch {self.what} after {when}.",
-            )
-        raise _Passing(f"the server answers {status}", wait=wait)
 
     def _check_body(self, answer: Answer, reply: Reply) -> None:
         """Refuse a body that cannot be the file, before it is read and before kept bytes are discarded."""
@@ -244,7 +190,7 @@ class Transfer:
             )
 
     def _receive(self, answer: Answer, reply: Reply, writer: Writer) -> None:
-        """Read the body into the file. Raises _Passing if it ends early, TooSlow if it is too slow."""
+        """Read the body into the file. Raises Passing if it ends early, TooSlow if it is too slow."""
         total = self.total = self.proof.bytes if self.proof.bytes is not None else reply.total
         if total is not None and self.proof.bytes is None and total > self.settings.largest:
             raise DownloadFailed(
@@ -264,7 +210,7 @@ class Transfer:
                 self._report(writer)
                 pace.check(len(block))
         if writer.bytes < (1 if total is None else total):
-            raise _Passing("the server closed the connection")
+            raise Passing("the server closed the connection")
 
     def _blocks(self, answer: Answer, offset: int) -> Generator[Block, None, None]:
         """The rest of the file: over this connection, or in parts of provably the same file.
@@ -279,14 +225,14 @@ class Transfer:
 
     @contextmanager
     def _part(self, first: Answer, begin: int, end: int) -> Iterator[Answer]:
-        """Request a part of the file from the address of `first`. Raises _Passing if it is another file."""
+        """Request a part of the file from the address of `first`. Raises Passing if it is another file."""
         etag = strong_etag(first.headers)
         token = self.token if parse_address(self.url).origin == first.address.origin else None
         headers = {"Range": f"bytes={begin}-{end - 1}", "If-Range": str(etag)}
         with open_url(first.address.url, headers=headers, token=token, settings=self.settings) as answer:
             same = strong_etag(answer.headers) == etag
             if not (answer.status == 206 and same and parse_range(answer.headers) == (begin, self.total)):
-                raise _Passing("the server does not send the file in parts")
+                raise Passing("the server does not send the file in parts")
             yield answer
 
     def _report(self, writer: Writer, *, last: bool = False) -> None:

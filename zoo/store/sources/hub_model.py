@@ -16,11 +16,15 @@ from zoo.catalogue.entry import ImageModel
 from zoo.catalogue.schemes import HubFile, parse_hub_url
 from zoo.catalogue.validation import entry_from
 from zoo.errors import DownloadFailed, InvalidRegistry, Offline, UsageError
+from zoo.events import Report, silent
 from zoo.store.contents import Contents
 from zoo.store.disk.hub_records import keep_hub_entry, read_hub_entry
 from zoo.store.disk.space import disk_errors
+from zoo.store.network.answers import is_page
+from zoo.store.network.pace import Pace
+from zoo.store.network.tries import Passing, check_status
 from zoo.store.settings import Settings
-from zoo.store.sources.hf import endpoint, hub_errors, hub_token
+from zoo.store.sources.hf import ask_hub, endpoint, hub_token
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
@@ -85,7 +89,7 @@ def entry_from_hub(repo_url: str, contents: Contents, *, settings: Settings, off
             f"{repo_url} was never fetched into {contents.home}, and offline mode is on",
             hint=f"Online, zoo fetch {repo_url} downloads it (unset ZOO_OFFLINE and HF_HUB_OFFLINE).",
         )
-    info = ask_hub(named, repo_url, timeout=settings.read_timeout)
+    info = repository_facts(named, repo_url, settings=settings)
     config = read_config(named, info, repo_url, settings)
     entry = _describe(repo_url, named, info, config)
     with disk_errors(contents.home, f"fetch {repo_url}"):
@@ -93,40 +97,74 @@ def entry_from_hub(repo_url: str, contents: Contents, *, settings: Settings, off
     return entry
 
 
-def ask_hub(named: HubFile, repo_url: str, *, timeout: float) -> ModelInfo:
+def repository_facts(
+    named: HubFile, repo_url: str, *, settings: Settings, report: Report = silent
+) -> ModelInfo:
     """The Hub's facts about the repository: commit, files with size and sha256, licence, tags.
 
-    timeout: seconds for each read. Raises as `hub_errors` does.
+    Raises as `ask_hub` does.
     """
     from huggingface_hub import HfApi
 
-    with hub_errors(repo_url, repo_url):
+    def describe() -> ModelInfo:
         hub = HfApi(endpoint=endpoint(), token=hub_token() or False)
+        timeout = settings.read_timeout
         return hub.model_info(named.repo, revision=named.revision, files_metadata=True, timeout=timeout)
 
+    return ask_hub(describe, repo_url, repo_url, settings=settings, report=report)
 
-def read_config(named: HubFile, info: ModelInfo, repo_url: str, settings: Settings) -> Config:
-    """The repository's config.json. Raises UsageError if there is none, or if it is not a timm model's."""
+
+def read_config(
+    named: HubFile, info: ModelInfo, repo_url: str, settings: Settings, report: Report = silent
+) -> Config:
+    """The repository's config.json. Raises UsageError if there is none, or if it is not a timm model's;
+    DownloadFailed if it does not come, or not whole.
+    """
+    files = {file.rfilename: file for file in info.siblings or ()}
+    if "config.json" not in files:
+        raise UsageError(f"{repo_url} has no config.json: it is not an image model of timm", hint=ELSEWHERE)
+    size = files["config.json"].size
+    body = ask_hub(
+        lambda: _config_bytes(named, info.sha, size, repo_url, settings),
+        repo_url,
+        repo_url,
+        settings=settings,
+        report=report,
+    )
+    return decode_config(body, repo_url, library=info.library_name)
+
+
+def _config_bytes(
+    named: HubFile, commit: str | None, size: int | None, repo_url: str, settings: Settings
+) -> bytes:
+    """The bytes of config.json, in one try. size: as the Hub states it. Raises Passing if it is truncated."""
     from huggingface_hub import hf_hub_url
 
     from zoo.store.network.connection import open_url
 
-    files = {file.rfilename for file in info.siblings or ()}
-    if "config.json" not in files:
-        raise UsageError(f"{repo_url} has no config.json: it is not an image model of timm", hint=ELSEWHERE)
-    url = hf_hub_url(named.repo, "config.json", revision=info.sha, endpoint=endpoint())
+    where = f"{repo_url}: config.json"
+    url = hf_hub_url(named.repo, "config.json", revision=commit, endpoint=endpoint())
     body = b""
-    with (
-        hub_errors(repo_url, repo_url),
-        open_url(url, headers={}, token=hub_token(), settings=settings) as answer,
-    ):
+    with open_url(url, headers={}, token=hub_token(), settings=settings) as answer:
+        check_status(answer.status, answer.headers, where=where, what=repo_url, settings=settings)
+        pace = Pace(settings)
         while block := answer.read(1 << 16):
             body += block
             if len(body) > LARGEST_CONFIG:
-                raise UsageError(f"{repo_url}: config.json is larger than {LARGEST_CONFIG:,} bytes")
-        if answer.status != 200:
-            raise DownloadFailed(f"{repo_url}: config.json answers {answer.status}", hint="Try again later.")
-    return decode_config(body, repo_url, library=info.library_name)
+                raise UsageError(f"{where} is larger than {LARGEST_CONFIG:,} bytes")
+            pace.check(len(block))
+        length = answer.length if size is None else size
+    if is_page(body):
+        raise DownloadFailed(
+            f"{where}: a web page was sent instead",
+            hint="Does the network require a sign-in? Open any page in a browser, then try again.",
+        )
+    if length is not None and len(body) < length:
+        raise Passing(
+            f"config.json was cut after {len(body):,} of {length:,} bytes",
+            hint="Try again later, or set HF_ENDPOINT to a mirror.",
+        )
+    return body
 
 
 def decode_config(body: bytes, where: str, *, library: str | None = None) -> Config:

@@ -76,7 +76,7 @@ def _probe(
         unproven = replace(
             entry, weights=replace(entry.weights, sha256=None)
         )  # so that the source is asked for it
-        source = scheme.resolve(Wanted(url, unproven))
+        source = scheme.resolve(Wanted(url, unproven, settings=settings))
         found = (
             _check_file(entry, source) if isinstance(source, Path) else _check_remote(entry, source, settings)
         )
