@@ -26,9 +26,14 @@ AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # keys of heads that only help tra
 
 @dataclass(frozen=True)
 class Blueprint:
-    """What decides a network: its library's name for it, its input and outputs, other arguments.
+    """The description of a network to build, which `Architecture.build` gets.
 
-    classes: None builds it without a classifier. keys: of the weights that must fit, where they are known.
+    Args:
+        name: The library's name of the network.
+        input: The size and channels of its images.
+        classes: The outputs of its classifier; None for a network without one, which returns features.
+        arguments: Further arguments of the network's constructor, from the registry entry.
+        keys: The names of the tensors in the weights that must match; None if unknown.
     """
 
     name: str
@@ -40,10 +45,12 @@ class Blueprint:
 
 @dataclass(frozen=True)
 class Architecture:
-    """How one library's networks are made.
+    """A library's networks: how they are built.
 
-    build: a network with random weights. convert: (network, weights) -> the weights as the library itself
-    would rename them before it loads them into the network.
+    Args:
+        build: Returns a network with random weights. Raises UnknownName if the library does not have it.
+        convert: (network, weights) -> the weights with the names that the network has, as the library itself
+            converts them when it loads them; None if the names match.
     """
 
     build: Callable[[Blueprint], nn.Module]
