@@ -21,7 +21,7 @@ from zoo.store.store import Store
 from zoo.store.trust.hashing import hash_file
 
 OWN = "own"  # the family of what no registry lists
-SUFFIXES = (".txt", ".vec", ".bin", ".gz", ".zip")
+SUFFIXES = (".txt", ".vec", ".bin", ".gz", ".bz2", ".xz", ".zip")
 UPPER_CASE = re.compile(rb"^\S*[A-Z]", re.MULTILINE)  # in the first word of a line
 HUB_FILE = re.compile(r"hf://[^/]+/[^/]+/.+")
 
