@@ -495,3 +495,23 @@ def test_keeping_four_times_the_size_hardly_changes_the_resized_image(data: Path
     size = shorter_side(720, 1280, 64)
     error = (resize(whole, size, "bilinear").float() - resize(less, size, "bilinear").float()).abs()
     assert error.mean() < 0.5
+
+
+def test_long_texts_and_profiles_in_a_png_are_not_a_reason_to_refuse_it(tmp_path: Path) -> None:
+    from PIL import PngImagePlugin
+
+    image = Image.new("RGB", (20, 10), (10, 20, 30))
+    info = PngImagePlugin.PngInfo()
+    info.add_text("xmp", "".join(map(str, range(900_000))), zip=True)
+    info.add_itxt("more", "x" * 3_000_000)
+    image.save(tmp_path / "text.png", pnginfo=info)
+    image.save(tmp_path / "icc.png", icc_profile=bytes(range(256)) * 40_000)
+    packed = PngImagePlugin.PngInfo()
+    packed.add_text("xmp", "x" * 3_000_000, zip=True)
+    packed.add_itxt("note", "y" * 3_000_000, zip=True)
+    image.save(tmp_path / "packed.png", pnginfo=packed)
+    image.save(tmp_path / "zeros.png", icc_profile=bytes(2_000_000))
+    image.save(tmp_path / "plain.png")
+    plain = read_image(tmp_path / "plain.png")
+    for name in ("text.png", "icc.png", "packed.png", "zeros.png"):
+        assert torch.equal(read_image(tmp_path / name), plain)

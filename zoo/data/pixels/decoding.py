@@ -45,6 +45,9 @@ memory."""
 
 _BAND_PIXELS = 4_000_000  # pixels converted at a time: the copies of large images would double the memory
 
+_PNG_METADATA = {b"tEXt": 65_536, b"zTXt": 0, b"iTXt": 65_536, b"iCCP": 0}
+"""Bytes of a part of a PNG above which it is passed over. XMP, an iTXt, may hold the orientation."""
+
 _SIGNATURES = (
     (0, b"\xff\xd8\xff", "is a JPEG whose first part is damaged"),
     (0, b"\x89png", "is a PNG whose first part is damaged"),
@@ -112,7 +115,7 @@ def decode_picture(data: bytes, *, keep: int | None = None) -> Picture:
     """Pixels and traits of an image file's bytes. Raises UnreadableFile, whose message is the reason."""
     start = data[:64]
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(_without_long_metadata(data)), formats=FORMATS) as image:
             _check_size(image)
             reduced = _reduce(image, keep)
             pixels = None if reduced else _decode_plain_jpeg(data, image)
@@ -224,6 +227,32 @@ def _torchvision_decoder() -> Callable[[torch.Tensor, int, bool], torch.Tensor] 
         return torch.ops.image.decode_jpeg
     except (ImportError, AttributeError, RuntimeError):
         return None
+
+
+def _without_long_metadata(data: bytes) -> bytes:
+    """A PNG without its colour profile and without texts that are long or packed: they are not used, and
+    Pillow refuses a sound picture for a long one. Anything else as it is."""
+    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return data
+    parts, position, kept = [data[:8]], 8, len(data)
+    while position + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 12 + length
+        if kind in _PNG_METADATA and (length > _PNG_METADATA[kind] or _is_packed(data[position:end])):
+            kept -= end - position
+        else:
+            parts.append(data[position:end])
+        if kind == b"IDAT" or end > len(data):  # what follows the picture is not read before it
+            parts.append(data[end:])
+            break
+        position = end
+    return data if kept == len(data) else b"".join(parts)
+
+
+def _is_packed(part: bytes) -> bool:
+    """Whether a part of a PNG is an iTXt whose text is compressed: it may unpack to anything."""
+    _keyword, _, rest = part[8:].partition(b"\0")
+    return part[4:8] == b"iTXt" and rest[:1] == b"\1"
 
 
 def _check_png(data: bytes) -> None:
