@@ -5,7 +5,6 @@ The command line on what the fuzzers write: `call` fails where a command ends in
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import shutil
@@ -16,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from support.commands import Call
-from support.fuzzing import JSON_FILES, REGISTRIES, SAFETENSORS, TARS, VECTORS, broken, examples
+from support.fuzzing import JSON_FILES, REGISTRIES, SAFETENSORS, TARS, VECTORS, broken, examples, pack
 
 OLD = Path(__file__).parents[1] / "runs" / "schema_1"
 CODES = range(8)
@@ -73,7 +72,7 @@ def test_any_lock_file(type_: Call, tmp_path: Path, content: bytes) -> None:
 
 
 @examples(60)
-@given(content=TARS | TARS.map(gzip.compress) | st.binary(max_size=80))
+@given(content=TARS | TARS.map(pack) | st.binary(max_size=80))
 def test_any_bundle(type_: Call, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "models.tar").write_bytes(content)
     type_("unbundle", tmp_path / "models.tar", "--runs-to", tmp_path / "runs")
