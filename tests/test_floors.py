@@ -49,7 +49,6 @@ TYPE_CIRCLES_TO_CUT: set[tuple[str, str]] = set()
 CLIMBS_TO_END = {
     ("zoo.runs.modalities.images", "zoo.runs.making.session"),
     ("zoo.runs.modalities.texts", "zoo.runs.making.session"),
-    ("zoo.runs.using.evaluation", "zoo.runs.making.finetuning"),
 }
 MODULES = read_modules(ROOT)
 ROOMS_WITH_FOLDERS = sorted(

@@ -107,7 +107,7 @@ def test_predict_takes_texts_files_tables_and_standard_input(
         "new.csv:1",
         "-:1",
     ]
-    assert {"path", "label", "probability", "top", "text", "words", "known"} == set(rows[0])
+    assert {"path", "label", "probability", "top", "error", "text", "words", "known"} == set(rows[0])
     assert rows[1]["probability"] == pytest.approx(rows[3]["probability"])
     assert [row["known"] for row in rows] == [1, 4, 4, 4, 0]
     (whole,) = ask("predict", run, tmp_path / "new.txt", "--whole-files", "--json").json

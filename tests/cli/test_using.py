@@ -29,7 +29,7 @@ def test_predict_json_is_the_promised_list(ask, tiny: Path):
     said = ask("predict", "tiny_net", tiny / "photos", "--json", "--top", "2")
     rows = said.json
     assert len(rows) == 6
-    assert all(row.keys() == {"path", "label", "probability", "top"} for row in rows)
+    assert all(row.keys() == {"path", "label", "probability", "top", "error"} for row in rows)
     assert all(len(row["top"]) == 2 and row["top"][0]["label"] == row["label"] for row in rows)
     assert {Path(row["path"]).name: row["label"] for row in rows}["four.png"] == "four"
 
@@ -70,6 +70,30 @@ def test_an_answer_that_is_not_a_number_is_never_printed_as_a_label(call, home: 
         said = call(verb, run, tmp_path / "data")
         assert said.code == 3, said
         assert not said.out
+
+
+def test_a_file_that_cannot_be_read_is_a_row_with_its_error_and_exit_code_5(call, home: Path, tmp_path: Path):
+    from PIL import Image
+
+    Image.new("L", (28, 28), 99).save(tmp_path / "b.png")
+    (tmp_path / "a.png").write_text("<html>not here</html>")
+    said = call("predict", "digits", tmp_path, "--json")
+    assert said.code == 5
+    bad, good = said.json
+    assert (Path(bad["path"]).name, bad["label"], bad["top"]) == ("a.png", None, [])
+    assert "web page" in bad["error"]
+    assert good["error"] is None
+    assert "1 of 2 files cannot be read" in said.err
+    said = call("predict", "digits", tmp_path)
+    assert said.code == 5
+    assert "cannot be read: is a web page" in said.out
+
+
+@pytest.mark.parametrize("thing", ["https://example.org/bee.jpg", "hf://owner/photos/bee.jpg"])
+def test_an_address_is_not_taken_for_a_file(call, home: Path, thing: str):
+    said = call("predict", "digits", thing)
+    assert (said.code, said.out) == (2, "")
+    assert f"{thing} is an address, not a file" in said.err
 
 
 @pytest.mark.parametrize("verb", [["predict"], ["evaluate"], ["embed", "-o", "f.npz"]], ids=lambda v: v[0])

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from support.kits import on_real_slowly, on_tiny
 
+from zoo.data.listing import list_images
 from zoo.data.scanning import scan_dataset
 from zoo.errors import (
     DatasetError,
@@ -24,8 +25,9 @@ from zoo.errors import (
 )
 from zoo.events import EpochEnd, Note
 from zoo.runs.classifier import load_classifier
+from zoo.runs.modalities.image_items import ImageItems
 from zoo.runs.run import load_run
-from zoo.runs.using.prediction import predict_files
+from zoo.runs.using.prediction import predict_items
 from zoo.targets import find_target
 
 
@@ -80,7 +82,8 @@ def test_a_loaded_run_predicts_what_it_was_measured_at(kit, trained, shared_stor
 def test_the_plain_model_names_six_photographs(kit, shared_store):
     target = find_target(kit.net, registry=kit.registry, store=shared_store)
     classifier = load_classifier(target, store=shared_store)
-    found = {p.path.name: p.label for p in predict_files(classifier, [kit.photos])}
+    source = ImageItems(list_images([kit.photos]), classifier.input)
+    found = {p.path.name: p.label for p in predict_items(classifier, source)}
     assert found == kit.labels
 
 
@@ -214,13 +217,12 @@ def test_a_damaged_run_is_not_loaded(trained, shared_store, tmp_path: Path):
 @on_tiny
 def test_unreadable_files_are_named_and_the_rest_is_predicted(kit, trained, shared_store, tmp_path: Path):
     (tmp_path / "broken.jpg").write_bytes(b"<html>not here</html>")
-    notes: list[object] = []
-    run = load_run(trained.run, store=shared_store, report=notes.append)
+    run = load_run(trained.run, store=shared_store)
     found = run.predict([tmp_path / "broken.jpg", kit.photos / "four.png"])
-    assert [p.path.name for p in found] == ["four.png"]
-    assert any(isinstance(note, Note) and "broken.jpg" in note.message for note in notes)
-    with pytest.raises(DatasetError):
-        run.predict([tmp_path / "broken.jpg"])
+    assert [(p.path.name, p.label is None) for p in found] == [("broken.jpg", True), ("four.png", False)]
+    assert "web page" in str(found[0].error)
+    with pytest.raises(DatasetError, match=r"broken\.jpg"):
+        run.predict([tmp_path / "broken.jpg"], on_bad="stop")
 
 
 @on_tiny

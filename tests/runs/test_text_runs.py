@@ -12,12 +12,10 @@ import torch
 from support.kits import Kit, on_real
 
 from adapters import ENCODERS
-from zoo.data.texts import Text
-from zoo.errors import HashMismatch, InvalidRecipe, UsageError
+from zoo.errors import DatasetError, HashMismatch, InvalidRecipe, UsageError
 from zoo.events import Event, Note
 from zoo.runs.record import RunResult
 from zoo.runs.run import load_run
-from zoo.runs.using.prediction import predict_texts
 from zoo.store.store import Store
 
 VAL_FRACTION = 0.1
@@ -243,6 +241,6 @@ def test_images_and_texts_are_told_apart(
         finetune(folder=kit.images, encoder="cnn")
     with pytest.raises(UsageError, match="takes texts"):
         finetune(kit.words, few, path_column="file")
-    images = load_run(trained.run, store=shared_store).classifier
-    with pytest.raises(UsageError, match="takes images, and these are texts"):
-        predict_texts(images, [Text(Path("x.txt:1"), "a film")])
+    images = load_run(trained.run, store=shared_store)
+    with pytest.raises(DatasetError, match="no file or folder a film"):
+        images.predict(["a film"])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,14 +13,23 @@ from zoo.cli.command import Context, command
 from zoo.cli.options import Choice, ModelName
 from zoo.cli.sink import Fit, table
 from zoo.data.listing import refuse_missing
-from zoo.errors import UsageError
+from zoo.errors import DatasetError, UsageError
 
 if TYPE_CHECKING:
-    from zoo.data.pixels.batches import OnBad
-    from zoo.data.texts import Text
+    from zoo.runs.answers import ItemSource
+    from zoo.runs.classifier import Classifier
+    from zoo.runs.using.evaluation import Evaluation
+    from zoo.targets import Model, RunFolder
 
 FILES = click.Path(path_type=Path)
-STDIN = Path("-")
+SCORE_COLUMNS = {
+    "label": "CLASS",
+    "precision": "PRECISION",
+    "recall": "RECALL",
+    "f1": "F1",
+    "support": "ITEMS",
+}
+MOST_CLASSES = 20  # of which a matrix of confusions is shown
 FIT = {"next": Fit.TEXT, "text": Fit.TEXT, "path": Fit.PATH}
 POOLINGS = ("mean", "tfidf", "sif")  # of zoo.words.texts.pooling, whose import costs 0.2 s
 
@@ -63,37 +72,34 @@ def text_options(function: Any) -> Any:
 @click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Classes per item.")
 @text_options
 @compute_options
-def predict(
-    context: Context, model: str, files: tuple[Path, ...], top: int, on_bad: str, **options: Any
-) -> None:
+def predict(context: Context, model: str, files: tuple[Path, ...], top: int, **options: Any) -> int:
     """Label files or texts with a run or a model.
 
     A folder stands for the images in it. A plain model of `zoo list` predicts the classes it was trained on.
-    A run on texts takes files with a text per line, tables, and - for standard input.
+    A run on texts takes files with a text per line, tables, and - for standard input. A file that cannot be
+    read is a row with its error, and the exit code is then 5.
     """
     target = context.find_target("predict", model, others=files)
-    refuse_missing([path for path in files if path != STDIN])
-    texts, wishes = take_text_options(options)
-    refuse_nothing(files, texts)
-    from zoo.runs.classifier import load_classifier
-    from zoo.runs.using.prediction import predict_files, predict_texts
+    items = gather(context, target, files, options)
+    from zoo.runs.using.prediction import predict_items
 
-    classifier = load_classifier(target, store=context.store, report=context.report)
-    if classifier.reader is None:
-        refuse_texts(classifier.name, texts, wishes)
-        images = predict_files(
-            classifier, files, top=top, on_bad=cast("OnBad", on_bad), report=context.report, **options
-        )
-        rows = [{**asdict(p), "path": str(p.path)} for p in images]
-    else:
-        items = gather_texts(context, files, texts, wishes, layout=classifier.layout)
-        labelled = predict_texts(classifier, items, top=top, report=context.report, **options)
-        rows = [{**asdict(p), "path": str(p.path)} for p in labelled]
+    classifier, source = open_source(context, target, items, options)
+    found = predict_items(classifier, source, top=top, device=options["device"], report=context.report)
+    rows = [{**asdict(prediction), "path": str(prediction.path)} for prediction in found]
     context.sink.answer(rows, lambda: table([shown(row) for row in rows], columns_of(rows), FIT))
+    failed = sum(row["error"] is not None for row in rows)
+    return DatasetError.exit_code if failed else 0
 
 
 def shown(row: dict[str, Any]) -> dict[str, Any]:
     """A prediction as a line of the table; one that means nothing says so."""
+    if row["error"] is not None:
+        return {
+            "path": row["path"],
+            "label": "",
+            "probability": "",
+            "next": f"cannot be read: {row['error']}",
+        }
     line = {
         "path": row["path"],
         "label": row["label"],
@@ -114,45 +120,34 @@ def columns_of(rows: list[dict[str, Any]]) -> dict[str, str]:
     )
 
 
-def take_text_options(options: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """The texts that were typed, and the options of `list_texts`, taken out of all options."""
-    texts = options.pop("texts")
-    return texts, {name: options.pop(name) for name in ("whole_files", "text_column")}
+def gather(
+    context: Context, target: RunFolder | Model, files: Sequence[Path], options: dict[str, Any]
+) -> list[Any]:
+    """The items that were named, before torch is imported; what chooses texts is taken out of the options."""
+    from zoo.runs.modalities.gathering import Wanted
+    from zoo.runs.modalities.table import modality_of_target
+    from zoo.runs.record import read_record
+    from zoo.targets import RunFolder
 
-
-def refuse_nothing(files: Sequence[Path], texts: Sequence[str]) -> None:
-    """Raise UsageError where there is nothing to look at."""
+    texts, whole_files, text_column = (options.pop(name) for name in ("texts", "whole_files", "text_column"))
     if not files and not texts:
         raise UsageError("no files and no texts", hint="Name files or folders, or give a text: --text '…'")
+    layout = read_record(target.path).data.get("layout") if isinstance(target, RunFolder) else None
+    wanted = Wanted(files, texts, whole_files, text_column, layout)
+    return modality_of_target(target).gather(target.name, wanted, report=context.report)
 
 
-def refuse_texts(name: str, texts: Sequence[str], wishes: dict[str, Any]) -> None:
-    """Raise UsageError for texts given to a model of images."""
-    if texts or any(value is not None for value in wishes.values()):
-        raise UsageError(f"{name} takes images", hint="Name image files or folders instead of texts.")
+def open_source(
+    context: Context, target: RunFolder | Model, items: list[Any], options: dict[str, Any]
+) -> tuple[Classifier, ItemSource]:
+    """The network of a run or model, and the items as it takes them. options: those of `compute_options`."""
+    from zoo.runs.classifier import load_classifier
+    from zoo.runs.modalities.table import modality_of
 
-
-def gather_texts(
-    context: Context,
-    files: Sequence[Path],
-    texts: Sequence[str],
-    wishes: dict[str, Any],
-    *,
-    layout: str | None = None,
-) -> list[Text]:
-    """The texts that were typed, those of standard input for -, and those in files."""
-    from zoo.data.names import safe_text
-    from zoo.data.texts import Text, list_texts
-
-    whole = wishes["whole_files"]
-    whole = layout == "files" if whole is None else whole
-    typed = [Text(Path(f"text:{number}"), safe_text(text)) for number, text in enumerate(texts, 1)]
-    if not files:
-        return typed
-    found, notes = list_texts(files, whole_files=whole, text_column=wishes["text_column"])
-    for note in notes:
-        context.report(note)
-    return typed + found
+    classifier = load_classifier(target, store=context.store, report=context.report)
+    asking = modality_of(classifier.entry).load_asking()
+    chosen = {name: options[name] for name in ("batch_size", "on_bad")}
+    return classifier, asking.read(items, classifier, **chosen, report=context.report)
 
 
 @command("zoo evaluate run photos/")
@@ -176,38 +171,31 @@ def evaluate(context: Context, run: str, data: Path, **options: Any) -> None:
     classifier = load_classifier(target, store=context.store, report=context.report)
     found = evaluate_classifier(classifier, data, report=context.report, **options)
 
-    def human() -> str:
-        top5 = "" if found.top5 is None else f", top-5 {found.top5:.4f}"
-        skipped = f", {found.skipped} skipped" if found.skipped else ""
-        present = [
-            i for i, row in enumerate(found.confusion) if sum(row) or any(r[i] for r in found.confusion)
-        ]
-        scores = [
-            {k: f"{v:.3f}" if isinstance(v, float) else v for k, v in asdict(found.per_class[i]).items()}
-            for i in present
-        ]
+    context.sink.answer(found.facts, lambda: "\n\n".join(evaluation_parts(found)))
+
+
+def evaluation_parts(found: Evaluation) -> Iterator[str]:
+    """The figures in a sentence, then what there is for each class."""
+    from zoo.runs.using.evaluation import ClassEvaluation
+
+    items = f"{found.items} items" + (f", {found.skipped} skipped" if found.skipped else "")
+    if not isinstance(found, ClassEvaluation):
+        yield ", ".join([*(f"{name} {value:.4f}" for name, value in found.metrics.items()), items])
+        return
+    top5 = "" if found.top5 is None else f", top-5 {found.top5:.4f}"
+    interval = f"95 % interval {found.accuracy_low:.4f} to {found.accuracy_high:.4f}"
+    yield f"accuracy {found.accuracy:.4f} ({interval}){top5}, {items}"
+    present = [i for i, row in enumerate(found.confusion) if sum(row) or any(r[i] for r in found.confusion)]
+    scores = [
+        {k: f"{v:.3f}" if isinstance(v, float) else v for k, v in asdict(found.per_class[i]).items()}
+        for i in present
+    ]
+    yield table(scores, SCORE_COLUMNS)
+    if len(present) <= MOST_CLASSES:
         counts = [
             {"true": found.classes[i], **{str(j): found.confusion[i][j] for j in present}} for i in present
         ]
-        parts = [
-            f"accuracy {found.accuracy:.4f} "
-            f"(95 % interval {found.accuracy_low:.4f} to {found.accuracy_high:.4f}){top5}, "
-            f"{found.items} items{skipped}",
-            table(
-                scores,
-                {
-                    "label": "CLASS",
-                    "precision": "PRECISION",
-                    "recall": "RECALL",
-                    "f1": "F1",
-                    "support": "ITEMS",
-                },
-            ),
-            table(counts, {"true": "TRUE \\ PREDICTED", **{str(j): found.classes[j] for j in present}}),
-        ]
-        return "\n\n".join(parts[: 3 if len(present) <= 20 else 2])
-
-    context.sink.answer(asdict(found), human)
+        yield table(counts, {"true": "TRUE \\ PREDICTED", **{str(j): found.classes[j] for j in present}})
 
 
 @command(
@@ -236,54 +224,40 @@ def embed(
     pooling: str | None,
     unknown: str | None,
     member: str | None,
-    on_bad: str,
     **options: Any,
 ) -> None:
     """Write feature vectors of files or texts.
 
     Of a network or a run: what its classifier sees. Of word vectors: the mean of each text's words.
     """
-    from zoo.runs.using.embedding import (
-        check_suffix,
-        embed_by_vectors,
-        embed_files,
-        embed_texts,
-        write_embeddings,
-    )
+    from zoo.runs.using.embedding import check_suffix, embed_by_vectors, embed_items, write_embeddings
+    from zoo.targets import KINDS, RunFolder, fetch_target, kind_of
 
     check_suffix(out)
     target = context.find_target("embed", model, member=member, others=files)
-    refuse_missing([path for path in files if path != STDIN])
-    texts, wishes = take_text_options(options)
-    refuse_nothing(files, texts)
-    from zoo.runs.classifier import load_classifier, model_licenses
-    from zoo.targets import KINDS, RunFolder, fetch_target, kind_of
-
-    if not isinstance(target, RunFolder) and kind_of(target) != "images":
+    kind = kind_of(target)
+    if (pooling or unknown) and kind in ("run", "images"):
+        raise UsageError(
+            f"--pooling and --unknown need word vectors, and {model} {KINDS[kind].what}",
+            hint="Leave them out. Word vectors: zoo list --task word-vectors",
+        )
+    items = gather(context, target, files, options)
+    if isinstance(target, RunFolder) or kind == "images":
+        classifier, source = open_source(context, target, items, options)
+        licenses = classifier.licenses
+        found = embed_items(
+            classifier, source, store=context.store, device=options["device"], report=context.report
+        )
+    else:
+        from zoo.runs.classifier import model_licenses
         from zoo.words.loading import load_words
 
         local = fetch_target(target, context.store, report=context.report)
         vectors = load_words(local, context.store, member=member, report=context.report)
         licenses = model_licenses(local.entry)
-        items = gather_texts(context, files, texts, wishes)
         found = embed_by_vectors(
             vectors, items, pooling=pooling or "mean", policy=unknown or "skip", report=context.report
         )
-    else:
-        if pooling or unknown:
-            raise UsageError(
-                f"--pooling and --unknown need word vectors, and {model} {KINDS[kind_of(target)].what}",
-                hint="Leave them out. Word vectors: zoo list --task word-vectors",
-            )
-        classifier = load_classifier(target, store=context.store, report=context.report)
-        licenses = classifier.licenses
-        if classifier.reader is None:
-            refuse_texts(classifier.name, texts, wishes)
-            settings = {"store": context.store, "on_bad": cast("OnBad", on_bad), **options}
-            found = embed_files(classifier, files, report=context.report, **settings)
-        else:
-            items = gather_texts(context, files, texts, wishes, layout=classifier.layout)
-            found = embed_texts(classifier, items, report=context.report, **options)
     write_embeddings(found, out, licenses)
     count, width = found.features.shape
     lost = None if found.known is None else int((found.known == 0).sum())

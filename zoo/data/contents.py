@@ -26,8 +26,11 @@ class Content(NamedTuple):
     stamp: Stamp | None
 
 
-def read_contents(paths: Sequence[Path]) -> list[Content]:
-    """The content of each file, in order; nothing is raised: whoever decodes the file says what is wrong."""
+def read_contents(paths: Sequence[Path | None]) -> list[Content]:
+    """The content of each file, in order; nothing is raised: whoever decodes the file says what is wrong.
+
+    None stands for what is not in a file.
+    """
     with ThreadPoolExecutor(count_cpus(), thread_name_prefix="zoo-contents") as pool:
         return list(pool.map(_read_content, paths))
 
@@ -58,8 +61,10 @@ def number_contents(contents: Sequence[Content]) -> tuple[list[int], list[int]]:
     return slots, firsts
 
 
-def _read_content(path: Path) -> Content:
+def _read_content(path: Path | None) -> Content:
     """The content of one file. Devices, pipes and files too large for an image are not opened."""
+    if path is None:
+        return Content(None, None)
     stamp = stamp_of(path)
     if stamp is None:
         return Content(None, None)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.request import url2pathname
 
 from zoo.data.containers import exists
 from zoo.data.finding.walking import Disk, Tally, Tree
 from zoo.data.finding.zip_tree import ZipTree, is_zip
 from zoo.data.kinds import IMAGES, Kind
 from zoo.data.names import one_line
-from zoo.errors import DatasetError, close_names, join_names
+from zoo.errors import DatasetError, UsageError, close_names, join_names
+
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+", re.IGNORECASE)  # one letter is a drive of Windows
 
 
 def list_images(paths: Sequence[Path]) -> list[Path]:
@@ -38,6 +42,22 @@ def list_files(paths: Sequence[Path], kind: Kind) -> list[Path]:
         else:
             raise no_such_path(path)
     return files
+
+
+def local_path(name: str | Path) -> Path:
+    """The path that was typed, also as a file:// address. Raises UsageError for an address on the network.
+
+    >>> local_path("file:///tmp/bee.jpg")
+    PosixPath('/tmp/bee.jpg')
+    """
+    text = str(name)
+    found = _ADDRESS.match(text)
+    if found is None or os.path.lexists(text):
+        return Path(name)
+    if found[1].lower() == "file":
+        return Path(url2pathname("/" + text[found.end() :].lstrip("/")))
+    address = f"{found[1]}://{text[found.end() :]}"  # a Path has lost a slash
+    raise UsageError(f"{address} is an address, not a file", hint="Download it, and name the file.")
 
 
 def refuse_missing(paths: Sequence[Path]) -> None:

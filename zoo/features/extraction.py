@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from zoo.catalogue.entry import ImageInput
 from zoo.data.containers import stamp_of
 from zoo.data.contents import Content, number_contents, read_contents
-from zoo.data.dataset import Item
 from zoo.data.pixels import decoding as decoding
 from zoo.data.pixels import preprocessing
 from zoo.data.pixels.batches import BadFile, Batches, OnBad, load_batches
+from zoo.data.pixels.memory import ImageSource, MemoryImage, place_of
 from zoo.data.pixels.preprocessing import Draws, augment, preprocess
 from zoo.errors import TrainingStopped
 from zoo.events import Progress, Report, silent
@@ -59,7 +59,7 @@ class FeatureTable:
 
 def extract_features(
     model: nn.Module,
-    images: Sequence[Item] | Sequence[Path],
+    images: Sequence[ImageSource],
     input: ImageInput,  # noqa: A002
     *,
     backbone_sha256: str | None = None,
@@ -88,12 +88,14 @@ def extract_features(
     """
     started = time.perf_counter()
     device = torch.device(device)
-    paths = [image.path if isinstance(image, Item) else image for image in images]
-    contents = read_contents(paths)
+    paths = [place_of(image) for image in images]
+    contents = read_contents(
+        [None if isinstance(image, MemoryImage) else place_of(image) for image in images]
+    )
     slots, firsts = number_contents(contents)
     work = Extraction(
         model,
-        [paths[position] for position in firsts],
+        [images[position] for position in firsts],
         [contents[position] for position in firsts],
         input,
         device=device,
@@ -111,7 +113,7 @@ def extract_features(
         facts = about | {"view": str(view)}
         cache = FeatureCache(store_home / "features", facts, report=report) if store_home else None
         found.append(work.fill(view, cache))
-    reasons = [work.bad.get(work.paths[slot]) for slot in slots]
+    reasons = [work.bad.get(slot) for slot in slots]
     kept = tuple(position for position, reason in enumerate(reasons) if reason is None)
     rows = torch.tensor([slots[position] for position in kept], dtype=torch.long)
     return FeatureTable(
@@ -149,13 +151,14 @@ class _ContentDraws(Draws):
 
 @dataclass
 class Extraction:
-    """The state of one call. paths, contents: one file per distinct content, a row of the tables each.
+    """The state of one call. images, contents: one image per distinct content, a row of the tables each.
 
-    bad: what is wrong with unreadable files. done, from_cache: counts out of `total`, over all views.
+    bad: what is wrong with unreadable images, by row. done, from_cache: counts out of `total`, over all
+    views.
     """
 
     model: nn.Module
-    paths: list[Path]
+    images: list[ImageSource]
     contents: list[Content]
     input: ImageInput
     _: KW_ONLY
@@ -167,7 +170,7 @@ class Extraction:
     total: int
     report: Report
     frozen: FrozenNetwork | None = None
-    bad: dict[Path, str] = field(default_factory=dict)
+    bad: dict[int, str] = field(default_factory=dict)
     done: int = 0
     from_cache: int = 0
 
@@ -178,12 +181,12 @@ class Extraction:
         """
         table, there = self.look_up(cache)
         missing = [slot for slot in there.logical_not().nonzero().flatten().tolist() if not self.is_bad(slot)]
-        self.count(len(self.paths) - len(missing))
+        self.count(len(self.images) - len(missing))
         fresh: list[tuple[Tensor, Tensor]] = []
         try:
             for slots, features in self.compute(missing, view):
                 if not table.numel():
-                    table = torch.zeros(len(self.paths), *features.shape[1:])
+                    table = torch.zeros(len(self.images), *features.shape[1:])
                 table[slots] = features
                 fresh.append((slots, features))
                 if sum(len(slots) for slots, _ in fresh) >= CHUNK:
@@ -195,15 +198,15 @@ class Extraction:
 
     def look_up(self, cache: FeatureCache | None) -> tuple[Tensor, Tensor]:
         """A table with the cached rows (empty if there are none), and a mask of these rows."""
-        there = torch.zeros(len(self.paths), dtype=torch.bool)
+        there = torch.zeros(len(self.images), dtype=torch.bool)
         if cache is not None:
             there, rows = cache.find([content.digest or b"" for content in self.contents])
             if there.any():
                 self.from_cache += int(there.sum())
-                table = torch.zeros(len(self.paths), *rows.shape[1:])
+                table = torch.zeros(len(self.images), *rows.shape[1:])
                 table[there] = rows
                 return table, there
-        return torch.zeros(len(self.paths), 0), there
+        return torch.zeros(len(self.images), 0), there
 
     def compute(self, missing: Sequence[int], view: View | None) -> Iterator[tuple[Tensor, Tensor]]:
         """Slots (batch,) and their features (batch, width), decoded by threads while the network computes."""
@@ -221,17 +224,17 @@ class Extraction:
                 self.check(slots, features)
                 yield slots, features
                 self.count(len(slots))
-            self.bad |= {file.path: file.reason for file in batches.bad}
+            self.bad |= {position: file.reason for position, file in batches.failures.items()}
             self.count(len(batches.bad))
 
     def open_batches(self, missing: Sequence[int], view: View | None) -> Batches:
         """The images of these slots, preprocessed or augmented."""
         common: dict[str, Any] = {"order": missing, "workers": self.workers, "on_bad": self.on_bad}
         if view is None:
-            return load_batches(self.paths, partial(preprocess, input=self.input), self.batch_size, **common)
+            return load_batches(self.images, partial(preprocess, input=self.input), self.batch_size, **common)
         draws = _ContentDraws(view.seed, view.number, self.contents)
         random = partial(_draw_view, input=self.input, strength=view.strength)
-        return load_batches(self.paths, random, self.batch_size, draws=draws, **common)
+        return load_batches(self.images, random, self.batch_size, draws=draws, **common)
 
     def keep(self, cache: FeatureCache | None, fresh: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Store rows in the cache, except for files that changed since they were hashed."""
@@ -245,17 +248,17 @@ class Extraction:
     def is_unchanged(self, slot: int) -> bool:
         """Whether the file is still the one whose content was hashed."""
         content = self.contents[slot]
-        return content.digest is not None and content.stamp == stamp_of(self.paths[slot])
+        return content.digest is not None and content.stamp == stamp_of(place_of(self.images[slot]))
 
     def is_bad(self, slot: int) -> bool:
         """Whether the file is known to be unreadable, from an earlier view."""
-        return self.paths[slot] in self.bad
+        return slot in self.bad
 
     def check(self, slots: Tensor, features: Tensor) -> None:
         """Raise TrainingStopped for a feature that is not finite: every loss after it would be NaN."""
         finite = features.flatten(1).isfinite().all(1)
         if not finite.all():
-            path = self.paths[int(slots[~finite][0])]
+            path = place_of(self.images[int(slots[~finite][0])])
             raise TrainingStopped(
                 f"the network's features of {path} are not finite numbers",
                 hint="Its weights may be damaged (zoo verify); with precision bf16, try fp32.",

@@ -7,6 +7,7 @@ From the ground up; a file imports only what is above it in this list:
     folder           the files of a run, written whole and read verified
     baseline         what guessing reaches
     classifier       a trained network with its labels
+    answers          what a network is asked about, and what it answers
     modalities/      images | texts
     using/           predict, evaluate, embed
     run              the public handle of a run

@@ -16,6 +16,7 @@ from zoo.runs.folder import read_adapter, read_words
 from zoo.runs.record import RunRecord, read_record
 from zoo.store.names import default_store
 from zoo.targets import Model, RunFolder, fetch_target
+from zoo.training.tasks import SINGLE_LABEL, Task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -33,7 +34,8 @@ class Classifier:
     classes: names in the order of the outputs; empty for a model that gives features only. identity: sha256
     that tells this network from every other, so that features of it can be kept. split, layout: of the data
     that a run was trained on. reader: how texts become the network's input; None for images. data_license: of
-    the data that a run was trained on; None where nobody said, and for a plain model.
+    the data that a run was trained on; None where nobody said, and for a plain model. task: what outputs
+    mean.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Classifier:
     layout: Layout | None = None
     reader: TextReader | None = None
     data_license: str | None = None
+    task: Task = SINGLE_LABEL
 
     @property
     def licenses(self) -> dict[str, str]:

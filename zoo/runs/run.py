@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.data.texts import Text, list_texts
 from zoo.errors import UsageError
 from zoo.events import EpochEnd, Report, silent
+from zoo.runs.answers import ItemSource, Prediction
 from zoo.runs.classifier import Classifier, load_run_classifier
 from zoo.runs.folder import read_history
+from zoo.runs.modalities.gathering import Wanted
+from zoo.runs.modalities.table import modality_of
 from zoo.runs.record import RunRecord, read_record
-from zoo.runs.using.embedding import Embeddings, embed_files, embed_texts
+from zoo.runs.using.embedding import Embeddings, embed_items
 from zoo.runs.using.evaluation import Evaluation, evaluate_classifier
-from zoo.runs.using.prediction import Prediction, predict_files, predict_texts
+from zoo.runs.using.prediction import predict_items
 from zoo.store.names import default_store
 from zoo.targets import RunFolder, accept, find_target
 
 if TYPE_CHECKING:
+    from zoo.data.pixels.batches import OnBad
     from zoo.store.store import Store
 
 
@@ -51,45 +54,55 @@ class Run:
         """The network with its head. Raises WeightsMismatch if the backbone is not the run's own."""
         return load_run_classifier(self.path, self.record, store=self.store, report=self.report)
 
-    def predict(self, items: Iterable[str | Path], **options: Any) -> Sequence[Prediction]:
-        """One Prediction per readable image, or one TextPrediction per text, in the order given.
+    def predict(
+        self,
+        items: Iterable[object],
+        *,
+        top: int = 5,
+        batch_size: int | None = None,
+        device: str = "auto",
+        on_bad: OnBad = "skip",
+    ) -> list[Prediction]:
+        """One Prediction per item, in the order given; of one that cannot be read, with its error.
 
-        items: of a run on images, files and folders; of a run on texts, texts themselves, and Path objects of
-        files with a text per line. Options: see `predict_files` and `predict_texts`.
+        items: of a run on images, files, folders (which stand for the images in them), Pillow images, uint8
+        arrays (height, width, 3), uint8 tensors (3, height, width), or the bytes of a file. Of a run on
+        texts, texts themselves, and Path objects of files with a text per line; each gives a TextPrediction.
+        top: classes per item. on_bad: "stop" raises UnreadableFile for the first item that cannot be read.
         """
-        items = several(items)
-        if self.classifier.reader is None:
-            return predict_files(self.classifier, [Path(f) for f in items], report=self.report, **options)
-        return predict_texts(self.classifier, self.texts(items), report=self.report, **options)
+        source = self._read(items, batch_size=batch_size, on_bad=on_bad)
+        return list(predict_items(self.classifier, source, top=top, device=device, report=self.report))
 
     def evaluate(self, data: str | Path, **options: Any) -> Evaluation:
         """How good the run is on labelled data. Options: see `evaluate_classifier`."""
         return evaluate_classifier(self.classifier, Path(data), report=self.report, **options)
 
-    def embed(self, items: Iterable[str | Path], **options: Any) -> Embeddings:
-        """What the head sees of every readable image, or of every text. items: as for `predict`."""
-        items = several(items)
-        if self.classifier.reader is not None:
-            return embed_texts(self.classifier, self.texts(items), report=self.report, **options)
-        paths = [Path(f) for f in items]
-        return embed_files(self.classifier, paths, store=self.store, report=self.report, **options)
+    def embed(
+        self,
+        items: Iterable[object],
+        *,
+        batch_size: int | None = None,
+        device: str = "auto",
+        on_bad: OnBad = "skip",
+    ) -> Embeddings:
+        """What the head sees of every item that can be read. items: as for `predict`."""
+        source = self._read(items, batch_size=batch_size, on_bad=on_bad)
+        return embed_items(self.classifier, source, store=self.store, device=device, report=self.report)
 
-    def texts(self, items: Iterable[str | Path]) -> list[Text]:
-        """Texts as they are, and those in files; a file is one text if the run was trained on such."""
-        if isinstance(items, str | Path):
-            raise UsageError(
-                "one text or file was given where a list is expected", hint="Put it in a list: […]."
-            )
-        found: list[Text] = []
-        for number, item in enumerate(items, 1):
-            if isinstance(item, Path):
-                texts, notes = list_texts([item], whole_files=self.classifier.layout == "files")
-                found += texts
-                for note in notes:
-                    self.report(note)
-            else:
-                found.append(Text(Path(f"text:{number}"), item))
-        return found
+    def _read(self, items: Iterable[object], *, batch_size: int | None, on_bad: OnBad) -> ItemSource:
+        """The items as the network takes them."""
+        if isinstance(items, str | Path | bytes) or not isinstance(items, Iterable):
+            raise UsageError("one item was given where a list is expected", hint="Put it in a list: […].")
+        modality = modality_of(self.record.entry)
+        wanted = Wanted(list(items), layout=self.record.data.get("layout"))
+        gathered = modality.gather(str(self.path), wanted, report=self.report)
+        return modality.load_asking().read(
+            gathered,
+            self.classifier,
+            batch_size=batch_size or modality.batch_size,
+            on_bad=on_bad,
+            report=self.report,
+        )
 
 
 def load_run(path: str | Path, *, store: Store | None = None, report: Report = silent) -> Run:
@@ -102,10 +115,3 @@ def load_run(path: str | Path, *, store: Store | None = None, report: Report = s
     target = accept(find_target(path, store=store), "zoo.load_run")
     assert isinstance(target, RunFolder)
     return Run(target.path, read_record(target.path), store, report)
-
-
-def several(items: Iterable[str | Path]) -> list[str | Path]:
-    """The items as a list. Raises UsageError for one alone: a text is not a list of its letters."""
-    if isinstance(items, str | Path):
-        raise UsageError("one item was given where a list is expected", hint="Put it in a list: […].")
-    return list(items)

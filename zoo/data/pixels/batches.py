@@ -18,9 +18,10 @@ from typing import Literal, NamedTuple, TypeVar, overload
 import torch
 
 from zoo.data.contents import count_cpus
-from zoo.data.dataset import Dataset, Item
+from zoo.data.dataset import Dataset
 from zoo.data.names import one_line
-from zoo.data.pixels.decoding import TRAITS, Picture, read_picture
+from zoo.data.pixels.decoding import TRAITS
+from zoo.data.pixels.memory import ImageSource, open_picture, place_of
 from zoo.data.pixels.preprocessing import Draws
 from zoo.errors import DatasetError, UnreadableFile
 from zoo.events import Note, Progress, Report, silent
@@ -54,17 +55,23 @@ class Batch(NamedTuple):
 
 
 class Batches(Iterator[Batch]):
-    """Batches as they get ready. bad: files that could not be read so far; traits: how many images had which.
+    """Batches as they get ready. failures: by their position, the files that could not be read so far;
+    traits: how many images had which.
 
     Threads end with the last batch, when it is closed, when a `with` block ends, or when nobody holds it.
     """
 
     def __init__(
-        self, source: Generator[Batch, None, None], bad: list[BadFile], traits: Counter[str]
+        self, source: Generator[Batch, None, None], failures: dict[int, BadFile], traits: Counter[str]
     ) -> None:
         self._source = source
-        self.bad = bad
+        self.failures = failures
         self.traits = traits
+
+    @property
+    def bad(self) -> list[BadFile]:
+        """The files that could not be read so far, in order."""
+        return list(self.failures.values())
 
     def __iter__(self) -> Batches:
         return self
@@ -87,7 +94,7 @@ class Batches(Iterator[Batch]):
 
 @overload
 def load_batches(
-    images: Sequence[Item] | Sequence[Path],
+    images: Sequence[ImageSource],
     transform: Transform,
     batch_size: int,
     *,
@@ -100,7 +107,7 @@ def load_batches(
 ) -> Batches: ...
 @overload
 def load_batches(
-    images: Sequence[Item] | Sequence[Path],
+    images: Sequence[ImageSource],
     transform: RandomTransform,
     batch_size: int,
     *,
@@ -113,7 +120,7 @@ def load_batches(
     task: str = "images",
 ) -> Batches: ...
 def load_batches(
-    images: Sequence[Item] | Sequence[Path],
+    images: Sequence[ImageSource],
     transform: Callable[..., torch.Tensor],
     batch_size: int,
     *,
@@ -134,13 +141,12 @@ def load_batches(
     batch; with on_bad="stop" UnreadableFile is raised. At most one batch is read ahead.
     """
     positions = range(len(images)) if order is None else order
-    bad: list[BadFile] = []
+    failures: dict[int, BadFile] = {}
     traits: Counter[str] = Counter()
 
     def load(position: int) -> tuple[torch.Tensor, tuple[str, ...]] | UnreadableFile:
-        item = images[position]
         try:
-            picture: Picture = read_picture(item.path if isinstance(item, Item) else item, keep=keep)
+            picture = open_picture(images[position], keep=keep)
         except UnreadableFile as error:
             return error
         if draws is None:
@@ -156,8 +162,7 @@ def load_batches(
                 if isinstance(result, UnreadableFile):
                     if on_bad == "stop":
                         raise _stop_at(result)
-                    item = images[position]
-                    bad.append(BadFile(item.path if isinstance(item, Item) else item, result.reason))
+                    failures[position] = BadFile(place_of(images[position]), result.reason)
                 else:
                     tensor, found = result
                     traits.update(found)
@@ -170,7 +175,7 @@ def load_batches(
                         yield Batch(torch.tensor(indices), torch.stack(tensors))
                     indices, tensors = [], []
 
-    return Batches(batches(), bad, traits)
+    return Batches(batches(), failures, traits)
 
 
 Result = TypeVar("Result")

@@ -139,6 +139,19 @@ def decode_picture(data: bytes, *, keep: int | None = None) -> Picture:
     return Picture(_ORIENT[orientation](pixels), traits)
 
 
+def convert_image(image: Image.Image) -> Picture:
+    """Pixels and traits of an image that Pillow opened or made. Raises UnreadableFile, as for its file."""
+    try:
+        _check_size(image)
+        image.load()
+        pixels, orientation = _to_rgb(image), _orientation(image)
+        return Picture(_ORIENT[orientation](pixels), tuple(_traits(image, orientation)))
+    except UnreadableFile:
+        raise
+    except Exception as error:  # it may still have to be read from a stranger's file
+        raise UnreadableFile(_what_is_wrong(error)) from error
+
+
 def _read_bytes(path: Path) -> bytes:
     """The bytes of a regular file; never waits for a pipe, never reads an endless device."""
     try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from zoo.catalogue.entry import ImageModel, ModelEntry, WordModel
+from zoo.catalogue.entry import ImageModel, ModelEntry
 from zoo.catalogue.licenses import UNKNOWN, check_license_name, join_licenses
 from zoo.data.dataset import Dataset, describe_classes
 from zoo.data.kinds import IMAGES, TEXTS, Kind
@@ -18,6 +18,7 @@ from zoo.data.trained import with_contents
 from zoo.errors import UsageError
 from zoo.events import Note, Report, silent
 from zoo.runs.folder import refuse_existing, refuse_unwritable
+from zoo.runs.modalities.table import modality_of
 from zoo.runs.record import RunRecord, RunResult, read_record
 from zoo.store.names import default_store
 from zoo.targets import (
@@ -152,7 +153,7 @@ def finetune_model(
             kind,
             seed=checked.seed,
             val_fraction=checked.val_fraction,
-            item_column=choose_column(entry, path_column, text_column),
+            item_column=modality_of(entry).choose_column(entry.name, path_column, text_column),
             label_column=label_column,
             split_column=split_column,
             class_level=class_level,
@@ -198,15 +199,6 @@ def license_of_data(named: str | None, record: RunRecord | None, fingerprint: st
     if record.data.get("fingerprint") == fingerprint or (named is None and record.data_license is None):
         return join_licenses(record.data_license, named)
     return join_licenses(record.data_license or UNKNOWN, named or UNKNOWN)
-
-
-def choose_column(entry: ModelEntry, path_column: str | None, text_column: str | None) -> str | None:
-    """The column of the items that was named. Raises UsageError for the one that the model does not take."""
-    wanted, other = (text_column, path_column) if isinstance(entry, WordModel) else (path_column, text_column)
-    if other is not None:
-        right, kind = ("text", "texts") if isinstance(entry, WordModel) else ("path", "images")
-        raise UsageError(f"{entry.name} takes {kind}", hint=f"Name their column: --{right}-column {other}")
-    return wanted
 
 
 def choose_recipe(

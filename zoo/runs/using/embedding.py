@@ -11,10 +11,11 @@ import numpy as np
 
 from zoo.errors import UsageError
 from zoo.events import Note, Report, silent
+from zoo.runs.answers import refuse_unreadable
 
 if TYPE_CHECKING:
-    from zoo.data.pixels.batches import OnBad
     from zoo.data.texts import Text
+    from zoo.runs.answers import ItemSource
     from zoo.runs.classifier import Classifier
     from zoo.store.store import Store
     from zoo.words.vectors.word_vectors import WordVectors
@@ -37,71 +38,21 @@ class Embeddings:
         return {} if self.words is None or self.known is None else {"words": self.words, "known": self.known}
 
 
-def embed_files(
-    classifier: Classifier,
-    paths: Sequence[Path],
-    *,
-    store: Store,
-    batch_size: int = 32,
-    device: str = "auto",
-    on_bad: OnBad = "skip",
-    report: Report = silent,
+def embed_items(
+    classifier: Classifier, source: ItemSource, *, store: Store, device: str = "auto", report: Report = silent
 ) -> Embeddings:
-    """The feature vector of every readable file; those computed before come from the feature cache."""
-    from zoo.data.listing import list_images
-    from zoo.features.extraction import extract_features
-    from zoo.runs.using.prediction import tell_bad
+    """What the head of the network sees of every item that can be read; those of images come from the cache
+    where they were computed before."""
     from zoo.training.device import pick_device
 
-    files = list_images([Path(path) for path in paths])
-    table = extract_features(
-        classifier.network,
-        files,
-        classifier.input,
-        backbone_sha256=classifier.identity,
-        store_home=store.home,
-        batch_size=batch_size,
-        device=pick_device(device),
-        on_bad=on_bad,
-        report=report,
+    if not source.places:
+        raise UsageError(f"no {source.noun}s to embed")
+    table = source.features(
+        classifier.network, identity=classifier.identity, store_home=store.home, device=pick_device(device)
     )
-    tell_bad(table.bad, len(files), report)
-    return Embeddings(tuple(files[row] for row in table.kept), table.features.numpy())
-
-
-def embed_texts(
-    classifier: Classifier,
-    texts: Sequence[Text],
-    *,
-    batch_size: int = 256,
-    device: str = "auto",
-    report: Report = silent,
-) -> Embeddings:
-    """What the head of a run sees of every text. Texts without a known word are counted in a Note."""
-    import torch
-
-    from adapters import feature_extractor
-    from zoo.runs.using.prediction import tell_unknown, text_reader
-    from zoo.training.batches import TextBatches
-    from zoo.training.device import pick_device
-    from zoo.training.machine import Machine
-
-    reader = text_reader(classifier)
-    if not texts:
-        raise UsageError("no texts to embed")
-    read = [reader(text.text) for text in texts]
-    machine = Machine(pick_device(device))
-    extractor = feature_extractor(classifier.network).to(machine.device)
-    batches = TextBatches([one.ids for one in read], [0] * len(read), batch_size)
-    with torch.inference_mode():
-        found = [extractor(machine.place(batch.inputs)).float().cpu() for batch in batches.epoch(0)]
-    tell_unknown(read, report)
-    return Embeddings(
-        tuple(text.place for text in texts),
-        torch.cat(found).numpy(),
-        np.array([one.words for one in read]),
-        np.array([one.known for one in read]),
-    )
+    refuse_unreadable(source, report)
+    columns = {name: np.array(values) for name, values in source.columns.items()}
+    return Embeddings(tuple(source.places[row] for row in table.kept), table.features.numpy(), **columns)
 
 
 def embed_by_vectors(

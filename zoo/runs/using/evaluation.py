@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.events import Report, silent
+from zoo.runs.answers import refuse_unreadable
+from zoo.runs.modalities.table import modality_of
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from zoo.data.pixels.batches import OnBad
     from zoo.runs.classifier import Classifier
+    from zoo.training.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -27,18 +33,32 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """accuracy in 0..1 with its 95 % Wilson interval; top5 where there are more than five classes.
+    """The figures of some labelled items. metrics: by the names that the task gives them."""
 
-    confusion: rows are true classes, columns predicted ones, in the order of `classes`.
-    """
-
-    accuracy: float
-    accuracy_low: float
-    accuracy_high: float
-    top5: float | None
     items: int
     skipped: int
     classes: tuple[str, ...]
+    metrics: Mapping[str, float]
+
+    @property
+    def accuracy(self) -> float:
+        """The accuracy, in 0..1. Raises KeyError for a task that has none."""
+        return self.metrics["accuracy"]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Everything as plain JSON values, each metric by its own name as well."""
+        return {**self.metrics, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class ClassEvaluation(Evaluation):
+    """Of items that have one class each, also: the 95 % Wilson interval of the accuracy; top5 where there are
+    more than five classes; confusion: rows are true classes, columns predicted ones, as in `classes`."""
+
+    accuracy_low: float
+    accuracy_high: float
+    top5: float | None
     per_class: tuple[ClassScore, ...]
     confusion: tuple[tuple[int, ...], ...]
 
@@ -47,7 +67,7 @@ def evaluate_classifier(
     classifier: Classifier,
     data: Path,
     *,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     device: str = "auto",
     on_bad: OnBad = "skip",
     path_column: str | None = None,
@@ -60,76 +80,99 @@ def evaluate_classifier(
     Of the very folder that a run was trained on, only what it did not train on is taken.
     Raises DatasetError for a class that the classifier does not know.
     """
-    from zoo.data.kinds import IMAGES, TEXTS
-    from zoo.data.scanning import scan_evaluation
-    from zoo.runs.making.finetuning import choose_column
-    from zoo.runs.using.prediction import iterate_logits, iterate_text_logits, tell_bad, tell_unknown
+    import torch
 
+    from zoo.data.scanning import scan_evaluation
+    from zoo.runs.using.prediction import iterate_outputs
+
+    modality = modality_of(classifier.entry)
     dataset = scan_evaluation(
         data,
         classifier.classes,
-        IMAGES if classifier.reader is None else TEXTS,
+        modality.kind,
         split=classifier.split,
-        item_column=choose_column(classifier.entry, path_column, text_column),
+        item_column=modality.choose_column(classifier.name, path_column, text_column),
         label_column=label_column,
     )
     for note in dataset.notes:
         report(note)
-    bad: list[Any] = []
-    if classifier.reader is None:
-        found = iterate_logits(
-            classifier,
-            [item.path for item in dataset.items],
-            bad,
-            batch_size=batch_size,
-            device=device,
-            on_bad=on_bad,
-            report=report,
-        )
-    else:
-        read = [classifier.reader(item.text or "") for item in dataset.items]
-        tell_unknown(read, report)
-        found = iterate_text_logits(classifier, read, batch_size=batch_size, device=device)
-    truth: list[int] = []
-    ranked: list[list[int]] = []
-    for rows, logits in found:
-        truth += [dataset.items[row].label for row in rows]
-        ranked += logits.topk(min(5, logits.shape[1])).indices.tolist()
-    tell_bad(bad, len(dataset.items), report)
-    return score(truth, ranked, classifier.classes, skipped=len(bad))
+    source = modality.load_asking().read(
+        modality.items_of(dataset.items),
+        classifier,
+        batch_size=batch_size or modality.batch_size,
+        on_bad=on_bad,
+        report=report,
+    )
+    rows: list[int] = []
+    parts: list[Tensor] = []
+    for positions, outputs in iterate_outputs(classifier, source, device=device):
+        rows += positions
+        parts.append(outputs)
+    refuse_unreadable(source, report)
+    targets = [dataset.items[row].target for row in rows]
+    skipped = len(source.failures)
+    return measure(classifier.task, torch.cat(parts), targets, classifier.classes, skipped=skipped)
 
 
-def score(
-    truth: Sequence[int], ranked: Sequence[Sequence[int]], classes: tuple[str, ...], *, skipped: int = 0
+def measure(
+    task: Task,
+    outputs: Tensor,
+    targets: Sequence[Any],
+    classes: tuple[str, ...],
+    *,
+    skipped: int = 0,
 ) -> Evaluation:
-    """The figures of predictions. ranked: the most probable classes of each item, best first.
+    """The figures of the outputs (items, width) for items with these targets.
+
+    >>> import torch
+    >>> from zoo.training.tasks import SINGLE_LABEL
+    >>> measure(SINGLE_LABEL, torch.tensor([[1.0, 0.0], [1.0, 0.0]]), [0, 1], ("ant", "bee")).accuracy
+    0.5
+    """
+    encoded = task.encode(targets, task.width(classes))
+    metrics = {
+        name: metric.value(metric.sums(outputs, encoded).double(), len(targets))
+        for name, metric in task.metrics.items()
+    }
+    plain = Evaluation(
+        items=len(targets),
+        skipped=skipped,
+        classes=classes,
+        metrics={name: value for name, value in metrics.items() if not math.isnan(value)},
+    )
+    detail = DETAILS.get(task.name)
+    return plain if detail is None else detail(plain, outputs, targets)
+
+
+def detail_classes(plain: Evaluation, outputs: Tensor, truth: Sequence[int]) -> ClassEvaluation:
+    """With what is worth knowing of items that have one class each. outputs: (items, classes).
 
     The interval is Wilson's (1927), which stays inside 0..1 for few items and for accuracies near 1.
-
-    >>> score([0, 1], [[0], [0]], ("ant", "bee")).accuracy
-    0.5
     """
     from scipy.stats import binomtest
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+    ranked = outputs.topk(min(5, outputs.shape[1])).indices.tolist()
     first = [row[0] for row in ranked]
     right = sum(a == b for a, b in zip(truth, first, strict=True))
     interval = binomtest(right, len(truth)).proportion_ci(0.95, method="wilson")
-    labels = range(len(classes))
+    labels = range(len(plain.classes))
     rates = precision_recall_fscore_support(truth, first, labels=labels, zero_division=0.0)
-    return Evaluation(
-        accuracy=right / len(truth),
+    among_five = sum(label in row for label, row in zip(truth, ranked, strict=True)) / len(truth)
+    return ClassEvaluation(
+        **vars(plain),
         accuracy_low=float(interval.low),
         accuracy_high=float(interval.high),
-        top5=sum(t in row for t, row in zip(truth, ranked, strict=True)) / len(truth)
-        if len(classes) > 5
-        else None,
-        items=len(truth),
-        skipped=skipped,
-        classes=classes,
+        top5=among_five if len(plain.classes) > 5 else None,
         per_class=tuple(
             ClassScore(label, float(p), float(r), float(f), int(n))
-            for label, p, r, f, n in zip(classes, *rates, strict=True)
+            for label, p, r, f, n in zip(plain.classes, *rates, strict=True)
         ),
         confusion=tuple(tuple(map(int, row)) for row in confusion_matrix(truth, first, labels=labels)),
     )
+
+
+DETAILS: dict[str, Callable[[Evaluation, Tensor, Sequence[Any]], Evaluation]] = {
+    "single-label": detail_classes
+}
+"""What is worth knowing beside the metrics, by task."""

@@ -1,0 +1,108 @@
+"""What a network is asked about, and what it answers: one Prediction for every item."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from zoo.data.names import one_line
+from zoo.errors import DatasetError
+from zoo.events import Note, Report
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from zoo.features.extraction import FeatureTable
+    from zoo.features.network import Precision
+    from zoo.training.batches import Inputs
+
+
+@dataclass(frozen=True)
+class Guess:
+    """One class and its probability in 0..1."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The most probable class of an item, or why there is none.
+
+    path: of the file; item:3 for the third of a list that is not a file. top: the best classes in order,
+    beginning with that one. error: why the item cannot be read; label and probability are then None, and top
+    is empty.
+    """
+
+    path: Path
+    label: str | None
+    probability: float | None
+    top: tuple[Guess, ...]
+    error: str | None
+
+
+@dataclass(frozen=True)
+class TextPrediction(Prediction):
+    """The most probable class of a text. path: where it is from. words, known: how many it has, and how many
+    of them the run knows or reads as another; where that is none, the label means nothing."""
+
+    text: str
+    words: int
+    known: int
+
+
+class ItemSource(Protocol):
+    """Items that a network is asked about, in their order.
+
+    places: what each is called. noun: what they are, in the singular. columns: what more there is to say of
+    each, as in Embeddings. failures: by position, why an item
+    could not be read; it grows while batches are read, and those items are in no batch.
+    """
+
+    @property
+    def noun(self) -> str: ...
+    @property
+    def places(self) -> Sequence[Path]: ...
+    @property
+    def columns(self) -> Mapping[str, Sequence[int]]: ...
+    @property
+    def failures(self) -> Mapping[int, str]: ...
+
+    def batches(self) -> Iterator[tuple[list[int], Inputs]]:
+        """(positions, what the network takes), batch by batch. Raises UnreadableFile where it is to stop."""
+
+    def prediction(self, position: int, top: tuple[Guess, ...], error: str | None = None) -> Prediction:
+        """The answer to one item."""
+
+    def features(
+        self,
+        network: nn.Module,
+        *,
+        identity: str,
+        store_home: Path | None,
+        device: torch.device,
+        precision: Precision = "fp32",
+    ) -> FeatureTable:
+        """What the network's head sees of every item that can be read; the network is left as it is.
+
+        identity: what features of this network are kept under.
+        """
+
+    def notes(self) -> Iterator[Note]:
+        """What the user should know once all have been asked about: a warning for answers without meaning."""
+
+
+def refuse_unreadable(source: ItemSource, report: Report) -> None:
+    """Name every item that could not be read. Raises DatasetError if there is no other."""
+    for position, reason in source.failures.items():
+        report(Note(f"skipped: {one_line(source.places[position])} {reason}", level="warning"))
+    if source.failures and len(source.failures) == len(source.places):
+        raise DatasetError(
+            f"none of the {len(source.places):,} files can be read",
+            hint="The reasons are above, a line for each.",
+        )
+    for note in source.notes():
+        report(note)

@@ -1,0 +1,127 @@
+"""Photographs that a network is asked about: decoded by threads while it works, in the least time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.catalogue.entry import ImageInput
+from zoo.data.pixels.batches import OnBad, load_batches
+from zoo.data.pixels.memory import ImageSource, place_of
+from zoo.data.pixels.preprocessing import preprocess
+from zoo.events import Note, Report, silent
+from zoo.features.extraction import EXAMPLES, FeatureTable, extract_features
+from zoo.features.network import FrozenNetwork, Precision, freeze_classifier
+from zoo.runs.answers import Guess, Prediction
+from zoo.runs.classifier import Classifier
+
+
+class ImageItems:
+    """An ItemSource of images: files, or in memory. input: what the weights want to see."""
+
+    noun = "image"
+
+    def __init__(
+        self,
+        images: Sequence[ImageSource],
+        input: ImageInput,  # noqa: A002
+        *,
+        batch_size: int = 32,
+        workers: int | None = None,
+        on_bad: OnBad = "skip",
+        report: Report = silent,
+    ) -> None:
+        self.images = images
+        self.input = input
+        self.batch_size = batch_size
+        self.workers = workers
+        self.on_bad = on_bad
+        self.report = report
+        self.places: list[Path] = [place_of(image) for image in images]
+        self.failures: dict[int, str] = {}
+
+    @property
+    def columns(self) -> dict[str, list[int]]:
+        """Nothing more is known of images."""
+        return {}
+
+    def batches(self) -> Iterator[tuple[list[int], Tensor]]:
+        """(positions, images (batch, 3, size, size) float32), batch by batch."""
+        batches = load_batches(
+            self.images,
+            partial(preprocess, input=self.input),
+            self.batch_size,
+            workers=self.workers,
+            on_bad=self.on_bad,
+            report=self.report,
+        )
+        with batches:
+            for batch in batches:
+                self.failures |= {at: file.reason for at, file in batches.failures.items()}
+                yield batch.indices.tolist(), batch.images
+            self.failures |= {at: file.reason for at, file in batches.failures.items()}
+
+    def prediction(self, position: int, top: tuple[Guess, ...], error: str | None = None) -> Prediction:
+        """The answer to one image."""
+        label, probability = (top[0].label, top[0].probability) if top else (None, None)
+        return Prediction(self.places[position], label, probability, top, error)
+
+    def features(
+        self,
+        network: nn.Module,
+        *,
+        identity: str,
+        store_home: Path | None,
+        device: torch.device,
+        precision: Precision = "fp32",
+    ) -> FeatureTable:
+        """What the network's head sees of every image; computed once for each content, kept in the store."""
+        table = extract_features(
+            network,
+            self.images,
+            self.input,
+            backbone_sha256=identity,
+            store_home=store_home,
+            device=device,
+            precision=precision,
+            workers=self.workers,
+            on_bad=self.on_bad,
+            report=self.report,
+        )
+        kept = set(table.kept)
+        lost = (position for position in range(len(self.images)) if position not in kept)
+        self.failures = {position: file.reason for position, file in zip(lost, table.bad, strict=True)}
+        return table
+
+    def notes(self) -> Iterator[Note]:
+        """A warning where some could not be read."""
+        if self.failures:
+            yield Note(
+                f"{len(self.failures):,} of {len(self.places):,} files cannot be read", level="warning"
+            )
+
+
+def read(items: Sequence[ImageSource], classifier: Classifier, /, **options: Any) -> ImageItems:
+    """The images as the classifier takes them. Options: those of ImageItems."""
+    return ImageItems(items, classifier.input, **options)
+
+
+def open_network(network: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """The network as a function of images that answers in the least time; it is copied at the first call.
+
+    Its shortcuts are compared with the plain network on the first images.
+    """
+    fast: FrozenNetwork | None = None
+
+    def answer(images: Tensor) -> Tensor:
+        nonlocal fast
+        if fast is None:
+            fast = freeze_classifier(network, images[:EXAMPLES], device=device)
+        return fast(images)
+
+    return answer
