@@ -118,6 +118,7 @@ def load_run_classifier(
         record.data.get("layout"),
         reader,
         record.data_license,
+        record.task,
     )
 
 

@@ -14,7 +14,7 @@ from zoo.data.kinds import IMAGES, TEXTS, Kind
 from zoo.errors import IntegrityError, UsageError
 from zoo.targets import RECORD
 from zoo.training.recipe import Resolved, from_json, to_json
-from zoo.training.tasks import SINGLE_LABEL
+from zoo.training.tasks import SINGLE_LABEL, TASKS, Task
 
 SCHEMA = 2
 
@@ -112,6 +112,17 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     def kind(self) -> Kind:
         """What the run was trained on."""
         return IMAGES if self.text is None else TEXTS
+
+    @property
+    def task(self) -> Task:
+        """How the run's outputs are learned and read. Raises IntegrityError for a task that zoo lacks."""
+        name = self.result.task
+        if name not in TASKS:
+            raise IntegrityError(
+                f"the run's task is {name!r}, and this zoo knows {', '.join(TASKS)}",
+                hint="Upgrade: pip install -U transfer-zoo",
+            )
+        return TASKS[name]
 
     @property
     def tuned(self) -> bool:

@@ -35,6 +35,7 @@ from zoo.targets import (
 )
 from zoo.training.interruption import never
 from zoo.training.recipe import Recipe, RecipeOptions, Resolved, go_on, merge, read_options, resolve
+from zoo.training.tasks import SINGLE_LABEL, Task
 
 if TYPE_CHECKING:
     from zoo.catalogue.registry import Registry
@@ -54,7 +55,7 @@ class Plan:
     """A fine-tuning run that nothing speaks against so far.
 
     start: the run that this one goes on from. local: a file of vectors that was given by its path. member: of
-    a .zip of vectors. typed: the model and the data as the user named them.
+    a .zip of vectors. typed: the model and the data as the user named them. task: how targets are learned.
     """
 
     entry: ModelEntry
@@ -68,6 +69,7 @@ class Plan:
     local: LocalModel | None = None
     member: str | None = None
     typed: tuple[str, str] = ("", "")
+    task: Task = SINGLE_LABEL
 
 
 def finetune_model(

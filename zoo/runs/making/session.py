@@ -44,6 +44,11 @@ class Job:
         """Everything that decides the run."""
         return self.plan.recipe
 
+    def encode(self, items: Sequence[Item]) -> Tensor:
+        """The targets of some items, (items, …), as the task encodes them."""
+        task, names = self.plan.task, self.plan.dataset.classes
+        return task.encode([item.target for item in items], task.width(names))
+
 
 @dataclass(frozen=True)
 class Start:
@@ -117,11 +122,10 @@ class Side(Protocol):
 
 def batches_of(
     features: Tensor,
-    items: Sequence[Item],
+    targets: Tensor,
     batch_size: int,
     device: torch.device,
     seed: int | None = None,
 ) -> FeatureBatches:
-    """Features (items, width) with the labels of their items, all on the device."""
-    labels = torch.tensor([item.label for item in items])
-    return FeatureBatches(features.to(device), labels.to(device), batch_size, seed=seed)
+    """Features (items, width) with the encoded targets of their items, all on the device."""
+    return FeatureBatches(features.to(device), targets.to(device), batch_size, seed=seed)

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from adapters import count_parameters, frozen_fingerprint, unfreeze
@@ -36,7 +35,6 @@ from zoo.training.seeds import seeded
 from zoo.training.stages import count_stages
 from zoo.training.stopping import Score
 from zoo.training.strategies import Phase, phases
-from zoo.training.tasks import balanced_weights
 
 SIDES: dict[type[ModelEntry], Side] = {ImageModel: images, WordModel: texts}
 
@@ -109,6 +107,7 @@ def train_head(job: Job, phase: Phase, start: Start, seen: Seen) -> FitResult:
             recipe=job.recipe,
             phase=phase,
             machine=Machine(job.device, phase.precision),
+            task=job.plan.task,
             class_weights=class_weights(job, seen.dataset),
             classes=seen.dataset.classes,
         )
@@ -130,6 +129,7 @@ def tune(job: Job, phase: Phase, side: Side, start: Start, seen: Seen, best: Sco
         recipe=recipe,
         phase=phase,
         machine=Machine(job.device, precision_for(job.device, phase.precision)),
+        task=job.plan.task,
         class_weights=class_weights(job, dataset),
         classes=dataset.classes,
         start=best,
@@ -138,9 +138,11 @@ def tune(job: Job, phase: Phase, side: Side, start: Start, seen: Seen, best: Sco
 
 
 def class_weights(job: Job, dataset: Dataset) -> Tensor | None:
-    """What each class weighs in the loss, if they are to be balanced."""
-    labels = torch.tensor([item.label for item in dataset.train])
-    return balanced_weights(labels, len(dataset.classes)) if job.recipe.balance else None
+    """What each class weighs in the loss, if they are to be balanced and the task has classes."""
+    task = job.plan.task
+    if task.balance is None or not job.recipe.balance:
+        return None
+    return task.balance(job.encode(dataset.train), task.width(dataset.classes))
 
 
 def save(job: Job, start: Start, seen: Seen, fitted: Fitted) -> RunResult:
@@ -170,6 +172,7 @@ def save(job: Job, start: Start, seen: Seen, fitted: Fitted) -> RunResult:
         trained_parameters=count_parameters(network).trainable,
         seconds=time.perf_counter() - plan.began,
         baseline=seen.baseline,
+        task=plan.task.name,
     )
     with new_folder(plan.out) as folder:
         write_history(fitted.history, folder)

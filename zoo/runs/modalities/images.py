@@ -69,8 +69,10 @@ def look(job: Job, start: Start) -> Seen:
         job.report(describe_leak(resaved, "val", len(readable.val)))
     return Seen(
         readable,
-        batches_of(train, readable.train, job.recipe.batch_size, job.device, seed=job.recipe.seed),
-        batches_of(val, readable.val, VAL_BATCH, job.device),
+        batches_of(
+            train, job.encode(readable.train), job.recipe.batch_size, job.device, seed=job.recipe.seed
+        ),
+        batches_of(val, job.encode(readable.val), VAL_BATCH, job.device),
         table.bad,
     )
 
@@ -82,6 +84,7 @@ def open_batches(job: Job, _seen: Seen, items: Sequence[Item], phase: Phase | No
         input_of(job),
         job.recipe.batch_size,
         augmentation="none" if phase is None else phase.augment,
+        targets=job.encode(items),
         seed=None if phase is None else job.recipe.seed,
         workers=job.recipe.workers,
         on_bad=job.recipe.on_bad,

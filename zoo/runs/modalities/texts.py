@@ -132,8 +132,8 @@ def look(job: Job, start: Start) -> Seen:
     train, val = (encode(job, start, seen, items) for items in (dataset.train, dataset.val))
     return replace(
         seen,
-        train=batches_of(train, dataset.train, recipe.batch_size, job.device, seed=recipe.seed),
-        val=batches_of(val, dataset.val, VAL_BATCH, job.device),
+        train=batches_of(train, job.encode(dataset.train), recipe.batch_size, job.device, seed=recipe.seed),
+        val=batches_of(val, job.encode(dataset.val), VAL_BATCH, job.device),
     )
 
 
@@ -157,7 +157,7 @@ def open_batches(job: Job, seen: Seen, items: Sequence[Item], phase: Phase | Non
     ids = [seen.read[item.path].ids for item in items]
     seed = None if phase is None else job.recipe.seed
     walks = job.recipe.encoder in LEARNED_ENCODERS  # a mean is as good with any padding, and learns better
-    return TextBatches(ids, [item.label for item in items], job.recipe.batch_size, seed=seed, alike=walks)
+    return TextBatches(ids, job.encode(items), job.recipe.batch_size, seed=seed, alike=walks)
 
 
 def describe(read: Sequence[ReadText]) -> Note:
