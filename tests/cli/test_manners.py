@@ -316,7 +316,7 @@ def test_doctor_finds_a_mirror_that_is_no_rule(call, home: Path, monkeypatch: py
     said = call("doctor", "--json")
     assert said.code == 1
     (problem,) = said.json["problems"]
-    assert problem.startswith("ZOO_MIRROR: 'junk' is no rule. Write FROM=TO")
+    assert problem.startswith("ZOO_MIRROR: 'junk' is not a rule. Write FROM=TO")
 
 
 def test_doctor_reports_versions_and_no_problem(call, home: Path):

@@ -57,8 +57,8 @@ class Context:
             for other in map(str, others):
                 with suppress(ZooError):
                     accept(find_target(other, **settings), f"zoo {verb}")
-                    typed = f"zoo {verb} {shlex.quote(other)} {shlex.quote(name)}"
-                    error.hint = f"The model comes first: {typed} …"
+                    swapped = f"zoo {verb} {shlex.quote(other)} {shlex.quote(name)}"
+                    error.hint = f"The model comes first: {swapped} …"
             raise
         assert not isinstance(target, Bundle | Checkpoint)
         return target
@@ -106,7 +106,7 @@ def with_context(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Command(click.Command):
-    """A command whose --help ends with an example and whose unknown options say what was meant."""
+    """A command whose --help ends with an example and whose unknown options get a suggestion."""
 
     def __init__(self, *args: Any, example: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -112,8 +112,8 @@ def setting_problems(context: Context) -> list[str]:
         try:
             read()
         except UsageError as error:
-            said = in_a_line(error)
-            problems.append(said if said.startswith(name) else f"{name}: {said}")
+            line = in_a_line(error)
+            problems.append(line if line.startswith(name) else f"{name}: {line}")
     return problems
 
 
@@ -160,7 +160,7 @@ def kind_of_plugin(group: str) -> type:
         return Scheme
     try:
         from zoo.backbones.architectures import Architecture
-    except ImportError:  # `adapters` is somebody else's: a problem that is told already
+    except ImportError:  # `adapters` is somebody else's: a problem that is reported already
         return object
     return Architecture
 

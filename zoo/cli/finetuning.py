@@ -152,7 +152,7 @@ def finetune(
             f"(epoch {result.best_epoch} of {result.epochs}{why}), {result.seconds:.1f} s\n"
             f"{result.trained_parameters:,} parameters trained; "
             f"{result.frozen_changed} of {result.frozen_tensors} frozen tensors changed\n"
-            f"{beside(result)}"
+            f"{compare_with_baseline(result)}"
             f"Next: zoo predict {result.run} FILES…"
         )
 
@@ -165,8 +165,8 @@ def as_typed(error: InvalidRecipe) -> InvalidRecipe:
     return InvalidRecipe([*found], hint=error.hint)
 
 
-def beside(result: RunResult) -> str:
-    """What a baseline comes to, and which of the two is the better tool here; nothing without one."""
+def compare_with_baseline(result: RunResult) -> str:
+    """The score of the baseline, and whether it is the better tool here; empty without a baseline."""
     if result.baseline is None:
         return ""
     task = TASKS[result.task]

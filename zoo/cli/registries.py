@@ -30,13 +30,13 @@ def registry() -> None:
     """Check, extend and compare registry files: what `--registry` and `$ZOO_REGISTRY` name."""
 
 
-@command("zoo registry lint registry.yaml --online", short_help="Say what is wrong with registry files.")
+@command("zoo registry lint registry.yaml --online", short_help="Report what is wrong with registry files.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE…", type=FILE)
 @click.option("--online", is_flag=True, help="Ask every URL for its file, too: one byte of it.")
 def lint(context: Context, files: tuple[Path, ...], online: bool) -> int:
-    """Say everything that is wrong with registry files, and what is worth a second look.
+    """Report everything that is wrong with registry files, and remark on what is worth a second look.
 
-    Files that they name on this machine are hashed. Exit code 2 when there is a problem; remarks are none.
+    Files that they name on this machine are hashed. Ends with 2 where there is a problem, else with 0.
     """
     from zoo.catalogue.linting import lint_files
     from zoo.store.upkeep.source_checks import check_places
@@ -109,7 +109,7 @@ def add(
 ) -> None:
     """Register a file: its size and sha256, the commit on the Hub, and what it says about itself.
 
-    Word vectors are told by their bytes. What nobody says is asked for by options; --set writes any field, as
+    Word vectors are recognised by their bytes. What nobody states is asked for; --set writes any field, as
     in --set input.size=288 --set 'input.mean=[0.5, 0.5, 0.5]'. The weights are put into their network before
     the entry is written at the end of FILE; what is in FILE stays as it is.
     """
@@ -202,10 +202,10 @@ def change_text(change: Change) -> str:
     """One changed field on one line."""
     mark = paint("!", "red", sys.stdout) if change.is_about_bytes else " "
     warning = "  OTHER BYTES" if change.is_about_bytes else ""
-    return f"{mark}   {change.field}: {said(change.before)} → {said(change.after)}{warning}"
+    return f"{mark}   {change.field}: {shown(change.before)} → {shown(change.after)}{warning}"
 
 
-def said(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value as a reviewer reads it."""
     if value is None:
         return "(nothing)"

@@ -230,7 +230,7 @@ def table(
 
 
 def fit_width(cells: dict[str, list[str]], fit: Mapping[str, Fit], width: int) -> dict[str, list[str]]:
-    """The columns of a table, shortened or left out until it is no wider than `width`, as far as they may be.
+    """The columns of a table, shortened or left out until it fits into `width`, as far as they may be.
 
     cells: key -> the heading and the cells. Columns that say the same in every row go before anything that
     differs is cut.
