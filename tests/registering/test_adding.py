@@ -122,6 +122,23 @@ def test_a_pickle_that_is_only_weights_is_read_and_one_that_is_more_is_refused(
     assert registry.read_bytes() == before
 
 
+@pytest.mark.parametrize("local", [True, False], ids=["file", "url"])
+def test_other_weights_of_a_checkpoint_are_proved_and_loaded(
+    server: Server, store: Store, registry: Path, tmp_path: Path, local: bool
+) -> None:
+    network = timm.create_model("test_resnet", num_classes=2)
+    path = tmp_path / "net.pth"
+    other = {f"{key}.of.another": tensor for key, tensor in network.state_dict().items()}
+    torch.save({"state_dict": network.state_dict(), "ema": {**other, "one more": torch.ones(1)}}, path)
+    source = str(path) if local else server.add("/net.pth", path.read_bytes())
+    like, member = load_registry().find(TINY), {"weights": {"member": "state_dict"}}
+    with pytest.raises(WeightsMismatch):
+        add_model(source, registry, store=store, name="net", like=like, facts=SAID)
+    add_model(source, registry, store=store, name="net", like=like, facts=SAID | member)
+    loaded = load_model("net", registry=load_registry([registry]), store=store)
+    assert all(torch.equal(t, network.state_dict()[key]) for key, t in loaded.state_dict().items())
+
+
 def test_weights_of_another_network_are_refused_and_nothing_is_written(
     body: bytes, store: Store, registry: Path, tmp_path: Path
 ) -> None:

@@ -246,9 +246,11 @@ def _prove_fit(entry: ImageModel, file: LocalModel | Path, store: Store, report:
     from zoo.backbones.loading import fit_weights
 
     if isinstance(file, Path):
-        tensors = read_state_dict(file, what=entry.name, report=report)
+        tensors = read_state_dict(file, what=entry.name, member=entry.weights.member, report=report)
     else:
-        tensors = load_weights(file, store, report=report)
+        weights = replace(file.entry.weights, member=entry.weights.member)
+        local = LocalModel(replace(file.entry, weights=weights), file.path, file.sha256)
+        tensors = load_weights(local, store, report=report)
     network = fit_weights(entry, tensors, report=report)
     count = sum(parameter.numel() for parameter in network.parameters())
     return entry if entry.parameters is not None else replace(entry, parameters=count)
