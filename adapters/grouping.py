@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from torch import nn
@@ -80,10 +81,13 @@ def parameter_groups(
         stage's, with " (no decay)" for the second group of a stage.
 
     Raises:
-        AdapterError: If a value is impossible.
+        AdapterError: If a value is impossible, or if every parameter is frozen.
     """
     if not 0 < decay <= 1:
         raise AdapterError(f"decay {decay}", hint="It is a factor per stage: above 0, at most 1.")
+    for name, value in (("lr", lr), ("weight_decay", weight_decay)):
+        if not 0 <= value < inf:
+            raise AdapterError(f"{name} {value}", hint="It must be at least 0, and finite.")
     exempt = _exempt_names(model) if no_decay_on_norm_and_bias else frozenset()
     groups = []
     for depth, stage in enumerate(reversed(stages(model))):
@@ -99,6 +103,11 @@ def parameter_groups(
             for name, params, factor in rows
             if params
         ]
+    if not groups:
+        raise AdapterError(
+            f"no parameter of {type(model).__name__} is trainable",
+            hint="Let a stage learn, adapters.unfreeze(model, 1), or attach a head: adapters.attach_head.",
+        )
     return groups
 
 

@@ -12,9 +12,10 @@ torch.Size([8, 2])
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import sqrt
-from typing import TypeVar
+from operator import index
+from typing import SupportsIndex, TypeVar
 
 import torch
 from torch import Generator, Tensor, nn
@@ -233,7 +234,7 @@ def build_head(
         InvalidHead: If a number is impossible.
     """
     number, names = _count_classes(classes)
-    plan = HeadPlan(in_features, number, dropout, tuple(hidden), activation, batch_norm)
+    plan = HeadPlan(in_features, number, dropout, _read_widths(hidden), activation, batch_norm)
     _check_plan(kind, plan)
     generator = pick_generator(seed, generator)
     return Head(kind, plan, class_names=names, standardize=standardize, maps=maps, generator=generator)
@@ -297,19 +298,42 @@ def cosine_layers(plan: HeadPlan, generator: Generator | None) -> nn.Sequential:
 
 def _count_classes(classes: int | Sequence[str]) -> tuple[int, tuple[str, ...] | None]:
     """The number of classes, and their names if they are given. Raises InvalidHead."""
-    if isinstance(classes, bool | str):
-        raise InvalidHead(f"{classes!r} is neither a number of classes nor a list of their names")
-    if isinstance(classes, int):
-        number, names = classes, None
-    else:
+    whole, names = _whole_number(classes), None
+    if whole is not None:
+        number = whole
+    elif isinstance(classes, Iterable) and not isinstance(classes, str | bytes):
         names = tuple(classes)
         number = len(names)
+    else:
+        raise InvalidHead(f"{classes!r} is neither a number of classes nor a list of their names")
+    if names is not None:
         twice = sorted({name for name in names if names.count(name) > 1}, key=str)
         if twice:
             raise InvalidHead(f"class names must differ; twice: {', '.join(map(str, twice))}")
     if number < 1:
         raise InvalidHead(f"a head for {number} classes", hint="It needs at least one.")
     return number, names
+
+
+def _read_widths(hidden: Sequence[int]) -> tuple[int, ...]:
+    """The widths of the hidden layers. Raises InvalidHead for anything but a list of whole numbers."""
+    whole = _whole_number(hidden)
+    if whole is not None:
+        raise InvalidHead(f"hidden={whole} is not a list of widths", hint=f"For one layer: hidden=[{whole}]")
+    widths = [_whole_number(width) for width in hidden] if isinstance(hidden, Iterable) else [None]
+    if None in widths:
+        raise InvalidHead(f"hidden widths {hidden!r}", hint="Give whole numbers: hidden=[256]")
+    return tuple(width for width in widths if width is not None)
+
+
+def _whole_number(value: object) -> int | None:
+    """An integer of Python, numpy or torch; None for anything else, a truth value too."""
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        return None
+    try:
+        return index(value)
+    except TypeError:  # an array, which only seems to be one
+        return None
 
 
 def _check_plan(kind: str, plan: HeadPlan) -> None:

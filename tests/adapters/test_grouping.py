@@ -101,6 +101,18 @@ def test_an_impossible_decay_is_refused(small: nn.Sequential, decay: float) -> N
         parameter_groups(small, 0.1, decay=decay)
 
 
+@pytest.mark.parametrize("wrong", [{"lr": -1}, {"lr": float("nan")}, {"lr": 0.1, "weight_decay": -0.1}])
+def test_an_impossible_rate_is_refused(small: nn.Sequential, wrong: dict[str, float]) -> None:
+    with pytest.raises(AdapterError, match="at least 0, and finite"):
+        parameter_groups(small, **wrong)
+
+
+def test_a_network_without_a_trainable_parameter_is_refused(small: nn.Sequential) -> None:
+    small.requires_grad_(False)
+    with pytest.raises(AdapterError, match=r"no parameter of Sequential is trainable\n.*unfreeze"):
+        parameter_groups(small, 0.1)
+
+
 def test_counts_tell_what_learns(network: Network) -> None:
     model = network("tv/resnet18")
     counts = count_parameters(model)

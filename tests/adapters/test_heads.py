@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -198,12 +200,17 @@ def test_maps_are_averaged_over_their_places() -> None:
         ("linear", [], {}, "0 classes"),
         ("linear", "ants", {}, "neither a number of classes"),
         ("linear", True, {}, "neither a number of classes"),
+        ("linear", 2.0, {}, "neither a number of classes"),
+        ("linear", None, {}, "neither a number of classes"),
         ("linear", ["ant", "bee", "ant"], {}, "twice: ant"),
         ("linear", 2, {"dropout": 1.0}, "dropout 1.0"),
         ("linear", 2, {"dropout": -0.1}, "dropout -0.1"),
         ("linear", 2, {"hidden": (8,)}, "no hidden layers"),
         ("cosine", 2, {"batch_norm": True}, "no hidden layers"),
         ("mlp", 2, {"hidden": (8, 0)}, "at least 1"),
+        ("mlp", 2, {"hidden": 16}, r"hidden=16 is not a list of widths\nFor one layer: hidden=\[16\]"),
+        ("mlp", 2, {"hidden": (8.5,)}, "whole numbers"),
+        ("mlp", 2, {"hidden": None}, "whole numbers"),
         ("mlp", 2, {"seed": 1, "generator": torch.Generator()}, "both given"),
     ],
 )
@@ -212,6 +219,13 @@ def test_an_impossible_head_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(InvalidHead, match=sentence):
         build_head(kind, WIDTH, classes, **options)
+
+
+@pytest.mark.parametrize("classes", [np.int64(3), torch.tensor(3), np.array(["ant", "bee", "cat"])])
+def test_numbers_and_names_of_numpy_are_taken(classes: int | Sequence[str]) -> None:
+    head = build_head("mlp", WIDTH, classes, hidden=np.array([16, 8]))
+    assert (type(head.classes), head.classes) == (int, 3)
+    assert head(torch.zeros(2, WIDTH)).shape == (2, 3)
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
