@@ -8,6 +8,7 @@ options are parsed.
 from __future__ import annotations
 
 import contextlib
+import html
 import io
 import re
 import shlex
@@ -167,6 +168,23 @@ def test_every_command_runs_and_prints_what_is_shown(page: Path, desk: Desk):
         assert bool(code) == step.fails, f"{step.command}\n{printed}"
         if desk.real:
             assert not missing(step.shown, printed), f"{step.command}\n{printed}"
+
+
+def test_the_picture_shows_what_the_commands_print(desk: Desk):
+    if not desk.real:
+        pytest.skip("the picture is of the real data")
+    picture = (ROOT / "docs/pictures/finetune.svg").read_text("utf-8")
+    rows: dict[int, str] = {}
+    for number, words in re.findall(r"<text [^>]*terminal-line-(\d+)\)\">([^<]*)</text>", picture):
+        rows[int(number)] = rows.get(int(number), "") + html.unescape(words).replace("\xa0", " ")
+    sessions = re.split(r"^\$ ?", "\n".join(rows[number].rstrip() for number in sorted(rows)), flags=re.M)[1:]
+    assert len(sessions) == 2
+    for session in sessions:
+        command, *shown = session.strip().splitlines()
+        shown = [
+            line for line in shown if line and not line.startswith("head ")
+        ]  # as many as there is time for
+        assert not missing(tuple(shown), desk.run(command)[1]), command
 
 
 @pytest.mark.slow
