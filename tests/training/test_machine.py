@@ -106,7 +106,7 @@ def test_a_loss_that_is_no_number_is_seen_in_its_own_step_on_the_cpu(value: floa
     found = watch.see(torch.tensor(value), "bad")
     assert found is not None
     assert found[1] == "bad"
-    assert watch.settle() is None
+    assert watch.last() is None
 
 
 @pytest.mark.gpu
@@ -119,7 +119,7 @@ def test_a_loss_that_is_no_number_is_seen_one_step_late_on_a_gpu() -> None:
     assert found is not None
     assert found[1] == "bad"
     watch.see(torch.tensor(math.nan, device=device), "last")
-    assert watch.settle()[1] == "last"
+    assert watch.last()[1] == "last"
 
 
 @pytest.mark.gpu

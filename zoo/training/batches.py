@@ -83,7 +83,7 @@ class Share(NamedTuple):
 ALONE = Share()
 
 
-class Cut:
+class _Batches:
     """What every source of batches has: the sizes of its batches, and an order for every pass.
 
     seed: shuffle every pass; None keeps the order. share: of several processes, which all draw the same order
@@ -111,10 +111,12 @@ class Cut:
 
     def order(self, number: int) -> Tensor:
         """The rows of the items in pass `number`."""
-        return epoch_order(len(self.labels), self.seed, number)
+        if self.seed is None or not self.shuffles(number):
+            return torch.arange(len(self.labels))
+        return torch.randperm(len(self.labels), generator=epoch_generator(self.seed, number))
 
 
-class FeatureBatches(Cut):
+class FeatureBatches(_Batches):
     """Batches of features that are all in memory, on the device already: no copy, no worker, no DataLoader.
 
     features: (items, width) float32. labels: (items, …), as the task encodes the targets. seed: shuffle every
@@ -141,7 +143,7 @@ class FeatureBatches(Cut):
             yield Batch(self.features.index_select(0, part), self.labels.index_select(0, part), len(part))
 
 
-class TextBatches(Cut):
+class TextBatches(_Batches):
     """Batches of texts as ids of their words, padded with 0 to the longest of each batch.
 
     ids: of each text's words, from 1. labels: a target per text. seed: shuffle every pass; None keeps
@@ -185,7 +187,7 @@ class TextBatches(Cut):
         ]
 
 
-class ImageBatches(Cut):
+class ImageBatches(_Batches):
     """Batches of photographs, decoded and preprocessed by threads while the model works.
 
     targets: (items, …), as the task encodes them; the classes of the items by default. input: what the
@@ -236,7 +238,7 @@ class ImageBatches(Cut):
             on_bad=self.on_bad,
         )
         with pictures:
-            for indices, images in join_a_last_one(pictures):
+            for indices, images in _join_a_last_one(pictures):
                 yield Batch(images, self.labels[indices], len(indices))
         for file in pictures.bad:
             if file.path not in self.bad:
@@ -244,14 +246,7 @@ class ImageBatches(Cut):
                 self.report(Note(f"passed over: {file}", level="warning"))
 
 
-def epoch_order(items: int, seed: int | None, number: int) -> Tensor:
-    """The order of the items in pass `number`: shuffled, but kept without a seed and for evaluation."""
-    if seed is None or number == 0:
-        return torch.arange(items)
-    return torch.randperm(items, generator=epoch_generator(seed, number))
-
-
-def join_a_last_one(batches: Iterable[Pictures]) -> Iterator[Pictures]:
+def _join_a_last_one(batches: Iterable[Pictures]) -> Iterator[Pictures]:
     """The same batches, but a last one of a single image joins the one before. Holds one batch back."""
     held: Pictures | None = None
     for batch in batches:

@@ -13,17 +13,17 @@ from zoo.training.recipe import DEVICES
 
 
 def pick_device(name: str = "auto", *, report: Report = silent) -> torch.device:
-    """The device of that name; "auto" takes the first there is of cuda, mps and cpu.
+    """The device of that name; "auto" takes the first available of cuda, mps and cpu.
 
     Why a GPU was passed over (an old driver, say) is reported as a warning.
     Raises TrainingStopped for a device that this machine does not have: it never falls back silently.
     """
     if not (name in DEVICES or re.fullmatch(r"cuda:\d+", name)):
         raise UnknownName("device", name, [*DEVICES, "cuda:0"])
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    reasons = [str(warning.message).split("\n")[0] for warning in said]
+    reasons = [str(warning.message).split("\n")[0] for warning in caught]
     if name == "auto":
         for reason in reasons:
             report(Note(reason, hint="Training goes on without this GPU.", level="warning"))
@@ -34,16 +34,16 @@ def pick_device(name: str = "auto", *, report: Report = silent) -> torch.device:
         index = int(name[5:] or 0)
         if index >= gpus:
             raise TrainingStopped(
-                f"no device {name!r}: {gpu_inventory(gpus, reasons)}", hint="Use --device auto."
+                f"no device {name!r}: {_describe_gpus(gpus, reasons)}", hint="Use --device auto."
             )
         return torch.device("cuda", index)
     return torch.device(name)
 
 
-def gpu_inventory(gpus: int, reasons: list[str]) -> str:
-    """What there is instead of a CUDA device that was asked for.
+def _describe_gpus(gpus: int, reasons: list[str]) -> str:
+    """The CUDA devices of this machine, or why it has none.
 
-    >>> gpu_inventory(2, [])
+    >>> _describe_gpus(2, [])
     'the devices here are cuda:0 and cuda:1'
     """
     names = [f"cuda:{index}" for index in range(gpus)]

@@ -50,7 +50,7 @@ def stopped_by_loss(state: PhaseState, loss: float, about: tuple[int, float, Bat
     step, lr, batch = about
     inputs = batch.inputs if isinstance(batch.inputs, tuple) else (batch.inputs,)
     poisoned = not all(bool(part.isfinite().all()) for part in inputs if part.is_floating_point())
-    found = "; its inputs hold values that are no numbers" if poisoned else ""
+    found = "; its inputs hold nan or infinity" if poisoned else ""
     per_epoch = len(state.train)
     return TrainingStopped(
         f"the loss became {loss} in epoch {state.epoch + 1}, step {step % per_epoch + 1} of {per_epoch} "

@@ -138,7 +138,7 @@ def train_epoch(
         if stop_requested():
             raise Stopped
 
-    if (bad := watch.settle()) is not None:  # the last loss of a GPU comes after its step
+    if (bad := watch.last()) is not None:  # the last loss of a GPU comes after its step
         raise stopped_by_loss(state, *bad)
     whole_loss, whole_items = machine.sum(total, items)
     return float(whole_loss) / max(1, int(whole_items))

@@ -107,7 +107,7 @@ class Machine:
         scaler.update()
 
     def watch(self) -> LossWatch:
-        """What looks at every loss of a phase, in the way that suits the device."""
+        """What checks every loss of an epoch, in the way that suits the device."""
         return LossWatch(self.device)
 
 
@@ -128,7 +128,7 @@ def one_thread() -> Iterator[None]:
 
 
 class LossWatch:
-    """Sees a loss that is no number, without making a GPU wait.
+    """Finds a loss that is nan or infinite, without making a GPU wait.
 
     On the CPU it looks at once (2 µs). On a GPU reading a value waits for everything that was queued; so the
     loss is copied to pinned memory behind its own event, and read when the next one comes: one step late.
@@ -144,7 +144,7 @@ class LossWatch:
         if not self.late:
             value = loss.item()
             return None if math.isfinite(value) else (value, about)
-        bad: tuple[float, T] | None = self.settle()
+        bad: tuple[float, T] | None = self.last()
         host = torch.empty((), dtype=loss.dtype, pin_memory=True)
         host.copy_(loss.detach(), non_blocking=True)
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -152,8 +152,8 @@ class LossWatch:
         self.pending = (host, event, about)
         return bad
 
-    def settle(self) -> Any:
-        """The same for the last step, at the end of an epoch."""
+    def last(self) -> Any:
+        """The same for the last step, once an epoch is over."""
         if self.pending is None:
             return None
         host, event, about = self.pending

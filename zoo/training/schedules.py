@@ -69,8 +69,8 @@ def one_cycle(moment: Moment) -> float:
     """
     warm = moment.warmup * moment.steps
     if moment.step < warm:
-        return _between(ONE_CYCLE_START, 1.0, moment.step / warm)
-    return _between(1.0, ONE_CYCLE_END, moment.after_warmup)
+        return __between(ONE_CYCLE_START, 1.0, moment.step / warm)
+    return __between(1.0, ONE_CYCLE_END, moment.after_warmup)
 
 
 def plateau(moment: Moment) -> float:
@@ -90,7 +90,7 @@ def plateau(moment: Moment) -> float:
     return factor
 
 
-def _between(start: float, end: float, share: float) -> float:
+def __between(start: float, end: float, share: float) -> float:
     """From `start` to `end` along half a cosine."""
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 

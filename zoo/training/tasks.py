@@ -25,7 +25,7 @@ Ranking: TypeAlias = list[tuple[str, float]]
 LOSS = "loss"
 
 
-class Wishes(Protocol):
+class _Wishes(Protocol):
     """What a task reads of a recipe."""
 
     @property
@@ -84,7 +84,7 @@ class Task:
         """Whether one value of the headline metric is better than another."""
         return one > other if self.metrics[self.headline].better == "higher" else one < other
 
-    def problems(self, recipe: Wishes) -> Iterator[str]:
+    def problems(self, recipe: _Wishes) -> Iterator[str]:
         """Every wish of a recipe that this task cannot meet, as sentences."""
         if recipe.monitor not in self.monitors:
             known = ", ".join(self.monitors)
@@ -95,14 +95,14 @@ class Task:
             yield f"label_smoothing does not apply to {self.name}"
 
 
-def encode_classes(targets: Sequence[Target], _width: int) -> Tensor:
+def _encode_classes(targets: Sequence[Target], _width: int) -> Tensor:
     """(items,) int64: the class of each item."""
     import torch
 
     return torch.tensor(targets, dtype=torch.long)
 
 
-def cross_entropy(weights: Tensor | None, smoothing: float) -> Loss:
+def _cross_entropy(weights: Tensor | None, smoothing: float) -> Loss:
     """Cross-entropy of logits (items, classes) and classes (items,).
 
     weights: (classes,); the mean is then weighted. smoothing: Szegedy et al. 2016, arXiv:1512.00567.
@@ -127,7 +127,7 @@ def balanced_weights(targets: Tensor, width: int) -> Tensor:
     return torch.where(counts > 0, weights, torch.zeros_like(weights))
 
 
-def rank_classes(outputs: Tensor, names: Sequence[str], top: int) -> list[Ranking]:
+def _rank_classes(outputs: Tensor, names: Sequence[str], top: int) -> list[Ranking]:
     """The most probable classes of each item, best first, with their probabilities."""
     values, columns = outputs.softmax(1).topk(min(top, outputs.shape[1]))
     return [
@@ -140,7 +140,7 @@ def _right(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs.argmax(1) == targets).sum()
 
 
-def mean(sums: Tensor, items: int) -> float:
+def _mean(sums: Tensor, items: int) -> float:
     """The value of a metric that is a mean over the items."""
     return float(sums) / items
 
@@ -148,10 +148,10 @@ def mean(sums: Tensor, items: int) -> float:
 SINGLE_LABEL = Task(
     name="single-label",
     width=len,
-    encode=encode_classes,
-    loss=cross_entropy,
-    metrics={"accuracy": Metric("higher", _right, mean)},
-    decide=rank_classes,
+    encode=_encode_classes,
+    loss=_cross_entropy,
+    metrics={"accuracy": Metric("higher", _right, _mean)},
+    decide=_rank_classes,
     balance=balanced_weights,
     smooths=True,
 )

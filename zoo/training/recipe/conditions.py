@@ -133,10 +133,10 @@ def _has_one_phase(rest: Rest) -> bool:
 
 
 def meant_for_the_only_phase(knob: str, example: float, least: float = 0) -> Condition:
-    """That a knob of the head's phase was given, and that there is one phase only: it is meant for that."""
+    """That a knob of the head's phase was given where there is one phase only: it then applies to that."""
     return Condition(
         words=("if given, where everything trains at once",),
-        holds=lambda rest: _has_one_phase(rest) and rest.wished(knob) and getattr(rest, knob) >= least,
+        holds=lambda rest: _has_one_phase(rest) and rest.requested(knob) and getattr(rest, knob) >= least,
         example={"from_scratch": True, "unfreeze": "all", knob: example},
     )
 

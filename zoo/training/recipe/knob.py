@@ -1,4 +1,4 @@
-"""A knob: one thing that a recipe decides, with everything that is to be said about it.
+"""A knob: one thing that a recipe decides, with every fact about it.
 
 Its limits, its default, what it belongs to and whether it may change when a run goes on stand in one row;
 `--help`, the checks, `resolve`, the types in options.py and the documentation are read from there.
@@ -27,7 +27,7 @@ class Rest(Protocol):
     def kind(self) -> Kind:
         """Images or texts."""
 
-    def wished(self, name: str) -> bool:
+    def requested(self, name: str) -> bool:
         """Whether a knob was given a value, rather than left at its default."""
 
     def __getattr__(self, name: str) -> Any: ...

@@ -116,7 +116,7 @@ def wishes_of(recipe: Resolved, kind: Kind) -> Recipe:
     Recipe(optimizer='sgd')
     """
     done = _Done(recipe, kind)
-    chosen = [name for name, knob in KNOBS.items() if knob.unmet(done) is None and done.wished(name)]
+    chosen = [name for name, knob in KNOBS.items() if knob.unmet(done) is None and done.requested(name)]
     return Recipe(**{name: getattr(recipe, name) for name in chosen})
 
 
@@ -156,9 +156,9 @@ class _Draft:
         knob = KNOBS[name]
         if knob.unmet(self) is not None:
             return knob.without_effect(self)
-        return self._wishes[name] if self.wished(name) else knob.default.of(self)
+        return self._wishes[name] if self.requested(name) else knob.default.of(self)
 
-    def wished(self, name: str) -> bool:
+    def requested(self, name: str) -> bool:
         """Whether a knob was given a value that means more than leaving it out."""
         return name in self._wishes and self._wishes[name] not in KNOBS[name].unset
 
@@ -172,7 +172,7 @@ class _Draft:
 
 
 class _Done:
-    """A resolved recipe, seen as the draft that it came from: what is not the default was wished."""
+    """A resolved recipe, seen as the draft that it came from: what is not the default was requested."""
 
     def __init__(self, recipe: Resolved, kind: Kind) -> None:
         self.kind = kind
@@ -181,7 +181,7 @@ class _Done:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._recipe, name)
 
-    def wished(self, name: str) -> bool:
+    def requested(self, name: str) -> bool:
         """Whether a knob has another value than its default would be."""
         return bool(getattr(self._recipe, name) != KNOBS[name].default.of(self))
 
