@@ -147,6 +147,29 @@ def test_verify_lists_what_is_damaged_and_fix_fetches_it_again(ask, damage: byte
     assert path.read_bytes() == whole
 
 
+def test_verify_says_which_file_of_a_model_a_row_is_about_and_lists_it_once(ask):
+    ask("fetch", "tiny_words")
+    rows = ask("verify", "tiny_words", "tiny_words", "--json").json
+    assert len({row["kind"] for row in rows}) == len(rows) == 2
+    assert "KIND" in ask("verify").out
+
+
+def test_rm_says_what_it_frees_and_why_the_rest_stays(call, server: Server, home: Path, tmp_path: Path):
+    first, second = (entry_for(server.add(f"/{name}", BODY), name=name) for name in ("first", "second"))
+    registry = ("--registry", write_registry(tmp_path / "r.yaml", first, second))
+    path = Path(call("path", "first", *registry).out.strip())
+    call("fetch", "second", *registry)
+    assert call("rm", "first", *registry).out == (
+        "first: nothing freed; 300 kB stay, for another model needs them\n"
+    )
+    (tmp_path / "copy").hardlink_to(path)
+    assert call("rm", "second", *registry).out == (
+        "second: nothing freed; 300 kB stay on the disk, for a link leads to them\n"
+    )
+    assert not path.exists()
+    assert call("rm", "second", *registry).out == "second: was not in the store\n"
+
+
 def test_ctrl_c_while_one_model_is_mended_leaves_the_others_as_they_are(
     server: Server, home: Path, tmp_path: Path, call
 ):

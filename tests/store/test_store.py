@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from zoo.store.fetching import Fetch
 from zoo.store.fetching_many import plan_fetch
 from zoo.store.local import LocalModel
 from zoo.store.store import Store
+from zoo.store.upkeep.pruning import plan_prune
 from zoo.store.upkeep.verification import verify_store
 
 BYTES = b"weights of a network " * 1000
@@ -118,6 +120,61 @@ def test_two_names_of_the_same_bytes_share_one_file(store: Store, source: Path, 
     assert store.find(second) is not None
     assert store.remove(second) == len(BYTES)
     assert files_of(store) == []
+
+
+def test_an_empty_folder_in_the_place_of_a_file_is_taken_away(store: Store, source: Path) -> None:
+    """A container leaves one where a file that it should mount was not there."""
+    entry = entry_for(source.as_uri(), sha256=SHA256)
+    store.blobs.path(SHA256).mkdir(parents=True)
+    path = store.fetch(entry).path
+    path.unlink()
+    path.mkdir()
+    assert store.find(entry) is None
+    assert [verdict.state for verdict in verify_store(store)] == ["damaged"]
+    assert [verdict.state for verdict in verify_store(store, fix=True)] == ["fixed"]
+    path.unlink()
+    path.mkdir()
+    assert store.remove(entry) == 0
+    assert files_of(store) == []
+
+
+def test_a_folder_with_files_in_the_place_of_a_file_is_named_and_left(
+    store: Store, server: Server, source: Path
+) -> None:
+    entry = entry_for(server.add("/net", BYTES), sha256=SHA256)
+    theirs = store.blobs.path(SHA256) / "theirs"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("x")
+    with pytest.raises(StorageError, match="is a folder, where a file belongs") as raised:
+        store.fetch(entry)
+    assert str(raised.value.hint).startswith("Move it away: mv ")
+    assert server.connections == 0, "nothing is downloaded that would have no place"
+    local = entry_for(source.as_uri())
+    with pytest.raises(StorageError, match="is a folder, where a file belongs"):
+        store.fetch(local)
+    (verdict,) = verify_store(store, fix=True)
+    assert (verdict.state, "where a file belongs" in str(verdict.detail)) == ("damaged", True)
+    assert theirs.read_text() == "x"
+    pruned = plan_prune(store, now=time.time() + 1e6).execute()
+    assert [item.why for item in pruned.items] == ["partial"], "the folder is nobody's leftover"
+
+
+@pytest.mark.parametrize("link", ["hard", "symbolic"])
+def test_what_stays_under_another_name_is_not_freed(
+    store: Store, source: Path, tmp_path: Path, link: str
+) -> None:
+    entry = entry_for(source.as_uri())
+    path = store.fetch(entry).path
+    if link == "hard":
+        (tmp_path / "copy").hardlink_to(path)
+    else:
+        path.rename(tmp_path / "copy")
+        path.symlink_to(tmp_path / "copy")
+    (item,) = plan_prune(store, older_than=0, now=time.time() + 1e6).items
+    assert item.bytes == 0
+    assert store.remove(entry) == 0
+    assert (tmp_path / "copy").read_bytes() == BYTES
+    assert store.find(entry) is None
 
 
 def test_known_bytes_are_not_copied_again_under_another_name(store: Store, source: Path) -> None:

@@ -12,6 +12,7 @@ from zoo.cli.command import Context, command
 from zoo.cli.options import ModelName
 from zoo.cli.sink import Fit, many, table
 from zoo.errors import Offline
+from zoo.store.disk.blobs import is_linked
 from zoo.store.disk.space import size_text
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 DAY = 86_400  # seconds
 CACHE_COLUMNS = {"name": "NAME", "size": "SIZE", "days": "DAYS IDLE"}
 BAD = ("damaged", "missing")  # what verify ends with exit code 3 for
-VERIFY_COLUMNS = {"name": "NAME", "state": "STATE", "path": "FILE"}
+VERIFY_COLUMNS = {"name": "NAME", "state": "STATE", "kind": "KIND", "path": "FILE"}
 PRUNE_COLUMNS = {"name": "NAME", "why": "WHY", "size": "SIZE", "days": "DAYS IDLE"}
 
 
@@ -126,19 +127,29 @@ def rm(context: Context, names: tuple[str, ...]) -> None:
             entries[name] = None
     rows = []
     for name, entry in entries.items():
-        freed = 0 if entry is None else context.store.remove(entry, report=context.report)
-        shared = None if entry is None else context.store.find(entry)
-        stays = None if shared is None else str(shared.path)
-        rows.append({"name": name if entry is None else entry.name, "freed": freed, "shared": stays})
+        row: dict[str, Any] = {"name": name, "freed": 0, "shared": None, "needed": 0, "linked": 0}
+        if entry is not None:
+            files = {path: path.stat().st_size for path in context.store.own_files(entry)}
+            linked = {path for path in files if is_linked(path)}
+            row |= {"name": entry.name, "freed": context.store.remove(entry, report=context.report)}
+            shared = context.store.find(entry)
+            row["shared"] = None if shared is None else str(shared.path)
+            row["needed"] = sum(size for path, size in files.items() if path.exists())
+            row["linked"] = sum(files[path] for path in linked if not path.exists())
+        rows.append(row)
     context.sink.done(rows, lambda: "\n".join(map(rm_line, rows)))
 
 
 def rm_line(row: dict[str, Any]) -> str:
     """What became of one name."""
-    gone = f"{size_text(row['freed'])} freed" if row["freed"] else "was not in the store"
-    if row["shared"] is None:
-        return f"{row['name']}: {gone}"
-    return f"{row['name']}: {gone if row['freed'] else 'nothing freed'}; stays, being shared: {row['shared']}"
+    needed, linked = row["needed"], row["linked"]
+    stays = [f"stays, being shared: {row['shared']}"] if row["shared"] is not None else []
+    stays += [f"{size_text(needed)} stay, for another model needs them"] if needed else []
+    stays += [f"{size_text(linked)} stay on the disk, for a link leads to them"] if linked else []
+    gone = f"{size_text(row['freed'])} freed" if row["freed"] else "nothing freed"
+    if not row["freed"] and not stays:
+        gone = "was not in the store"
+    return "; ".join([f"{row['name']}: {gone}", *stays])
 
 
 @command("zoo verify --fix")
@@ -159,6 +170,7 @@ def verify(context: Context, names: tuple[str, ...], fix: bool) -> int:
         {
             "name": v.name,
             "state": v.state,
+            "kind": v.kind,
             "detail": v.detail,
             "path": None if v.path is None else str(v.path),
         }

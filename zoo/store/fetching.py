@@ -144,6 +144,8 @@ class Fetch:
     def run(self) -> LocalModel:
         """Take the bytes from the first place that has the right ones."""
         plan = self.plan()
+        if self.proof.sha256 is not None:  # before the download: afterwards the bytes would have no place
+            self.contents.blobs.clear_place(self.proof.sha256)
         if plan.damaged:
             text = f"{self.entry.name}: the stored file is damaged and is fetched again"
             self.report(Note(text, level="warning"))

@@ -138,6 +138,12 @@ class Store(Contents):
             self.records.remove(key)
             return freed + self._drop_unneeded(record.blobs)
 
+    def own_files(self, entry: ModelEntry) -> tuple[Path, ...]:
+        """The files of a model in the user's own folder, the published one and those derived from it."""
+        record = self.records.read(source_key(entry.weights))
+        paths = () if record is None else tuple(self.blobs.path(sha256) for sha256 in record.blobs)
+        return tuple(path for path in paths if path.is_file())
+
     def derive(
         self,
         local: LocalModel,

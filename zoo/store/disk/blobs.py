@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from zoo.errors import StorageError
 from zoo.store.trust.hashing import hash_file
 
 
@@ -27,6 +30,8 @@ def stamp_of(path: Path) -> Stamp | None:
     try:
         found = path.stat()
     except OSError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
         return None
     return Stamp(found.st_size, found.st_mtime_ns, found.st_ino)
 
@@ -53,14 +58,30 @@ class Blobs:
     def publish(self, finished: Path, sha256: str) -> Path:
         """Give verified bytes their name: flush them to the disk, then rename within the folder."""
         flush(finished)
-        target = self.path(sha256)
+        target = self.clear_place(sha256)
         finished.replace(target)
         flush(self.folder)
         return target
 
+    def clear_place(self, sha256: str) -> Path:
+        """The path of a blob, without the empty folder that a container's mount may have left there.
+
+        Raises StorageError if the folder cannot be deleted: it is not empty, or is mounted.
+        """
+        path = self.path(sha256)
+        if path.is_dir() and not path.is_symlink():
+            try:
+                path.rmdir()
+            except OSError as error:
+                raise StorageError(
+                    f"{path} is a folder, where a file belongs: {error.strerror or error}",
+                    hint=f"Move it away: mv {shlex.quote(str(path))} {shlex.quote(str(path.parent.parent))}",
+                ) from error
+        return path
+
     def remove(self, sha256: str) -> int:
-        """Delete one blob; returns the bytes freed."""
-        return remove_file(self.path(sha256))
+        """Delete one blob; returns the bytes freed. Raises as `clear_place` does."""
+        return remove_file(self.clear_place(sha256))
 
     def __iter__(self) -> Iterator[str]:
         """The sha256 of every blob."""
@@ -80,13 +101,19 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def remove_file(path: Path) -> int:
-    """Delete a file if it exists; returns the bytes freed."""
+    """Delete a file if it exists; returns the bytes freed: none if its bytes have another name."""
     try:
-        size = path.stat().st_size
+        size = 0 if is_linked(path) else path.lstat().st_size
         path.unlink()
     except FileNotFoundError:
         return 0
     return size
+
+
+def is_linked(path: Path) -> bool:
+    """Whether the bytes stay when this name is deleted: a symbolic link, or one of several hard links."""
+    found = path.lstat()
+    return stat.S_ISLNK(found.st_mode) or found.st_nlink > 1
 
 
 def flush(path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from zoo.errors import LockTimeout
-from zoo.store.disk.blobs import remove_file
+from zoo.store.disk.blobs import is_linked, remove_file
 from zoo.store.disk.locks import hold
 from zoo.store.disk.partial_files import find_partials, is_free
 from zoo.store.disk.records import Record
@@ -80,7 +80,7 @@ def plan_prune(store: Store, *, older_than: float | None = None, now: float | No
     for sha256 in set(store.blobs) - needed:
         path = store.blobs.path(sha256)
         idle = _idle_time(path, now)
-        if idle >= HOUR:
+        if idle >= HOUR and path.is_file():
             found.append(Prunable(None, "orphan", (path,), size_of((path,)), idle))
     items = _count_freed(sorted(found, key=lambda item: (-item.idle, item.name or "")), store)
     return PrunePlan(store, items)
@@ -108,8 +108,16 @@ def _count_freed(found: Sequence[Prunable], store: Store) -> tuple[Prunable, ...
     for item in found:
         own = tuple(path for path in item.paths if path not in counted)
         counted.update(own)
-        items.append(replace(item, bytes=size_of(own)))
+        items.append(replace(item, bytes=size_of(tuple(path for path in own if not _stays(path)))))
     return tuple(items)
+
+
+def _stays(path: Path) -> bool:
+    """Whether the bytes of a file stay on the disk when this name of it is deleted."""
+    try:
+        return is_linked(path)
+    except FileNotFoundError:
+        return False
 
 
 def _remove(store: Store, item: Prunable) -> bool:

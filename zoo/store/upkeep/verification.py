@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import structs
 
 from zoo.catalogue.entry import ModelEntry
-from zoo.errors import Interrupted, ZooError
+from zoo.errors import Interrupted, StorageError, ZooError
 from zoo.events import Progress, Report, silent
 from zoo.store.disk.blobs import Blobs
 from zoo.store.disk.records import Record, source_key
@@ -62,7 +62,7 @@ def verify_store(
             needed = {sha256 for _, record in records for sha256 in record.blobs}  # as they are after a fix
             for sha256 in sorted(set(blobs) - needed):
                 verdicts.append(_check_orphan(store, blobs, sha256, fix=fix, report=report))
-        return verdicts
+        return list(dict.fromkeys(verdicts))  # a source that moved has two records of one file
     for entry in entries:
         found = [(blobs, records.read(source_key(entry.weights))) for blobs, records in store.places]
         kept = [(blobs, record) for blobs, record in found if record is not None]
@@ -70,7 +70,7 @@ def verify_store(
             verdicts.append(Verdict(entry.name, "published", entry.weights.sha256, None, "absent"))
         for blobs, record in kept:
             verdicts += _check_record(store, blobs, record, entry, fix=fix, report=report)
-    return verdicts
+    return list(dict.fromkeys(verdicts))
 
 
 def _check_record(
@@ -91,11 +91,11 @@ def _check_record(
                 check_offline(store, entry)  # nothing is deleted that could not be fetched again
     except ZooError as error:
         return [v if v.good else replace(v, detail=error.message) for v in verdicts]
-    for verdict in bad:
-        assert verdict.sha256 is not None
-        blobs.remove(verdict.sha256)
     fetch = store.fetch_again if any(verdict.kind == "published" for verdict in bad) else store.fetch
     try:
+        for verdict in bad:
+            assert verdict.sha256 is not None
+            blobs.remove(verdict.sha256)
         fetch(entry, report=report)
     except Interrupted:
         raise
@@ -126,13 +126,18 @@ def _check_orphan(store: Store, blobs: Blobs, sha256: str, *, fix: bool, report:
     verdict = _check_blob(blobs, None, "published", sha256, report)
     if verdict.good or not fix or blobs is not store.blobs:
         return verdict
-    blobs.remove(sha256)
+    try:
+        blobs.remove(sha256)
+    except StorageError as error:
+        return replace(verdict, detail=str(error))
     return replace(verdict, state="deleted")
 
 
 def _check_blob(blobs: Blobs, name: str | None, kind: str, sha256: str, report: Report) -> Verdict:
     """Hash one file."""
     path = blobs.path(sha256)
+    if path.is_dir():
+        return Verdict(name, kind, sha256, path, "damaged", detail="it is a folder, where a file belongs")
     if not path.is_file():
         return Verdict(name, kind, sha256, path, "missing", detail="the file is gone")
     got = hash_file(path)
