@@ -54,6 +54,18 @@ def photos(tmp_path: Path) -> list[Path]:
     return [paint(folder / f"{n}.jpg", seed=n) for n in range(10)]
 
 
+@pytest.mark.parametrize("name", ["lambda_resnet26t", "lamhalobotnet50ts_256"])
+def test_networks_with_weights_of_five_dimensions_give_their_features(name: str, photos: list[Path]) -> None:
+    import timm
+
+    settings = ImageInput(size=256, resize=256, mean=(0.5,) * 3, std=(0.5,) * 3)
+    torch.manual_seed(0)
+    model = settle(timm.create_model(name))
+    assert any(parameter.ndim == 5 for parameter in model.parameters())
+    table = extract_features(model, photos[:2], settings)
+    assert_close(table.features, plain_features(model, photos[:2], settings))
+
+
 def paint(path: Path, seed: int) -> Path:
     coarse = np.random.default_rng(seed).integers(0, 255, (6, 8, 3), dtype=np.uint8)
     Image.fromarray(coarse).resize((120, 90), Image.Resampling.BICUBIC).save(path, quality=95)

@@ -56,6 +56,23 @@ def test_the_default_recipe_learns_ants_and_bees(seed: int, train_on: Any) -> No
     assert 0 < result.best_epoch <= result.epochs == len(result.history)
 
 
+def test_a_network_with_weights_of_five_dimensions_learns(features: Any, train_on: Any) -> None:
+    """As those with lambda layers."""
+
+    class Lifted(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.deep = nn.Conv3d(1, 1, (1, 1, 1))
+            self.last = nn.Linear(width, 2)
+
+        def forward(self, seen: Tensor) -> Tensor:
+            lifted: Tensor = self.last(self.deep(seen[:, None, None, None]).flatten(1))
+            return lifted
+
+    _, result = train_on(Recipe(epochs=2), head=Lifted(features.train.shape[1]))
+    assert result.epochs == 2
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_learns_under_every_schedule(optimizer: str, schedule: str, train_on: Any) -> None:

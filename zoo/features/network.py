@@ -14,6 +14,7 @@ from torch.nn.functional import cosine_similarity
 from adapters import feature_extractor
 from zoo.backbones.architectures import AUXILIARY
 from zoo.backbones.loading import is_idle
+from zoo.backbones.memory_format import channels_last
 from zoo.errors import TrainingStopped
 from zoo.events import Note, Report, silent
 from zoo.features.fusion import fold_batch_norm
@@ -35,10 +36,7 @@ class FrozenNetwork:
     """
 
     def __init__(self, network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-        self.network = network.to(device, dtype)
-        for tensor in (*self.network.parameters(), *self.network.buffers()):
-            if tensor.dim() == 4:  # by itself: `network.to(memory_format=…)` fails where one has five
-                tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+        self.network = channels_last(network.to(device, dtype))
         self.device = device
         self.dtype = dtype
 
