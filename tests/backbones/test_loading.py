@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from msgspec.structs import replace
 from safetensors.torch import save_file
 
 import zoo
-from adapters import find_classifier
+from adapters import AdapterError, attach_head, find_classifier
 from zoo.backbones.labels import class_names
 from zoo.backbones.loading import draft_network, load_backbone
-from zoo.catalogue.entry import ImageInput, ImageModel, Weights
+from zoo.catalogue.classifiers import fault_of_classifier
+from zoo.catalogue.entry import ImageInput, ImageModel, Weights, draft_entry
 from zoo.catalogue.registry import Registry, load_registry
 from zoo.data.pixels.decoding import read_image
 from zoo.data.pixels.preprocessing import preprocess
@@ -142,3 +144,20 @@ def test_other_weights_of_a_checkpoint_are_loaded_by_their_name(
     assert (load(member="ema.module").conv1.weight == 1).all()
     with pytest.raises(UsageError, match="no weights called 'teacher'"):
         load(member="teacher")
+
+
+def test_exactly_the_networks_that_are_named_combine_classifiers() -> None:
+    import timm
+
+    families = sorted(name for name in timm.list_models() if name.startswith(("crossvit", "efficientvim")))
+    for name in [*families[::6], "deit_tiny_distilled_patch16_224", "levit_128s", "resnet18"]:
+        with torch.device("meta"):
+            network = timm.create_model(name, num_classes=3)
+        entry = draft_entry(name, Weights(url="https://x.org/net"), "mit")
+        fault = fault_of_classifier(replace(entry, architecture=f"timm/{name}"))
+        if fault is None:
+            assert attach_head(network, 3).classes == 3
+        else:
+            with pytest.raises(AdapterError, match="different features"):
+                attach_head(network, 3)
+    assert fault is None, "resnet18 is the last"

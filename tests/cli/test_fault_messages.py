@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from msgspec.structs import replace
 from support.commands import write_registry
 from support.loopback import (
     BODY,
@@ -35,6 +36,8 @@ from support.loopback import (
 )
 
 from zoo.catalogue.registry import entry_to_mapping
+from zoo.cli.main import answer as answer_error
+from zoo.cli.sink import Sink
 from zoo.store import store as store_module
 from zoo.store.disk.locks import hold
 from zoo.store.fetching import lock_key
@@ -320,3 +323,31 @@ def test_the_share_of_weights_that_were_loaded_is_printed_and_strange_ones_are_r
     told, hint = said.err.splitlines()
     assert re.search("net: .* fit only [0-9]+ % of it", told)
     assert hint
+
+
+def test_a_network_whose_classifier_cannot_be_replaced_is_refused_before_its_download(
+    call, server: Server, tmp_path: Path
+):
+    entry = replace(entry_for(server.add("/net", BODY), name="cross"), architecture="timm/crossvit_9_240")
+    registry = ("--registry", write_registry(tmp_path / "r.yaml", entry))
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(b"")
+    for words in (
+        ["finetune", "cross", tmp_path, "--out", tmp_path / "run"],
+        ["embed", "cross", photo, "--out", tmp_path / "f.npz"],
+    ):
+        said = call(*words, *registry)
+        assert said.code == 2
+        assert "cross can only predict its own classes: it combines several classifiers" in said.err
+    assert server.connections == 0
+    assert "not possible: it combines several" in call("show", "cross", *registry).out
+
+
+def test_a_refusal_of_adapters_is_worded_as_one(capsys: pytest.CaptureFixture[str]):
+    from adapters import AdapterError
+
+    assert answer_error(AdapterError("Net combines 2 classifiers", hint="Choose another."), Sink()) == 2
+    said = capsys.readouterr().err
+    assert "Net combines 2 classifiers" in said
+    assert "Choose another." in said
+    assert "fault of zoo" not in said

@@ -127,6 +127,7 @@ def list_models(
 @click.argument("name", metavar="MODEL|RUN", type=ModelName())
 def show(context: Context, name: str) -> None:
     """Show every fact about one model or run; of word vectors also what compiling them found wrong."""
+    from zoo.catalogue.classifiers import fault_of_classifier
     from zoo.catalogue.registry import entry_to_mapping
     from zoo.targets import RunFolder, describe_target
 
@@ -141,6 +142,8 @@ def show(context: Context, name: str) -> None:
     for policy in context.store.policies:
         facts[f"allowed by {policy.source}"] = policy.allows(entry.license)
     facts |= {"downloaded": local is not None, "path": None if local is None else str(local.path)}
+    if fault := fault_of_classifier(entry):
+        facts["fine-tuning"] = f"not possible: {fault}"
     if local is not None and entry.task == "word-vectors":
         facts["compiled"] = compiled_facts(context, local)
     context.sink.answer(facts, lambda: "\n".join(fact_lines(facts)))

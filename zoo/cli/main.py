@@ -211,12 +211,27 @@ def answer(error: BaseException, sink: Sink) -> int:
         case OSError() if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             sink.fail(StorageError(str(error), hint="Choose a folder that you may write to."))
             return StorageError.exit_code
+        case ValueError() if (refusal := refusal_of_adapters(error)) is not None:
+            sink.fail(refusal)
+            return refusal.exit_code
         case _:
             kind = type(error).__name__
             sink.fail(
                 ZooError(f"unexpected {kind}: {error}", hint="This is a fault of zoo: --debug shows where.")
             )
             return 1
+
+
+def refusal_of_adapters(error: ValueError) -> UsageError | None:
+    """The refusal of a network by `adapters`, which knows no error of zoo; None for any other error."""
+    errors = sys.modules.get("adapters.errors")  # importing it here would load torch for nothing
+    if (
+        errors is None
+        or not isinstance(error, errors.AdapterError)
+        or isinstance(error, errors.FrozenChanged)
+    ):
+        return None
+    return UsageError(error.message, hint=error.hint)
 
 
 def usage_error(error: click.UsageError) -> ZooError:

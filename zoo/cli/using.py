@@ -230,8 +230,9 @@ def embed(
 
     Of a network or a run: what its classifier sees. Of word vectors: the mean of each text's words.
     """
+    from zoo.catalogue.classifiers import check_classifier
     from zoo.runs.using.embedding import check_suffix, embed_by_vectors, embed_items, write_embeddings
-    from zoo.targets import KINDS, RunFolder, fetch_target, kind_of
+    from zoo.targets import KINDS, HubModel, RegistryModel, RunFolder, describe_target, fetch_target, kind_of
 
     check_suffix(out)
     target = context.find_target("embed", model, member=member, others=files)
@@ -242,6 +243,8 @@ def embed(
             hint="Leave them out. Word vectors: zoo list --task word-vectors",
         )
     items = gather(context, target, files, options)
+    if isinstance(target, HubModel | RegistryModel):
+        check_classifier(describe_target(target, context.store, report=context.report))
     if isinstance(target, RunFolder) or kind == "images":
         classifier, source = open_source(context, target, items, options)
         licenses = classifier.licenses

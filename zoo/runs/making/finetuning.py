@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from zoo.catalogue.classifiers import check_classifier
 from zoo.catalogue.entry import ImageModel, ModelEntry
 from zoo.catalogue.licenses import UNKNOWN, check_license_name, join_licenses
 from zoo.data.dataset import Dataset, describe_classes
@@ -147,6 +148,7 @@ def finetune_model(
         local = fetch_target(target, store, report=report)
         entry = local.entry
     assert entry is not None  # `accept` lets nothing else through
+    check_classifier(entry)
     if not checked.from_scratch:
         store.check_license(entry)
     dataset = keep_copies_together(
