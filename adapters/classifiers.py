@@ -173,9 +173,9 @@ class FeatureExtractor(nn.Module):
         self.width = site.width
         self.maps = site.maps
 
-    def forward(self, *args: object, **kwargs: object) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         try:
-            features: Tensor = self.network(*args, **kwargs)  # the mean of two, or one of the tokens
+            features: Tensor = self.network(images)  # the mean of two, or one of the tokens
         except _Reached as reached:
             features = reached.value
         return to_vectors(features, self.maps)
@@ -186,7 +186,8 @@ def feature_extractor(model: nn.Module) -> FeatureExtractor:
 
     Its modules are copies, so `.to(…)`, fusing layers or compiling do not change the model; its weights share
     the model's memory. Build a new one after the model was trained. With a distillation token it returns the
-    mean of the two tokens.
+    mean of the two tokens. It can be exported (torch.export, ONNX, torch.fx) as the model itself can, unless
+    the network's code changes the classifier's output (softmax in `forward`).
 
     Args:
         model: Any network with a classifier.
@@ -198,14 +199,14 @@ def feature_extractor(model: nn.Module) -> FeatureExtractor:
         NoClassifier: If the classifier cannot be identified.
     """
     site = find_site(model)
-    network = _cut_at(copy_structure(model, lambda tensor: tensor), site.names)
+    network = _cut_at(copy_structure(model, lambda tensor: tensor), site.names, _ends_with(model, site.names))
     return FeatureExtractor(network, site).eval()
 
 
 def features_of(model: nn.Module, images: Tensor) -> Tensor:
     """The features of images before the classifier, in eval mode, without gradients.
 
-    The model is not changed. For many batches build a `feature_extractor` once: it takes some milliseconds.
+    The model is not changed. For many batches build a `feature_extractor` once: it takes 0.1 to 0.2 s.
 
     Args:
         model: Any network with a classifier.
@@ -232,7 +233,7 @@ class _Reached(Exception):
 
 
 class _Cut(nn.Module):
-    """Ends the forward pass in the classifier's place.
+    """Ends the forward pass in the place of a classifier whose output the network changes.
 
     By an exception: the network's code after its classifier (softmax, flatten) must not change features. If
     the classifier receives every token, the forward pass continues, because the network still selects among
@@ -346,13 +347,29 @@ def _example_inputs(model: nn.Module) -> Iterator[Tensor]:
         return
 
 
-def _cut_at(model: nn.Module, names: Sequence[str]) -> nn.Module:
-    """The network, changed in place, with a _Cut instead of its classifier.
+def _ends_with(model: nn.Module, names: Sequence[str]) -> bool:
+    """Whether the network returns its classifier's output unchanged, so that an identity is enough there.
+
+    Runs the network on torch's meta device.
+    """
+    if len(names) > 1 or names[0] == "":
+        return True
+    empty = _cut_at(copy_structure(model, lambda tensor: tensor.to("meta")).eval(), names, True)
+    seen: list[Tensor] = []
+    empty.get_submodule(names[0]).register_forward_hook(lambda *call: seen.append(call[-1]))
+    for image in _example_inputs(model):
+        with suppress(Exception):  # whatever a network raises for an unsuitable input
+            return empty(image) is seen[-1]
+    return False
+
+
+def _cut_at(model: nn.Module, names: Sequence[str], ends: bool) -> nn.Module:
+    """The network, changed in place, without its classifier. ends: whether it returns that one's output.
 
     Two classifiers become identities: the network then averages their inputs.
     """
     if names[0] == "":
-        return _Cut()
+        return nn.Identity()
     for name in names:
-        replace_module(model, model.get_submodule(name), _Cut() if len(names) == 1 else nn.Identity())
+        replace_module(model, model.get_submodule(name), nn.Identity() if ends else _Cut())
     return model

@@ -248,6 +248,44 @@ def test_an_extractor_shares_the_weights_and_nothing_else(network: Network) -> N
     assert not [name for name, _ in extractor.named_parameters() if "fc" in name]
 
 
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("tv/resnet18", 64),
+        ("tv/mobilenet_v3_small", 64),
+        ("timm/resnet18", 64),
+        ("timm/mobilenetv4_conv_small_050", 64),
+        ("timm/test_vit", 160),
+        ("timm/deit_tiny_distilled_patch16_224", 224),
+    ],
+)
+def test_an_extractor_can_be_exported(network: Network, name: str, size: int) -> None:
+    extractor = feature_extractor(network(name))
+    images = torch.randn(2, 3, size, size)
+    exported = torch.export.export(extractor, (images,)).module()
+    torch.testing.assert_close(exported(images), extractor(images))
+
+
+def test_an_extractor_can_be_traced_by_fx(network: Network) -> None:
+    extractor = feature_extractor(network("tv/resnet18"))
+    images = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(torch.fx.symbolic_trace(extractor)(images), extractor(images))
+
+
+def test_what_a_network_does_after_its_classifier_does_not_touch_features() -> None:
+    class Probabilities(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Linear(4, 8)
+            self.fc = nn.Linear(8, 3)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            return self.fc(self.embed(inputs)).softmax(1)
+
+    model, inputs = Probabilities(), torch.randn(2, 4)
+    torch.testing.assert_close(feature_extractor(model)(inputs), model.embed(inputs))
+
+
 def test_an_extractor_can_be_compiled(small: nn.Sequential) -> None:
     images = torch.randn(2, 3, 16, 16)
     extractor = feature_extractor(small)
