@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from zoo.catalogue.classifiers import check_classifier
-from zoo.catalogue.entry import ImageModel, ModelEntry
+from zoo.catalogue.entry import ImageModel
 from zoo.catalogue.licenses import UNKNOWN, check_license_name, join_licenses
-from zoo.data.dataset import Dataset, describe_classes
+from zoo.data.dataset import describe_classes
 from zoo.data.kinds import IMAGES, TEXTS, Kind
 from zoo.data.leaks import keep_copies_together
 from zoo.data.scanning import scan_dataset
@@ -20,6 +19,7 @@ from zoo.errors import UsageError
 from zoo.events import Note, Report, silent
 from zoo.runs.folder import refuse_existing, refuse_unwritable
 from zoo.runs.modalities.table import modality_of
+from zoo.runs.plan import Plan
 from zoo.runs.record import RunRecord, RunResult, read_record
 from zoo.store.names import default_store
 from zoo.targets import (
@@ -36,11 +36,9 @@ from zoo.targets import (
 )
 from zoo.training.interruption import never
 from zoo.training.recipe import Recipe, RecipeOptions, Resolved, go_on, merge, read_options, resolve
-from zoo.training.tasks import SINGLE_LABEL, Task
 
 if TYPE_CHECKING:
     from zoo.catalogue.registry import Registry
-    from zoo.store.local import LocalModel
     from zoo.store.store import Store
 
 
@@ -49,28 +47,6 @@ UNNAMED_LICENSE = Note(
     hint="Name it: --data-license NAME, an SPDX name or LicenseRef-… for your own.",
     level="warning",
 )
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A fine-tuning run that nothing speaks against so far.
-
-    start: the run that this one goes on from. local: a file of vectors that was given by its path. member: of
-    a .zip of vectors. typed: the model and the data as the user named them. task: how targets are learned.
-    """
-
-    entry: ModelEntry
-    dataset: Dataset
-    recipe: Resolved
-    out: Path
-    began: float
-    start: Path | None = None
-    start_record: RunRecord | None = None
-    data_license: str | None = None
-    local: LocalModel | None = None
-    member: str | None = None
-    typed: tuple[str, str] = ("", "")
-    task: Task = SINGLE_LABEL
 
 
 def finetune_model(

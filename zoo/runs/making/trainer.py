@@ -1,7 +1,7 @@
 """One fine-tuning run: freeze, attach a head, features once, train the head, then deeper stages, save.
 
 This is the walk of zoo finetune, top to bottom; each step is one call into the room that knows how.
-What differs between images and texts is in the two modules of SIDES.
+What differs between images and texts is in a row of zoo/runs/modalities/table.py.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from typing import Any
 from torch import Tensor
 
 from adapters import count_parameters, frozen_fingerprint, unfreeze
-from zoo.catalogue.entry import ImageModel, ModelEntry, WordModel
 from zoo.data.dataset import PARTS, Dataset
 from zoo.data.names import safe_text
 from zoo.errors import Interrupted, TrainingStopped
 from zoo.events import Note, Report, silent
 from zoo.runs.folder import new_folder, next_free, write_adapter, write_history, write_words
-from zoo.runs.making.finetuning import Plan
-from zoo.runs.making.session import Fitted, Job, Seen, Side, Start
-from zoo.runs.modalities import images, texts
+from zoo.runs.modalities.table import modality_of
+from zoo.runs.plan import Plan
 from zoo.runs.record import RunRecord, RunResult, model_facts, write_record
+from zoo.runs.session import Features, Outcome, PreparedModel, Session, TrainingSteps
 from zoo.runs.versions import library_versions
 from zoo.store.store import Store
 from zoo.training.device import pick_device, precision_for
@@ -36,8 +35,6 @@ from zoo.training.stages import count_stages
 from zoo.training.stopping import Score
 from zoo.training.strategies import Phase, phases
 
-SIDES: dict[type[ModelEntry], Side] = {ImageModel: images, WordModel: texts}
-
 
 def train_run(
     plan: Plan, *, store: Store, report: Report = silent, stop_requested: Callable[[], bool] = never
@@ -48,13 +45,13 @@ def train_run(
     """
     recipe, device = plan.recipe, pick_device(plan.recipe.device)
     with seeded(recipe.seed, device=device, deterministic=recipe.deterministic):
-        return carry_out(Job(plan, store, device, report, stop_requested))
+        return carry_out(Session(plan, store, device, report, stop_requested))
 
 
-def carry_out(job: Job) -> RunResult:
+def carry_out(job: Session) -> RunResult:
     """The run of a job, from its network to its folder."""
     plan, recipe = job.plan, job.recipe
-    side = SIDES[type(plan.entry)]
+    side = modality_of(plan.entry).load_training()
     start = side.prepare(job)
     count_stages(start.network, recipe.unfreeze)  # refuses a stage that is not there, before the features
     seen = side.look(job, start)
@@ -63,7 +60,7 @@ def carry_out(job: Job) -> RunResult:
     ):  # random ones say nothing
         start.head.fit_standardize(seen.train.features)
 
-    fitted = Fitted()
+    fitted = Outcome()
     try:
         for phase in phases(recipe):
             if phase.trains == "features":
@@ -95,7 +92,7 @@ def carry_out(job: Job) -> RunResult:
     return result
 
 
-def train_head(job: Job, phase: Phase, start: Start, seen: Seen) -> FitResult:
+def train_head(job: Session, phase: Phase, start: PreparedModel, seen: Features) -> FitResult:
     """Train the head alone, on features that are all in memory."""
     assert seen.train is not None
     assert seen.val is not None
@@ -114,7 +111,9 @@ def train_head(job: Job, phase: Phase, start: Start, seen: Seen) -> FitResult:
         return fit(state, report=job.report, stop_requested=job.stop_requested)
 
 
-def tune(job: Job, phase: Phase, side: Side, start: Start, seen: Seen, best: Score | None) -> FitResult:
+def tune(
+    job: Session, phase: Phase, side: TrainingSteps, start: PreparedModel, seen: Features, best: Score | None
+) -> FitResult:
     """Train the last stages together with the head, on the items themselves; deeper ones at smaller rates.
 
     Pretrained batch norms keep their statistics: batches of a few dozen images measure them badly, and the
@@ -137,7 +136,7 @@ def tune(job: Job, phase: Phase, side: Side, start: Start, seen: Seen, best: Sco
     return fit(state, report=job.report, stop_requested=job.stop_requested)
 
 
-def class_weights(job: Job, dataset: Dataset) -> Tensor | None:
+def class_weights(job: Session, dataset: Dataset) -> Tensor | None:
     """What each class weighs in the loss, if they are to be balanced and the task has classes."""
     task = job.plan.task
     if task.balance is None or not job.recipe.balance:
@@ -145,7 +144,7 @@ def class_weights(job: Job, dataset: Dataset) -> Tensor | None:
     return task.balance(job.encode(dataset.train), task.width(dataset.classes))
 
 
-def save(job: Job, start: Start, seen: Seen, fitted: Fitted) -> RunResult:
+def save(job: Session, start: PreparedModel, seen: Features, fitted: Outcome) -> RunResult:
     """Compare what was frozen with what it was, and write the run folder."""
     assert fitted.best is not None
     plan, network = job.plan, start.network
@@ -193,7 +192,7 @@ def save(job: Job, start: Start, seen: Seen, fitted: Fitted) -> RunResult:
     return result
 
 
-def data_facts(seen: Seen) -> dict[str, Any]:
+def data_facts(seen: Features) -> dict[str, Any]:
     """Where the items came from, for run.json."""
     dataset = seen.dataset
     return {

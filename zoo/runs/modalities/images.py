@@ -17,12 +17,12 @@ from zoo.features.lookalikes import find_resaved
 from zoo.features.network import feature_precision
 from zoo.runs.classifier import attach_recipe_head, build_start, image_model, put_adapter
 from zoo.runs.folder import read_adapter
-from zoo.runs.making.session import VAL_BATCH, Job, Seen, Start, batches_of
+from zoo.runs.session import VAL_BATCH, Features, PreparedModel, Session, batches_of
 from zoo.training.batches import ImageBatches
 from zoo.training.strategies import Phase
 
 
-def prepare(job: Job) -> Start:
+def prepare(job: Session) -> PreparedModel:
     """The network of the plan, everything frozen, with its new head or with that of the earlier run."""
     plan, recipe, record = job.plan, job.recipe, job.plan.start_record
     sha256 = record.weights_sha256 if record else None
@@ -38,10 +38,10 @@ def prepare(job: Job) -> Start:
         put_adapter(network, state, record, plan.start)
         earlier = frozenset(state)
         identity = record.adapter_sha256 if record.tuned else identity
-    return Start(network, head, sha256, identity, earlier, frozen_fingerprint(network))
+    return PreparedModel(network, head, sha256, identity, earlier, frozen_fingerprint(network))
 
 
-def look(job: Job, start: Start) -> Seen:
+def look(job: Session, start: PreparedModel) -> Features:
     """Read every image of train and val once, compute or find its features, tell of bad files and leaks."""
     dataset, on_bad = job.plan.dataset, cast(OnBad, job.recipe.on_bad)
     items = dataset.train + dataset.val
@@ -67,7 +67,7 @@ def look(job: Job, start: Start) -> Seen:
     resaved = find_resaved(readable.train, train, readable.val, val, input_of(job))
     if resaved:
         job.report(describe_leak(resaved, "val", len(readable.val)))
-    return Seen(
+    return Features(
         readable,
         batches_of(
             train, job.encode(readable.train), job.recipe.batch_size, job.device, seed=job.recipe.seed
@@ -77,7 +77,9 @@ def look(job: Job, start: Start) -> Seen:
     )
 
 
-def open_batches(job: Job, _seen: Seen, items: Sequence[Item], phase: Phase | None = None) -> ImageBatches:
+def open_batches(
+    job: Session, _seen: Features, items: Sequence[Item], phase: Phase | None = None
+) -> ImageBatches:
     """The photographs, decoded on the way: shuffled and varied for a phase, in order without one."""
     return ImageBatches(
         items,
@@ -92,6 +94,6 @@ def open_batches(job: Job, _seen: Seen, items: Sequence[Item], phase: Phase | No
     )
 
 
-def input_of(job: Job) -> ImageInput:
+def input_of(job: Session) -> ImageInput:
     """What the weights want to see."""
     return image_model(job.plan.entry).input

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from zoo.runs.answers import ItemSource
     from zoo.runs.classifier import Classifier
+    from zoo.runs.session import TrainingSteps
 
 
 class Asking(Protocol):
@@ -53,6 +54,7 @@ class Modality:
     items_of: Callable[[Sequence[Item]], list[Any]]
     batch_size: int
     load_asking: Callable[[], Asking]
+    load_training: Callable[[], TrainingSteps]
 
     def choose_column(self, name: str, path_column: str | None, text_column: str | None) -> str | None:
         """The column of the items that was named. Raises UsageError for one that the model does not take."""
@@ -79,6 +81,18 @@ def _ask_texts() -> Asking:
     return text_items
 
 
+def _train_on_images() -> TrainingSteps:
+    from zoo.runs.modalities import images
+
+    return images
+
+
+def _train_on_texts() -> TrainingSteps:
+    from zoo.runs.modalities import texts
+
+    return texts
+
+
 IMAGE_ROW = Modality(
     kind=IMAGES,
     entry=ImageModel,
@@ -87,6 +101,7 @@ IMAGE_ROW = Modality(
     items_of=list,
     batch_size=32,
     load_asking=_ask_images,
+    load_training=_train_on_images,
 )
 TEXT_ROW = Modality(
     kind=TEXTS,
@@ -96,6 +111,7 @@ TEXT_ROW = Modality(
     items_of=lambda items: [Text(item.path, item.text or "") for item in items],
     batch_size=256,
     load_asking=_ask_texts,
+    load_training=_train_on_texts,
 )
 MODALITIES = (IMAGE_ROW, TEXT_ROW)
 

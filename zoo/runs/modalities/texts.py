@@ -19,7 +19,7 @@ from zoo.events import Note, Progress
 from zoo.runs.baseline import measure_baseline
 from zoo.runs.classifier import attach_recipe_head, build_text_network, put_adapter
 from zoo.runs.folder import read_adapter, read_words
-from zoo.runs.making.session import VAL_BATCH, Job, Seen, Start, batches_of
+from zoo.runs.session import VAL_BATCH, Features, PreparedModel, Session, batches_of
 from zoo.training.batches import TextBatches
 from zoo.training.machine import Machine
 from zoo.training.recipe import LEARNED_ENCODERS, Resolved
@@ -35,7 +35,7 @@ from zoo.words.vectors.word_vectors import WordVectors
 WORDS_AT_ONCE = 1 << 16  # that an encoder is given, padding included: 80 MB of 300 numbers each
 
 
-def prepare(job: Job) -> Start:
+def prepare(job: Session) -> PreparedModel:
     """The network of the plan, everything frozen, with its new head or with that of the earlier run."""
     plan, recipe, record = job.plan, job.recipe, job.plan.start_record
     if record is not None and plan.start is not None and record.text is not None:
@@ -53,7 +53,7 @@ def prepare(job: Job) -> Start:
     if record is not None and plan.start is not None:
         put_adapter(network, state, record, plan.start)
     kept = frozenset(network.state_dict())
-    return Start(network, head, sha256, "", kept, frozen_fingerprint(network), reader)
+    return PreparedModel(network, head, sha256, "", kept, frozen_fingerprint(network), reader)
 
 
 def choose_words(vectors: WordVectors, dataset: Dataset, recipe: Resolved) -> tuple[TextReader, TextEncoder]:
@@ -118,13 +118,13 @@ def choose_new_words(
     )
 
 
-def look(job: Job, start: Start) -> Seen:
+def look(job: Session, start: PreparedModel) -> Features:
     """Read every text, say how much of it is known, and let the frozen encoder and the baseline see it."""
     dataset, recipe = job.plan.dataset, job.recipe
     assert start.reader is not None
     read = {item.path: start.reader(item.text or "") for item in dataset.train + dataset.val}
     job.report(describe(list(read.values())))
-    seen = Seen(dataset, None, None, read=read)
+    seen = Features(dataset, None, None, read=read)
     if recipe.baseline:
         seen = replace(seen, baseline=measure_baseline(dataset, start.reader.tokenizer))
     if phases(recipe)[0].trains != "features":
@@ -137,7 +137,7 @@ def look(job: Job, start: Start) -> Seen:
     )
 
 
-def encode(job: Job, start: Start, seen: Seen, items: Sequence[Item]) -> Tensor:
+def encode(job: Session, start: PreparedModel, seen: Features, items: Sequence[Item]) -> Tensor:
     """What the frozen encoder makes of each text: (items, features)."""
     machine = Machine(job.device)
     extractor = feature_extractor(start.network).to(machine.device)
@@ -152,7 +152,9 @@ def encode(job: Job, start: Start, seen: Seen, items: Sequence[Item]) -> Tensor:
     return torch.cat(found)
 
 
-def open_batches(job: Job, seen: Seen, items: Sequence[Item], phase: Phase | None = None) -> TextBatches:
+def open_batches(
+    job: Session, seen: Features, items: Sequence[Item], phase: Phase | None = None
+) -> TextBatches:
     """The ids of the texts' words, padded: shuffled for a phase, in order without one."""
     ids = [seen.read[item.path].ids for item in items]
     seed = None if phase is None else job.recipe.seed

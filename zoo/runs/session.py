@@ -15,7 +15,7 @@ from zoo.data.dataset import Dataset, Item
 from zoo.data.pixels.batches import BadFile
 from zoo.errors import TrainingStopped
 from zoo.events import EpochEnd, Report
-from zoo.runs.making.finetuning import Plan
+from zoo.runs.plan import Plan
 from zoo.runs.record import Baseline
 from zoo.store.store import Store
 from zoo.training.batches import BatchSource, FeatureBatches
@@ -30,7 +30,7 @@ VAL_BATCH = 4096
 
 
 @dataclass(frozen=True)
-class Job:
+class Session:
     """A plan, and what it is carried out with."""
 
     plan: Plan
@@ -51,7 +51,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Start:
+class PreparedModel:
     """What training begins with: the network, all of it frozen but its new head.
 
     sha256: of the published weights; None for random ones. identity: what features are kept under. kept:
@@ -69,7 +69,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Features:
     """The dataset without what cannot be read, and what the frozen network says about the rest.
 
     train, val: what the head sees; None where the head is not trained alone. baseline: what a simple method
@@ -85,7 +85,7 @@ class Seen:
 
 
 @dataclass
-class Fitted:
+class Outcome:
     """What the phases came to, taken together."""
 
     history: list[EpochEnd] = field(default_factory=list)
@@ -105,17 +105,17 @@ class Fitted:
         self.interrupted = result.interrupted
 
 
-class Side(Protocol):
+class TrainingSteps(Protocol):
     """What a run does in one way with images and in another with texts; a module of zoo/runs is one."""
 
-    def prepare(self, job: Job) -> Start:
+    def prepare(self, job: Session) -> PreparedModel:
         """The network of the plan, everything frozen, with its new head or with that of the earlier run."""
 
-    def look(self, job: Job, start: Start) -> Seen:
+    def look(self, job: Session, start: PreparedModel) -> Features:
         """Read every item of train and val once, and let the frozen network say what it sees."""
 
     def open_batches(
-        self, job: Job, seen: Seen, items: Sequence[Item], phase: Phase | None = None, /
+        self, job: Session, seen: Features, items: Sequence[Item], phase: Phase | None = None, /
     ) -> BatchSource:
         """The items themselves, in batches: shuffled and varied for a phase, in order without one."""
 
