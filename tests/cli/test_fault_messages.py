@@ -351,3 +351,22 @@ def test_a_refusal_of_adapters_is_worded_as_one(capsys: pytest.CaptureFixture[st
     assert "Net combines 2 classifiers" in said
     assert "Choose another." in said
     assert "fault of zoo" not in said
+
+
+@pytest.mark.parametrize(
+    ("variables", "way"),
+    [
+        ((), "without --offline"),
+        (("ZOO_OFFLINE",), "unset ZOO_OFFLINE"),
+        (("ZOO_OFFLINE", "HF_HUB_OFFLINE"), "unset ZOO_OFFLINE and HF_HUB_OFFLINE"),
+    ],
+)
+def test_offline_mode_is_left_by_the_way_that_it_was_entered(
+    call, monkeypatch: pytest.MonkeyPatch, variables: tuple[str, ...], way: str
+):
+    for name in variables:
+        monkeypatch.setenv(name, "1")
+    for name in ("resnet18", "hf://owner/repo"):
+        said = call("fetch", name, *([] if variables else ["--offline"]))
+        assert said.code == 4
+        assert f"({way})" in said.err

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from support.commands import write_registry
+from support.loopback import BODY, entry_for
+
+from zoo.cli.listing import fact_lines
+
 
 def test_list_tells_every_promised_fact_of_every_model(call):
     rows = call("list", "--json").json
@@ -38,6 +43,21 @@ def test_list_without_a_match_prints_nothing_and_says_what_to_do(call):
 def test_show_prints_the_facts_of_a_model(call):
     assert call("show", "resnet18", "--json").json["input"]["mean"] == [0.485, 0.456, 0.406]
     assert "bsd-3-clause" in call("show", "resnet18").out
+
+
+def test_a_model_whose_weights_are_a_file_here_has_its_size(call, tmp_path: Path):
+    weights = tmp_path / "net.bin"
+    weights.write_bytes(BODY)
+    entries = [entry_for(weights.as_uri(), name="mine"), entry_for((tmp_path / "no").as_uri(), name="gone")]
+    registry = ("--registry", write_registry(tmp_path / "r.yaml", *entries))
+    rows = {row["name"]: row["bytes"] for row in call("list", "--json", *registry).json}
+    assert (rows["mine"], rows["gone"]) == (300_000, None)
+    assert "300,000 (300 kB)" in call("show", "mine", *registry).out
+
+
+def test_figures_are_shown_with_four_digits_and_kept_whole_for_programs():
+    lines = fact_lines({"result": {"accuracy": 0.9346405228758169, "epochs": 12}})
+    assert lines == ["result:", "  accuracy: 0.9346", "  epochs:   12"]
 
 
 def test_a_model_is_fetched_listed_verified_and_removed(ask):

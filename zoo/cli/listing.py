@@ -45,6 +45,24 @@ def sort_names() -> list[str]:
     return list(SORTS)
 
 
+def size_of_entry(entry: ModelEntry) -> int | None:
+    """The size that an entry states; of a model whose weights are a file of this machine, the file's."""
+    from zoo.catalogue.schemes import scheme_of
+    from zoo.errors import ZooError
+    from zoo.store.remote import Wanted
+    from zoo.store.sources.file import resolve
+
+    if entry.bytes is not None:
+        return entry.bytes
+    for url in entry.weights.urls:
+        if scheme_of(url) == "file":
+            try:
+                return resolve(Wanted(url, entry)).stat().st_size
+            except (ZooError, OSError):
+                continue  # it is not there now: `zoo fetch` says so
+    return None
+
+
 def summary(entry: ModelEntry, *, allowed: bool, downloaded: bool) -> dict[str, Any]:
     """One row of `zoo list`: the names that `--json` promises."""
     return {
@@ -53,7 +71,7 @@ def summary(entry: ModelEntry, *, allowed: bool, downloaded: bool) -> dict[str, 
         "task": entry.task,
         "license": entry.license,
         "parameters": entry.parameters,
-        "bytes": entry.bytes,
+        "bytes": size_of_entry(entry),
         "allowed": allowed,
         "downloaded": downloaded,
         "top1": getattr(entry, "top1", None),
@@ -141,6 +159,8 @@ def show(context: Context, name: str) -> None:
     facts = entry_to_mapping(entry)
     for policy in context.store.policies:
         facts[f"allowed by {policy.source}"] = policy.allows(entry.license)
+    if entry.bytes is None:
+        facts["bytes"] = size_of_entry(entry)
     facts |= {"downloaded": local is not None, "path": None if local is None else str(local.path)}
     if fault := fault_of_classifier(entry):
         facts["fine-tuning"] = f"not possible: {fault}"
@@ -204,6 +224,8 @@ def fact_lines(facts: dict[str, Any], indent: str = "") -> list[str]:
             value = f"{value:,}"
         elif isinstance(value, bool):
             value = "yes" if value else "no"
+        elif isinstance(value, float):
+            value = f"{value:.4g}"
         elif isinstance(value, list | tuple):
             value = ", ".join(map(str, value))
         lines.append(f"{indent}{(key + ':').ljust(width)} {value}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.request import url2pathname
 
 from zoo.data.containers import exists
-from zoo.data.finding.walking import Disk, Tally, Tree
+from zoo.data.finding.walking import Disk, Tally, Tree, conversion_hint, ending_of
 from zoo.data.finding.zip_tree import ZipTree, is_zip
 from zoo.data.kinds import IMAGES, Kind
 from zoo.data.names import one_line
@@ -33,9 +33,11 @@ def list_files(paths: Sequence[Path], kind: Kind) -> list[Path]:
     files: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir() or is_zip(path):
-            below = list(_files_below(path, kind))
+            tally = Tally(kind)
+            below = list(_files_below(path, tally))
             if not below:
-                raise DatasetError(f"no {kind.noun} in {one_line(path)}")
+                hint = conversion_hint(tally.others)
+                raise DatasetError(f"no {kind.noun} in {one_line(path)}", hint=hint)
             files.extend(below)
         elif exists(path):
             files.append(path)
@@ -82,19 +84,20 @@ def no_such_path(path: Path) -> DatasetError:
     )
 
 
-def _files_below(folder: Path, kind: Kind) -> Iterator[Path]:
+def _files_below(folder: Path, tally: Tally) -> Iterator[Path]:
     """Every visible file of a kind in and below a folder, or in a zip archive, in natural order; each folder
     is entered once."""
     tree: Tree
     if folder.is_dir():
-        tree = Disk(Tally(kind))
+        tree = Disk(tally)
         tree.claim_parents(os.fspath(folder))
     else:
-        tree = ZipTree(Tally(kind), folder)
+        tree = ZipTree(tally, folder)
     tree.tally.enter(tree.list(os.fspath(folder)))
     pending = [folder]
     while pending:
         listing = tree.list(os.fspath(below := pending.pop()))
+        tally.others.update(map(ending_of, listing.others))
         yield from (below / name for name in listing.all_files)
         inner = [below / name for name in reversed(listing.all_folders)]
         pending.extend(path for path in inner if tree.tally.enter(tree.list(os.fspath(path))))

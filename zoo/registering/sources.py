@@ -13,7 +13,7 @@ from zoo.catalogue.file_names import fault_of_path
 from zoo.catalogue.schemes import HubFile, parse_hub_url, scheme_of
 from zoo.errors import NetworkError, Offline, StorageError, UsageError
 from zoo.events import Note, Report
-from zoo.store.disk.homes import expand
+from zoo.store.disk.homes import expand, online_again
 from zoo.store.local import LocalModel
 from zoo.store.sources.hub_model import (
     WEIGHTS,
@@ -111,7 +111,7 @@ def _find_on_hub(source: str, store: Store, report: Report) -> Place:
     """A file of a repository at its commit, with the licence of its card and timm's config."""
     if store.offline:
         raise Offline(
-            f"cannot ask for {source}: offline mode is on", hint="Unset ZOO_OFFLINE and HF_HUB_OFFLINE."
+            f"cannot ask for {source}: offline mode is on", hint=f"Try again online: {online_again()}."
         )
     named = parse_hub_url(source)
     info = repository_facts(named, source, settings=store.settings, report=report)

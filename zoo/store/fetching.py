@@ -27,6 +27,7 @@ from zoo.events import Note, Report
 from zoo.store.contents import Contents
 from zoo.store.disk.blobs import remove_file, stamp_of
 from zoo.store.disk.copying import copy_file
+from zoo.store.disk.homes import online_again
 from zoo.store.disk.partial_files import Partial, claim_partial, find_parts
 from zoo.store.disk.records import Record, source_key
 from zoo.store.disk.space import size_text
@@ -303,7 +304,7 @@ def check_offline(contents: Contents, entry: ModelEntry) -> None:
     if not any(find_scheme(url).local or any(find_adoptable(url, proof)) for url in entry.weights.urls):
         raise Offline(
             f"{entry.name} is not in the store {contents.home}, and offline mode is on",
-            hint=f"Online, zoo fetch {entry.name} brings it (unset ZOO_OFFLINE and HF_HUB_OFFLINE).",
+            hint=f"Online, zoo fetch {entry.name} brings it ({online_again()}).",
         )
 
 

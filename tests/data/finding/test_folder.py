@@ -527,3 +527,11 @@ print(len(dataset.items), seen["os.scandir"], seen["open"])
 """
     done = subprocess.run([sys.executable, "-c", code, root], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["200", "21", "0"]
+
+
+def test_photographs_that_are_not_read_have_the_hint_where_nothing_else_lies_there(plant) -> None:
+    root = plant("a/1.heic", "a/2.heic", "b/3.HEIF")
+    for act in (lambda: scan_dataset(root), lambda: list_images([root])):
+        with pytest.raises(DatasetError) as raised:
+            act()
+        assert "Convert .heic and .heif to JPEG" in str(raised.value.hint)

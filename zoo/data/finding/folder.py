@@ -81,7 +81,9 @@ def find_in_tree(root: Path, open_tree: Callable[[Kind], Tree], kind: Kind, *, c
     if others:
         raise DatasetError(
             f"{one_line(root)} holds no {kind.noun}: {describe_others(others)}",
-            hint=f"{other_kind_hint(others, kind)}{kind.layouts}",
+            hint=" ".join(
+                filter(None, (conversion_hint(others), f"{other_kind_hint(others, kind)}{kind.layouts}"))
+            ),
         )
     return found
 

@@ -42,4 +42,16 @@ def expand(path: str | Path) -> Path:
 
 def is_offline() -> bool:
     """Whether $ZOO_OFFLINE or $HF_HUB_OFFLINE forbids the network."""
-    return any(os.environ.get(name, "").strip().lower() in TRUE for name in ("ZOO_OFFLINE", "HF_HUB_OFFLINE"))
+    return bool(_offline_variables())
+
+
+def online_again() -> str:
+    """How to leave offline mode: which variable to unset, or the option to leave out."""
+    names = " and ".join(_offline_variables())
+    return f"unset {names}" if names else "without --offline"
+
+
+def _offline_variables() -> list[str]:
+    return [
+        name for name in ("ZOO_OFFLINE", "HF_HUB_OFFLINE") if os.environ.get(name, "").strip().lower() in TRUE
+    ]

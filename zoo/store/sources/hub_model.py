@@ -18,6 +18,7 @@ from zoo.catalogue.validation import entry_from
 from zoo.errors import DownloadFailed, InvalidRegistry, Offline, UsageError
 from zoo.events import Report, silent
 from zoo.store.contents import Contents
+from zoo.store.disk.homes import online_again
 from zoo.store.disk.hub_records import keep_hub_entry, read_hub_entry
 from zoo.store.disk.space import disk_errors
 from zoo.store.network.answers import is_page
@@ -87,7 +88,7 @@ def entry_from_hub(repo_url: str, contents: Contents, *, settings: Settings, off
     if offline:
         raise Offline(
             f"{repo_url} was never fetched into {contents.home}, and offline mode is on",
-            hint=f"Online, zoo fetch {repo_url} downloads it (unset ZOO_OFFLINE and HF_HUB_OFFLINE).",
+            hint=f"Online, zoo fetch {repo_url} downloads it ({online_again()}).",
         )
     info = repository_facts(named, repo_url, settings=settings)
     config = read_config(named, info, repo_url, settings)
