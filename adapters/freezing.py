@@ -34,7 +34,7 @@ from adapters import staging
 from adapters.errors import AdapterError
 from adapters.heads import Head
 from adapters.staging import Stage, find_stage
-from adapters.structure import owner_of
+from adapters.structure import owner_of, unwrap
 
 FIXED = "fixed_parameters"  # attribute of a frozen module: its parameters that were fixed before
 
@@ -74,7 +74,7 @@ def freeze(model: nn.Module, until: str | int | None = None) -> list[str]:
         UnknownName: If there is no such stage; lists the names of all stages.
     """
     found = staging.stages(model)
-    end = len(found) if until is None else find_stage(found, until)
+    end = len(found) if until is None else find_stage(found, until, wrapper=unwrap(model)[0])
     spared = _learning_modules(model)
     frozen = [name for stage in found[:end] for name in _freeze_stage(model, stage, spared)]
     sync_eval_locks(model)
@@ -104,9 +104,7 @@ def unfreeze(
         UnknownName: If there is no such stage; lists the names of all stages.
     """
     unfrozen = [
-        name
-        for stage in _choose_stages(staging.stages(model), stages)
-        for name in _unfreeze_stage(model, stage, freeze_norm)
+        name for stage in _choose_stages(model, stages) for name in _unfreeze_stage(model, stage, freeze_norm)
     ]
     sync_eval_locks(model)
     return unfrozen
@@ -148,8 +146,9 @@ def requested_mode(module: nn.Module) -> bool:
     return lock.mode if isinstance(lock, EvalLock) else module.training
 
 
-def _choose_stages(found: Sequence[Stage], wanted: int | str | Sequence[str] | None) -> Sequence[Stage]:
+def _choose_stages(model: nn.Module, wanted: int | str | Sequence[str] | None) -> Sequence[Stage]:
     """The selected stages: all, the last few with the classifier, or those named."""
+    found = staging.stages(model)
     if wanted is None:
         return found
     if isinstance(wanted, int):
@@ -158,7 +157,8 @@ def _choose_stages(found: Sequence[Stage], wanted: int | str | Sequence[str] | N
         before = [stage for stage in found if not stage.classifier]
         return [*before[max(0, len(before) - wanted) :], *(stage for stage in found if stage.classifier)]
     names = [wanted] if isinstance(wanted, str) else wanted
-    return [found[find_stage(found, name)] for name in names]
+    wrapper = unwrap(model)[0]
+    return [found[find_stage(found, name, wrapper=wrapper)] for name in names]
 
 
 def _freeze_stage(model: nn.Module, stage: Stage, spared: set[nn.Module]) -> list[str]:

@@ -112,8 +112,10 @@ def stages(model: nn.Module) -> list[Stage]:
     return found
 
 
-def find_stage(found: Sequence[Stage], stage: str | int) -> int:
+def find_stage(found: Sequence[Stage], stage: str | int, *, wrapper: str = "") -> int:
     """The index of a stage, given by its name, one of its parts, a common prefix of parts, or its index.
+
+    wrapper: a prefix that names may leave out: `layer4` is `_orig_mod.layer4` of a compiled network.
 
     Raises UnknownName, with all names.
     """
@@ -122,14 +124,15 @@ def find_stage(found: Sequence[Stage], stage: str | int) -> int:
         if not -len(found) <= stage < len(found):
             raise UnknownName("stage", stage, [f"{i} ({name})" for i, name in enumerate(names)])
         return stage % len(found)
-    matches = (
-        [i for i, one in enumerate(found) if one.name == stage]
-        or [i for i, one in enumerate(found) if stage in one.parts]
-        or [i for i, one in enumerate(found) if any(is_inside(part, stage) for part in one.parts)]
-    )
-    if not matches or stage == "":
-        raise UnknownName("stage", stage, names)
-    return matches[0]
+    for name in dict.fromkeys([stage, join_name(wrapper, stage)] if stage else []):
+        matches = (
+            [i for i, one in enumerate(found) if one.name == name]
+            or [i for i, one in enumerate(found) if name in one.parts]
+            or [i for i, one in enumerate(found) if any(is_inside(part, name) for part in one.parts)]
+        )
+        if matches:
+            return matches[0]
+    raise UnknownName("stage", stage, names)
 
 
 @dataclass(frozen=True)

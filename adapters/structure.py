@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor, nn
 
+WRAPPED = ("module", "_orig_mod")  # the name of the network in DataParallel and in torch.compile's module
+
 
 def join_name(prefix: str, name: str) -> str:
     """The dotted name of an item inside the module called `prefix`; "" is that module, or the root.
@@ -40,10 +42,13 @@ def is_parameter_free(module: nn.Module) -> bool:
 def unwrap(model: nn.Module) -> tuple[str, nn.Module]:
     """The name and module of the network inside wrappers (DataParallel, torch.compile, or custom ones)."""
     name = ""
-    while not hasattr(model, "get_classifier") and not isinstance(model, nn.Sequential):
+    while not isinstance(model, nn.Sequential):
         children = list(model.named_children())
         own = next(model.parameters(recurse=False), None)
         if len(children) != 1 or own is not None or not list(children[0][1].children()):
+            break
+        # torch.compile's module shows the attributes of the network in it
+        if children[0][0] not in WRAPPED and hasattr(model, "get_classifier"):
             break
         name, model = join_name(name, children[0][0]), children[0][1]
     return name, model

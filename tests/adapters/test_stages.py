@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from adapters import Stage, stages
+from adapters import Stage, freeze, stages, unfreeze
 from adapters.staging import find_stage
 
 Network = Callable[[str], nn.Module]
@@ -184,3 +184,18 @@ def test_a_stage_is_found_by_name_part_container_or_index(network: Network) -> N
     assert [find_stage(found, wanted) for wanted in ("layer2", "conv1", "stem", 2, -1)] == [2, 0, 0, 2, 5]
     found = stages(network("timm/mobilenetv2_050"))
     assert found[find_stage(found, "blocks")].name == "blocks.0"
+
+
+@pytest.mark.parametrize("name", ["tv/resnet18", "timm/resnet18"])
+@pytest.mark.parametrize(
+    "wrap", [torch.compile, nn.DataParallel, lambda m: nn.DataParallel(torch.compile(m))]
+)
+def test_a_stage_of_a_wrapped_network_is_found_by_the_name_that_it_has_inside(
+    network: Callable[[str], nn.Module], name: str, wrap: Callable[[nn.Module], nn.Module]
+) -> None:
+    plain = network(name)
+    wrapped = wrap(plain)
+    assert [stage.name.rpartition(".")[2] for stage in stages(wrapped)] == [one.name for one in stages(plain)]
+    freeze(wrapped)
+    assert len(unfreeze(wrapped, "layer4")) == 15
+    assert all(p.requires_grad == n.startswith("layer4") for n, p in plain.named_parameters())
