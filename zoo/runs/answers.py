@@ -47,7 +47,7 @@ class Prediction:
 @dataclass(frozen=True)
 class TextPrediction(Prediction):
     """The most probable class of a text. path: where it is from. words, known: how many it has, and how many
-    of them the run knows or reads as another; where that is none, the label means nothing."""
+    of them the run knows or reads as another; without any, the label means nothing."""
 
     text: str
     words: int

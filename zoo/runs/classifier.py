@@ -32,9 +32,9 @@ class Classifier:
     """A network in eval mode and what its outputs mean.
 
     classes: names in the order of the outputs; empty for a model that gives features only. identity: sha256
-    that tells this network from every other, so that features of it can be kept. split, layout: of the data
+    that no other network has, so that features of it can be kept. split, layout: of the data
     that a run was trained on. reader: how texts become the network's input; None for images. data_license: of
-    the data that a run was trained on; None where nobody said, and for a plain model. task: what outputs
+    the data that a run was trained on; None if unknown, and for a plain model. task: what outputs
     mean.
     """
 
@@ -186,11 +186,12 @@ def put_adapter(network: nn.Module, state: dict[str, Any], record: RunRecord, fo
 
     own = network.state_dict()
     head = find_classifier(network)[0]
-    homeless = [name for name, tensor in state.items() if name not in own or own[name].shape != tensor.shape]
+    unmatched = [name for name, tensor in state.items() if name not in own or own[name].shape != tensor.shape]
     empty = [name for name in own if name.startswith(f"{head}.") and name not in state]
-    if homeless or empty:
+    if unmatched or empty:
+        named = ", ".join((unmatched + empty)[:3])
         raise WeightsMismatch(
-            f"{folder}: the adapter does not fit {record.model['name']}: {', '.join((homeless + empty)[:3])}",
+            f"{folder}: the adapter does not fit {record.model['name']}: {named}",
             hint=f"The run was made with {dict(record.versions)}; `zoo doctor` shows what is installed.",
         )
     network.load_state_dict(state, strict=False)  # strict=False: the backbone is not in it

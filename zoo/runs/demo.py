@@ -38,7 +38,7 @@ RUNS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo came to: the same network on the same images, by name of the run."""
+    """The results of the demo: the same network on the same images, by name of the run."""
 
     images: Path
     runs: dict[str, RunResult]

@@ -39,7 +39,7 @@ def refuse_unwritable(out: Path) -> None:
     """Raise StorageError if no folder can be made at `out`: known before the training, not after it."""
     place = next(place for place in out.absolute().parents if os.path.lexists(place))
     try:
-        tempfile.TemporaryDirectory(prefix=".zoo-", dir=place).cleanup()  # permission bits do not tell all
+        tempfile.TemporaryDirectory(prefix=".zoo-", dir=place).cleanup()  # permission bits are not all
     except OSError as error:
         raise StorageError(
             f"{out} cannot be written: {error.strerror} ({place})",

@@ -21,7 +21,7 @@ class Plan:
     """A fine-tuning run that passed every check that needs no torch.
 
     start: the run that this one goes on from. local: a file of vectors that was given by its path. member: of
-    a .zip of vectors. typed: the model and the data as the user named them. task: how targets are learned.
+    a .zip of vectors. as_typed: the model and the data as the user named them. task: how targets are learned.
     """
 
     entry: ModelEntry
@@ -34,5 +34,5 @@ class Plan:
     data_license: str | None = None
     local: LocalModel | None = None
     member: str | None = None
-    typed: tuple[str, str] = ("", "")
+    as_typed: tuple[str, str] = ("", "")
     task: Task = SINGLE_LABEL

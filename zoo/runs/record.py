@@ -136,7 +136,7 @@ def model_facts(entry: ModelEntry) -> dict[str, Any]:
 
 
 def read_record(folder: Path) -> RunRecord:
-    """The record of a run folder. Raises IntegrityError if it is none, damaged, or of a later zoo."""
+    """The record of a run folder. Raises IntegrityError if it is not one, damaged, or of a later zoo."""
     path = folder / RECORD
     try:
         content = path.read_bytes()

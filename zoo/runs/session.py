@@ -73,7 +73,7 @@ class Features:
     """The dataset without what cannot be read, and what the frozen network says about the rest.
 
     train, val: what the head sees; None where the head is not trained alone. baseline: what a simple method
-    comes to on the same items. read: texts as ids.
+    reaches on the same items. read: texts as ids.
     """
 
     dataset: Dataset
@@ -86,7 +86,7 @@ class Features:
 
 @dataclass
 class Outcome:
-    """What the phases came to, taken together."""
+    """The results of all phases, taken together."""
 
     history: list[EpochEnd] = field(default_factory=list)
     best_epoch: int = 0
@@ -111,7 +111,7 @@ class TrainingSteps(Protocol):
     def prepare(self, job: Session) -> PreparedModel:
         """The network of the plan, everything frozen, with its new head or with that of the earlier run."""
 
-    def look(self, job: Session, start: PreparedModel) -> Features:
+    def extract(self, job: Session, start: PreparedModel) -> Features:
         """Read every item of train and val once, and let the frozen network say what it sees."""
 
     def open_batches(

@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from zoo.catalogue.classifiers import check_classifier
-from zoo.catalogue.entry import ImageModel
 from zoo.catalogue.licenses import UNKNOWN, check_license_name, join_licenses
 from zoo.data.dataset import describe_classes
-from zoo.data.kinds import IMAGES, TEXTS, Kind
+from zoo.data.kinds import Kind
 from zoo.data.leaks import keep_copies_together
 from zoo.data.scanning import scan_dataset
 from zoo.data.trained import with_contents
 from zoo.errors import UsageError
 from zoo.events import Note, Report, silent
 from zoo.runs.folder import refuse_existing, refuse_unwritable
-from zoo.runs.modalities.table import modality_of
+from zoo.runs.modalities.table import modality_of, modality_of_target
 from zoo.runs.plan import Plan
 from zoo.runs.record import RunRecord, RunResult, read_record
 from zoo.store.names import default_store
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
 
 
 UNNAMED_LICENSE = Note(
-    "nobody said what licence the training data are under: run.json calls it unknown",
+    "the licence of the training data is not given: run.json calls it unknown",
     hint="Name it: --data-license NAME, an SPDX name or LicenseRef-… for your own.",
     level="warning",
 )
@@ -118,7 +117,7 @@ def finetune_model(
     local, entry = None, None if record is None else record.entry
     if isinstance(target, HubModel | RegistryModel | Unlisted):
         entry = describe_target(target, store, report=report)
-    kind = IMAGES if isinstance(entry, ImageModel) else TEXTS
+    kind = modality_of_target(target).kind
     checked = choose_recipe(record, recipe, options, kind)
     if isinstance(target, VectorFile | HubFile):  # read, and fetched, once the recipe is right
         local = fetch_target(target, store, report=report)
@@ -191,8 +190,8 @@ def choose_recipe(
     """
     if recipe is not None and not isinstance(recipe, Recipe):
         raise UsageError(f"recipe must be a zoo.Recipe, not {recipe!r}", hint="recipe=zoo.Recipe(epochs=5)")
-    typed, problems = read_options(options)
-    wishes = typed if recipe is None else merge(recipe, typed)
+    given, problems = read_options(options)
+    wishes = given if recipe is None else merge(recipe, given)
     if record is not None:
         wishes, changed = go_on(record.recipe, wishes, kind)
         problems += changed

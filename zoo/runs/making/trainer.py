@@ -54,7 +54,7 @@ def carry_out(job: Session) -> RunResult:
     side = modality_of(plan.entry).load_training()
     start = side.prepare(job)
     count_stages(start.network, recipe.unfreeze)  # refuses a stage that is not there, before the features
-    seen = side.look(job, start)
+    seen = side.extract(job, start)
     if (
         recipe.standardize and seen.train and not (plan.start or recipe.from_scratch)
     ):  # random ones say nothing
@@ -87,7 +87,7 @@ def carry_out(job: Session) -> RunResult:
     if fitted.interrupted:
         raise Interrupted(
             f"stopped in epoch {len(fitted.history) + 1}; epoch {fitted.best_epoch} was best: {plan.out}",
-            hint=f"Go on from it: zoo finetune {plan.out} {plan.typed[1]} --out {next_free(plan.out)}",
+            hint=f"Go on from it: zoo finetune {plan.out} {plan.as_typed[1]} --out {next_free(plan.out)}",
         )
     return result
 

@@ -41,8 +41,8 @@ def prepare(job: Session) -> PreparedModel:
     return PreparedModel(network, head, sha256, identity, earlier, frozen_fingerprint(network))
 
 
-def look(job: Session, start: PreparedModel) -> Features:
-    """Read every image of train and val once, compute or find its features, tell of bad files and leaks."""
+def extract(job: Session, start: PreparedModel) -> Features:
+    """Read every image of train and val once, compute or find its features, report bad files and leaks."""
     dataset, on_bad = job.plan.dataset, cast(OnBad, job.recipe.on_bad)
     items = dataset.train + dataset.val
     table = extract_features(

@@ -43,7 +43,7 @@ class Modality:
     """A kind of items and what is done with it.
 
     entry: the models that take such items; targets: what their names mean. gather: (model's name, Wanted,
-    report) -> the items that are meant, before torch is imported; items_of: the same of labelled items.
+    report) -> the items to ask about, before torch is imported; items_of: the same of labelled items.
     batch_size: of items that a network is asked about.
     """
 

@@ -118,7 +118,7 @@ def choose_new_words(
     )
 
 
-def look(job: Session, start: PreparedModel) -> Features:
+def extract(job: Session, start: PreparedModel) -> Features:
     """Read every text, say how much of it is known, and let the frozen encoder and the baseline see it."""
     dataset, recipe = job.plan.dataset, job.recipe
     assert start.reader is not None

@@ -34,7 +34,7 @@ class Embeddings:
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
-        """What is said of texts beside their features; nothing of images."""
+        """What more is known of texts beside their features; nothing of images."""
         return {} if self.words is None or self.known is None else {"words": self.words, "known": self.known}
 
 
