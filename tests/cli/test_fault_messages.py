@@ -271,7 +271,7 @@ WORDS = {
 # row: the file's name and bytes, other facts of its entry, the verb that opens it, what it says
 STRANGERS = {
     "S5": ("vectors.kv", b"the 1 2\n", WORDS, "similar", "has the name of a gensim save"),
-    "S6": ("net.safetensors", struct.pack("<Q", 2**62) + b"{}", {}, "embed", "no proper safetensors file"),
+    "S6": ("net.safetensors", struct.pack("<Q", 2**62) + b"{}", {}, "embed", "not a valid safetensors file"),
     "S7": (
         "v.gz",
         gzip.compress(b"the 1 2\n" * 50)[:-9],
