@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import zipfile
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.commands import Call
 
@@ -233,3 +235,33 @@ def test_without_faiss_an_approximate_search_names_the_extra(words, monkeypatch:
     said = words("similar", "king", "--approximate")
     assert said.code == 2
     assert "pip install 'transfer-zoo[index]'" in said.err
+
+
+def test_a_fasttext_model_answers_for_words_that_it_never_saw(call, home: Path, tmp_path: Path):
+    from gensim.models import FastText
+    from gensim.models.fasttext import load_facebook_vectors, save_facebook_model
+
+    path, texts = tmp_path / "tiny.bin", tmp_path / "texts.txt"
+    sentences = [["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog"]] * 5
+    model = FastText(sentences, vector_size=8, min_count=1, epochs=1, bucket=1000, workers=1, seed=1)
+    save_facebook_model(model, str(path))
+    reference = load_facebook_vectors(str(path))
+    texts.write_text("the foxes\n", "utf-8")
+    [found] = json.loads(call("similar", path, "foxes", "--top", "3", "--json").out)
+    near = reference.most_similar("foxes", topn=3)
+    assert [row["word"] for row in found["similar"]] == [word for word, _ in near]
+    assert [row["similarity"] for row in found["similar"]] == pytest.approx([c for _, c in near], abs=1e-5)
+    shown = call("show", path)
+    assert "unknown_words: vectors from character n-grams of 3 to 6, 1,000 buckets" in shown.out
+    covered = call("coverage", path, texts)
+    assert "1 of the other 1 get vectors from their character n-grams" in covered.out
+    assert call("embed", path, texts, "--out", tmp_path / "out.npz").code == 0
+    features = np.load(tmp_path / "out.npz")["features"]
+    np.testing.assert_allclose(features[0], (reference["the"] + reference["foxes"]) / 2, atol=1e-6)
+    quantised = tmp_path / "tiny.ftz"
+    content = bytearray(path.read_bytes())
+    content[84:92] = (20).to_bytes(8, "little")  # n-grams that pruning left
+    quantised.write_bytes(content)
+    refused = call("similar", quantised, "fox")
+    assert refused.code == 3
+    assert "quantised fastText model (.ftz)" in refused.err

@@ -244,3 +244,22 @@ def test_images_and_texts_are_told_apart(
     images = load_run(trained.run, store=shared_store)
     with pytest.raises(DatasetError, match="no file or folder a film"):
         images.predict(["a film"])
+
+
+def test_unknown_words_of_train_begin_with_the_ngrams_of_a_fasttext_model(tmp_path: Path, finetune) -> None:
+    from gensim.models import FastText
+    from gensim.models.fasttext import save_facebook_model
+
+    path, data = tmp_path / "tiny.bin", tmp_path / "data"
+    sentences = [["a", "good", "fine", "film"], ["a", "bad", "poor", "movie"]] * 10
+    model = FastText(sentences, vector_size=8, min_count=1, epochs=1, bucket=1000, workers=1, seed=1)
+    save_facebook_model(model, str(path))
+    data.mkdir()
+    (data / "bad.txt").write_text("".join(f"a bad moviegoer {n}\n" for n in range(12)), "utf-8")
+    (data / "good.txt").write_text("".join(f"a good filmmaker {n}\n" for n in range(12)), "utf-8")
+    words = {}
+    for unknown in ("fold+hyphen", "skip"):
+        result = finetune(str(path), data, epochs=1, baseline=False, unknown=unknown, out=tmp_path / unknown)
+        words[unknown] = (Path(result.run) / "words.txt").read_text("utf-8").split()
+    assert {"moviegoer", "filmmaker"} <= set(words["fold+hyphen"])
+    assert not {"moviegoer", "filmmaker"} & set(words["skip"])

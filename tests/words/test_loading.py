@@ -146,3 +146,32 @@ def test_an_entry_of_images_is_a_mistake(data: Path, store: Store) -> None:
     local = store.fetch(read_registry_file(data / "registry.yaml")["mobilenet_v2_demo"])
     with pytest.raises(UsageError, match="is not word vectors"):
         load_words(local, store)
+
+
+def test_what_an_earlier_version_compiled_is_compiled_again(
+    data: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = store.fetch(read_registry_file(data / "registry.yaml")["glove_demo"])
+    with monkeypatch.context() as earlier:
+        earlier.setattr("zoo.words.loading.KIND", "words")
+        earlier.setattr("zoo.words.vectors.layout.VERSION", "1")
+        old = load_words(local, store).path
+    assert compiled_forms(local, store) == {}
+    told: list[Event] = []
+    new = load_words(local, store, report=told.append)
+    assert any(isinstance(event, Progress) and event.task.startswith("compile") for event in told)
+    assert new.path != old
+    assert new.metadata["version"] == "2"
+
+
+def test_what_an_earlier_version_compiled_is_refused_where_its_source_is_gone(
+    data: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = store.fetch(read_registry_file(data / "registry.yaml")["glove_demo"])
+    with monkeypatch.context() as earlier:
+        earlier.setattr("zoo.words.loading.KIND", "words")
+        earlier.setattr("zoo.words.vectors.layout.VERSION", "1")
+        load_words(local, store, keep_source=False)
+    with pytest.raises(UsageError, match="by an earlier version") as refused:
+        load_words(store.fetch(local.entry), store)
+    assert "zoo rm" in str(refused.value.hint)

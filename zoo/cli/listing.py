@@ -202,6 +202,7 @@ def compiled_facts(context: Context, local: LocalModel) -> dict[str, Any]:
             "dimension": vectors.vector_size,
             "format": vectors.metadata["source_format"],
             "lowercase": vectors.lowercase,
+            "unknown_words": None if vectors.subwords is None else f"vectors from {vectors.subwords}",
             "max_error": float(vectors.metadata["max_error"]),
             "faults": {fault.kind: str(fault) for fault in vectors.faults},
         }
@@ -211,10 +212,9 @@ def compiled_facts(context: Context, local: LocalModel) -> dict[str, Any]:
 def fact_lines(facts: dict[str, Any], indent: str = "") -> list[str]:
     """Nested facts as indented `key: value` lines."""
     lines = []
-    width = max(len(key) for key in facts) + 1
+    facts = {key: value for key, value in facts.items() if value not in ({}, None)}
+    width = max(map(len, facts), default=0) + 1
     for key, value in facts.items():
-        if value in ({}, None):
-            continue
         if isinstance(value, dict):
             lines += [f"{indent}{key}:", *fact_lines(value, indent + "  ")]
             continue

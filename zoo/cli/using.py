@@ -259,7 +259,7 @@ def embed(
         vectors = load_words(local, context.store, member=member, report=context.report)
         licenses = model_licenses(local.entry)
         found = embed_by_vectors(
-            vectors, items, pooling=pooling or "mean", policy=unknown or "skip", report=context.report
+            vectors, items, pooling=pooling or "mean", policy=unknown, report=context.report
         )
     write_embeddings(found, out, licenses)
     count, width = found.features.shape

@@ -32,7 +32,7 @@ def similar(
 ) -> None:
     """The words nearest to each word, by the cosine of their vectors: exact, all words in one pass.
 
-    MODEL is a name, the path of a file (GloVe, word2vec or fastText .vec; .gz and .zip too), or
+    MODEL is a name, the path of a file (GloVe, word2vec or fastText .vec or .bin; .gz and .zip too), or
     hf://OWNER/REPO/FILE.
     """
     vectors = open_model(context, "similar", model, **options)
@@ -128,6 +128,7 @@ def coverage(
         "different_known": found.known_kinds,
         "unknown": unknown,
         "without_known_words": places,
+        "from_ngrams": found.from_ngrams,
     }
 
     def human() -> str:
@@ -136,6 +137,11 @@ def coverage(
             f"{found.share:.1%} of {found.tokens:,} words known; "
             f"{found.known_kinds:,} of {found.kinds:,} different ones ({kinds:.1%})"
         ]
+        if found.from_ngrams:
+            rest = found.tokens - found.known
+            lines.append(
+                f"{found.from_ngrams:,} of the other {rest:,} get vectors from their character n-grams"
+            )
         if places:
             more = ", …" if len(places) > 3 else ""
             lines.append(
@@ -178,7 +184,8 @@ def look_up(vectors: WordVectors, words: Sequence[str]) -> tuple[list[str], list
     """
     from zoo.words.vectors.word_vectors import UnknownWord
 
-    folded = [word if word in vectors or word.lower() not in vectors else word.lower() for word in words]
+    there = vectors.key_to_index
+    folded = [word if word in there or word.lower() not in there else word.lower() for word in words]
     unknown = [UnknownWord(word, vectors) for word in dict.fromkeys(folded) if word not in vectors]
     return [word for word in folded if word in vectors], unknown
 

@@ -169,7 +169,7 @@ def _look_into(file: LocalModel | Path, name: str, report: Report) -> dict[str, 
     except SeveralFiles as error:  # an entry cannot name one of them
         error.hint = "Unpack the file that you want, and register it."
         raise
-    lowercase = None if shape.format == "word2vec-binary" else _is_lowercase(sample, shape)
+    lowercase = None if shape.is_binary else _is_lowercase(sample, shape)
     if lowercase:
         note = f"{name}: no upper-case letter in the sampled words, so texts are converted to lower case"
         report(Note(note, "If that is wrong: --set input.lowercase=false"))

@@ -12,10 +12,10 @@ from zoo.events import Note, Report, silent
 from zoo.store.local import LocalModel
 from zoo.store.store import Store
 from zoo.words.compiling.compiler import compile_into
-from zoo.words.vectors.layout import HEADER_BYTES, PRECISIONS, is_compiled
+from zoo.words.vectors.layout import HEADER_BYTES, PRECISIONS, VERSION, is_compiled
 from zoo.words.vectors.word_vectors import WordVectors, open_vectors
 
-KIND = "words"  # of what the store derives
+KIND = f"words{VERSION}"  # of what the store derives: what another version compiled is compiled again
 
 
 class Form(NamedTuple):
@@ -117,7 +117,8 @@ def _check_source(local: LocalModel) -> None:
     with local.path.open("rb") as file:
         if is_compiled(file.read(HEADER_BYTES)):
             raise UsageError(
-                f"{local.entry.name}: only its compiled vectors are here, in another form than requested",
+                f"{local.entry.name}: only its compiled vectors are here, in another form than requested "
+                "or by an earlier version",
                 hint=f"zoo rm {local.entry.name}, then fetch it again.",
             )
 

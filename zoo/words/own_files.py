@@ -65,7 +65,7 @@ def describe_file(
             url,
             format=shape.format,
             dimension=shape.dimension,
-            lowercase=shape.format != "word2vec-binary" and not UPPER_CASE.search(sample),
+            lowercase=not shape.is_binary and not UPPER_CASE.search(sample),
             sha256=sha256 or hash_file(path).sha256,
             bytes=stamp.bytes,
         )

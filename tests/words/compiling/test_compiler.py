@@ -342,7 +342,7 @@ def test_a_decompression_bomb_is_stopped(packing: str, tmp_path: Path) -> None:
         ("a.txt", b"<!DOCTYPE html><html>", "is a web page"),
         ("a.txt", b'{"a": 1}', "is JSON"),
         ("a.npy", b"\x93NUMPY\x01\x00", "is a numpy array"),
-        ("a.bin", struct.pack("<i", 793712314) + b"\0" * 50, "fastText's own .bin"),
+        ("a.bin", struct.pack("<i", 793712314) + b"\0" * 50, "fastText model ends in its header"),
         ("a.txt", b"Once upon a time\nthere was a queen\n", "is neither text"),
         (
             "a.txt",

@@ -30,6 +30,7 @@ from zoo.words.texts.policies import STAND_INS, parse_policy
 from zoo.words.texts.pooling import Pooling, fit_pooling
 from zoo.words.texts.selection import ReadText, TextReader, WordSelection, known_forms, select_words
 from zoo.words.texts.tokens import usual_tokenizer
+from zoo.words.texts.unknown import usual_policy
 from zoo.words.vectors.word_vectors import WordVectors
 
 WORDS_AT_ONCE = 1 << 16  # that an encoder is given, padding included: 80 MB of 300 numbers each
@@ -101,14 +102,17 @@ def choose_new_words(
 ) -> tuple[tuple[str, ...], Tensor]:
     """Words of train that the vectors lack, with a vector each to begin with (new, dimension).
 
-    What is left of the policy (ngrams, mean) gives one; where new words learn, those that come often enough
+    What is left of the policy (ngrams, mean) gives one, and so do the n-grams of a fastText model, unless the
+    policy is to skip; where new words learn, those that come often enough
     and have none begin with a random one. matrix: of the known words, whose spread the random ones have.
     """
     least = recipe.new_words or math.inf
     rest = [name for name in parse_policy(recipe.unknown) if name not in STAND_INS]
+    if not rest:
+        rest = [usual_policy(vectors)]
     counts = Counter(word for words in train for word in words)
     found = select_words(vectors, train, new_from=1)
-    first, given = found.first_vectors(vectors, "+".join(rest) or "skip")
+    first, given = found.first_vectors(vectors, "+".join(rest))
     lacking = found.words[found.known :]
     chosen = [row for row, word in enumerate(lacking) if given[row] or counts[word] >= least]
     drawn = draw_vectors(matrix, len(chosen), recipe.seed + 1)  # not the draws of the words from scratch

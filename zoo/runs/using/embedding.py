@@ -60,7 +60,7 @@ def embed_by_vectors(
     texts: Sequence[Text],
     *,
     pooling: str = "mean",
-    policy: str = "skip",
+    policy: str | None = None,
     report: Report = silent,
 ) -> Embeddings:
     """The weighted mean of the vectors of each text's words: see zoo.words.texts.pooling. Needs no torch."""

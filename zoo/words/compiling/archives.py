@@ -62,6 +62,11 @@ class PackedSource:
         """Bytes of the file on disk that were used up so far."""
         return self._raw.tell()
 
+    @property
+    def plain_file(self) -> IO[bytes] | None:
+        """The file on disk where its bytes are the plain ones, to be mapped; None where it is packed."""
+        return None if self._compressed else self._raw
+
     def read(self, size: int) -> bytes:
         """Up to `size` plain bytes; fewer only at the end.
 

@@ -13,7 +13,8 @@ import json
 import os
 import time
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -24,10 +25,12 @@ from numpy.typing import NDArray
 from zoo.errors import DiskFull, IntegrityError, UnknownName, UsageError
 from zoo.events import Note, Progress, Report, silent
 from zoo.words.compiling.archives import PackedSource, open_source
+from zoo.words.compiling.fasttext import open_fasttext
 from zoo.words.compiling.formats import SAMPLE_BYTES, Shape, check_format, refuse_unsafe, sniff_format
-from zoo.words.compiling.parsing import READERS
+from zoo.words.compiling.parsing import READERS, Block
 from zoo.words.vectors.faults import Fault, FaultCounter
 from zoo.words.vectors.layout import ALIGNMENT, DTYPES, HEADER_BYTES, PRECISIONS, write_header
+from zoo.words.vectors.subwords import Subwords
 from zoo.words.vectors.vocabulary import SortedWords, offsets_of, sort_words
 
 ROWS_AT_ONCE = 8192
@@ -76,7 +79,8 @@ def compile_vectors(
 ) -> CompileReport:
     """Parse a file of word vectors once, and write `target`, which `open_vectors` opens in milliseconds.
 
-    source: GloVe text, word2vec text or binary, fastText .vec; plain, .gz or .zip (member: which file of it).
+    source: GloVe text, word2vec text or binary, fastText .vec or .bin; plain, .gz, .bz2, .xz
+    or .zip (member: which file of it).
     format: a name of FORMATS, with or without `words/`; the bytes win over it, and the report states that.
     strict: refuse a file with any fault instead of reporting it. target appears whole or not at all.
 
@@ -158,11 +162,38 @@ def _write_compiled(
     """Write everything into an empty file; the header last."""
     sample = stream.read(SAMPLE_BYTES)
     shape = sniff_format(sample, stream.name, declared)
-    faults = FaultCounter("word" if shape.format == "word2vec-binary" else "line")
+    faults = FaultCounter("word" if shape.is_binary else "line")
     for contradiction in shape.contradictions:
         faults.add("declared", None, contradiction)
+    with ExitStack() as stack:
+        model = None
+        if shape.format == "fasttext-binary":
+            folder = Path(os.fsdecode(file.name)).parent
+            model = stack.enter_context(open_fasttext(stream, sample, folder))
+            blocks = model.blocks(faults)
+        else:
+            blocks = READERS[shape.format](stream, sample, shape, faults)
+        subwords = None if model is None else model.subwords
+        return _write_model(
+            file, stream, shape, blocks, subwords, precision, strict, source_sha256, faults, report
+        )
+
+
+def _write_model(
+    file: IO[bytes],
+    stream: PackedSource,
+    shape: Shape,
+    blocks: Iterator[Block],
+    subwords: Subwords | None,
+    precision: str,
+    strict: bool,
+    source_sha256: str,
+    faults: FaultCounter,
+    report: Report,
+) -> CompileReport:
+    """Write the words of all blocks, and the n-grams, if any."""
     file.seek(HEADER_BYTES)
-    rows = _write_rows(file, stream, sample, shape, precision, faults, report)
+    rows = _write_rows(file, stream, blocks, precision, faults, report)
     count = len(rows.lengths)
     if count == 0:
         raise IntegrityError(f"{stream.name} has no readable word", hint=_listing(faults.found))
@@ -190,7 +221,7 @@ def _write_compiled(
         max_error=rows.max_error,
         seconds=0.0,
     )
-    _write_vocabulary(file, rows, ordered, text, compiled)
+    compiled = _write_rest(file, rows, ordered, text, compiled, subwords, stream.name)
     report(Progress(f"compile {stream.packed_name}", stream.packed, stream.packed, "bytes"))
     return compiled
 
@@ -214,8 +245,7 @@ class _Rows:
 def _write_rows(
     file: IO[bytes],
     stream: PackedSource,
-    sample: bytes,
-    shape: Shape,
+    blocks: Iterator[Block],
     precision: str,
     faults: FaultCounter,
     report: Report,
@@ -227,23 +257,10 @@ def _write_rows(
     lines: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
     norms: list[NDArray[np.float32]] = [np.zeros(0, np.float32)]
     words, max_error, crc = 0, 0.0, 0
-    for block in READERS[shape.format](stream, sample, shape, faults):
-        vectors = block.vectors
-        if precision != "float32":
-            with np.errstate(over="ignore"):
-                stored = vectors.astype(dtype)
-            if not np.isfinite(stored).all():
-                row = int(block.lines[np.flatnonzero(~np.isfinite(stored).all(axis=1))[0]])
-                raise IntegrityError(
-                    f"{stream.name}, {faults.unit} {row:,}: a number is too large for {precision}",
-                    hint="Compile it with precision float32.",
-                )
-            if len(stored):
-                max_error = max(max_error, float(np.abs(stored.astype(np.float32) - vectors).max()))
-            written = stored
-        else:
-            written = vectors
-        content = written.astype(dtype, copy=False).data.cast("B") if len(written) else b""
+    for block in blocks:
+        written, error = _rounded(block.vectors, dtype, stream.name, faults.unit, block.lines)
+        max_error = max(max_error, error)
+        content = written.data.cast("B") if len(written) else b""
         file.write(content)
         crc = zlib.crc32(content, crc)
         text += block.text
@@ -264,6 +281,49 @@ def _write_rows(
     return _Rows(
         text, np.concatenate(lengths), np.concatenate(lines), np.concatenate(norms), left_out, max_error, crc
     )
+
+
+def _rounded(
+    vectors: NDArray[np.float32], dtype: np.dtype[Any], name: str, unit: str, numbers: NDArray[np.int64]
+) -> tuple[NDArray[Any], float]:
+    """(the vectors as they are stored, largest change of a number). numbers: of each, for messages.
+
+    Raises IntegrityError where a number is too large for the precision.
+    """
+    if dtype == vectors.dtype or not len(vectors):
+        return vectors.astype(dtype, copy=False), 0.0
+    with np.errstate(over="ignore"):
+        stored = vectors.astype(dtype)
+    finite = np.isfinite(stored).all(axis=1)
+    if not finite.all():
+        raise IntegrityError(
+            f"{name}, {unit} {int(numbers[np.flatnonzero(~finite)[0]]):,}: a number is too large for {dtype}",
+            hint="Compile it with precision float32.",
+        )
+    return stored, float(np.abs(stored.astype(np.float32) - vectors).max())
+
+
+def _write_ngrams(
+    file: IO[bytes], subwords: Subwords, precision: str, name: str, crc: int
+) -> tuple[int, float]:
+    """Append the table of n-grams: (the checksum with it, largest change of a number)."""
+    dtype = np.dtype(DTYPES[PRECISIONS[precision]])
+    max_error = 0.0
+    for start in range(0, len(subwords.table), ROWS_AT_ONCE):
+        rows = np.array(subwords.table[start : start + ROWS_AT_ONCE], np.float32)
+        numbers = np.arange(start, start + len(rows), dtype=np.int64)
+        finite = np.isfinite(rows).all(axis=1)
+        if not finite.all():
+            raise IntegrityError(
+                f"{name}: n-gram {int(numbers[~finite][0]):,} has NaN or infinity",
+                hint="Fetch it again; if its bytes are the published ones, use the .vec of the same model.",
+            )
+        written, error = _rounded(rows, dtype, name, "n-gram", numbers)
+        max_error = max(max_error, error)
+        content = written.data.cast("B")
+        file.write(content)
+        crc = zlib.crc32(content, crc)
+    return crc, max_error
 
 
 def _drop_duplicates(
@@ -305,10 +365,16 @@ def _drop_duplicates(
     return fewer, SortedWords(order, ordered.prefixes[kept_places], again[keep])
 
 
-def _write_vocabulary(
-    file: IO[bytes], rows: _Rows, ordered: SortedWords, text: NDArray[np.uint8], compiled: CompileReport
-) -> None:
-    """Write all that follows the vectors, then the header."""
+def _write_rest(
+    file: IO[bytes],
+    rows: _Rows,
+    ordered: SortedWords,
+    text: NDArray[np.uint8],
+    compiled: CompileReport,
+    subwords: Subwords | None,
+    name: str,
+) -> CompileReport:
+    """Write all that follows the vectors, then the header. The report with the error of the n-grams in it."""
     vectors = file.seek(0, os.SEEK_END) - HEADER_BYTES
     sections: dict[str, NDArray[Any]] = {
         "padding": np.zeros(-vectors % ALIGNMENT, np.uint8),
@@ -323,11 +389,21 @@ def _write_vocabulary(
         "vectors": (PRECISIONS[compiled.precision], (compiled.words, compiled.dimension))
     }
     crc = rows.crc
-    for name, array in sections.items():
+    for section, array in sections.items():
         content = np.ascontiguousarray(array).tobytes()
         file.write(content)
         crc = zlib.crc32(content, crc)
-        shapes[name] = (names[array.dtype], array.shape)
+        shapes[section] = (names[array.dtype], array.shape)
+    spacing = bytes(-file.tell() % ALIGNMENT)
+    file.write(spacing)
+    crc = zlib.crc32(spacing, crc)
+    shapes["spacing"] = ("U8", (len(spacing),))
+    buckets = 0
+    if subwords is not None:
+        crc, error = _write_ngrams(file, subwords, compiled.precision, name, crc)
+        compiled = replace(compiled, max_error=max(compiled.max_error, error))
+        buckets = len(subwords.table)
+    shapes["ngrams"] = (PRECISIONS[compiled.precision], (buckets, compiled.dimension))
     metadata = {
         "source": compiled.source[:500],
         "source_bytes": str(compiled.source_bytes),
@@ -339,9 +415,11 @@ def _write_vocabulary(
         "max_error": repr(compiled.max_error),
         "faults": json.dumps([asdict(fault) for fault in compiled.faults]),
         "crc32": f"{crc:08x}",
+        **({} if subwords is None else subwords.settings),
     }
     write_header(file, shapes, metadata)
     file.flush()
+    return compiled
 
 
 def _listing(faults: tuple[Fault, ...]) -> str:

@@ -10,9 +10,10 @@ from typing import Literal, get_args
 
 from zoo.errors import IntegrityError, UnknownName, UnsafeFile
 from zoo.file_formats import BEGINNING, detect_bytes, refuse_foreign
+from zoo.words.compiling import fasttext_header
 from zoo.words.vectors.layout import is_compiled
 
-FormatName = Literal["glove-text", "word2vec-text", "word2vec-binary"]
+FormatName = Literal["glove-text", "word2vec-text", "word2vec-binary", "fasttext-binary"]
 SAMPLE_BYTES = 1 << 20
 BOM = b"\xef\xbb\xbf"
 
@@ -22,6 +23,7 @@ FORMATS: dict[str, str] = {
     "glove-text": "GloVe: one word and its numbers per line, no header",
     "word2vec-text": "word2vec or fastText .vec: the same after a line 'WORDS DIMENSION'",
     "word2vec-binary": "word2vec .bin: 'WORDS DIMENSION', then word, space, float32 numbers",
+    "fasttext-binary": "fastText .bin: words, and n-grams that give unknown words vectors",
     "keyedvectors": "gensim's own save: refused where it is a pickle",
 }
 
@@ -53,10 +55,6 @@ WRONG_MAGIC: dict[bytes, tuple[str, str]] = {
         "a numpy array: gensim writes it beside its own saved vectors, and it holds no words",
         CONVERT,
     ),
-    b"\xba\x16\x4f\x2f": (
-        "fastText's own .bin model, not word2vec's",
-        "Use the .vec file that is published beside it.",
-    ),
     b"\x1f\x8b": ("compressed twice", "Decompress it once by hand."),
     b"PK\x03\x04": ("an archive in an archive", "Unpack it once by hand."),
 }
@@ -76,7 +74,7 @@ class Shape:
     format: FormatName
     dimension: int
     words: int | None
-    header_bytes: int
+    header_bytes: int = 0
     trailing_space: bool = False
     loose: bool = False
     carriage_returns: bool = False
@@ -86,6 +84,11 @@ class Shape:
     def header_lines(self) -> int:
         """Lines before the first word."""
         return 0 if self.words is None else 1
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether its words have numbers instead of lines."""
+        return self.format.endswith("-binary")
 
 
 def check_format(name: str) -> str:
@@ -135,7 +138,11 @@ def sniff_format(sample: bytes, name: str, declared: str = "auto") -> Shape:
     if not sample.strip():
         raise IntegrityError(f"{name} is empty")
     mark = len(BOM) if sample.startswith(BOM) else 0
-    shape = _sniff_text(sample, mark, name) or _sniff_binary(sample, name)
+    if sample.startswith(fasttext_header.MAGIC):
+        header = fasttext_header.read_header(sample, name)
+        shape: Shape | None = Shape("fasttext-binary", header.dimension, header.words)
+    else:
+        shape = _sniff_text(sample, mark, name) or _sniff_binary(sample, name)
     if shape is None:
         raise IntegrityError(
             f"{name} is neither text (a word and its numbers on each line) nor word2vec's binary format",

@@ -242,7 +242,7 @@ def _read_binary(source: PackedSource, sample: bytes, shape: Shape, faults: Faul
             strange += _count_absurd(vectors)
             if strange * 5 >= number + len(words):
                 raise _lost_place(source.name, number, shape)
-            yield _block_of_binary(words, vectors, number, faults)
+            yield block_of_words(words, vectors, number, faults)
             number += len(words)
             rest = rest[used:]
         if number > most or (ended and not words):
@@ -308,10 +308,10 @@ def _lost_place(name: str, number: int, shape: Shape) -> IntegrityError:
     )
 
 
-def _block_of_binary(
+def block_of_words(
     words: list[bytes], vectors: NDArray[np.float32], number: int, faults: FaultCounter
 ) -> Block:
-    """The block of words of which the first has this number."""
+    """The block of words of a binary file, of which the first has this number."""
     lines = np.arange(number, number + len(words), dtype=np.int64)
     faults.add_many("empty-word", (number + i for i, word in enumerate(words) if not word))
     text, lengths = _join_words(words, lines.tolist(), faults)

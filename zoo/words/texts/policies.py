@@ -4,7 +4,8 @@
     skip          no vector
     fold          the vector of its other case, or of its digits folded as the vectors have them
     hyphen        the mean of its parts that are there
-    ngrams        the mean of the words that share most of its letters, weighted by how many
+    ngrams        of a fastText .bin: the vector of its character n-grams; of other vectors: the mean of the
+                  words that share most of its letters, weighted by how many
     mean          the mean of all vectors
 
 Policies combine in the order to try: `fold+hyphen+ngrams`.

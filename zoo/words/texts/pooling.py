@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from zoo.errors import UnknownName, UsageError
 from zoo.events import Progress, Report, silent
 from zoo.words.texts.tokens import WordTokenizer, usual_tokenizer
-from zoo.words.texts.unknown import Resolved, resolve_words
+from zoo.words.texts.unknown import Resolved, resolve_words, usual_policy
 from zoo.words.vectors.nearest import Floats
+from zoo.words.vectors.subwords import Subwords
 from zoo.words.vectors.word_vectors import WordVectors
 
 TEXTS_AT_ONCE = 2048
@@ -72,7 +73,8 @@ class Coverage:
     """How much of some texts the vectors know. tokens, known: all words; kinds, known_kinds: different ones.
 
     unknown: the most frequent unknown words and how often each comes, most frequent first. without_known: the
-    numbers, from 0, of the texts that have no known word.
+    numbers, from 0, of the texts that have no known word. from_ngrams: unknown words (all of them, as
+    `tokens`) that a fastText model makes a vector for.
     """
 
     texts: int
@@ -82,6 +84,7 @@ class Coverage:
     known_kinds: int
     unknown: tuple[tuple[str, int], ...]
     without_known: tuple[int, ...]
+    from_ngrams: int = 0
 
     @property
     def share(self) -> float:
@@ -114,7 +117,14 @@ def coverage(
         known_kinds=len(known),
         unknown=tuple(unknown.most_common(most)),
         without_known=tuple(i for i, words in enumerate(cut) if known.isdisjoint(words)),
+        from_ngrams=0 if vectors.subwords is None else _count_with_ngrams(vectors.subwords, unknown),
     )
+
+
+def _count_with_ngrams(subwords: Subwords, unknown: Counter[str]) -> int:
+    """How often the unknown words come that have n-grams."""
+    there = subwords.has_ngrams(list(unknown)).tolist()
+    return sum(count for count, found in zip(unknown.values(), there, strict=True) if found)
 
 
 def embed_texts(
@@ -122,16 +132,18 @@ def embed_texts(
     texts: Sequence[str] | Sequence[Sequence[str]],
     *,
     pooling: Pooling | str = "mean",
-    policy: str = "skip",
+    policy: str | None = None,
     tokenizer: WordTokenizer | None = None,
     report: Report = silent,
 ) -> TextVectors:
     """One vector per text, in order, and how much of each text is known.
 
     pooling: one that was fitted, or a name of POOLINGS, which is then fitted on these very texts.
-    policy: what to do with unknown words, see zoo.words.texts.unknown. texts: as for `coverage`.
+    policy: what to do with unknown words, see zoo.words.texts.unknown; None: n-grams of a fastText model,
+    skip for other vectors. texts: as for `coverage`.
     """
     cut = _cut_texts(vectors, texts, tokenizer)
+    policy = policy or usual_policy(vectors)
     if isinstance(pooling, str):
         pooling = fit_pooling(vectors, cut, pooling, policy=policy)
     return _pool_words(vectors, cut, pooling, policy=policy, report=report)

@@ -146,7 +146,7 @@ def known_forms(
     kinds = list({word for words in cut for word in words})
     there = vectors.vocabulary.find_many(kinds) >= 0
     read = {
-        word: (word,) if found else _stand_ins(word, vectors, policies)[0] or (word,)
+        word: (word,) if found else _stand_ins(word, vectors.key_to_index, policies)[0] or (word,)
         for word, found in zip(kinds, there.tolist(), strict=True)
     }
     return [[name for word in words for name in read[word]] for words in cut]

@@ -72,13 +72,23 @@ def resolve_words(vectors: WordVectors, words: Sequence[str], policy: str = "ski
     return Resolved(tuple(words), matrix, tuple(how))
 
 
-def ngrams(vectors: WordVectors, word: str) -> Substitute | None:
-    """The mean of up to NEAR_WORDS words that share most letter trigrams, weighted by their likeness.
+def usual_policy(vectors: WordVectors) -> str:
+    """What is done with unknown words where nothing else was asked for: a fastText model knows them too."""
+    return "skip" if vectors.subwords is None else "ngrams"
 
-    In the spirit of Zhao et al. 2018 (Generalizing Word Embeddings using Bag of Subwords,
+
+def ngrams(vectors: WordVectors, word: str) -> Substitute | None:
+    """A fastText model's vector of the word's n-grams; of other vectors, the mean of similar words.
+
+    Those are up to NEAR_WORDS words that share most letter trigrams, weighted by their likeness.
+
+    That is in the spirit of Zhao et al. 2018 (Generalizing Word Embeddings using Bag of Subwords,
     https://arxiv.org/abs/1809.04259), without training: misspellings and inflections find their stem.
     The index of trigrams is built at the first unknown word: 0.5 s and 40 MB for 200,000 words.
     """
+    if vectors.subwords is not None:
+        made, found = vectors.subwords.vectors([word])
+        return Substitute(made[0], ()) if found[0] else None
     if vectors not in INDEXES:
         INDEXES[vectors] = _TrigramIndex(vectors)
     rows, likeness = INDEXES[vectors].near(word)
@@ -102,7 +112,7 @@ def mean(vectors: WordVectors, _word: str) -> Substitute | None:
 def _find_substitute(vectors: WordVectors, word: str, policy: Policy) -> Substitute | None:
     """What a policy puts in the place of an unknown word, if it finds anything."""
     if policy.stand_ins is not None:
-        return _mean_of(vectors, policy.stand_ins(word, vectors))
+        return _mean_of(vectors, policy.stand_ins(word, vectors.key_to_index))
     if policy.maker is None:
         return None
     found: Substitute | None = resolve_name(policy.maker)(vectors, word)

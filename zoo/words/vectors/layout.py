@@ -9,6 +9,8 @@
     norms          (words,)      float32  length of each vector as stored
     order          (words,)      int32    the row of each word in sorted order
     text           (bytes,)      uint8    every word in UTF-8, in the order of the rows
+    spacing        0 to 63 bytes
+    ngrams         (buckets, dimension)  as the vectors: fastText's table of character n-grams, else of 0 rows
 
 `__metadata__` states what the file was compiled from and what was wrong with it, and holds a CRC-32 over all
 that follows the header. Any safetensors reader opens the file (https://github.com/huggingface/safetensors);
@@ -34,11 +36,12 @@ from zoo.errors import IntegrityError
 HEADER_BYTES = 32768
 ALIGNMENT = 64
 NO_RESERVE = 0x4000  # MAP_NORESERVE of Linux, which Python names from 3.13 on
-VERSION = "1"
+# Version 1 has no n-grams, and a parser that misread fields apart by tabs wrote it too.
+VERSION = "2"
 FORMAT = "transfer-zoo words"
 DTYPES: dict[str, str] = {"F32": "<f4", "F16": "<f2", "U64": "<u8", "I32": "<i4", "U8": "|u1"}
 PRECISIONS: dict[str, str] = {"float32": "F32", "float16": "F16"}
-SECTIONS = ("vectors", "padding", "prefixes", "offsets", "norms", "order", "text")
+SECTIONS = ("vectors", "padding", "prefixes", "offsets", "norms", "order", "text", "spacing", "ngrams")
 
 
 class CompiledFile(NamedTuple):
@@ -73,6 +76,8 @@ def open_layout(path: Path) -> CompiledFile:
     for name, length in expected.items():
         if arrays[name].shape != (length,):
             raise _damaged(path, f"{name} has shape {arrays[name].shape} for {words:,} words")
+    if arrays["ngrams"].shape[1:] != arrays["vectors"].shape[1:]:
+        raise _damaged(path, f"n-grams have shape {arrays['ngrams'].shape}")
     if private is None:
         return CompiledFile(arrays, metadata)
     return CompiledFile(

@@ -22,6 +22,7 @@ from zoo.errors import UnknownName, UsageError, close_names
 from zoo.words.vectors.faults import Fault
 from zoo.words.vectors.layout import CompiledFile, open_layout
 from zoo.words.vectors.nearest import Floats, Index, Neighbours, Rows, nearest_rows
+from zoo.words.vectors.subwords import Subwords, subwords_of
 from zoo.words.vectors.vocabulary import IndexToKey, KeyToIndex, Vocabulary
 
 Key = str | int | np.integer[Any]
@@ -95,7 +96,8 @@ class WordVectors:
     """Words and their vectors.
 
     lowercase: no word has an upper-case letter, so lower your texts. path: the compiled file, None for
-    vectors made in memory.
+    vectors made in memory. subwords: the n-grams of a fastText model, of which `vectors[word]` of an unknown
+    word is made; `word in vectors` is then True, `word in vectors.key_to_index` is not.
     """
 
     def __init__(self, compiled: CompiledFile, path: Path | None = None) -> None:
@@ -108,6 +110,7 @@ class WordVectors:
         self.vocabulary = Vocabulary(arrays["text"], arrays["offsets"], arrays["order"], arrays["prefixes"])
         self.key_to_index = KeyToIndex(self.vocabulary)
         self.index_to_key = IndexToKey(self.vocabulary)
+        self.subwords: Subwords | None = subwords_of(compiled)
         self.lowercase = compiled.metadata.get("lowercase") == "true"
 
     def __repr__(self) -> str:
@@ -171,7 +174,7 @@ class WordVectors:
         return len(self._matrix)
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str | int | np.integer) and self.has_index_for(key)
+        return isinstance(key, str | int | np.integer) and (self.has_index_for(key) or self._has_ngrams(key))
 
     @overload
     def __getitem__(self, keys: Key) -> Floats: ...
@@ -181,6 +184,9 @@ class WordVectors:
         """One vector (dimension,) for one word; (n, dimension) for several. Raises UnknownWord."""
         if isinstance(keys, str | int | np.integer):
             return self.get_vector(keys)
+        if self.subwords is not None:
+            keys = list(keys)
+            return np.vstack([self.get_vector(key) for key in keys]) if keys else self.rows([])
         return self.rows([self.get_index(key) for key in keys])
 
     def has_index_for(self, key: Key) -> bool:
@@ -201,7 +207,14 @@ class WordVectors:
 
     def get_vector(self, key: Key, norm: bool = False) -> Floats:
         """The vector of a word, (dimension,) float32, read-only; with `norm` scaled to length one."""
-        row = self.get_index(key)
+        row = self.get_index(key, -1)
+        if row < 0:
+            made = self._from_ngrams(key)
+            if made is None:
+                raise UnknownWord(key, self)
+            made = _unit(made) if norm else made
+            made.setflags(write=False)
+            return made
         vector: Floats = self._matrix[row].astype(np.float32)  # a copy: torch would write into the file's map
         if norm:
             with np.errstate(invalid="ignore"):
@@ -210,6 +223,16 @@ class WordVectors:
         return vector
 
     word_vec = get_vector
+
+    def _has_ngrams(self, key: Key) -> bool:
+        return self.subwords is not None and isinstance(key, str) and bool(self.subwords.has_ngrams([key])[0])
+
+    def _from_ngrams(self, key: Key) -> Floats | None:
+        """The vector of an unknown word from its n-grams; None where there are none."""
+        if self.subwords is None or not isinstance(key, str):
+            return None
+        made, found = self.subwords.vectors([key])
+        return made[0] if found[0] else None
 
     @property
     def expandos(self) -> dict[str, NDArray[Any]]:
@@ -330,7 +353,8 @@ class WordVectors:
 
     def distance(self, w1: Key, w2: Key) -> float:
         """One minus the cosine of two words; 0 for a word and itself."""
-        return 0.0 if self.get_index(w1) == self.get_index(w2) else 1 - self.similarity(w1, w2)
+        same = w1 == w2 or (self.has_index_for(w1) and self.get_index(w1) == self.get_index(w2, -1))
+        return 0.0 if same and w1 in self else 1 - self.similarity(w1, w2)
 
     def distances(self, word_or_vector: Query, other_words: Sequence[Key] = ()) -> Floats:
         """One minus the cosine with each of the other words, or with all of them by row."""
@@ -487,7 +511,8 @@ class WordVectors:
         keys = [key for key, _ in weighted]
         weights = np.array([weight for _, weight in weighted], np.float64)
         mean = self.get_mean_vector(keys, weights, post_normalize=True, ignore_missing=False)
-        return mean, [self.get_index(key) for key in keys if not isinstance(key, np.ndarray)]
+        rows = [self.get_index(key, -1) for key in keys if not isinstance(key, np.ndarray)]
+        return mean, [row for row in rows if row >= 0]
 
     def _named(
         self,
@@ -563,9 +588,14 @@ class WordVectors:
 
     def to_gensim(self) -> Any:
         """A gensim KeyedVectors over the same memory. Builds gensim's dictionary of all words."""
-        from gensim.models import KeyedVectors
+        from gensim.models import FastText, KeyedVectors
 
-        model = KeyedVectors(self.vector_size)
+        if self.subwords is None:
+            model = KeyedVectors(self.vector_size)
+        else:
+            table, shortest, longest = self.subwords.table, self.subwords.shortest, self.subwords.longest
+            model = FastText(vector_size=self.vector_size, min_n=shortest, max_n=longest, bucket=1).wv
+            model.bucket, model.vectors_ngrams = len(table), table.astype(np.float32, copy=False)
         model.vectors = self.vectors.astype(np.float32, copy=False)
         model.norms = self.norms
         model.index_to_key = list(self.index_to_key)
