@@ -13,7 +13,7 @@ from support.loopback import BODY, SHA256, entry_for
 from zoo.backbones.architectures import build_network
 from zoo.catalogue.entry import ImageModel
 from zoo.catalogue.registry import read_registry_file
-from zoo.cli.doctor import find_plugins
+from zoo.cli.doctor import _find_plugins
 from zoo.errors import AddressRefused, BrokenPlugin, InvalidRegistry, UnknownName, UsageError
 from zoo.store.sources.schemes import find_scheme
 from zoo.store.store import Store
@@ -173,7 +173,7 @@ def test_an_architecture_that_nobody_has_lists_those_of_plugins(install: Install
 
 def test_doctor_names_what_does_not_work(install: Install) -> None:
     install("broken", "import no_such_library", scheme="odd", architecture="strange")
-    found, problems = find_plugins()
+    found, problems = _find_plugins()
     assert {"odd://…", "strange/…"} <= set(found)
     assert len(problems) == 2
     assert all("broken" in problem and "no_such_library" in problem for problem in problems)
@@ -182,7 +182,7 @@ def test_doctor_names_what_does_not_work(install: Install) -> None:
 def test_doctor_names_plugins_of_a_wrong_kind_and_those_that_take_our_names(install: Install) -> None:
     install("wrong", "SCHEME = ARCHITECTURE = 'a string'", scheme="odd", architecture="strange")
     install("greedy", "SCHEME = ARCHITECTURE = None", scheme="https", architecture="timm")
-    found, problems = find_plugins()
+    found, problems = _find_plugins()
     assert not {"https://…", "timm/…"} & set(found)
     assert sum("is of type str, not" in problem for problem in problems) == 2
     taken = [problem for problem in problems if problem.endswith("a name of zoo's own: it is never used")]

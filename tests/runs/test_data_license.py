@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from support.kits import on_tiny
 
-from zoo.cli.listing import run_facts
+from zoo.cli.listing import _run_facts
 from zoo.errors import UnknownName
 from zoo.events import Event, Note
 from zoo.runs.record import read_record, write_record
@@ -83,10 +83,10 @@ def test_under_a_policy_data_of_an_unknown_licence_are_never_silently_fine(
 
 
 def test_showing_a_run_prints_both_licences(licensed, trained):
-    facts = run_facts(licensed)
+    facts = _run_facts(licensed)
     assert (facts["model license"], facts["data license"]) == ("apache-2.0", "cc-by-4.0")
     assert facts["result"]["val_accuracy"] == trained.val_accuracy
-    assert run_facts(Path(trained.run))["data license"] == "unknown"
+    assert _run_facts(Path(trained.run))["data license"] == "unknown"
 
 
 def test_a_bundle_names_the_licences_of_its_runs(kit, licensed, shared_store, tmp_path: Path):

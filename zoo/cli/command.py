@@ -76,7 +76,7 @@ class Context:
         return self.sink.report
 
 
-def with_context(function: Callable[..., Any]) -> Callable[..., Any]:
+def _with_context(function: Callable[..., Any]) -> Callable[..., Any]:
     """A command that takes the common options and gets a Context as its first argument."""
 
     @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")
@@ -145,7 +145,7 @@ def command(example: str, **settings: Any) -> Callable[[Callable[..., Any]], Com
     """
 
     def decorate(function: Callable[..., Any]) -> Command:
-        made = click.command(cls=Command, example=example, **settings)(with_context(function))
+        made = click.command(cls=Command, example=example, **settings)(_with_context(function))
         common = {"as_json", "quiet", "debug", "offline", "registries"}
         made.params.sort(key=lambda parameter: parameter.name in common)
         return made

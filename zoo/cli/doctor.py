@@ -21,22 +21,22 @@ def doctor(context: Context) -> int:
     """Versions, device, store, and what is wrong with them. Exit code 1 when something is."""
     from zoo.runs.versions import library_versions
 
-    plugins, broken = find_plugins()
-    models, unread = count_models(context)
+    plugins, broken = _find_plugins()
+    models, unread = _count_models(context)
     problems = [
-        *shadowed_packages(),
-        *store_problems(context),
-        *setting_problems(context),
+        *_shadowed_packages(),
+        *_store_problems(context),
+        *_setting_problems(context),
         *unread,
         *broken,
     ]
     facts: dict[str, Any] = {
         "versions": library_versions(),
         "python": sys.executable,
-        "device": describe_device(),
+        "device": _describe_device(),
         "store": {"home": str(context.store.home), "free_bytes": free_bytes(context.store.home)},
         "models": models,
-        "settings": {name: value for name, value in sorted(os.environ.items()) if is_setting(name)},
+        "settings": {name: value for name, value in sorted(os.environ.items()) if _is_setting(name)},
         "plugins": plugins,
         "problems": problems,
     }
@@ -59,7 +59,7 @@ def doctor(context: Context) -> int:
     return 1 if problems else 0
 
 
-def shadowed_packages() -> list[str]:
+def _shadowed_packages() -> list[str]:
     """Packages of ours whose import would find somebody else's: `adapters` is another project's name too."""
     found = []
     home = Path(__file__).parents[2].resolve()
@@ -79,7 +79,7 @@ def shadowed_packages() -> list[str]:
     return found
 
 
-def store_problems(context: Context) -> list[str]:
+def _store_problems(context: Context) -> list[str]:
     """What keeps the store from taking a new model."""
     if context.store.home.exists() and not context.store.home.is_dir():
         return [f"{context.store.home} is a file, not a folder: set ZOO_HOME to another place"]
@@ -92,17 +92,17 @@ def store_problems(context: Context) -> list[str]:
     )
 
 
-def count_models(context: Context) -> tuple[dict[str, int], list[str]]:
+def _count_models(context: Context) -> tuple[dict[str, int], list[str]]:
     """How many models there are, and what is wrong with the registry files that should name them."""
     try:
         registry = context.registry
     except UsageError as error:
-        return {"curated": 0, "all": 0}, [in_a_line(error)]
-    unread = [f"{in_a_line(error)} It came with a bundle." for error in registry.unread.values()]
+        return {"curated": 0, "all": 0}, [_in_a_line(error)]
+    unread = [f"{_in_a_line(error)} It came with a bundle." for error in registry.unread.values()]
     return {"curated": len(registry.curated()), "all": len(registry.everything())}, unread
 
 
-def setting_problems(context: Context) -> list[str]:
+def _setting_problems(context: Context) -> list[str]:
     """What is wrong with environment variables: nothing can be fetched until that is put right."""
     from zoo.store.sources.mirrors import mirror_rules
 
@@ -112,18 +112,18 @@ def setting_problems(context: Context) -> list[str]:
         try:
             read()
         except UsageError as error:
-            line = in_a_line(error)
+            line = _in_a_line(error)
             problems.append(line if line.startswith(name) else f"{name}: {line}")
     return problems
 
 
-def in_a_line(error: ZooError) -> str:
+def _in_a_line(error: ZooError) -> str:
     """A message and its hint as sentences of one line."""
     message, hint = (" ".join((text or "").split()) for text in (error.message, error.hint))
     return f"{message.rstrip('.')}. {hint}".strip()
 
 
-def find_plugins() -> tuple[list[str], list[str]]:
+def _find_plugins() -> tuple[list[str], list[str]]:
     """What other packages add, and what of it does not work."""
     from zoo.catalogue.plugins import (
         ARCHITECTURES,
@@ -145,13 +145,13 @@ def find_plugins() -> tuple[list[str], list[str]]:
                 continue
             found.append(f"{name}{form}")
             try:
-                load_plugin(group, name, kind_of_plugin(group))
+                load_plugin(group, name, _kind_of_plugin(group))
             except BrokenPlugin as error:
                 broken.append(error.message)
     return found, broken
 
 
-def kind_of_plugin(group: str) -> type:
+def _kind_of_plugin(group: str) -> type:
     """What a plugin of a group must be; anything, where our own packages cannot be imported."""
     from zoo.catalogue.plugins import SOURCES
     from zoo.store.remote import Scheme
@@ -165,7 +165,7 @@ def kind_of_plugin(group: str) -> type:
     return Architecture
 
 
-def describe_device() -> str:
+def _describe_device() -> str:
     """What training would run on."""
     import torch
 
@@ -179,7 +179,7 @@ def describe_device() -> str:
     return f"{device.type}, {torch.get_num_threads()} threads"
 
 
-def is_setting(name: str) -> bool:
+def _is_setting(name: str) -> bool:
     """Whether an environment variable changes what zoo does, and is safe to print (tokens are not)."""
     return name.startswith("ZOO_") or name in (
         "HF_ENDPOINT",

@@ -100,9 +100,9 @@ def fetch(
                 ended[name] = Fetched(name, file)  # it is compiled where it lies, not copied
             else:
                 pin = None if pins is None else pins.get(name)
-                entries[name] = describe_pinned(target, pin, context.store)
+                entries[name] = _describe_pinned(target, pin, context.store)
         except ZooError as error:
-            if stops_all(error):
+            if _stops_all(error):
                 raise
             ended[name] = Fetched(name, None, error)
     about_words = bool(ended) or any(entry.task == "word-vectors" for entry in entries.values())
@@ -110,23 +110,23 @@ def fetch(
         raise UsageError("--precision, --strict and --member are for word vectors", hint="Leave them out.")
     if dry_run:
         planned = dict(zip(entries, plan_fetch(context.store, [*entries.values()], pins=pins), strict=True))
-        planned |= {name: planned_of(fetched) for name, fetched in ended.items()}
-        plan = [plan_row(planned[name]) for name in asked]
-        context.sink.answer(plan, lambda: plan_text(plan, context.store.home))
-        tell_failures({name: planned[name].error for name in asked}, "would fail")
+        planned |= {name: _planned_of(fetched) for name, fetched in ended.items()}
+        plan = [_plan_row(planned[name]) for name in asked]
+        context.sink.answer(plan, lambda: _plan_text(plan, context.store.home))
+        _tell_failures({name: planned[name].error for name in asked}, "would fail")
         return
     fetched = fetch_models(context.store, [*entries.values()], jobs=jobs, pins=pins, report=context.report)
     ended |= zip(entries, fetched, strict=True)
-    ended = {name: compile_words(context, targets.get(name), ended[name], words) for name in asked}
+    ended = {name: _compile_words(context, targets.get(name), ended[name], words) for name in asked}
     models = [row.model for row in ended.values() if row.model is not None]
     rows = [{"name": m.entry.name, "path": str(m.path), "sha256": m.sha256} for m in models]
     if rows or context.sink.mode is Mode.JSON:
         lines = [f"{row['name']}  {row['path']}  sha256 {row['sha256'][:16]}…" for row in rows]
         context.sink.done(rows, lambda: "\n".join(lines))
-    tell_failures({name: row.error for name, row in ended.items()}, "failed")
+    _tell_failures({name: row.error for name, row in ended.items()}, "failed")
 
 
-def describe_pinned(target: Model, pin: Pin | None, store: Store) -> ModelEntry:
+def _describe_pinned(target: Model, pin: Pin | None, store: Store) -> ModelEntry:
     """The entry of a model; of a repository, as it was at the commit that a lock file pins."""
     from msgspec import structs
 
@@ -143,14 +143,14 @@ def describe_pinned(target: Model, pin: Pin | None, store: Store) -> ModelEntry:
     return structs.replace(describe_target(then, store), name=target.name)
 
 
-def stops_all(error: ZooError) -> bool:
+def _stops_all(error: ZooError) -> bool:
     """Whether an error about one name ends the whole command: a typo, or Ctrl-C; no network, no licence."""
     return isinstance(error, Interrupted) or (
         isinstance(error, UsageError) and not isinstance(error, LicenseRefused)
     )
 
 
-def tell_failures(errors: Mapping[str, ZooError | None], what: str) -> None:
+def _tell_failures(errors: Mapping[str, ZooError | None], what: str) -> None:
     """Raise what went wrong when every model had its turn: the only one's own, or one that lists all."""
     failures = {name: error for name, error in errors.items() if error is not None}
     if len(errors) == 1:
@@ -165,7 +165,7 @@ def tell_failures(errors: Mapping[str, ZooError | None], what: str) -> None:
         )
 
 
-def compile_words(
+def _compile_words(
     context: Context, target: Model | None, fetched: Fetched, options: dict[str, Any]
 ) -> Fetched:
     """What was fetched, its word vectors compiled; the error in its place where that failed."""
@@ -186,7 +186,7 @@ def compile_words(
     return fetched
 
 
-def planned_of(fetched: Fetched) -> Planned:
+def _planned_of(fetched: Fetched) -> Planned:
     """A file that lies here already, or what nobody could be asked about, as --dry-run shows it."""
     from zoo.store.fetching_many import Planned
 
@@ -195,7 +195,7 @@ def planned_of(fetched: Fetched) -> Planned:
     return Planned(fetched.name, fetched.model.entry.weights.urls[0], "keep", 0)
 
 
-def plan_row(row: Planned) -> dict[str, Any]:
+def _plan_row(row: Planned) -> dict[str, Any]:
     """A row of --dry-run, as `--json` promises it."""
     action = "fail" if row.error else row.action
     return {
@@ -207,7 +207,7 @@ def plan_row(row: Planned) -> dict[str, Any]:
     }
 
 
-def plan_text(plan: list[dict[str, Any]], home: Path) -> str:
+def _plan_text(plan: list[dict[str, Any]], home: Path) -> str:
     """What --dry-run prints: a line per model, how much would come, and how much room there is."""
     rows = [{**row, "size": size_text(row["bytes"] or None)} for row in plan]
     size = size_text(sum(row["bytes"] or 0 for row in plan))

@@ -40,15 +40,15 @@ HEADINGS = {
 }
 
 
-def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def _recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """One option for every knob of a Recipe. Values are checked by the recipe, all problems at once."""
     rows = [knob for heading in HEADINGS for knob in KNOBS.values() if knob.heading == heading]
     for knob in reversed(rows):
-        function = recipe_option(knob)(function)
+        function = _recipe_option(knob)(function)
     return function
 
 
-def recipe_option(knob: Knob) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _recipe_option(knob: Knob) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The option of one knob; what is not typed stays None, so that the recipe's own default holds."""
     heading = HEADINGS[knob.heading]
     only = [COMMAND_LINE.word(scope.words) for scope in knob.only if scope not in heading.implies]
@@ -93,7 +93,7 @@ def _metavar(knob: Knob) -> str:
 @click.option("--member", metavar="FILE", help="Which file of a .zip of word vectors.")
 @click.option("--data-license", metavar="NAME", help="Licence of your data, for run.json: an SPDX name.")
 @license_option
-@recipe_options
+@_recipe_options
 def finetune(
     context: Context,
     model: str,
@@ -139,7 +139,7 @@ def finetune(
                 **recipe,
             )
         except InvalidRecipe as invalid:
-            raise as_typed(invalid) from invalid
+            raise _as_typed(invalid) from invalid
         except Interrupted as interrupted:
             interrupted.exit_code = stop.exit_code
             raise
@@ -152,20 +152,20 @@ def finetune(
             f"(epoch {result.best_epoch} of {result.epochs}{why}), {result.seconds:.1f} s\n"
             f"{result.trained_parameters:,} parameters trained; "
             f"{result.frozen_changed} of {result.frozen_tensors} frozen tensors changed\n"
-            f"{compare_with_baseline(result)}"
+            f"{_compare_with_baseline(result)}"
             f"Next: zoo predict {result.run} FILES…"
         )
 
     context.sink.done(result.facts(), human)
 
 
-def as_typed(error: InvalidRecipe) -> InvalidRecipe:
+def _as_typed(error: InvalidRecipe) -> InvalidRecipe:
     """The same problems, with knobs as options."""
     found = (COMMAND_LINE.word(p.parts) if isinstance(p, Problem) else p for p in error.found)
     return InvalidRecipe([*found], hint=error.hint)
 
 
-def compare_with_baseline(result: RunResult) -> str:
+def _compare_with_baseline(result: RunResult) -> str:
     """The score of the baseline, and whether it is the better tool here; empty without a baseline."""
     if result.baseline is None:
         return ""

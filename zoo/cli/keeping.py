@@ -56,10 +56,10 @@ def cache(context: Context) -> None:
         "feature_bytes": found.feature_bytes,
         "foreign": [{"library": f.library, "path": str(f.path), "bytes": f.bytes} for f in found.foreign],
     }
-    context.sink.answer(facts, lambda: "\n".join(cache_lines(found)))
+    context.sink.answer(facts, lambda: "\n".join(_cache_lines(found)))
 
 
-def cache_lines(found: CacheReport) -> Iterator[str]:
+def _cache_lines(found: CacheReport) -> Iterator[str]:
     """Models, then folders, then what other libraries keep."""
     if found.models:
         rows = [
@@ -137,10 +137,10 @@ def rm(context: Context, names: tuple[str, ...]) -> None:
             row["needed"] = sum(size for path, size in files.items() if path.exists())
             row["linked"] = sum(files[path] for path in linked if not path.exists())
         rows.append(row)
-    context.sink.done(rows, lambda: "\n".join(map(rm_line, rows)))
+    context.sink.done(rows, lambda: "\n".join(map(_rm_line, rows)))
 
 
-def rm_line(row: dict[str, Any]) -> str:
+def _rm_line(row: dict[str, Any]) -> str:
     """What became of one name."""
     needed, linked = row["needed"], row["linked"]
     stays = [f"stays, being shared: {row['shared']}"] if row["shared"] is not None else []

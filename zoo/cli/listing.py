@@ -38,7 +38,7 @@ LIST_FIT = {
 }
 
 
-def sort_names() -> list[str]:
+def _sort_names() -> list[str]:
     """The orders that `zoo list --sort` knows."""
     from zoo.catalogue.search import SORTS
 
@@ -89,7 +89,7 @@ def summary(entry: ModelEntry, *, allowed: bool, downloaded: bool) -> dict[str, 
 @click.option("--max-size", metavar="SIZE", help="Only downloads up to this size: 50MB, 1GB.")
 @click.option("--license", "licenses", multiple=True, metavar="NAME,…", help="Only under these licences.")
 @click.option("--downloaded", is_flag=True, help="Only those that are in the store already.")
-@click.option("--sort", type=Choice("order", sort_names), default="name", show_default=True)
+@click.option("--sort", type=Choice("order", _sort_names), default="name", show_default=True)
 @click.option("--all", "everything", is_flag=True, help="Also every pretrained tag of timm and torchvision.")
 def list_models(
     context: Context,
@@ -151,8 +151,8 @@ def show(context: Context, name: str) -> None:
 
     target = context.find_target("show", name)
     if isinstance(target, RunFolder):
-        facts = run_facts(target.path)
-        context.sink.answer(facts, lambda: "\n".join(fact_lines(facts)))
+        facts = _run_facts(target.path)
+        context.sink.answer(facts, lambda: "\n".join(_fact_lines(facts)))
         return
     entry = describe_target(target, context.store, report=context.report)
     local = context.store.find(entry)
@@ -165,11 +165,11 @@ def show(context: Context, name: str) -> None:
     if fault := fault_of_classifier(entry):
         facts["fine-tuning"] = f"not possible: {fault}"
     if local is not None and entry.task == "word-vectors":
-        facts["compiled"] = compiled_facts(context, local)
-    context.sink.answer(facts, lambda: "\n".join(fact_lines(facts)))
+        facts["compiled"] = _compiled_facts(context, local)
+    context.sink.answer(facts, lambda: "\n".join(_fact_lines(facts)))
 
 
-def run_facts(folder: Path) -> dict[str, Any]:
+def _run_facts(folder: Path) -> dict[str, Any]:
     """What a run was made of: model, data, their licences, and what came out."""
     from zoo.runs.record import read_record
 
@@ -188,7 +188,7 @@ def run_facts(folder: Path) -> dict[str, Any]:
     }
 
 
-def compiled_facts(context: Context, local: LocalModel) -> dict[str, Any]:
+def _compiled_facts(context: Context, local: LocalModel) -> dict[str, Any]:
     """What each compiled form of word vectors is, and what was wrong with the file that it is of."""
     from zoo.words.loading import compiled_forms
     from zoo.words.vectors.word_vectors import open_vectors
@@ -209,14 +209,14 @@ def compiled_facts(context: Context, local: LocalModel) -> dict[str, Any]:
     return facts
 
 
-def fact_lines(facts: dict[str, Any], indent: str = "") -> list[str]:
+def _fact_lines(facts: dict[str, Any], indent: str = "") -> list[str]:
     """Nested facts as indented `key: value` lines."""
     lines = []
     facts = {key: value for key, value in facts.items() if value not in ({}, None)}
     width = max(map(len, facts), default=0) + 1
     for key, value in facts.items():
         if isinstance(value, dict):
-            lines += [f"{indent}{key}:", *fact_lines(value, indent + "  ")]
+            lines += [f"{indent}{key}:", *_fact_lines(value, indent + "  ")]
             continue
         if key in ("bytes", "about_bytes"):
             value = f"{value:,} ({size_text(value)})"

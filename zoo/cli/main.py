@@ -157,10 +157,10 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code."""
-    open_streams()
+    _open_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    signal.signal(signal.SIGTERM, stop_as_asked)
+    signal.signal(signal.SIGTERM, _stop_as_asked)
     sink = Sink(Mode.JSON if "--json" in options else Mode.HUMAN)
     try:
         result = cli.main(arguments, prog_name="zoo", standalone_mode=False)
@@ -172,7 +172,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     leave(result if isinstance(result, int) else 0)
 
 
-def open_streams() -> None:
+def _open_streams() -> None:
     """Put /dev/null where a stream was closed (`zoo list >&-`): the next file would become stdout."""
     for name in ("stdin", "stdout", "stderr"):  # as the system counts them: the lowest free number is taken
         if getattr(sys, name) is None:
@@ -191,7 +191,7 @@ def answer(error: BaseException, sink: Sink) -> int:
             click.echo(error.format_message())
             return 0
         case click.UsageError():
-            sink.fail(usage_error(error))
+            sink.fail(_usage_error(error))
             return UsageError.exit_code
         case click.Abort() | KeyboardInterrupt():
             sink.fail(Interrupted("interrupted", hint="What was finished is kept; the same command goes on."))
@@ -211,7 +211,7 @@ def answer(error: BaseException, sink: Sink) -> int:
         case OSError() if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             sink.fail(StorageError(str(error), hint="Choose a folder that you may write to."))
             return StorageError.exit_code
-        case ValueError() if (refusal := refusal_of_adapters(error)) is not None:
+        case ValueError() if (refusal := _refusal_of_adapters(error)) is not None:
             sink.fail(refusal)
             return refusal.exit_code
         case _:
@@ -222,7 +222,7 @@ def answer(error: BaseException, sink: Sink) -> int:
             return 1
 
 
-def refusal_of_adapters(error: ValueError) -> UsageError | None:
+def _refusal_of_adapters(error: ValueError) -> UsageError | None:
     """The refusal of a network by `adapters`, which knows no error of zoo; None for any other error."""
     errors = sys.modules.get("adapters.errors")  # importing it here would load torch for nothing
     if (
@@ -234,7 +234,7 @@ def refusal_of_adapters(error: ValueError) -> UsageError | None:
     return UsageError(error.message, hint=error.hint)
 
 
-def usage_error(error: click.UsageError) -> ZooError:
+def _usage_error(error: click.UsageError) -> ZooError:
     """Click's complaint in our form: what happened, then what to type."""
     path = error.ctx.command_path if error.ctx else "zoo"
     hint = f"See: {path} --help"
@@ -246,7 +246,7 @@ def usage_error(error: click.UsageError) -> ZooError:
     return UsageError(message[:1].lower() + message[1:], hint=hint)
 
 
-def stop_as_asked(number: int, _frame: FrameType | None) -> NoReturn:
+def _stop_as_asked(number: int, _frame: FrameType | None) -> NoReturn:
     """SIGTERM ends a command as Ctrl-C does, with its own exit code."""
     raise Interrupted("stopped by SIGTERM", hint="What was finished is kept.", exit_code=128 + number)
 

@@ -45,7 +45,7 @@ def lint(context: Context, files: tuple[Path, ...], online: bool) -> int:
         raise Offline("--online asks the network, and offline mode is on", hint="Leave one of them out.")
     check = partial(check_places, settings=context.store.settings, online=online)
     found = lint_files(files, check=check)
-    rows = [row for one in found for row in lint_rows(one)]
+    rows = [row for one in found for row in _lint_rows(one)]
     facts = {
         "files": [{"file": str(one.path), "models": one.models} for one in found],
         "problems": [row for row in rows if row["kind"] == "problem"],
@@ -53,7 +53,7 @@ def lint(context: Context, files: tuple[Path, ...], online: bool) -> int:
     }
 
     def human() -> str:
-        lines = [row_text(row) for row in rows]
+        lines = [_row_text(row) for row in rows]
         for one in found:
             numbers = {"model": one.models, "problem": len(one.problems), "remark": len(one.remarks)}
             lines.append(f"{one.path}: {', '.join(many(n, what) for what, n in numbers.items())}")
@@ -63,7 +63,7 @@ def lint(context: Context, files: tuple[Path, ...], online: bool) -> int:
     return 2 if facts["problems"] else 0
 
 
-def lint_rows(found: Lint) -> list[dict[str, Any]]:
+def _lint_rows(found: Lint) -> list[dict[str, Any]]:
     """What was found in one file, line by line."""
 
     def row(kind: str, problem: Problem) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def lint_rows(found: Lint) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["line"])
 
 
-def row_text(row: dict[str, Any]) -> str:
+def _row_text(row: dict[str, Any]) -> str:
     """FILE:LINE: FIELD: what, as editors jump to it."""
     place = f"{row['file']}:{row['line']}"
     remark = "remark" if row["kind"] == "remark" else ""
@@ -116,13 +116,13 @@ def add(
     from zoo.catalogue.registry import entry_to_mapping
     from zoo.registering.adding import add_model, merge
 
-    facts = merge({k: v for k, v in options.items() if v is not None}, *map(read_setting, settings))
+    facts = merge({k: v for k, v in options.items() if v is not None}, *map(_read_setting, settings))
     added = add_model(
         source,
         target,
         store=context.store,
         name=name,
-        like=None if like is None else find_like(context, like),
+        like=None if like is None else _find_like(context, like),
         facts=facts,
         write=not dry_run,
         report=context.report,
@@ -131,7 +131,7 @@ def add(
     (context.sink.answer if dry_run else context.sink.done)(document, added.text.rstrip)
 
 
-def find_like(context: Context, name: str) -> ModelEntry:
+def _find_like(context: Context, name: str) -> ModelEntry:
     """The entry of the model that --like names."""
     from zoo.targets import describe_target
 
@@ -139,10 +139,10 @@ def find_like(context: Context, name: str) -> ModelEntry:
     return describe_target(target, context.store, report=context.report)
 
 
-def read_setting(text: str) -> dict[str, Any]:
+def _read_setting(text: str) -> dict[str, Any]:
     """What --set states, nested.
 
-    >>> read_setting("input.size=288")
+    >>> _read_setting("input.size=288")
     {'input': {'size': 288}}
     """
     from zoo.catalogue.yaml_file import NotPlain, parse_yaml
@@ -192,13 +192,13 @@ def diff(context: Context, before: Path, after: Path) -> None:
         lines = [f"+ {name}" for name in found.added] + [f"- {name}" for name in found.removed]
         for name, changes in found.changed.items():
             lines.append(f"~ {name}")
-            lines += [change_text(change) for change in changes]
+            lines += [_change_text(change) for change in changes]
         return "\n".join(lines) or "No entry differs."
 
     context.sink.answer({"added": found.added, "removed": found.removed, "changed": changed}, human)
 
 
-def change_text(change: Change) -> str:
+def _change_text(change: Change) -> str:
     """One changed field on one line."""
     mark = paint("!", "red", sys.stdout) if change.is_about_bytes else " "
     warning = "  OTHER BYTES" if change.is_about_bytes else ""

@@ -47,9 +47,9 @@ class Sink:
         """Print what was asked for: JSON of `value`, or the text of `human`; with --quiet as well."""
         self.close()
         if self.mode is Mode.JSON:
-            write_out(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False))
+            _write_out(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False))
         elif text := human():
-            write_out(text)
+            _write_out(text)
 
     def done(self, value: Any, human: Callable[[], str]) -> None:
         """Print what a command has done on the disk, which --quiet leaves out: the files are the answer."""
@@ -74,10 +74,10 @@ class Sink:
         """Say what happened and what to do next, on stderr."""
         self.close()
         if self.mode is Mode.JSON:
-            document = error_facts(error)
+            document = _error_facts(error)
             if isinstance(error, SomeFailed):
                 failed = error.failures.items()
-                document["failures"] = [{"name": name, **error_facts(reason)} for name, reason in failed]
+                document["failures"] = [{"name": name, **_error_facts(reason)} for name, reason in failed]
             click.echo(printable(json.dumps({"error": document}, ensure_ascii=False)), err=True)
             return
         click.echo(f"{paint('error:', 'red')} {printable(error.message)}", err=True)
@@ -121,10 +121,10 @@ class Sink:
             click.echo(text, err=True)
 
     def _draw(self, progress: Progress) -> None:
-        if not is_lively(sys.stderr):
+        if not _is_lively(sys.stderr):
             return
         if self._bars is None:
-            self._bars = start_bars()
+            self._bars = _start_bars()
         if progress.task not in self._tasks:
             self._tasks[progress.task] = self._bars.add_task(progress.task, unit=progress.unit)
         task = self._tasks[progress.task]
@@ -135,12 +135,12 @@ class Sink:
                 self.close()
 
 
-def error_facts(error: ZooError) -> dict[str, Any]:
+def _error_facts(error: ZooError) -> dict[str, Any]:
     """An error as JSON has it."""
     return {"code": error.exit_code, "message": error.message, "hint": error.hint}
 
 
-def write_out(text: str) -> None:
+def _write_out(text: str) -> None:
     """Print to stdout; a reader that has gone (`zoo list | head -1`) has what it wanted: exit code 0."""
     try:
         click.echo(printable(text))
@@ -165,7 +165,7 @@ def printable(text: str) -> str:
     return COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-def start_bars() -> Bars:
+def _start_bars() -> Bars:
     """Progress bars on stderr that vanish when they are stopped. Costs the import of rich (about 0.1 s)."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -183,7 +183,7 @@ def start_bars() -> Bars:
     return bars
 
 
-def is_lively(stream: Any) -> bool:
+def _is_lively(stream: Any) -> bool:
     """Whether a stream is a terminal on which a line can be drawn again."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
@@ -191,7 +191,7 @@ def is_lively(stream: Any) -> bool:
 def paint(text: str, color: str, stream: Any = None) -> str:
     """The text in colour where that can be seen: a terminal, without NO_COLOR."""
     stream = sys.stderr if stream is None else stream
-    return click.style(text, fg=color) if is_lively(stream) and "NO_COLOR" not in os.environ else text
+    return click.style(text, fg=color) if _is_lively(stream) and "NO_COLOR" not in os.environ else text
 
 
 class Fit(Enum):
@@ -218,24 +218,24 @@ def table(
     NAME      TOP-1
     resnet18   69.8
     """
-    cells = {key: [heading, *(cell_text(row.get(key)) for row in rows)] for key, heading in columns.items()}
+    cells = {key: [heading, *(_cell_text(row.get(key)) for row in rows)] for key, heading in columns.items()}
     if sys.stdout.isatty():
-        cells = fit_width(cells, fit or {}, shutil.get_terminal_size().columns)
+        cells = _fit_width(cells, fit or {}, shutil.get_terminal_size().columns)
     right = {key for key in cells if rows and all(is_number(row.get(key)) for row in rows)}
-    drawn = [align(column, right=key in right) for key, column in cells.items()]
+    drawn = [_align(column, right=key in right) for key, column in cells.items()]
     lines = ["  ".join(line).rstrip() for line in zip(*drawn, strict=True)]
     if fit is None and sys.stdout.isatty():
         lines = [shorten(line, shutil.get_terminal_size().columns, Fit.TEXT) for line in lines]
     return "\n".join(lines)
 
 
-def fit_width(cells: dict[str, list[str]], fit: Mapping[str, Fit], width: int) -> dict[str, list[str]]:
+def _fit_width(cells: dict[str, list[str]], fit: Mapping[str, Fit], width: int) -> dict[str, list[str]]:
     """The columns of a table, shortened or left out until it fits into `width`, as far as they may be.
 
     cells: key -> the heading and the cells. Columns that say the same in every row go before anything that
     differs is cut.
     """
-    wide = {key: max(map(display_width, column)) for key, column in cells.items()}
+    wide = {key: max(map(_display_width, column)) for key, column in cells.items()}
 
     def excess() -> int:
         return sum(wide.values()) + 2 * (len(wide) - 1) - width
@@ -263,28 +263,28 @@ def shorten(text: str, width: int, fit: Fit) -> str:
     >>> shorten("/home/me/photographs/summer/bee.jpg", 20, Fit.PATH)
     '/home/…ummer/bee.jpg'
     """
-    if display_width(text) <= width:
+    if _display_width(text) <= width:
         return text
     before = (width - 1) // 3 if fit is Fit.PATH else width - 1
-    kept = take_columns(text, before)
-    rest = width - 1 - display_width(kept)
-    return kept + "…" + (take_columns(text[::-1], rest)[::-1] if fit is Fit.PATH else "")
+    kept = _take_columns(text, before)
+    rest = width - 1 - _display_width(kept)
+    return kept + "…" + (_take_columns(text[::-1], rest)[::-1] if fit is Fit.PATH else "")
 
 
-def take_columns(text: str, width: int) -> str:
+def _take_columns(text: str, width: int) -> str:
     """As many of the first characters as fit into `width` columns."""
     used = 0
     for count, character in enumerate(text):
-        used += display_width(character)
+        used += _display_width(character)
         if used > width:
             return text[:count]
     return text
 
 
-def display_width(text: str) -> int:
+def _display_width(text: str) -> int:
     """The columns of a terminal that a text takes: two for a wide East Asian character, none for an accent.
 
-    >>> display_width("bee"), display_width("蜂")
+    >>> _display_width("bee"), _display_width("蜂")
     (3, 2)
     """
     if text.isascii():
@@ -294,10 +294,10 @@ def display_width(text: str) -> int:
     )
 
 
-def align(column: Sequence[str], *, right: bool) -> list[str]:
+def _align(column: Sequence[str], *, right: bool) -> list[str]:
     """The cells of a column, filled with blanks to the width of the widest."""
-    width = max(map(display_width, column))
-    blanks = [" " * (width - display_width(text)) for text in column]
+    width = max(map(_display_width, column))
+    blanks = [" " * (width - _display_width(text)) for text in column]
     return [b + text if right else text + b for text, b in zip(column, blanks, strict=True)]
 
 
@@ -306,7 +306,7 @@ def is_number(value: Any) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
-def cell_text(value: Any) -> str:
+def _cell_text(value: Any) -> str:
     """A value as a cell of a table."""
     if value is None:
         return ""

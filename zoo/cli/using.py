@@ -34,7 +34,7 @@ FIT = {"next": Fit.TEXT, "text": Fit.TEXT, "path": Fit.PATH}
 POOLINGS = ("mean", "tfidf", "sif")  # of zoo.words.texts.pooling, whose import costs 0.2 s
 
 
-def compute_options(function: Any) -> Any:
+def _compute_options(function: Any) -> Any:
     """Where and how to compute."""
     on_bad = Choice("choice", lambda: ("skip", "stop"))
     options: dict[str, dict[str, Any]] = {
@@ -47,7 +47,7 @@ def compute_options(function: Any) -> Any:
     return function
 
 
-def text_options(function: Any) -> Any:
+def _text_options(function: Any) -> Any:
     """Which texts there are in files."""
     for option in (
         click.option("--text-column", help="Column of a table that holds the texts."),
@@ -70,8 +70,8 @@ def text_options(function: Any) -> Any:
 @click.argument("model", metavar="RUN|MODEL", type=ModelName())
 @click.argument("files", nargs=-1, type=FILES)
 @click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Classes per item.")
-@text_options
-@compute_options
+@_text_options
+@_compute_options
 def predict(context: Context, model: str, files: tuple[Path, ...], top: int, **options: Any) -> int:
     """Label files or texts with a run or a model.
 
@@ -86,7 +86,7 @@ def predict(context: Context, model: str, files: tuple[Path, ...], top: int, **o
     classifier, source = open_source(context, target, items, options)
     found = predict_items(classifier, source, top=top, device=options["device"], report=context.report)
     rows = [{**asdict(prediction), "path": str(prediction.path)} for prediction in found]
-    context.sink.answer(rows, lambda: table([shown(row) for row in rows], columns_of(rows), FIT))
+    context.sink.answer(rows, lambda: table([shown(row) for row in rows], _columns_of(rows), FIT))
     failed = sum(row["error"] is not None for row in rows)
     return DatasetError.exit_code if failed else 0
 
@@ -112,7 +112,7 @@ def shown(row: dict[str, Any]) -> dict[str, Any]:
     return line
 
 
-def columns_of(rows: list[dict[str, Any]]) -> dict[str, str]:
+def _columns_of(rows: list[dict[str, Any]]) -> dict[str, str]:
     """The columns of a table of predictions: a text stands last, where a terminal cuts it."""
     columns = {"path": "FILE", "label": "LABEL", "probability": "PROBABILITY"}
     return columns | (
@@ -140,7 +140,7 @@ def gather(
 def open_source(
     context: Context, target: RunFolder | Model, items: list[Any], options: dict[str, Any]
 ) -> tuple[Classifier, ItemSource]:
-    """The network of a run or model, and the items as it takes them. options: those of `compute_options`."""
+    """The network of a run or model, and the items as it takes them. options: those of `_compute_options`."""
     from zoo.runs.classifier import load_classifier
     from zoo.runs.modalities.table import modality_of
 
@@ -156,7 +156,7 @@ def open_source(
 @click.option("--path-column", help="Column of a table that names the files.")
 @click.option("--text-column", help="Column of a table that holds the texts.")
 @click.option("--label-column", help="Column of a table that names the classes.")
-@compute_options
+@_compute_options
 def evaluate(context: Context, run: str, data: Path, **options: Any) -> None:
     """Measure a run on labelled data.
 
@@ -171,10 +171,10 @@ def evaluate(context: Context, run: str, data: Path, **options: Any) -> None:
     classifier = load_classifier(target, store=context.store, report=context.report)
     found = evaluate_classifier(classifier, data, report=context.report, **options)
 
-    context.sink.answer(found.facts, lambda: "\n\n".join(evaluation_parts(found)))
+    context.sink.answer(found.facts, lambda: "\n\n".join(_evaluation_parts(found)))
 
 
-def evaluation_parts(found: Evaluation) -> Iterator[str]:
+def _evaluation_parts(found: Evaluation) -> Iterator[str]:
     """The figures in a sentence, then what there is for each class."""
     from zoo.runs.using.evaluation import ClassEvaluation
 
@@ -214,8 +214,8 @@ def evaluation_parts(found: Evaluation) -> Iterator[str]:
     "--unknown", metavar="POLICY", help="What to do with unknown words, fold+hyphen+ngrams.  [default: skip]"
 )
 @click.option("--member", metavar="FILE", help="Which file of a .zip of word vectors.")
-@text_options
-@compute_options
+@_text_options
+@_compute_options
 def embed(
     context: Context,
     model: str,

@@ -35,8 +35,8 @@ def similar(
     MODEL is a name, the path of a file (GloVe, word2vec or fastText .vec or .bin; .gz and .zip too), or
     hf://OWNER/REPO/FILE.
     """
-    vectors = open_model(context, "similar", model, **options)
-    known = known_words(vectors, words)
+    vectors = _open_model(context, "similar", model, **options)
+    known = _known_words(vectors, words)
     index = None
     if approximate:
         from zoo.words.vectors.approximate import ApproximateIndex
@@ -44,7 +44,7 @@ def similar(
         index = ApproximateIndex(vectors, report=context.report)
     found = vectors.most_similar_many(known, topn=top, indexer=index)
     rows: list[dict[str, Any]] = [
-        {"word": word, "similar": neighbour_rows(pairs)} for word, pairs in zip(words, found, strict=True)
+        {"word": word, "similar": _neighbour_rows(pairs)} for word, pairs in zip(words, found, strict=True)
     ]
     for row in rows:
         if not row["similar"]:
@@ -69,11 +69,11 @@ def similar(
 @word_options
 def analogy(context: Context, model: str, words: tuple[str, ...], top: int, **options: Any) -> None:
     """The words nearest to a sum and difference of words: king - man + woman."""
-    positive, negative = read_sum(tuple(" ".join(words).split()))
-    vectors = open_model(context, "analogy", model, **options)
-    known = known_words(vectors, [*positive, *negative])
+    positive, negative = _read_sum(tuple(" ".join(words).split()))
+    vectors = _open_model(context, "analogy", model, **options)
+    known = _known_words(vectors, [*positive, *negative])
     pairs = vectors.most_similar(known[: len(positive)], known[len(positive) :], topn=top)
-    rows = neighbour_rows(pairs)
+    rows = _neighbour_rows(pairs)
     context.sink.answer(rows, lambda: table(rows, NEIGHBOURS))
 
 
@@ -85,7 +85,7 @@ def odd(context: Context, model: str, words: tuple[str, ...], **options: Any) ->
     """The word that goes least with the others."""
     if len(set(words)) < 3:
         raise UsageError("the odd one out needs at least three words", hint="See: zoo odd --help")
-    vectors = open_model(context, "odd", model, **options)
+    vectors = _open_model(context, "odd", model, **options)
     known, unknown = look_up(vectors, words)
     for error in unknown:
         context.report(Note(f"{error.message}: left out", hint=error.hint, level="warning"))
@@ -115,7 +115,7 @@ def coverage(
     for note in notes:
         context.report(note)
     found = measure(
-        open_model(context, "coverage", model, **options), [text.text for text in texts], most=top
+        _open_model(context, "coverage", model, **options), [text.text for text in texts], most=top
     )
     places = [str(texts[number].place) for number in found.without_known]
     unknown = [{"word": word, "count": count} for word, count in found.unknown]
@@ -152,7 +152,7 @@ def coverage(
     context.sink.answer(facts, human)
 
 
-def open_model(context: Context, verb: str, name: str, **options: Any) -> WordVectors:
+def _open_model(context: Context, verb: str, name: str, **options: Any) -> WordVectors:
     """The vectors of a name or a file: fetched and compiled at first use, opened in milliseconds after that.
 
     options: those of `word_options`.
@@ -165,7 +165,7 @@ def open_model(context: Context, verb: str, name: str, **options: Any) -> WordVe
     return load_words(local, context.store, report=context.report, **options)
 
 
-def known_words(vectors: WordVectors, words: Sequence[str]) -> list[str]:
+def _known_words(vectors: WordVectors, words: Sequence[str]) -> list[str]:
     """The words as the vectors have them. Raises UnknownWord for one that they lack, UsageError for more."""
     known, unknown = look_up(vectors, words)
     if len(unknown) == 1:
@@ -190,10 +190,10 @@ def look_up(vectors: WordVectors, words: Sequence[str]) -> tuple[list[str], list
     return [word for word in folded if word in vectors], unknown
 
 
-def read_sum(words: tuple[str, ...]) -> tuple[list[str], list[str]]:
+def _read_sum(words: tuple[str, ...]) -> tuple[list[str], list[str]]:
     """What is added and what is taken away.
 
-    >>> read_sum(("king", "-", "man", "+", "woman"))
+    >>> _read_sum(("king", "-", "man", "+", "woman"))
     (['king', 'woman'], ['man'])
     """
     positive: list[str] = []
@@ -210,7 +210,7 @@ def read_sum(words: tuple[str, ...]) -> tuple[list[str], list[str]]:
     return positive, negative
 
 
-def neighbour_rows(pairs: Any) -> list[dict[str, Any]]:
+def _neighbour_rows(pairs: Any) -> list[dict[str, Any]]:
     """(word, cosine) pairs as rows."""
     return [{"word": word, "similarity": float(cosine)} for word, cosine in pairs]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from support.commands import write_registry
 from support.loopback import BODY, entry_for
 
-from zoo.cli.listing import fact_lines
+from zoo.cli.listing import _fact_lines
 
 
 def test_list_tells_every_promised_fact_of_every_model(call):
@@ -56,7 +56,7 @@ def test_a_model_whose_weights_are_a_file_here_has_its_size(call, tmp_path: Path
 
 
 def test_figures_are_shown_with_four_digits_and_kept_whole_for_programs():
-    lines = fact_lines({"result": {"accuracy": 0.9346405228758169, "epochs": 12}})
+    lines = _fact_lines({"result": {"accuracy": 0.9346405228758169, "epochs": 12}})
     assert lines == ["result:", "  accuracy: 0.9346", "  epochs:   12"]
 
 
