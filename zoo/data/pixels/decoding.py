@@ -13,7 +13,6 @@ import io
 import os
 import stat
 import struct
-import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -24,11 +23,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from zoo.data.containers import read_inside
 from zoo.data.contents import MOST_BYTES
 from zoo.data.names import one_line
+from zoo.data.pixels.metadata import read_orientation, strip_metadata
 from zoo.errors import UnreadableFile
 
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
@@ -71,9 +71,6 @@ _SIGNATURES = (
 )
 """What a file starts with that no decoder takes, in lower case, and what it is in words."""
 
-# Pillow warns on stderr, without the file's name. What matters of it is an error or a trait of ours.
-warnings.filterwarnings("ignore", module=r"PIL\.")
-
 
 @dataclass(frozen=True)
 class Picture:
@@ -115,7 +112,8 @@ def decode_picture(data: bytes, *, keep: int | None = None) -> Picture:
     """Pixels and traits of an image file's bytes. Raises UnreadableFile, whose message is the reason."""
     start = data[:64]
     try:
-        with Image.open(io.BytesIO(_without_long_metadata(data)), formats=FORMATS) as image:
+        stripped = strip_metadata(_without_long_metadata(data))
+        with _open(stripped.data) as image:
             _check_size(image)
             reduced = _reduce(image, keep)
             pixels = None if reduced else _decode_plain_jpeg(data, image)
@@ -124,19 +122,33 @@ def decode_picture(data: bytes, *, keep: int | None = None) -> Picture:
                     _check_png(data)
                 image.load()
                 pixels = _to_rgb(image)
-            orientation = _orientation(image)
-            traits = tuple(_traits(image, orientation))
+            orientation = _orientation(image, stripped.exif)
+            traits = tuple(_traits(image, orientation, pages=stripped.pages))
     except UnreadableFile:
         raise
     except UnidentifiedImageError as error:
         raise UnreadableFile(_what_it_is(start)) from error
-    except Image.DecompressionBombError as error:
-        raise UnreadableFile(
-            f"has too many pixels, more than {_MOST_JPEG_PIXELS / 1e6:.0f} million"
-        ) from error
     except Exception as error:  # a stranger's file can make a parser raise anything
         raise UnreadableFile(_what_is_wrong(error)) from error
     return Picture(_ORIENT[orientation](pixels), traits)
+
+
+def _open(data: bytes) -> Image.Image:
+    """The image with its header read. `Image.open` does the same, but warns: of many pixels, which have caps
+    of our own, and of preview pictures behind a JPEG that are damaged."""
+    if not all(name in Image.OPEN for name in FORMATS):
+        Image.init()
+    for name in FORMATS:
+        if name not in Image.OPEN:
+            continue  # a Pillow that was built without it
+        factory, accept = Image.OPEN[name]
+        with suppress(SyntaxError, IndexError, TypeError, struct.error):
+            taken = accept is None or accept(data[:16])
+            if taken and not isinstance(taken, str):  # a text says what is missing for it
+                opener = JpegImagePlugin.JpegImageFile if name == "JPEG" else factory
+                image: Image.Image = opener(io.BytesIO(data), "")
+                return image
+    raise UnidentifiedImageError
 
 
 def convert_image(image: Image.Image) -> Picture:
@@ -344,9 +356,14 @@ def _finite_extremes(values: NDArray[np.generic]) -> tuple[float, float]:
     return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
 
 
-def _orientation(image: Image.Image) -> int:
-    """EXIF's orientation, 1 to 8; 1 where it is absent or nonsense."""
-    with suppress(Exception):  # damaged EXIF data are not a reason to lose the pixels
+def _orientation(image: Image.Image, exif: bytes = b"") -> int:
+    """EXIF's orientation, 1 to 8; 1 where it is absent or nonsense. exif: what the file had, if not with the
+    image. A TIFF has it among its tags."""
+    exif = exif or image.info.get("exif", b"")
+    xmp = image.info.get("XML:com.adobe.xmp") or image.info.get("xmp") or b""
+    if exif or image.format != "TIFF":
+        return read_orientation(exif, xmp)
+    with suppress(Exception):  # damaged tags are not a reason to lose the pixels
         found = image.getexif().get(0x0112, 1)
         return found if found in _ORIENT else 1
     return 1
@@ -365,11 +382,11 @@ _ORIENT: dict[int, Callable[[torch.Tensor], torch.Tensor]] = {
 """How (3, height, width) is turned upright, by EXIF orientation (Exif 2.32, section 4.6.4.A)."""
 
 
-def _traits(image: Image.Image, orientation: int) -> Iterator[str]:
-    """Keys of TRAITS that are true of the image."""
+def _traits(image: Image.Image, orientation: int, *, pages: bool = False) -> Iterator[str]:
+    """Keys of TRAITS that are true of the image. pages: whether more pages are known of than Pillow sees."""
     with suppress(Exception):  # the second frame may be damaged
         # The other pictures of an MPO are previews and depth, not frames.
-        if image.format != "MPO" and getattr(image, "is_animated", False):
+        if pages or (image.format != "MPO" and getattr(image, "is_animated", False)):
             yield "first frame"
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         yield "deep"

@@ -1,0 +1,149 @@
+"""What is written beside the pixels of a JPEG or a TIFF: read here, and taken out before Pillow sees it.
+
+Pillow warns of odd metadata, which a user whose warnings are errors meets as a file that cannot be read. A
+process's warning filters are not ours to change, and `warnings.catch_warnings` is not safe among threads.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+ORIENTATION = 0x0112
+
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8}
+"""Bytes of a value, by the number of its type (TIFF 6.0, page 15; 13, 16 and 17 came later)."""
+
+_CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I", 16: "Q", 17: "q"}
+
+_PIXEL_TAGS = frozenset(
+    (254, 255, 256, 257, 258, 259, 262, 266, 273, ORIENTATION, 277, 278, 279, 280, 281, 284, 292, 293, 317)
+) | frozenset((320, 322, 323, 324, 325, 332, 338, 339, 340, 341, 347, 512, 513, 514, 529, 530, 531, 532))
+"""Tags of a TIFF that decide its pixels."""
+
+_MOST_VALUES = 64  # the offsets of strips may be a million; none of them is looked at here
+
+
+@dataclass(frozen=True)
+class Directory:
+    """The first directory of a TIFF or of EXIF data. entries: tag, its twelve (or twenty) bytes, and whether
+    its values lie in the file. more: whether another directory, a page, follows."""
+
+    order: str
+    big: bool
+    entries: tuple[tuple[int, bytes, bool], ...]
+    values: Mapping[int, tuple[float, ...]]
+    more: bool
+
+
+@dataclass(frozen=True)
+class Stripped:
+    """A file without what makes Pillow warn. exif: of a JPEG. tags: of a TIFF. pages: whether it has more
+    than one."""
+
+    data: bytes
+    exif: bytes = b""
+    tags: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    pages: bool = False
+
+
+def strip_metadata(data: bytes) -> Stripped:
+    """The file without EXIF data (JPEG) or without all but what decides the pixels (TIFF); another file as
+    it is."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return _strip_jpeg(data)
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return _strip_tiff(data)
+    return Stripped(data)
+
+
+def read_orientation(exif: bytes, xmp: bytes | str = b"") -> int:
+    """EXIF's orientation, 1 to 8, of EXIF data or else of XMP; 1 where it is absent or nonsense."""
+    directory = read_directory(exif.removeprefix(b"Exif\0\0"))
+    values = () if directory is None else directory.values.get(ORIENTATION, ())
+    if not values:
+        text = xmp if isinstance(xmp, str) else xmp.decode("utf-8", "replace")
+        found = re.search(r'tiff:Orientation(?:="|>)([0-9])', text)
+        values = (int(found[1]),) if found else ()
+    return int(values[0]) if values and values[0] in range(1, 9) else 1
+
+
+def read_directory(data: bytes) -> Directory | None:
+    """The first directory; None where it is damaged."""
+    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    if order is None or len(data) < 8:
+        return None
+    try:
+        big = struct.unpack_from(f"{order}H", data, 2)[0] == 43
+        count_code, offset_code, width, inline = ("Q", "Q", 20, 8) if big else ("H", "I", 12, 4)
+        (start,) = struct.unpack_from(order + offset_code, data, 8 if big else 4)
+        (count,) = struct.unpack_from(order + count_code, data, start)
+        first = start + struct.calcsize(f"{order}{count_code}")
+        count = min(count, (len(data) - first) // width)
+        entries, values = [], {}
+        for position in range(first, first + count * width, width):
+            tag, kind, number = struct.unpack_from(f"{order}HH{offset_code}", data, position)
+            size = _SIZES.get(kind, 1) * number
+            place = position + width - inline
+            if size > inline:
+                (place,) = struct.unpack_from(order + offset_code, data, place)
+            there = place + size <= len(data)
+            entries.append((tag, data[position : position + width], there))
+            if there and kind in _CODES and number <= _MOST_VALUES:
+                values[tag] = struct.unpack_from(f"{order}{number}{_CODES[kind]}", data, place)
+        end = first + count * width
+        following = data[end : end + inline]
+        more = len(following) == inline and 0 < struct.unpack(order + offset_code, following)[0] < len(data)
+    except (struct.error, OverflowError, ValueError):
+        return None
+    return Directory(order, big, tuple(entries), values, more)
+
+
+def _strip_tiff(data: bytes) -> Stripped:
+    """The TIFF with a directory of one page behind its end, in which only what decides the pixels is left."""
+    directory = read_directory(data)
+    if directory is None:
+        return Stripped(data)
+    kept = [entry for tag, entry, there in directory.entries if tag in _PIXEL_TAGS and there]
+    count_code, offset_code, position = ("Q", "Q", 8) if directory.big else ("H", "I", 4)
+    order = directory.order
+    padding = b"\0" * (len(data) % 2)
+    start = len(data) + len(padding)
+    if not directory.big and start > 0xFFFFFFFF:
+        return Stripped(data, tags=directory.values, pages=directory.more)
+    header = data[:position] + struct.pack(order + offset_code, start)
+    rest = struct.pack(order + count_code, len(kept)) + b"".join(kept) + struct.pack(order + offset_code, 0)
+    whole = b"".join((header, memoryview(data)[len(header) :], padding, rest))
+    return Stripped(whole, tags=directory.values, pages=directory.more)
+
+
+def _strip_jpeg(data: bytes) -> Stripped:
+    """The JPEG without its EXIF data; as it is where its parts do not follow each other."""
+    parts, exif, begin = [], b"", 0
+    for start, end, marker in _segments(data):
+        if marker == 0xE1 and data[start + 4 : start + 10] == b"Exif\0\0":
+            exif = exif or data[start + 4 : end]
+            parts.append(data[begin:start])
+            begin = end
+    if not parts:
+        return Stripped(data)
+    return Stripped(b"".join((*parts, data[begin:])), exif)
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(start, end, marker) of the parts of a JPEG that stand before its pixels and are whole."""
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # a fill byte
+            position += 1
+            continue
+        if marker == 0xDA or 0xD0 <= marker <= 0xD9:
+            return
+        end = position + 2 + struct.unpack_from(">H", data, position + 2)[0]
+        if end > len(data):
+            return
+        yield position, end, marker
+        position = end
