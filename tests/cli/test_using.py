@@ -45,6 +45,29 @@ def test_strange_file_names_keep_the_json_valid(ask, tiny: Path, tmp_path: Path)
     assert ask("predict", "tiny_net", tmp_path).out.count("four") == 4
 
 
+@pytest.mark.fault("I2")
+def test_finetune_evaluate_and_predict_count_what_is_unusual_about_images_in_one_note(
+    ask, tiny: Path, tmp_path: Path
+):
+    from PIL import Image
+
+    for part in ("train", "val"):
+        labels = sorted((tiny / "images" / part).iterdir())[:2]
+        for label in labels:
+            shutil.copytree(label, tmp_path / part / label.name)
+        first, second = sorted((tmp_path / part / labels[0].name).iterdir())[:2]
+        Image.open(first).convert("RGBA").save(first)
+        Image.open(second).convert("I").point(lambda value: value * 257).convert("I;16").save(second)
+    words = "1 with an alpha channel: laid on white; 1 with 16 bit or float values: scaled to 8 bit"
+    run = tmp_path / "run"
+    said = ask("finetune", "tiny_net", tmp_path / "train", "--out", run, "--epochs", "1")
+    assert said.code == 0
+    assert said.err.count(words) == 1
+    assert ask("evaluate", run, tmp_path / "val").err.count(words) == 1
+    assert ask("predict", run, tmp_path / "val").err.count(words) == 1
+    assert "laid on white" not in ask("predict", run, tiny / "photos").err
+
+
 def test_a_missing_file_is_named_with_close_ones(ask, tiny: Path):
     said = ask("predict", "tiny_net", tiny / "photos" / "four.jpeg")
     assert said.code == 5
@@ -136,3 +159,26 @@ def test_quiet_gives_the_answer_alone(ask, tiny: Path):
 
 def test_what_is_no_character_can_be_printed():
     assert printable(os.fsdecode(b"a\xffb")) == "a\ufffdb"
+
+
+@pytest.mark.fault("I1")
+def test_many_unreadable_files_end_a_run_before_anything_is_fetched_unless_skip_is_typed(
+    ask, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    data = tmp_path / "data"
+    labels = sorted((tiny / "images" / "train").iterdir())[:2]
+    for label in labels:
+        shutil.copytree(label, data / label.name)
+    for path in sorted((data / labels[0].name).iterdir())[:4]:
+        path.write_text("<html>404</html>")
+    order = ("finetune", "tiny_net", data, "--out", tmp_path / "run", "--epochs", "1")
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("ZOO_HOME", str(tmp_path / "empty"))
+        said = ask(*order)
+        assert said.code == 5
+        assert "4 of the" in said.err
+        assert "with --on-bad skip" in said.err
+        assert not list((tmp_path / "empty").rglob("*.safetensors"))
+    said = ask(*order, "--on-bad", "skip")
+    assert said.code == 0, said.err
+    assert "4 files of" in said.err

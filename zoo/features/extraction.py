@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cache as once
@@ -21,7 +22,7 @@ from zoo.catalogue.entry import ImageInput
 from zoo.data.containers import stamp_of
 from zoo.data.contents import Content, number_contents, read_contents
 from zoo.data.pixels import decoding as decoding
-from zoo.data.pixels import preprocessing
+from zoo.data.pixels import metadata, preprocessing
 from zoo.data.pixels.batches import BadFile, Batches, OnBad, load_batches
 from zoo.data.pixels.memory import ImageSource, MemoryImage, place_of
 from zoo.data.pixels.preprocessing import Draws, augment, preprocess
@@ -43,6 +44,7 @@ class FeatureTable:
     views: (views, n, width) float32 on the CPU; view 0 is of the image as preprocessed for prediction, the
     others are of random crops. kept: the index of each row's image. bad: the images that could not be read.
     seconds: of the whole call. from_cache: how many of the views were cached; equal images count once.
+    traits: of the images that were decoded, which are those that were not cached.
     """
 
     views: Tensor
@@ -50,6 +52,7 @@ class FeatureTable:
     bad: tuple[BadFile, ...]
     seconds: float
     from_cache: int
+    traits: Counter[str] = field(default_factory=Counter)
 
     @property
     def features(self) -> Tensor:
@@ -122,6 +125,7 @@ def extract_features(
         bad=tuple(BadFile(p, reason) for p, reason in zip(paths, reasons, strict=True) if reason is not None),
         seconds=time.perf_counter() - started,
         from_cache=work.from_cache,
+        traits=work.traits,
     )
 
 
@@ -153,8 +157,8 @@ class _ContentDraws(Draws):
 class Extraction:
     """The state of one call. images, contents: one image per distinct content, a row of the tables each.
 
-    bad: what is wrong with unreadable images, by row. done, from_cache: counts out of `total`, over all
-    views.
+    bad: what is wrong with unreadable images, by row. traits: of those that were decoded. done, from_cache:
+    counts out of `total`, over all views.
     """
 
     model: nn.Module
@@ -171,6 +175,7 @@ class Extraction:
     report: Report
     frozen: FrozenNetwork | None = None
     bad: dict[int, str] = field(default_factory=dict)
+    traits: Counter[str] = field(default_factory=Counter)
     done: int = 0
     from_cache: int = 0
 
@@ -226,6 +231,8 @@ class Extraction:
                 self.count(len(slots))
             self.bad |= {position: file.reason for position, file in batches.failures.items()}
             self.count(len(batches.bad))
+            if view is None:
+                self.traits += batches.traits
 
     def open_batches(self, missing: Sequence[int], view: View | None) -> Batches:
         """The images of these slots, preprocessed or augmented."""
@@ -293,5 +300,5 @@ def _describe(work: Extraction, backbone_sha256: str | None) -> dict[str, Any]:
 @once
 def _hash_code() -> str:
     """The sha256 of the code that computes features: changed code never uses old features."""
-    modules = (decoding, preprocessing, fusion, network)
+    modules = (decoding, metadata, preprocessing, fusion, network)
     return hashlib.sha256("".join(map(inspect.getsource, modules)).encode()).hexdigest()

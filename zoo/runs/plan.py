@@ -22,6 +22,7 @@ class Plan:
 
     start: the run that this one goes on from. local: a file of vectors that was given by its path. member: of
     a .zip of vectors. as_typed: the model and the data as the user named them. task: how targets are learned.
+    skips_any: unreadable files are passed over however many there are, because somebody asked for it.
     """
 
     entry: ModelEntry
@@ -36,3 +37,4 @@ class Plan:
     member: str | None = None
     as_typed: tuple[str, str] = ("", "")
     task: Task = SINGLE_LABEL
+    skips_any: bool = False

@@ -20,6 +20,7 @@ from zoo.data.pixels.batches import (
     BadFile,
     check_bad_files,
     describe_traits,
+    find_obvious,
     load_batches,
     name_bad_files,
 )
@@ -287,3 +288,26 @@ def test_preparing_images_starts_no_threads_of_torchs_own_in_the_threads_that_de
             next(batches)
         most = before + 3 + torch.get_num_threads()  # the caller stacks batches with torch's threads
         assert len(list(Path("/proc/self/task").iterdir())) <= most
+
+
+@pytest.mark.fault("I1")
+def test_files_that_are_certainly_not_images_are_found_by_their_first_bytes(folder: Path) -> None:
+    dataset = scan_dataset(folder)
+    assert find_obvious(dataset) == []
+    page, empty, cut = (item.path for item in dataset.train[:3])
+    page.write_text("<!DOCTYPE html><html>404</html>")
+    empty.write_bytes(b"")
+    cut.write_bytes(cut.read_bytes()[:100])  # only decoding can say so
+    reasons = {file.path: file.reason for file in find_obvious(dataset)}
+    assert reasons.keys() == {page, empty}
+    assert "web page" in reasons[page]
+
+
+def test_a_typed_skip_passes_over_any_number_but_leaves_something_to_train_on(folder: Path) -> None:
+    dataset = scan_dataset(folder)
+    bees = [BadFile(item.path, "is empty") for item in dataset.train if item.label == 1]
+    assert len(check_bad_files(dataset, bees[:-1], however_many=True).train) == len(dataset.train) - len(
+        bees[:-1]
+    )
+    with pytest.raises(DatasetError, match="left to train on"):
+        check_bad_files(dataset, bees, however_many=True)

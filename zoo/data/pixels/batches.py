@@ -20,7 +20,7 @@ import torch
 from zoo.data.contents import count_cpus
 from zoo.data.dataset import Dataset
 from zoo.data.names import one_line
-from zoo.data.pixels.decoding import TRAITS
+from zoo.data.pixels.decoding import TRAITS, judge_start
 from zoo.data.pixels.memory import ImageSource, open_picture, place_of
 from zoo.data.pixels.preprocessing import Draws
 from zoo.errors import DatasetError, UnreadableFile
@@ -199,11 +199,21 @@ def _run_ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def check_bad_files(dataset: Dataset, bad: Sequence[BadFile], on_bad: OnBad = "skip") -> Dataset:
+def find_obvious(dataset: Dataset) -> list[BadFile]:
+    """The files that are not images by their first bytes: what a quick look can find before anything is
+    fetched."""
+    judged = ((item.path, judge_start(item.path)) for item in dataset.items)
+    return [BadFile(path, reason) for path, reason in judged if reason is not None]
+
+
+def check_bad_files(
+    dataset: Dataset, bad: Sequence[BadFile], on_bad: OnBad = "skip", *, however_many: bool = False
+) -> Dataset:
     """The dataset without the files that could not be read, with a note that counts and names them.
 
-    Raises DatasetError with on_bad="stop", where more than 5 % of a class are unreadable, and where a class
-    has no image to train on or there is none to validate with.
+    Raises DatasetError with on_bad="stop", where more than 5 % of a class are unreadable (unless they are to
+    be passed over however many they are), and where a class has no image to train on or there is none to
+    validate with.
     """
     if not bad:
         return dataset
@@ -214,7 +224,7 @@ def check_bad_files(dataset: Dataset, bad: Sequence[BadFile], on_bad: OnBad = "s
     total = Counter(item.label for item in dataset.items)
     lost = Counter(item.label for item in dataset.items if item.path in paths)
     for label, count in sorted(lost.items()):
-        if count > _MOST_BAD * total[label]:
+        if not however_many and count > _MOST_BAD * total[label]:
             of_class = [
                 paths[item.path] for item in dataset.items if item.label == label and item.path in paths
             ]
@@ -222,7 +232,7 @@ def check_bad_files(dataset: Dataset, bad: Sequence[BadFile], on_bad: OnBad = "s
                 f"{count} of the {total[label]} images of class {one_line(dataset.classes[label])} cannot be "
                 f"read ({count / total[label]:.0%}; at most {_MOST_BAD:.0%} are passed over): "
                 f"{name_bad_files(of_class)}",
-                hint="Repair or remove them.",
+                hint="Repair or remove them, or pass over all of them with --on-bad skip.",
             )
     rest = dataset.without(paths.keys())
     if empty := [name for name, left in zip(rest.classes, rest.counts("train"), strict=True) if not left]:

@@ -14,7 +14,7 @@ import os
 import stat
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -48,12 +48,16 @@ _BAND_PIXELS = 4_000_000  # pixels converted at a time: the copies of large imag
 _PNG_METADATA = {b"tEXt": 65_536, b"zTXt": 0, b"iTXt": 65_536, b"iCCP": 0}
 """Bytes of a part of a PNG above which it is passed over. XMP, an iTXt, may hold the orientation."""
 
-_SIGNATURES = (
+_DAMAGED = (
     (0, b"\xff\xd8\xff", "is a JPEG whose first part is damaged"),
     (0, b"\x89png", "is a PNG whose first part is damaged"),
     (0, b"gif8", "is a GIF whose first part is damaged"),
     (8, b"webp", "is a WebP image whose first part is damaged"),
     (4, b"ftypavif", "is an AVIF image that is damaged or cut off"),
+)
+"""What a file starts with that a decoder takes, in lower case, and what is wrong where none did."""
+
+_OTHERS = (
     (0, b"<!doctype", "is a web page, not an image (a download that failed?)"),
     (0, b"<html", "is a web page, not an image (a download that failed?)"),
     (0, b"<?xml", "is XML or SVG, not a photograph"),
@@ -106,6 +110,17 @@ def read_picture(path: Path, *, keep: int | None = None) -> Picture:
         return decode_picture(_read_bytes(path), keep=keep)
     except UnreadableFile as error:
         raise UnreadableFile(f"{one_line(path)} {error.reason}", reason=error.reason) from error.__cause__
+
+
+def judge_start(path: Path) -> str | None:
+    """Why a file is certainly not an image, by its first bytes, in 20 us; None where it may be one."""
+    try:
+        if not path.is_file():
+            return None  # in an archive; or it is gone, which reading it says better
+        with path.open("rb") as file:
+            return _by_signature(file.read(64), _OTHERS)
+    except OSError:
+        return None
 
 
 def decode_picture(data: bytes, *, keep: int | None = None) -> Picture:
@@ -400,14 +415,19 @@ def _traits(image: Image.Image, orientation: int, *, pages: bool = False) -> Ite
 
 def _what_it_is(start: bytes) -> str:
     """Why a file that no decoder knows is not an image, by its first bytes."""
+    return _by_signature(start, _DAMAGED + _OTHERS) or "is not an image of a known format"
+
+
+def _by_signature(start: bytes, table: Sequence[tuple[int, bytes, str]]) -> str | None:
+    """What a file is that starts so, if it is empty or in the table."""
     if not start:
         return "is empty (0 bytes)"
     start = start.lower()
     text = start.lstrip()
-    for offset, magic, words in _SIGNATURES:
+    for offset, magic, words in table:
         if (text if offset == 0 else start)[offset:].startswith(magic):
             return words
-    return "is not an image of a known format"
+    return None
 
 
 def _what_is_wrong(error: Exception) -> str:

@@ -161,6 +161,7 @@ def finetune_model(
         local,
         member,
         (str(name), str(data)),
+        skips_any="skip" in (options.get("on_bad"), recipe and recipe.on_bad),
     )
 
     from zoo.runs.making.trainer import train_run  # from here on torch is needed

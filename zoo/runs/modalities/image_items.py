@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.catalogue.entry import ImageInput
-from zoo.data.pixels.batches import OnBad, load_batches
+from zoo.data.pixels.batches import OnBad, describe_traits, load_batches
 from zoo.data.pixels.memory import ImageSource, place_of
 from zoo.data.pixels.preprocessing import preprocess
 from zoo.events import Note, Report, silent
@@ -44,6 +45,7 @@ class ImageItems:
         self.report = report
         self.places: list[Path] = [place_of(image) for image in images]
         self.failures: dict[int, str] = {}
+        self.traits: Counter[str] = Counter()
 
     @property
     def columns(self) -> dict[str, list[int]]:
@@ -65,6 +67,7 @@ class ImageItems:
                 self.failures |= {at: file.reason for at, file in batches.failures.items()}
                 yield batch.indices.tolist(), batch.images
             self.failures |= {at: file.reason for at, file in batches.failures.items()}
+            self.traits = batches.traits
 
     def prediction(self, position: int, top: tuple[Guess, ...], error: str | None = None) -> Prediction:
         """The answer to one image."""
@@ -93,13 +96,16 @@ class ImageItems:
             on_bad=self.on_bad,
             report=self.report,
         )
+        self.traits = table.traits
         kept = set(table.kept)
         lost = (position for position in range(len(self.images)) if position not in kept)
         self.failures = {position: file.reason for position, file in zip(lost, table.bad, strict=True)}
         return table
 
     def notes(self) -> Iterator[Note]:
-        """A warning where some could not be read."""
+        """What was unusual about the images, and a warning where some could not be read."""
+        if (unusual := describe_traits(self.traits)) is not None:
+            yield unusual
         if self.failures:
             yield Note(
                 f"{len(self.failures):,} of {len(self.places):,} files cannot be read", level="warning"

@@ -9,9 +9,9 @@ import torch
 
 from adapters import freeze, frozen_fingerprint
 from zoo.catalogue.entry import ImageInput
-from zoo.data.dataset import Item
+from zoo.data.dataset import Dataset, Item
 from zoo.data.leaks import describe_leak
-from zoo.data.pixels.batches import OnBad, check_bad_files
+from zoo.data.pixels.batches import BadFile, OnBad, check_bad_files, describe_traits, find_obvious
 from zoo.features.extraction import extract_features
 from zoo.features.lookalikes import find_resaved
 from zoo.features.network import feature_precision
@@ -25,6 +25,7 @@ from zoo.training.strategies import Phase
 def prepare(job: Session) -> PreparedModel:
     """The network of the plan, everything frozen, with its new head or with that of the earlier run."""
     plan, recipe, record = job.plan, job.recipe, job.plan.start_record
+    _check_files(job, find_obvious(plan.dataset))  # before anything is fetched
     sha256 = record.weights_sha256 if record else None
     if record is None and not recipe.from_scratch:
         sha256 = job.store.fetch(plan.entry, report=job.report).sha256
@@ -58,7 +59,9 @@ def extract(job: Session, start: PreparedModel) -> Features:
         report=job.report,
     )
     features = {items[row].path: vector for row, vector in zip(table.kept, table.features, strict=True)}
-    readable = check_bad_files(dataset, table.bad, on_bad)
+    readable = _check_files(job, table.bad)
+    if (unusual := describe_traits(table.traits)) is not None:
+        job.report(unusual)
     for note in readable.notes[len(dataset.notes) :]:
         job.report(note)
     train, val = (
@@ -75,6 +78,12 @@ def extract(job: Session, start: PreparedModel) -> Features:
         batches_of(val, job.encode(readable.val), VAL_BATCH, job.device),
         table.bad,
     )
+
+
+def _check_files(job: Session, bad: Sequence[BadFile]) -> Dataset:
+    """The dataset without what cannot be read, as the recipe says; see `check_bad_files`."""
+    on_bad = cast(OnBad, job.recipe.on_bad)
+    return check_bad_files(job.plan.dataset, bad, on_bad, however_many=job.plan.skips_any)
 
 
 def open_batches(

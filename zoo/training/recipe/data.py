@@ -17,7 +17,8 @@ KNOBS = (
     Knob(
         name="on_bad",
         kind=str,
-        doc="What to do with unreadable files.",
+        doc="What to do with unreadable files. Where more than 5 % of a class are unreadable, the run ends "
+        "unless skip is given.",
         heading="data",
         default=Default("skip"),
         choices=("skip", "stop"),

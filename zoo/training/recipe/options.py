@@ -72,7 +72,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             Default: yes.
         val_fraction: Share of the items that is held out for validation if the data have no validation part.
             Default: 0.2.
-        on_bad: What to do with unreadable files. One of: "skip", "stop". Default: skip.
+        on_bad: What to do with unreadable files. Where more than 5 % of a class are unreadable, the run ends
+            unless skip is given. One of: "skip", "stop". Default: skip.
         seed: Seed of every random choice. Default: 0.
         deterministic: Slower kernels that repeat bit for bit on a GPU too; a CPU always does. Default: no.
         device: Where to compute. Default: auto.
