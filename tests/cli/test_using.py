@@ -182,3 +182,25 @@ def test_many_unreadable_files_end_a_run_before_anything_is_fetched_unless_skip_
     said = ask(*order, "--on-bad", "skip")
     assert said.code == 0, said.err
     assert "4 files of" in said.err
+
+
+@pytest.mark.fault("I4")
+def test_a_run_keeps_the_range_of_its_12_bit_images_and_predicts_with_it(ask, tiny: Path, tmp_path: Path):
+    import numpy as np
+    from PIL import Image
+
+    for label in sorted((tiny / "images" / "train").iterdir())[:2]:
+        (tmp_path / "data" / label.name).mkdir(parents=True)
+        for path in label.iterdir():
+            values = np.asarray(Image.open(path).convert("L")).astype("uint16") * 16
+            Image.fromarray(values).save(tmp_path / "data" / label.name / path.name)
+    run, stated = tmp_path / "run", "black to white is integers 0 to 4095"
+    said = ask("finetune", "tiny_net", tmp_path / "data", "--out", run, "--epochs", "1")
+    assert said.code == 0
+    assert said.err.count(stated) == 1
+    assert json.loads((run / "run.json").read_text())["data"]["value_range"] == {"integers": [0, 4095]}
+    (tmp_path / "dark").mkdir()
+    dark = tmp_path / "dark" / "dark.png"
+    Image.fromarray(values // 64).save(dark)  # by itself it would be taken for one of 8 bit
+    assert stated in ask("predict", run, dark).err
+    assert "smallest usual range" in ask("predict", "tiny_net", dark).err

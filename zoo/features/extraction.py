@@ -26,6 +26,7 @@ from zoo.data.pixels import metadata, preprocessing
 from zoo.data.pixels.batches import BadFile, Batches, OnBad, load_batches
 from zoo.data.pixels.memory import ImageSource, MemoryImage, place_of
 from zoo.data.pixels.preprocessing import Draws, augment, preprocess
+from zoo.data.pixels.ranges import ValueRange
 from zoo.errors import TrainingStopped
 from zoo.events import Progress, Report, silent
 from zoo.features import fusion, network
@@ -75,6 +76,7 @@ def extract_features(
     seed: int = 0,
     workers: int | None = None,
     on_bad: OnBad = "skip",
+    values: ValueRange | None = None,
     report: Report = silent,
 ) -> FeatureTable:
     """The feature vectors before the model's classifier, for every readable image.
@@ -83,8 +85,8 @@ def extract_features(
     the file, so that files may be renamed, moved or added. store_home: None stores nothing. backbone_sha256:
     of the published weights, if any; the key also has every tensor and setting of the network, so that a
     tuned one is never mistaken for the published one. views: how many; all but the first are augmented with
-    `strength`, equally for the same content and seed. The model is not changed. fp32 features equal the
-    model's own to 1e-4 of the largest one.
+    `strength`, equally for the same content and seed. values: black and white of images of 16 bit or floats.
+    The model is not changed. fp32 features equal the model's own to 1e-4 of the largest one.
 
     Raises UnreadableFile with on_bad="stop", and TrainingStopped if a feature is not a finite number or the
     device lacks the memory for one image.
@@ -106,6 +108,7 @@ def extract_features(
         batch_size=batch_size or BATCH_SIZES.get(device.type, BATCH_SIZES["cpu"]),
         workers=workers,
         on_bad=on_bad,
+        values=values,
         total=views * len(firsts),
         report=report,
     )
@@ -171,6 +174,7 @@ class Extraction:
     batch_size: int
     workers: int | None
     on_bad: OnBad
+    values: ValueRange | None
     total: int
     report: Report
     frozen: FrozenNetwork | None = None
@@ -236,7 +240,12 @@ class Extraction:
 
     def open_batches(self, missing: Sequence[int], view: View | None) -> Batches:
         """The images of these slots, preprocessed or augmented."""
-        common: dict[str, Any] = {"order": missing, "workers": self.workers, "on_bad": self.on_bad}
+        common: dict[str, Any] = {
+            "order": missing,
+            "workers": self.workers,
+            "on_bad": self.on_bad,
+            "values": self.values,
+        }
         if view is None:
             return load_batches(self.images, partial(preprocess, input=self.input), self.batch_size, **common)
         draws = _ContentDraws(view.seed, view.number, self.contents)
@@ -294,6 +303,7 @@ def _describe(work: Extraction, backbone_sha256: str | None) -> dict[str, Any]:
         "device": work.device.type,
         "versions": {name: version(name) for name in ("torch", "pillow")},
         "code": _hash_code(),
+        **({} if work.values is None else {"values": work.values.facts}),
     }
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.catalogue.entry import ImageInput, ImageModel, ModelEntry
 from zoo.catalogue.licenses import UNKNOWN
 from zoo.data.dataset import Layout, Split
+from zoo.data.pixels.ranges import ValueRange
 from zoo.errors import UsageError, WeightsMismatch
 from zoo.events import Report, silent
 from zoo.runs.folder import read_adapter, read_words
@@ -35,7 +36,7 @@ class Classifier:
     that no other network has, so that features of it can be kept. split, layout: of the data
     that a run was trained on. reader: how texts become the network's input; None for images. data_license: of
     the data that a run was trained on; None if unknown, and for a plain model. task: what outputs
-    mean.
+    mean. values: black and white of the training images of 16 bit or floats.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Classifier:
     reader: TextReader | None = None
     data_license: str | None = None
     task: Task = SINGLE_LABEL
+    values: ValueRange | None = None
 
     @property
     def licenses(self) -> dict[str, str]:
@@ -119,6 +121,7 @@ def load_run_classifier(
         reader,
         record.data_license,
         record.task,
+        record.value_range,
     )
 
 

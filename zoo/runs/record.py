@@ -11,6 +11,7 @@ import msgspec
 from zoo.catalogue.entry import ModelEntry
 from zoo.catalogue.registry import entry_from, entry_to_mapping
 from zoo.data.kinds import IMAGES, TEXTS, Kind
+from zoo.data.pixels.ranges import ValueRange
 from zoo.errors import IntegrityError, UsageError
 from zoo.targets import RECORD
 from zoo.training.recipe import Resolved, from_json, to_json
@@ -107,6 +108,12 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
         """The model that the run began with, as it was then."""
         facts = dict(self.model)
         return entry_from(facts.pop("name"), facts)
+
+    @property
+    def value_range(self) -> ValueRange | None:
+        """Black and white of the training images of 16 bit or floats; None without such images."""
+        facts = self.data.get("value_range")
+        return None if facts is None else ValueRange.from_facts(facts)
 
     @property
     def kind(self) -> Kind:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from adapters import Head
 from zoo.data.dataset import Dataset, Item
 from zoo.data.pixels.batches import BadFile
+from zoo.data.pixels.ranges import ValueRange
 from zoo.errors import TrainingStopped
 from zoo.events import EpochEnd, Report
 from zoo.runs.plan import Plan
@@ -73,7 +74,8 @@ class Features:
     """The dataset without what cannot be read, and what the frozen network says about the rest.
 
     train, val: what the head sees; None where the head is not trained alone. baseline: what a simple method
-    reaches on the same items. read: texts as ids.
+    reaches on the same items. read: texts as ids. values: black and white of
+    images of 16 bit or floats.
     """
 
     dataset: Dataset
@@ -82,6 +84,7 @@ class Features:
     bad: tuple[BadFile, ...] = ()
     baseline: Baseline | None = None
     read: Mapping[Path, ReadText] = field(default_factory=dict)
+    values: ValueRange | None = None
 
 
 @dataclass

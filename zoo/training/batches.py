@@ -16,6 +16,7 @@ from zoo.data.dataset import Item
 from zoo.data.pixels.batches import BadFile, OnBad, load_batches
 from zoo.data.pixels.batches import Batch as Pictures
 from zoo.data.pixels.preprocessing import Draws, augment
+from zoo.data.pixels.ranges import ValueRange
 from zoo.events import Note, Report, silent
 from zoo.training.seeds import epoch_generator
 
@@ -193,7 +194,8 @@ class ImageBatches(_Batches):
     targets: (items, …), as the task encodes them; the classes of the items by default. input: what the
     weights want. augmentation: a name in AUGMENTATIONS; every item draws anew in every pass. seed: shuffle
     every pass; None keeps the order and varies nothing. on_bad: what to do with a file that cannot be read
-    any more; "skip" passes over it and reports it once, "stop" raises UnreadableFile.
+    any more; "skip" passes over it and reports it once, "stop" raises UnreadableFile. values: black and white
+    of images of 16 bit or floats.
     """
 
     def __init__(
@@ -207,6 +209,7 @@ class ImageBatches(_Batches):
         seed: int | None = None,
         workers: int | None = None,
         on_bad: str = "skip",
+        values: ValueRange | None = None,
         report: Report = silent,
     ) -> None:
         if targets is None:
@@ -217,6 +220,7 @@ class ImageBatches(_Batches):
         self.augmentation = augmentation
         self.workers = workers
         self.on_bad = cast(OnBad, on_bad)
+        self.values = values
         self.report = report
         self.bad: dict[Path, BadFile] = {}
 
@@ -236,6 +240,7 @@ class ImageBatches(_Batches):
             order=order,
             workers=self.workers,
             on_bad=self.on_bad,
+            values=self.values,
         )
         with pictures:
             for indices, images in _join_a_last_one(pictures):

@@ -20,9 +20,10 @@ import torch
 from zoo.data.contents import count_cpus
 from zoo.data.dataset import Dataset
 from zoo.data.names import one_line
-from zoo.data.pixels.decoding import TRAITS, judge_start
-from zoo.data.pixels.memory import ImageSource, open_picture, place_of
+from zoo.data.pixels.decoding import TRAITS, judge_start, measure_values
+from zoo.data.pixels.memory import ImageSource, MemoryImage, open_picture, place_of
 from zoo.data.pixels.preprocessing import Draws
+from zoo.data.pixels.ranges import ValueRange, join_extremes, usual_range
 from zoo.errors import DatasetError, UnreadableFile
 from zoo.events import Note, Progress, Report, silent
 
@@ -102,6 +103,7 @@ def load_batches(
     workers: int | None = None,
     on_bad: OnBad = "skip",
     keep: int | None = None,
+    values: ValueRange | None = None,
     report: Report = silent,
     task: str = "images",
 ) -> Batches: ...
@@ -116,6 +118,7 @@ def load_batches(
     workers: int | None = None,
     on_bad: OnBad = "skip",
     keep: int | None = None,
+    values: ValueRange | None = None,
     report: Report = silent,
     task: str = "images",
 ) -> Batches: ...
@@ -129,6 +132,7 @@ def load_batches(
     workers: int | None = None,
     on_bad: OnBad = "skip",
     keep: int | None = None,
+    values: ValueRange | None = None,
     report: Report = silent,
     task: str = "images",
 ) -> Batches:
@@ -137,8 +141,9 @@ def load_batches(
     transform: from uint8 (3, height, width) to a tensor whose shape is always the same; with `draws` it gets
     a generator of the item's own too, so that no result depends on how many threads there are. order:
     positions in `images` in the order to read them, all by default. workers: threads, one per CPU by default.
-    keep: see `read_image`. A file that cannot be read goes to `.bad` and the next one takes its place in the
-    batch; with on_bad="stop" UnreadableFile is raised. At most one batch is read ahead.
+    keep: see `read_image`. values: black and white of images of 16 bit or floats; None: by each file. A file
+    that cannot be read goes to `.bad` and the next one takes its place in the batch; with on_bad="stop"
+    UnreadableFile is raised. At most one batch is read ahead.
     """
     positions = range(len(images)) if order is None else order
     failures: dict[int, BadFile] = {}
@@ -146,7 +151,7 @@ def load_batches(
 
     def load(position: int) -> tuple[torch.Tensor, tuple[str, ...]] | UnreadableFile:
         try:
-            picture = open_picture(images[position], keep=keep)
+            picture = open_picture(images[position], keep=keep, values=values)
         except UnreadableFile as error:
             return error
         if draws is None:
@@ -197,6 +202,31 @@ def _run_ahead(
             yield pending.popleft().result()
     finally:  # also on Ctrl-C and when the caller stops early: no thread stays behind
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def measure_range(images: Sequence[ImageSource], *, workers: int | None = None) -> ValueRange | None:
+    """One range for all images of a set that have 16 bit or floats and do not state theirs: the smallest
+    usual one that holds every value. None where there are none. Each of them is decoded for it."""
+    paths = [place_of(image) for image in images if not isinstance(image, MemoryImage)]
+    threads = workers or count_cpus()
+    work = _run_ahead(lambda at: measure_values(paths[at]), range(len(paths)), threads=threads, ahead=64)
+    with closing(work) as results:
+        found = [result for result in results if result is not None]
+    ranges = []
+    for floats in (False, True):
+        extremes = join_extremes(pair for is_float, pair in found if is_float is floats)
+        ranges.append(None if extremes is None else usual_range(extremes, floats=floats))
+    return ValueRange(*ranges) if found else None
+
+
+def describe_range(values: ValueRange | None) -> Note:
+    """A note on which values of 16 bit or float images are black and white."""
+    if values is None:
+        return Note(
+            "16-bit and float images: each has the smallest usual range that holds its values, unless its "
+            "file states one"
+        )
+    return Note(f"16-bit and float images: black to white is {values} in every file that states no range")
 
 
 def find_obvious(dataset: Dataset) -> list[BadFile]:

@@ -14,7 +14,7 @@ import os
 import stat
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -28,7 +28,15 @@ from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 from zoo.data.containers import read_inside
 from zoo.data.contents import MOST_BYTES
 from zoo.data.names import one_line
-from zoo.data.pixels.metadata import read_orientation, strip_metadata
+from zoo.data.pixels.metadata import Stripped, read_orientation, strip_metadata
+from zoo.data.pixels.ranges import (
+    Range,
+    ValueRange,
+    declared_range,
+    join_extremes,
+    shifted_range,
+    usual_range,
+)
 from zoo.errors import UnreadableFile
 
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
@@ -42,6 +50,9 @@ _MOST_ASPECT = 100
 gigapixels, and a line of 1 x 20,000 becomes 256 x 5,120,000 when its shorter side is resized to 256. A JPEG
 can be decoded at a fraction of its size, so it may be larger, but a progressive one keeps everything in
 memory."""
+
+_UNKNOWN = Stripped(b"")
+"""The file of an image that is in memory."""
 
 _BAND_PIXELS = 4_000_000  # pixels converted at a time: the copies of large images would double the memory
 
@@ -90,6 +101,7 @@ TRAITS = {
     "deep": "with 16 bit or float values: scaled to 8 bit",
     "cmyk": "in CMYK: converted to RGB",
     "rotated": "rotated as their EXIF data say",
+    "no end": "without the end mark of a JPEG: all rows are there",
 }
 """What a report says of images that were not plain RGB."""
 
@@ -104,10 +116,10 @@ def read_image(path: Path, *, keep: int | None = None) -> torch.Tensor:
     return read_picture(path, keep=keep).pixels
 
 
-def read_picture(path: Path, *, keep: int | None = None) -> Picture:
-    """Pixels and traits of one image file; all else as `read_image`."""
+def read_picture(path: Path, *, keep: int | None = None, values: ValueRange | None = None) -> Picture:
+    """Pixels and traits of one image file; all else as `read_image`. values: black and white of its set."""
     try:
-        return decode_picture(_read_bytes(path), keep=keep)
+        return decode_picture(_read_bytes(path), keep=keep, values=values)
     except UnreadableFile as error:
         raise UnreadableFile(f"{one_line(path)} {error.reason}", reason=error.reason) from error.__cause__
 
@@ -123,11 +135,12 @@ def judge_start(path: Path) -> str | None:
         return None
 
 
-def decode_picture(data: bytes, *, keep: int | None = None) -> Picture:
+def decode_picture(data: bytes, *, keep: int | None = None, values: ValueRange | None = None) -> Picture:
     """Pixels and traits of an image file's bytes. Raises UnreadableFile, whose message is the reason."""
     start = data[:64]
     try:
         stripped = strip_metadata(_without_long_metadata(data))
+        _refuse_channels(stripped.tags)
         with _open(stripped.data) as image:
             _check_size(image)
             reduced = _reduce(image, keep)
@@ -136,7 +149,8 @@ def decode_picture(data: bytes, *, keep: int | None = None) -> Picture:
                 if image.format == "PNG":
                     _check_png(data)
                 image.load()
-                pixels = _to_rgb(image)
+                pixels = _to_rgb(image, stripped, values)
+                _refuse_lost(image, stripped, pixels)
             orientation = _orientation(image, stripped.exif)
             traits = tuple(_traits(image, orientation, pages=stripped.pages))
     except UnreadableFile:
@@ -144,6 +158,9 @@ def decode_picture(data: bytes, *, keep: int | None = None) -> Picture:
     except UnidentifiedImageError as error:
         raise UnreadableFile(_what_it_is(start)) from error
     except Exception as error:  # a stranger's file can make a parser raise anything
+        if "truncated" in str(error) and (whole := _end_jpeg(data)) is not None:
+            picture = decode_picture(whole, keep=keep)
+            return Picture(picture.pixels, (*picture.traits, "no end"))
         raise UnreadableFile(_what_is_wrong(error)) from error
     return Picture(_ORIENT[orientation](pixels), traits)
 
@@ -166,12 +183,33 @@ def _open(data: bytes) -> Image.Image:
     raise UnidentifiedImageError
 
 
-def convert_image(image: Image.Image) -> Picture:
+def _end_jpeg(data: bytes) -> bytes | None:
+    """A JPEG of which only the end mark is missing, with it; None for anything else, a missing row too.
+
+    What stands between the last row and the end mark is passed over. So whatever is put there makes no
+    difference, unless it is taken for a part of a row.
+    """
+    if not data.startswith(b"\xff\xd8\xff"):
+        return None
+    body, mark = data.removesuffix(b"\xff"), b"\xff\xd9"
+    decoded = []
+    try:
+        for filling in (b"\0" * 64, b"\x55" * 64):
+            with _open(strip_metadata(body + filling + mark).data) as image:
+                if image.width * image.height > _MOST_PIXELS:
+                    return None
+                decoded.append(image.tobytes())
+    except Exception:  # damaged in another way too
+        return None
+    return body + mark if decoded[0] == decoded[1] else None
+
+
+def convert_image(image: Image.Image, *, values: ValueRange | None = None) -> Picture:
     """Pixels and traits of an image that Pillow opened or made. Raises UnreadableFile, as for its file."""
     try:
         _check_size(image)
         image.load()
-        pixels, orientation = _to_rgb(image), _orientation(image)
+        pixels, orientation = _to_rgb(image, values=values), _orientation(image)
         return Picture(_ORIENT[orientation](pixels), tuple(_traits(image, orientation)))
     except UnreadableFile:
         raise
@@ -310,9 +348,11 @@ def _check_png(data: bytes) -> None:
         position = end + 4
 
 
-def _to_rgb(image: Image.Image) -> torch.Tensor:
+def _to_rgb(
+    image: Image.Image, source: Stripped = _UNKNOWN, values: ValueRange | None = None
+) -> torch.Tensor:
     """Pixels as uint8 (3, height, width), channels last in memory: the fast resize wants them so."""
-    convert = _converter(image)
+    convert = _converter(image, source, values)
     pixels = torch.empty(image.height, image.width, 3, dtype=torch.uint8)
     view = pixels.numpy()
     for top, band in _bands(image):
@@ -330,14 +370,19 @@ def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
         yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
-def _converter(image: Image.Image) -> Callable[[Image.Image], NDArray[np.uint8]]:
+def _converter(
+    image: Image.Image, source: Stripped, values: ValueRange | None
+) -> Callable[[Image.Image], NDArray[np.uint8]]:
     """A function that turns a strip of the image into RGB (height, width, 3), decided once for all of it."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        black, white = _value_range(image)
+    if _is_deep(image):
+        black, white = _black_and_white(image, source, values)
+        if source.tags.get(262) == (0,):  # white is zero
+            black, white = white, black
 
         def scaled(band: Image.Image) -> NDArray[np.uint8]:
-            values = np.nan_to_num(np.asarray(band, dtype=np.float32), posinf=white, neginf=black)
-            grey = np.clip((values - black) * (255 / ((white - black) or 1)) + 0.5, 0, 255).astype(np.uint8)
+            found = np.asarray(band, dtype=np.float32)
+            found = np.nan_to_num(found, posinf=max(black, white), neginf=min(black, white))
+            grey = np.clip((found - black) * (255 / ((white - black) or 1)) + 0.5, 0, 255).astype(np.uint8)
             return np.repeat(grey[..., None], 3, axis=2)
 
         return scaled
@@ -355,15 +400,90 @@ def _converter(image: Image.Image) -> Callable[[Image.Image], NDArray[np.uint8]]
     return lambda band: np.asarray(band.convert("RGB"))
 
 
-def _value_range(image: Image.Image) -> tuple[float, float]:
-    """The values of black and white in an image of integers or floats: the range of its kind, not of this one
-    image, so that a dark photograph stays dark. Only values that fit no kind are stretched."""
-    if image.mode.startswith("I;16"):
-        return 0, 65535
-    extremes = [_finite_extremes(np.asarray(band)) for _, band in _bands(image)]
-    low, high = min(e[0] for e in extremes), max(e[1] for e in extremes)
-    kinds = (255, 65535) if image.mode == "I" else (1, 255, 65535)
-    return next(((0, kind) for kind in kinds if low >= 0 and high <= kind), (low, high))
+def _black_and_white(image: Image.Image, source: Stripped, values: ValueRange | None) -> Range:
+    """The values of black and white in an image of integers or floats: as its file states, else as its set
+    has it, else of the smallest usual depth."""
+    if (declared := _declared(image, source)) is not None:
+        return declared
+    floats = image.mode == "F"
+    given = None if values is None else values.floats if floats else values.integers
+    return given or usual_range(_extremes(image), floats=floats)
+
+
+def _declared(image: Image.Image, source: Stripped) -> Range | None:
+    """The range that the file itself states."""
+    if image.format == "PPM" and image.mode != "F":
+        return 0, 65535  # Pillow has scaled by the largest value that the header states
+    if image.format == "PNG":
+        head = source.data[: max(0, source.data.find(b"IDAT"))]
+        at = head.find(b"sBIT")
+        if at < 0 or at + 4 >= len(head):
+            return None
+        used = int(np.bitwise_or.reduce(np.asarray(image, dtype=np.uint16), axis=None))
+        return shifted_range(head[at + 4], _extremes(image), used)
+    return declared_range(source.tags, floats=image.mode == "F")
+
+
+def _extremes(image: Image.Image) -> Range:
+    found = join_extremes(_finite_extremes(np.asarray(band)) for _, band in _bands(image))
+    return found or (0, 0)
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def measure_values(path: Path) -> tuple[bool, Range] | None:
+    """Whether an image file holds floats, and its least and largest value; None where it has 8 bits, states
+    its range itself, or cannot be read. Of other files 32 bytes are read."""
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                if not _may_be_deep(file.read(32)):
+                    return None
+        elif path.suffix.lower() not in (".png", ".tif", ".tiff"):
+            return None
+        data = _read_bytes(path)
+        if not _may_be_deep(data[:32]):
+            return None
+        source = strip_metadata(_without_long_metadata(data))
+        with _open(source.data) as image:
+            _check_size(image)
+            if not _is_deep(image):
+                return None
+            image.load()
+            return None if _declared(image, source) else (image.mode == "F", _extremes(image))
+    except Exception:  # what is wrong with it is said when its pixels are wanted
+        return None
+
+
+def _may_be_deep(start: bytes) -> bool:
+    """Whether a file is a grey PNG of 16 bit, or a TIFF, by its first 32 bytes."""
+    if start.startswith(b"\x89PNG"):
+        return start[24:26] == b"\x10\0"
+    return start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def _refuse_channels(tags: Mapping[int, tuple[float, ...]]) -> None:
+    """Raise UnreadableFile for a TIFF whose pixels Pillow would not read, or would read wrongly."""
+    bits, channels = tags.get(258) or (1,), int((tags.get(277) or (1,))[0])
+    if channels > 5 or (channels == 5 and tags.get(262) != (5,)):
+        raise UnreadableFile(
+            f"has {channels} channels, and a picture has 1 (grey) or 3 (RGB): choose three of them and save "
+            "them as RGB"
+        )
+    if channels > 1 and max(bits) > 8 and tags.get(284) == (2,):
+        raise UnreadableFile(
+            f"has {channels} planes of {max(bits):.0f} bit one after another: save it as a PNG, or with 8 bit"
+        )
+
+
+def _refuse_lost(image: Image.Image, source: Stripped, pixels: torch.Tensor) -> None:
+    """Raise UnreadableFile for colours of 16 bit of which Pillow's high bytes keep nothing."""
+    png = image.format == "PNG" and source.data[24:25] == b"\x10"
+    deep = png or max(source.tags.get(258) or (8,)) == 16
+    if deep and not _is_deep(image) and not pixels.any():
+        raise UnreadableFile("has colours of 16 bit with values below 256: save it with 8 bit")
 
 
 def _finite_extremes(values: NDArray[np.generic]) -> tuple[float, float]:
@@ -403,7 +523,7 @@ def _traits(image: Image.Image, orientation: int, *, pages: bool = False) -> Ite
         # The other pictures of an MPO are previews and depth, not frames.
         if pages or (image.format != "MPO" and getattr(image, "is_animated", False)):
             yield "first frame"
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+    if _is_deep(image):
         yield "deep"
     elif image.has_transparency_data:
         yield "alpha"

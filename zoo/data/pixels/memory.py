@@ -13,6 +13,7 @@ from PIL import Image
 from zoo.data.dataset import Item
 from zoo.data.listing import local_path
 from zoo.data.pixels.decoding import Picture, convert_image, decode_picture, read_picture
+from zoo.data.pixels.ranges import ValueRange
 from zoo.errors import UsageError
 
 TAKEN = (
@@ -67,15 +68,15 @@ def place_of(image: ImageSource) -> Path:
     return image.place if isinstance(image, MemoryImage) else image
 
 
-def open_picture(image: ImageSource, *, keep: int | None = None) -> Picture:
-    """The pixels of an image. Raises UnreadableFile."""
+def open_picture(image: ImageSource, *, keep: int | None = None, values: ValueRange | None = None) -> Picture:
+    """The pixels of an image. values: black and white of its set. Raises UnreadableFile."""
     if not isinstance(image, MemoryImage):
-        return read_picture(place_of(image), keep=keep)
+        return read_picture(place_of(image), keep=keep, values=values)
     if isinstance(image.content, Picture):
         return image.content
     if isinstance(image.content, bytes):
-        return decode_picture(image.content, keep=keep)
-    return convert_image(image.content)
+        return decode_picture(image.content, keep=keep, values=values)
+    return convert_image(image.content, values=values)
 
 
 def _describe(values: torch.Tensor | np.ndarray) -> str:

@@ -107,6 +107,14 @@ def _strip_tiff(data: bytes) -> Stripped:
     if directory is None:
         return Stripped(data)
     kept = [entry for tag, entry, there in directory.entries if tag in _PIXEL_TAGS and there]
+    if directory.values.get(262) == (0,) and max(directory.values.get(258) or (1,)) > 8:
+        # Pillow reads white-is-zero with 8 bit alone; said to be black-is-zero, it is inverted by us.
+        photometric, one = struct.pack(f"{directory.order}H", 262), struct.pack(f"{directory.order}H", 1)
+        place = 12 if directory.big else 8
+        kept = [
+            entry[:place] + one + entry[place + 2 :] if entry.startswith(photometric) else entry
+            for entry in kept
+        ]
     count_code, offset_code, position = ("Q", "Q", 8) if directory.big else ("H", "I", 4)
     order = directory.order
     padding = b"\0" * (len(data) % 2)

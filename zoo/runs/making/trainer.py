@@ -201,4 +201,6 @@ def data_facts(seen: Features) -> dict[str, Any]:
         "items": {part: len(getattr(dataset, part)) for part in PARTS},
         "skipped": [{"path": safe_text(file.path), "reason": file.reason} for file in seen.bad],
         "split": dataset.split.facts(),
-    } | ({} if dataset.layout is None else {"layout": dataset.layout})
+        **({} if seen.values is None else {"value_range": seen.values.facts}),
+        **({} if dataset.layout is None else {"layout": dataset.layout}),
+    }

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from zoo.catalogue.entry import ImageInput
-from zoo.data.pixels.batches import OnBad, describe_traits, load_batches
+from zoo.data.pixels.batches import OnBad, describe_range, describe_traits, load_batches
 from zoo.data.pixels.memory import ImageSource, place_of
 from zoo.data.pixels.preprocessing import preprocess
+from zoo.data.pixels.ranges import ValueRange
 from zoo.events import Note, Report, silent
 from zoo.features.extraction import EXAMPLES, FeatureTable, extract_features
 from zoo.features.network import FrozenNetwork, Precision, freeze_classifier
@@ -23,7 +24,8 @@ from zoo.runs.classifier import Classifier
 
 
 class ImageItems:
-    """An ItemSource of images: files, or in memory. input: what the weights want to see."""
+    """An ItemSource of images: files, or in memory. input: what the weights want to see. values: black and
+    white of images of 16 bit or floats."""
 
     noun = "image"
 
@@ -35,6 +37,7 @@ class ImageItems:
         batch_size: int = 32,
         workers: int | None = None,
         on_bad: OnBad = "skip",
+        values: ValueRange | None = None,
         report: Report = silent,
     ) -> None:
         self.images = images
@@ -42,6 +45,7 @@ class ImageItems:
         self.batch_size = batch_size
         self.workers = workers
         self.on_bad = on_bad
+        self.values = values
         self.report = report
         self.places: list[Path] = [place_of(image) for image in images]
         self.failures: dict[int, str] = {}
@@ -60,6 +64,7 @@ class ImageItems:
             self.batch_size,
             workers=self.workers,
             on_bad=self.on_bad,
+            values=self.values,
             report=self.report,
         )
         with batches:
@@ -94,6 +99,7 @@ class ImageItems:
             precision=precision,
             workers=self.workers,
             on_bad=self.on_bad,
+            values=self.values,
             report=self.report,
         )
         self.traits = table.traits
@@ -106,6 +112,8 @@ class ImageItems:
         """What was unusual about the images, and a warning where some could not be read."""
         if (unusual := describe_traits(self.traits)) is not None:
             yield unusual
+        if self.traits["deep"]:
+            yield describe_range(self.values)
         if self.failures:
             yield Note(
                 f"{len(self.failures):,} of {len(self.places):,} files cannot be read", level="warning"
@@ -114,7 +122,7 @@ class ImageItems:
 
 def read(items: Sequence[ImageSource], classifier: Classifier, /, **options: Any) -> ImageItems:
     """The images as the classifier takes them. Options: those of ImageItems."""
-    return ImageItems(items, classifier.input, **options)
+    return ImageItems(items, classifier.input, values=classifier.values, **options)
 
 
 def open_network(network: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:

@@ -11,7 +11,16 @@ from adapters import freeze, frozen_fingerprint
 from zoo.catalogue.entry import ImageInput
 from zoo.data.dataset import Dataset, Item
 from zoo.data.leaks import describe_leak
-from zoo.data.pixels.batches import BadFile, OnBad, check_bad_files, describe_traits, find_obvious
+from zoo.data.pixels.batches import (
+    BadFile,
+    OnBad,
+    check_bad_files,
+    describe_range,
+    describe_traits,
+    find_obvious,
+    measure_range,
+)
+from zoo.data.pixels.ranges import ValueRange
 from zoo.features.extraction import extract_features
 from zoo.features.lookalikes import find_resaved
 from zoo.features.network import feature_precision
@@ -46,6 +55,7 @@ def extract(job: Session, start: PreparedModel) -> Features:
     """Read every image of train and val once, compute or find its features, report bad files and leaks."""
     dataset, on_bad = job.plan.dataset, cast(OnBad, job.recipe.on_bad)
     items = dataset.train + dataset.val
+    values = _value_range(job)
     table = extract_features(
         start.network,
         items,
@@ -56,6 +66,7 @@ def extract(job: Session, start: PreparedModel) -> Features:
         precision=feature_precision(job.recipe.precision),
         workers=job.recipe.workers,
         on_bad=on_bad,
+        values=values,
         report=job.report,
     )
     features = {items[row].path: vector for row, vector in zip(table.kept, table.features, strict=True)}
@@ -77,7 +88,18 @@ def extract(job: Session, start: PreparedModel) -> Features:
         ),
         batches_of(val, job.encode(readable.val), VAL_BATCH, job.device),
         table.bad,
+        values=values,
     )
+
+
+def _value_range(job: Session) -> ValueRange | None:
+    """Black and white of images of 16 bit or floats: as the earlier run had them, or as the data have."""
+    record, dataset = job.plan.start_record, job.plan.dataset
+    known = None if record is None else record.value_range
+    values = known or measure_range(dataset.train + dataset.val, workers=job.recipe.workers)
+    if values is not None:
+        job.report(describe_range(values))
+    return values
 
 
 def _check_files(job: Session, bad: Sequence[BadFile]) -> Dataset:
@@ -87,7 +109,7 @@ def _check_files(job: Session, bad: Sequence[BadFile]) -> Dataset:
 
 
 def open_batches(
-    job: Session, _seen: Features, items: Sequence[Item], phase: Phase | None = None
+    job: Session, seen: Features, items: Sequence[Item], phase: Phase | None = None
 ) -> ImageBatches:
     """The photographs, decoded on the way: shuffled and varied for a phase, in order without one."""
     return ImageBatches(
@@ -99,6 +121,7 @@ def open_batches(
         seed=None if phase is None else job.recipe.seed,
         workers=job.recipe.workers,
         on_bad=job.recipe.on_bad,
+        values=seen.values,
         report=job.report,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +96,10 @@ def evaluate_classifier(
     )
     for note in dataset.notes:
         report(note)
+    if modality.kind.in_files and classifier.values is None:
+        from zoo.data.pixels.batches import measure_range
+
+        classifier = replace(classifier, values=measure_range(dataset.items))
     source = modality.load_asking().read(
         modality.items_of(dataset.items),
         classifier,
