@@ -263,3 +263,28 @@ def test_unknown_words_of_train_begin_with_the_ngrams_of_a_fasttext_model(tmp_pa
         words[unknown] = (Path(result.run) / "words.txt").read_text("utf-8").split()
     assert {"moviegoer", "filmmaker"} <= set(words["fold+hyphen"])
     assert not {"moviegoer", "filmmaker"} & set(words["skip"])
+
+
+def test_what_max_words_cut_is_counted(tmp_path: Path, kit: Kit, finetune) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    short = "".join(f"bad {n}\n" for n in range(9))
+    (data / "good.txt").write_text("".join(f"best film {n}\n" for n in range(12)), "utf-8")
+    (data / "bad.txt").write_text("".join(f"the bad film {n} of all\n" for n in range(3)) + short, "utf-8")
+    for most, ending in (
+        (3, "; 3 of 24 texts are longer than 3 words: 9 words are not read (--max-words)"),
+        (6, ""),
+    ):
+        told: list[Event] = []
+        finetune(
+            kit.words,
+            data,
+            epochs=1,
+            baseline=False,
+            max_words=most,
+            report=told.append,
+            out=tmp_path / str(most),
+        )
+        [note] = [e.message for e in told if isinstance(e, Note) and " words: " in e.message]
+        assert note.endswith(ending)
+        assert ("not read" in note) == bool(ending)

@@ -127,7 +127,7 @@ def extract(job: Session, start: PreparedModel) -> Features:
     dataset, recipe = job.plan.dataset, job.recipe
     assert start.reader is not None
     read = {item.path: start.reader(item.text or "") for item in dataset.train + dataset.val}
-    job.report(describe(list(read.values())))
+    job.report(_describe_read(list(read.values()), start.reader.longest))
     seen = Features(dataset, None, None, read=read)
     if recipe.baseline:
         seen = replace(seen, baseline=measure_baseline(dataset, start.reader.tokenizer))
@@ -166,11 +166,17 @@ def open_batches(
     return TextBatches(ids, job.encode(items), job.recipe.batch_size, seed=seed, alike=walks)
 
 
-def describe(read: Sequence[ReadText]) -> Note:
-    """How many words are known, what was done about the others, and how many texts have none."""
+def _describe_read(read: Sequence[ReadText], longest: int | None) -> Note:
+    """How many words are known, what was done about the others, what texts have none, and what was cut."""
     how: Counter[str] = sum((text.how for text in read), Counter())
     words = sum(text.words for text in read)
     counts = ", ".join(f"{count:,} {name} ({count / max(1, words):.1%})" for name, count in how.most_common())
     empty = sum(text.is_empty for text in read)
     lost = f"; {empty:,} of {len(read):,} texts have no known word" if empty else ""
+    cut = [text.cut for text in read if text.cut]
+    if cut:
+        lost += (
+            f"; {len(cut):,} of {len(read):,} texts are longer than {longest:,} words: "
+            f"{sum(cut):,} words are not read (--max-words)"
+        )
     return Note(f"{words:,} words: {counts}{lost}", level="warning" if empty else "info")

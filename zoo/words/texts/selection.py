@@ -69,12 +69,14 @@ def select_words(
 
 @dataclass(frozen=True)
 class ReadText:
-    """A text as ids. ids: of its words, stand-ins included. words: how many it has. how: words by what was
-    done for them: "known", the name of a policy, "new" (a vector of its own), "skipped"."""
+    """A text as ids. ids: of its words, stand-ins included. words: how many are read. how: words by what was
+    done for them: "known", the name of a policy, "new" (a vector of its own), "skipped". cut: how many more
+    the text has, beyond the longest that is read."""
 
     ids: tuple[int, ...]
     words: int
     how: Counter[str]
+    cut: int = 0
 
     @property
     def known(self) -> int:
@@ -106,9 +108,10 @@ class TextReader:
         >>> from zoo.words.texts.tokens import usual_tokenizer
         >>> reader = TextReader(usual_tokenizer(True), WordSelection(("good", "film", "zzz"), 2))
         >>> reader("A good-film, zzz!")
-        ReadText(ids=(1, 2, 3), words=5, how=Counter({'skipped': 3, 'hyphen': 1, 'new': 1}))
+        ReadText(ids=(1, 2, 3), words=5, how=Counter({'skipped': 3, 'hyphen': 1, 'new': 1}), cut=0)
         """
-        words = self.tokenizer(text)[: self.longest]
+        whole = self.tokenizer(text)
+        words = whole[: self.longest]
         ids: list[int] = []
         how: Counter[str] = Counter()
         for word in words:
@@ -117,7 +120,7 @@ class TextReader:
             numbers, what = self.seen[word]
             ids += numbers
             how[what] += 1
-        return ReadText(tuple(ids), len(words), how)
+        return ReadText(tuple(ids), len(words), how, len(whole) - len(words))
 
     def look_up(self, word: str) -> tuple[tuple[int, ...], str]:
         """The ids that are read for one word, and what was done."""
