@@ -453,7 +453,7 @@ def measure_values(path: Path) -> tuple[bool, Range] | None:
                 return None
             image.load()
             return None if _declared(image, source) else (image.mode == "F", _extremes(image))
-    except Exception:  # what is wrong with it is said when its pixels are wanted
+    except Exception:  # the reason is reported when its pixels are wanted
         return None
 
 

@@ -108,7 +108,7 @@ def _strip_tiff(data: bytes) -> Stripped:
         return Stripped(data)
     kept = [entry for tag, entry, there in directory.entries if tag in _PIXEL_TAGS and there]
     if directory.values.get(262) == (0,) and max(directory.values.get(258) or (1,)) > 8:
-        # Pillow reads white-is-zero with 8 bit alone; said to be black-is-zero, it is inverted by us.
+        # Pillow reads white-is-zero with 8 bit alone: declare black-is-zero, the decoder inverts it.
         photometric, one = struct.pack(f"{directory.order}H", 262), struct.pack(f"{directory.order}H", 1)
         place = 12 if directory.big else 8
         kept = [
