@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zoo.catalogue.search import list_models as list_models
     from zoo.errors import ZooError as ZooError
     from zoo.runs.making.finetuning import finetune_model as finetune_model
+    from zoo.runs.run import embed as embed
     from zoo.runs.run import load_run as load_run
     from zoo.targets import fetch_model as fetch_model
     from zoo.training.recipe import Recipe as Recipe
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 PUBLIC = {
     "Recipe": "zoo.training.recipe",
     "ZooError": "zoo.errors",
+    "embed": "zoo.runs.run",
     "fetch_model": "zoo.targets",
     "finetune_model": "zoo.runs.making.finetuning",
     "list_models": "zoo.catalogue.search",

@@ -7,9 +7,9 @@ From the ground up; a file imports only what is above it in this list:
     folder           the files of a run, written whole and read verified
     baseline         what guessing reaches
     plan             what is decided before torch is imported
+    answers          what a network is asked about, and what it answers
     session          what the steps of training hand to each other
     classifier       a trained network with its labels
-    answers          what a network is asked about, and what it answers
     modalities/      images | texts
     using/           predict, evaluate, embed
     run              the public handle of a run

@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any
 from zoo.errors import UsageError
 from zoo.events import EpochEnd, Report, silent
 from zoo.runs.answers import ItemSource, Prediction
-from zoo.runs.classifier import Classifier, load_run_classifier
+from zoo.runs.classifier import Classifier, load_classifier, load_run_classifier
 from zoo.runs.folder import read_history
 from zoo.runs.modalities.gathering import Wanted
-from zoo.runs.modalities.table import modality_of
+from zoo.runs.modalities.table import modality_of, modality_of_target
 from zoo.runs.record import RunRecord, read_record
-from zoo.runs.using.embedding import Embeddings, embed_items
+from zoo.runs.using.embedding import Embeddings, embed_by_vectors, embed_items
 from zoo.runs.using.evaluation import Evaluation, evaluate_classifier
 from zoo.runs.using.prediction import predict_items
 from zoo.store.names import default_store
-from zoo.targets import RunFolder, accept, find_target
+from zoo.targets import Model, RunFolder, accept, fetch_target, find_target, kind_of
+from zoo.words.loading import load_words
 
 if TYPE_CHECKING:
+    from zoo.catalogue.registry import Registry
     from zoo.data.pixels.batches import OnBad
     from zoo.store.store import Store
 
@@ -91,10 +93,8 @@ class Run:
 
     def _read(self, items: Iterable[object], *, batch_size: int | None, on_bad: OnBad) -> ItemSource:
         """The items as the network takes them."""
-        if isinstance(items, str | Path | bytes) or not isinstance(items, Iterable):
-            raise UsageError("one item was given where a list is expected", hint="Put it in a list: […].")
         modality = modality_of(self.record.entry)
-        wanted = Wanted(list(items), layout=self.record.data.get("layout"))
+        wanted = Wanted(_several(items), layout=self.record.data.get("layout"))
         gathered = modality.gather(str(self.path), wanted, report=self.report)
         return modality.load_asking().read(
             gathered,
@@ -115,3 +115,63 @@ def load_run(path: str | Path, *, store: Store | None = None, report: Report = s
     target = accept(find_target(path, store=store), "zoo.load_run")
     assert isinstance(target, RunFolder)
     return Run(target.path, read_record(target.path), store, report)
+
+
+def embed(
+    name: str | Path,
+    items: Iterable[object],
+    *,
+    registry: Registry | None = None,
+    store: Store | None = None,
+    member: str | None = None,
+    batch_size: int | None = None,
+    device: str = "auto",
+    on_bad: OnBad = "skip",
+    report: Report = silent,
+) -> Embeddings:
+    """What a frozen network sees of every item, computed once: features for a head, an index, a search.
+
+    Args:
+        name: A model for images, a run, word vectors, or the path of either.
+        items: As for `Run.predict`: files, folders, images in memory. Word vectors and runs on texts take
+            texts as str, and files of texts as Path.
+        registry: The registry to find the model in; None for the default one.
+        store: The store to keep files and features in; None for the default one.
+        member: Which file of a .zip of word vectors.
+        batch_size: Items at a time; None for what suits them.
+        device: Where to compute: "auto", "cpu", "cuda", "cuda:1", "mps".
+        on_bad: "skip" leaves out what cannot be read, "stop" raises for the first.
+        report: Called with every event.
+
+    Returns:
+        Features (items, width) float32 and the paths of the items that could be read, in their order. Of
+        word vectors the mean of each text's words.
+
+    Raises:
+        UsageError: The name cannot be used for this, or the items are not what the model takes.
+        DatasetError: None of the items can be read.
+        NetworkError: The model cannot be fetched.
+        IntegrityError: A file is not what it should be.
+    """
+    store = store or default_store()
+    target = accept(find_target(name, registry=registry, store=store, member=member), "zoo.embed")
+    if isinstance(target, RunFolder):
+        run = Run(target.path, read_record(target.path), store, report)
+        return run.embed(items, batch_size=batch_size, device=device, on_bad=on_bad)
+    assert isinstance(target, Model)
+    modality = modality_of_target(target)
+    gathered = modality.gather(str(name), Wanted(_several(items)), report=report)
+    if kind_of(target) in ("words", "vector file"):
+        vectors = load_words(fetch_target(target, store, report=report), store, member=member, report=report)
+        return embed_by_vectors(vectors, gathered, report=report)
+    classifier = load_classifier(target, store=store, report=report)
+    size = batch_size or modality.batch_size
+    source = modality.load_asking().read(gathered, classifier, batch_size=size, on_bad=on_bad, report=report)
+    return embed_items(classifier, source, store=store, device=device, report=report)
+
+
+def _several(items: Iterable[object]) -> list[object]:
+    """The items as a list. Raises UsageError for one alone: a text is not a list of its letters."""
+    if isinstance(items, str | Path | bytes) or not isinstance(items, Iterable):
+        raise UsageError("one item was given where a list is expected", hint="Put it in a list: […].")
+    return list(items)

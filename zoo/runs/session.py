@@ -16,6 +16,9 @@ from zoo.data.pixels.batches import BadFile
 from zoo.data.pixels.ranges import ValueRange
 from zoo.errors import TrainingStopped
 from zoo.events import EpochEnd, Report
+from zoo.features.extraction import FeatureTable
+from zoo.features.network import feature_precision
+from zoo.runs.answers import ItemSource
 from zoo.runs.plan import Plan
 from zoo.runs.record import Baseline
 from zoo.store.store import Store
@@ -70,12 +73,12 @@ class PreparedModel:
 
 
 @dataclass(frozen=True)
-class Features:
-    """The dataset without what cannot be read, and what the frozen network says about the rest.
+class TrainingData:
+    """The dataset without what cannot be read, and what training takes of the rest.
 
-    train, val: what the head sees; None where the head is not trained alone. baseline: what a simple method
-    reaches on the same items. read: texts as ids. values: black and white of
-    images of 16 bit or floats.
+    train, val: features of the items in batches; None where the head is not trained alone. baseline: what a
+    simple method reaches on the same items. read: texts as ids. values: black and white of images of 16 bit
+    or floats.
     """
 
     dataset: Dataset
@@ -111,16 +114,33 @@ class Outcome:
 class TrainingSteps(Protocol):
     """What a run does in one way with images and in another with texts; a module of zoo/runs is one."""
 
-    def prepare(self, job: Session) -> PreparedModel:
+    def prepare(self, session: Session) -> PreparedModel:
         """The network of the plan, everything frozen, with its new head or with that of the earlier run."""
 
-    def extract(self, job: Session, start: PreparedModel) -> Features:
-        """Read every item of train and val once, and let the frozen network say what it sees."""
+    def open_items(self, session: Session, model: PreparedModel, items: Sequence[Item]) -> ItemSource:
+        """The items as a network is asked about them; `compute_features` takes it."""
+
+    def read_data(self, session: Session, model: PreparedModel) -> TrainingData:
+        """Read train and val once: their features, what cannot be read, leaks, the baseline."""
 
     def open_batches(
-        self, job: Session, seen: Features, items: Sequence[Item], phase: Phase | None = None, /
+        self, session: Session, data: TrainingData, items: Sequence[Item], phase: Phase | None = None, /
     ) -> BatchSource:
         """The items themselves, in batches: shuffled and varied for a phase, in order without one."""
+
+
+def compute_features(session: Session, model: PreparedModel, source: ItemSource) -> FeatureTable:
+    """What the frozen network says of every item that can be read: a step of its own, cached for images.
+
+    Nothing else happens here: no item is left out of a dataset, no leak is looked for, no batch is made.
+    """
+    return source.features(
+        model.network,
+        identity=model.identity,
+        store_home=session.store.home,
+        device=session.device,
+        precision=feature_precision(session.recipe.precision),
+    )
 
 
 def batches_of(

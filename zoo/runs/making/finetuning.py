@@ -105,9 +105,54 @@ def finetune_model(
         TrainingStopped: A fault ended training; the best weights so far, if any, were written to `out`.
         Interrupted: `stop_requested`; the best weights so far, if any, were written to `out`.
     """
+    store = store or default_store()
+    plan = plan_run(
+        name,
+        data,
+        out=out,
+        registry=registry,
+        store=store,
+        path_column=path_column,
+        text_column=text_column,
+        label_column=label_column,
+        split_column=split_column,
+        class_level=class_level,
+        member=member,
+        data_license=data_license,
+        report=report,
+        recipe=recipe,
+        options=options,
+    )
+    from zoo.runs.making.trainer import train_run  # from here on torch is needed
+
+    return train_run(plan, store=store, report=report, stop_requested=stop_requested)
+
+
+def plan_run(
+    name: str | Path,
+    data: str | Path,
+    *,
+    out: str | Path,
+    store: Store,
+    registry: Registry | None = None,
+    path_column: str | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
+    class_level: int | None = None,
+    member: str | None = None,
+    data_license: str | None = None,
+    report: Report = silent,
+    recipe: Recipe | None = None,
+    options: Mapping[str, Any],
+) -> Plan:
+    """Decide everything about a run, in the order target, kind of item, recipe, data; refuse what cannot be.
+
+    Imports no torch and fetches nothing but a file of vectors of the Hub. Arguments and errors as those of
+    `finetune_model`; options: its further keywords.
+    """
     began = time.perf_counter()
     out, data = Path(out), Path(data)
-    store = store or default_store()
     target = accept(find_target(name, registry=registry, store=store, member=member), "zoo finetune")
     start = target.path if isinstance(target, RunFolder) else None
     record = None if start is None else read_record(start)
@@ -149,7 +194,7 @@ def finetune_model(
     data_license = license_of_data(data_license, record, dataset.fingerprint)
     if store.policies and UNKNOWN in (data_license or UNKNOWN).split(" and "):
         report(UNNAMED_LICENSE)
-    plan = Plan(
+    return Plan(
         entry,
         dataset,
         checked,
@@ -163,10 +208,6 @@ def finetune_model(
         (str(name), str(data)),
         skips_any="skip" in (options.get("on_bad"), recipe and recipe.on_bad),
     )
-
-    from zoo.runs.making.trainer import train_run  # from here on torch is needed
-
-    return train_run(plan, store=store, report=report, stop_requested=stop_requested)
 
 
 def license_of_data(named: str | None, record: RunRecord | None, fingerprint: str) -> str | None:

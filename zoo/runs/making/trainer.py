@@ -22,7 +22,7 @@ from zoo.runs.folder import new_folder, next_free, write_adapter, write_history,
 from zoo.runs.modalities.table import modality_of
 from zoo.runs.plan import Plan
 from zoo.runs.record import RunRecord, RunResult, model_facts, write_record
-from zoo.runs.session import Features, Outcome, PreparedModel, Session, TrainingSteps
+from zoo.runs.session import Outcome, PreparedModel, Session, TrainingData, TrainingSteps
 from zoo.runs.versions import library_versions
 from zoo.store.store import Store
 from zoo.training.device import pick_device, precision_for
@@ -48,142 +48,149 @@ def train_run(
         return carry_out(Session(plan, store, device, report, stop_requested))
 
 
-def carry_out(job: Session) -> RunResult:
-    """The run of a job, from its network to its folder."""
-    plan, recipe = job.plan, job.recipe
-    side = modality_of(plan.entry).load_training()
-    start = side.prepare(job)
-    count_stages(start.network, recipe.unfreeze)  # refuses a stage that is not there, before the features
-    seen = side.extract(job, start)
+def carry_out(session: Session) -> RunResult:
+    """The run of a plan, from its network to its folder."""
+    plan, recipe = session.plan, session.recipe
+    steps = modality_of(plan.entry).load_training()
+    model = steps.prepare(session)
+    count_stages(model.network, recipe.unfreeze)  # refuses a stage that is not there, before the features
+    data = steps.read_data(session, model)
     if (
-        recipe.standardize and seen.train and not (plan.start or recipe.from_scratch)
+        recipe.standardize and data.train and not (plan.start or recipe.from_scratch)
     ):  # random ones say nothing
-        start.head.fit_standardize(seen.train.features)
+        model.head.fit_standardize(data.train.features)
 
-    fitted = Outcome()
+    outcome = Outcome()
     try:
         for phase in phases(recipe):
             if phase.trains == "features":
-                fitted.after(train_head(job, phase, start, seen))
+                outcome.after(train_head(session, phase, model, data))
             else:
-                fitted.after(tune(job, phase, side, start, seen, fitted.best))
-            if fitted.interrupted:
+                outcome.after(tune(session, phase, steps, model, data, outcome.best))
+            if outcome.interrupted:
                 break
     except TrainingStopped as fault:
         if fault.result is not None:
-            fitted.after(fault.result)
-        fitted.fault = fault
+            outcome.after(fault.result)
+        outcome.fault = fault
 
-    start.network.to("cpu").eval()
-    if fitted.best is None:
-        raise fitted.fault or Interrupted(
+    model.network.to("cpu").eval()
+    if outcome.best is None:
+        raise outcome.fault or Interrupted(
             "stopped before the first epoch was finished: there is nothing to keep",
-            hint="The same command begins again" + ("." if start.reader else ": the features are kept."),
+            hint="The same command begins again" + ("." if model.reader else ": the features are kept."),
         )
-    result = save(job, start, seen, fitted)
-    if fitted.fault is not None:
-        fitted.fault.hint = f"{fitted.fault.hint or ''} Epoch {fitted.best_epoch} is in {plan.out}.".strip()
-        raise fitted.fault
-    if fitted.interrupted:
+    result = save(session, model, data, outcome)
+    if outcome.fault is not None:
+        outcome.fault.hint = (
+            f"{outcome.fault.hint or ''} Epoch {outcome.best_epoch} is in {plan.out}.".strip()
+        )
+        raise outcome.fault
+    if outcome.interrupted:
         raise Interrupted(
-            f"stopped in epoch {len(fitted.history) + 1}; epoch {fitted.best_epoch} was best: {plan.out}",
+            f"stopped in epoch {len(outcome.history) + 1}; epoch {outcome.best_epoch} was best: {plan.out}",
             hint=f"Go on from it: zoo finetune {plan.out} {plan.as_typed[1]} --out {next_free(plan.out)}",
         )
     return result
 
 
-def train_head(job: Session, phase: Phase, start: PreparedModel, seen: Features) -> FitResult:
+def train_head(session: Session, phase: Phase, model: PreparedModel, data: TrainingData) -> FitResult:
     """Train the head alone, on features that are all in memory."""
-    assert seen.train is not None
-    assert seen.val is not None
+    assert data.train is not None
+    assert data.val is not None
     with one_thread():
         state = begin_phase(
-            start.head,
-            seen.train,
-            seen.val,
-            recipe=job.recipe,
+            model.head,
+            data.train,
+            data.val,
+            recipe=session.recipe,
             phase=phase,
-            machine=Machine(job.device, phase.precision),
-            task=job.plan.task,
-            class_weights=class_weights(job, seen.dataset),
-            classes=seen.dataset.classes,
+            machine=Machine(session.device, phase.precision),
+            task=session.plan.task,
+            class_weights=class_weights(session, data.dataset),
+            classes=data.dataset.classes,
         )
-        return fit(state, report=job.report, stop_requested=job.stop_requested)
+        return fit(state, report=session.report, stop_requested=session.stop_requested)
 
 
 def tune(
-    job: Session, phase: Phase, side: TrainingSteps, start: PreparedModel, seen: Features, best: Score | None
+    session: Session,
+    phase: Phase,
+    steps: TrainingSteps,
+    model: PreparedModel,
+    data: TrainingData,
+    best: Score | None,
 ) -> FitResult:
     """Train the last stages together with the head, on the items themselves; deeper ones at smaller rates.
 
     Pretrained batch norms keep their statistics: batches of a few dozen images measure them badly, and the
     head was fitted to features that were normalised with them.
     """
-    recipe, network, dataset = job.recipe, start.network, seen.dataset
+    recipe, network, dataset = session.recipe, model.network, data.dataset
     unfreeze(network, count_stages(network, phase.unfreeze), freeze_norm=not recipe.from_scratch)
     state = begin_phase(
         network,
-        side.open_batches(job, seen, dataset.train, phase),
-        side.open_batches(job, seen, dataset.val),
+        steps.open_batches(session, data, dataset.train, phase),
+        steps.open_batches(session, data, dataset.val),
         recipe=recipe,
         phase=phase,
-        machine=Machine(job.device, precision_for(job.device, phase.precision)),
-        task=job.plan.task,
-        class_weights=class_weights(job, dataset),
+        machine=Machine(session.device, precision_for(session.device, phase.precision)),
+        task=session.plan.task,
+        class_weights=class_weights(session, dataset),
         classes=dataset.classes,
         start=best,
     )
-    return fit(state, report=job.report, stop_requested=job.stop_requested)
+    return fit(state, report=session.report, stop_requested=session.stop_requested)
 
 
-def class_weights(job: Session, dataset: Dataset) -> Tensor | None:
+def class_weights(session: Session, dataset: Dataset) -> Tensor | None:
     """What each class weighs in the loss, if they are to be balanced and the task has classes."""
-    task = job.plan.task
-    if task.balance is None or not job.recipe.balance:
+    task = session.plan.task
+    if task.balance is None or not session.recipe.balance:
         return None
-    return task.balance(job.encode(dataset.train), task.width(dataset.classes))
+    return task.balance(session.encode(dataset.train), task.width(dataset.classes))
 
 
-def save(job: Session, start: PreparedModel, seen: Features, fitted: Outcome) -> RunResult:
+def save(session: Session, model: PreparedModel, data: TrainingData, outcome: Outcome) -> RunResult:
     """Compare what was frozen with what it was, and write the run folder."""
-    assert fitted.best is not None
-    plan, network = job.plan, start.network
+    assert outcome.best is not None
+    plan, network = session.plan, model.network
     after = frozen_fingerprint(network)
-    changed = [name for name, digest in after.items() if start.frozen.get(name, digest) != digest]
+    changed = [name for name, digest in after.items() if model.frozen.get(name, digest) != digest]
     if changed:  # never seen; a library that writes into frozen tensors must not pass silently
         names = ", ".join(changed[:3])
-        job.report(Note(f"{len(changed)} frozen tensors changed: {names}", level="warning"))
+        session.report(Note(f"{len(changed)} frozen tensors changed: {names}", level="warning"))
     state = {
         name: tensor
         for name, tensor in network.state_dict().items()
-        if name not in after or name in start.kept
+        if name not in after or name in model.kept
     }
     result = RunResult(
         run=str(plan.out),
-        classes=seen.dataset.classes,
-        best_epoch=fitted.best_epoch,
-        epochs=len(fitted.history),
-        stopped_early=fitted.stopped_early,
-        val_loss=fitted.best.loss,
-        metrics=fitted.best.metrics,
+        classes=data.dataset.classes,
+        best_epoch=outcome.best_epoch,
+        epochs=len(outcome.history),
+        stopped_early=outcome.stopped_early,
+        val_loss=outcome.best.loss,
+        metrics=outcome.best.metrics,
         frozen_tensors=len(after),
         frozen_changed=len(changed),
         trained_parameters=count_parameters(network).trainable,
         seconds=time.perf_counter() - plan.began,
-        baseline=seen.baseline,
+        baseline=data.baseline,
         task=plan.task.name,
     )
     with new_folder(plan.out) as folder:
-        write_history(fitted.history, folder)
+        write_history(outcome.history, folder)
         record = RunRecord(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             model=model_facts(plan.entry),
-            weights_sha256=start.sha256,
-            classes=seen.dataset.classes,
-            recipe=job.recipe,
-            data=data_facts(seen),
+            weights_sha256=model.sha256,
+            classes=data.dataset.classes,
+            recipe=session.recipe,
+            data=data_facts(data),
             result=result,
-            text=None if start.reader is None else write_words(start.reader, folder),
+            text=None if model.reader is None else write_words(model.reader, folder),
             adapter_sha256=write_adapter(state, folder),
             versions=library_versions(),
             data_license=plan.data_license,
@@ -192,15 +199,15 @@ def save(job: Session, start: PreparedModel, seen: Features, fitted: Outcome) ->
     return result
 
 
-def data_facts(seen: Features) -> dict[str, Any]:
+def data_facts(data: TrainingData) -> dict[str, Any]:
     """Where the items came from, for run.json."""
-    dataset = seen.dataset
+    dataset = data.dataset
     return {
         "root": safe_text(dataset.root),
         "fingerprint": dataset.fingerprint,
         "items": {part: len(getattr(dataset, part)) for part in PARTS},
-        "skipped": [{"path": safe_text(file.path), "reason": file.reason} for file in seen.bad],
+        "skipped": [{"path": safe_text(file.path), "reason": file.reason} for file in data.bad],
         "split": dataset.split.facts(),
-        **({} if seen.values is None else {"value_range": seen.values.facts}),
+        **({} if data.values is None else {"value_range": data.values.facts}),
         **({} if dataset.layout is None else {"layout": dataset.layout}),
     }

@@ -11,17 +11,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adapters import ENCODERS, TextClassifier, TextEncoder, feature_extractor, freeze, frozen_fingerprint
+from adapters import ENCODERS, TextClassifier, TextEncoder, freeze, frozen_fingerprint
 from adapters.texts import draw_vectors
 from zoo.data.dataset import Dataset, Item
+from zoo.data.texts import Text
 from zoo.errors import DatasetError
-from zoo.events import Note, Progress
+from zoo.events import Note
 from zoo.runs.baseline import measure_baseline
 from zoo.runs.classifier import attach_recipe_head, build_text_network, put_adapter
 from zoo.runs.folder import read_adapter, read_words
-from zoo.runs.session import VAL_BATCH, Features, PreparedModel, Session, batches_of
+from zoo.runs.modalities.text_items import TextItems
+from zoo.runs.session import (
+    VAL_BATCH,
+    PreparedModel,
+    Session,
+    TrainingData,
+    batches_of,
+    compute_features,
+)
 from zoo.training.batches import TextBatches
-from zoo.training.machine import Machine
 from zoo.training.recipe import LEARNED_ENCODERS, Resolved
 from zoo.training.seeds import seed_torch
 from zoo.training.strategies import Phase, phases
@@ -33,19 +41,19 @@ from zoo.words.texts.tokens import usual_tokenizer
 from zoo.words.texts.unknown import usual_policy
 from zoo.words.vectors.word_vectors import WordVectors
 
-WORDS_AT_ONCE = 1 << 16  # that an encoder is given, padding included: 80 MB of 300 numbers each
 
-
-def prepare(job: Session) -> PreparedModel:
+def prepare(session: Session) -> PreparedModel:
     """The network of the plan, everything frozen, with its new head or with that of the earlier run."""
-    plan, recipe, record = job.plan, job.recipe, job.plan.start_record
+    plan, recipe, record = session.plan, session.recipe, session.plan.start_record
     if record is not None and plan.start is not None and record.text is not None:
         reader, sha256 = read_words(plan.start, record.text), record.weights_sha256
         state = read_adapter(plan.start, record)
         network: nn.Module = build_text_network(state, recipe, len(plan.dataset.classes))
     else:
-        local = plan.local or job.store.fetch(plan.entry, report=job.report)
-        vectors = load_words(local, job.store, precision="float32", member=plan.member, report=job.report)
+        local = plan.local or session.store.fetch(plan.entry, report=session.report)
+        vectors = load_words(
+            local, session.store, precision="float32", member=plan.member, report=session.report
+        )
         reader, encoder = choose_words(vectors, plan.dataset, recipe)
         network = TextClassifier(encoder, len(plan.dataset.classes))
         sha256, state = None if recipe.from_scratch else local.sha256, {}
@@ -122,48 +130,49 @@ def choose_new_words(
     )
 
 
-def extract(job: Session, start: PreparedModel) -> Features:
-    """Read every text, say how much of it is known, and let the frozen encoder and the baseline see it."""
-    dataset, recipe = job.plan.dataset, job.recipe
-    assert start.reader is not None
-    read = {item.path: start.reader(item.text or "") for item in dataset.train + dataset.val}
-    job.report(_describe_read(list(read.values()), start.reader.longest))
-    seen = Features(dataset, None, None, read=read)
-    if recipe.baseline:
-        seen = replace(seen, baseline=measure_baseline(dataset, start.reader.tokenizer))
+def open_items(session: Session, model: PreparedModel, items: Sequence[Item]) -> TextItems:
+    """The texts as the encoder is asked about them."""
+    assert model.reader is not None
+    texts = [Text(item.path, item.text or "") for item in items]
+    return TextItems(texts, model.reader, report=session.report)
+
+
+def read_data(session: Session, model: PreparedModel) -> TrainingData:
+    """Read every text, report how much of it is known; measure the baseline, compute what the head needs."""
+    dataset, recipe = session.plan.dataset, session.recipe
+    assert model.reader is not None
+    items = dataset.train + dataset.val
+    source = open_items(session, model, items)
+    session.report(_describe_read(source.read, model.reader.longest))
+    data = TrainingData(
+        dataset,
+        None,
+        None,
+        baseline=measure_baseline(dataset, model.reader.tokenizer) if recipe.baseline else None,
+        read={item.path: text for item, text in zip(items, source.read, strict=True)},
+    )
     if phases(recipe)[0].trains != "features":
-        return seen
-    train, val = (encode(job, start, seen, items) for items in (dataset.train, dataset.val))
+        return data
+    features = compute_features(session, model, source).features
+    train, val = features[: len(dataset.train)], features[len(dataset.train) :]
+    encoded = session.encode(dataset.train)
     return replace(
-        seen,
-        train=batches_of(train, job.encode(dataset.train), recipe.batch_size, job.device, seed=recipe.seed),
-        val=batches_of(val, job.encode(dataset.val), VAL_BATCH, job.device),
+        data,
+        train=batches_of(train, encoded, recipe.batch_size, session.device, seed=recipe.seed),
+        val=batches_of(val, session.encode(dataset.val), VAL_BATCH, session.device),
     )
 
 
-def encode(job: Session, start: PreparedModel, seen: Features, items: Sequence[Item]) -> Tensor:
-    """What the frozen encoder makes of each text: (items, features)."""
-    machine = Machine(job.device)
-    extractor = feature_extractor(start.network).to(machine.device)
-    ids = [seen.read[item.path].ids for item in items]
-    longest = max(1, *map(len, ids))
-    batches = TextBatches(ids, [0] * len(items), max(1, WORDS_AT_ONCE // longest))
-    found: list[Tensor] = []
-    with torch.no_grad():
-        for batch in batches.epoch(0):
-            found.append(extractor(machine.place(batch.inputs)))
-            job.report(Progress("features", sum(map(len, found)), len(items), "texts"))
-    return torch.cat(found)
-
-
 def open_batches(
-    job: Session, seen: Features, items: Sequence[Item], phase: Phase | None = None
+    session: Session, data: TrainingData, items: Sequence[Item], phase: Phase | None = None
 ) -> TextBatches:
     """The ids of the texts' words, padded: shuffled for a phase, in order without one."""
-    ids = [seen.read[item.path].ids for item in items]
-    seed = None if phase is None else job.recipe.seed
-    walks = job.recipe.encoder in LEARNED_ENCODERS  # a mean is as good with any padding, and learns better
-    return TextBatches(ids, job.encode(items), job.recipe.batch_size, seed=seed, alike=walks)
+    ids = [data.read[item.path].ids for item in items]
+    seed = None if phase is None else session.recipe.seed
+    walks = (
+        session.recipe.encoder in LEARNED_ENCODERS
+    )  # a mean is as good with any padding, and learns better
+    return TextBatches(ids, session.encode(items), session.recipe.batch_size, seed=seed, alike=walks)
 
 
 def _describe_read(read: Sequence[ReadText], longest: int | None) -> Note:
