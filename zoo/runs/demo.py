@@ -61,7 +61,7 @@ def run_demo(
     )
     results = {}
     for name, recipe in RUNS.items():
-        report(Note(f"zoo finetune {MODEL} {images} --out {out / name} {as_options(recipe)}"))
+        report(Note(f"zoo finetune {MODEL} {images} --out {out / name} {_as_options(recipe)}"))
         results[name] = finetune_model(
             MODEL,
             images,
@@ -75,10 +75,10 @@ def run_demo(
     return Demo(images, results)
 
 
-def as_options(recipe: dict[str, Any]) -> str:
+def _as_options(recipe: dict[str, Any]) -> str:
     """A recipe as it is typed.
 
-    >>> as_options({"unfreeze": "all", "from_scratch": True})
+    >>> _as_options({"unfreeze": "all", "from_scratch": True})
     '--unfreeze all --from-scratch'
     """
     return " ".join(as_option(name, value) for name, value in recipe.items())

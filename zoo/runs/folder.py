@@ -69,15 +69,15 @@ def new_folder(out: Path) -> Iterator[Path]:
     try:
         yield draft
         for path in [*draft.iterdir(), draft]:
-            sync(path)
+            _sync(path)
         refuse_existing(out)  # two runs of one name at once: os.rename would replace an empty folder
         draft.rename(out)
-        sync(out.parent)
+        _sync(out.parent)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def sync(path: Path) -> None:
+def _sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -131,7 +131,7 @@ def read_words(folder: Path, text: TextRecord) -> TextReader:
     from zoo.words.texts.selection import TextReader, WordSelection
     from zoo.words.texts.tokens import WordTokenizer
 
-    words = read_verified(folder / WORDS, text.words_sha256).decode().split("\n")[:-1]
+    words = _read_verified(folder / WORDS, text.words_sha256).decode().split("\n")[:-1]
     return TextReader(
         WordTokenizer.from_settings(text.tokenizer),
         WordSelection(tuple(words), text.known),
@@ -140,7 +140,7 @@ def read_words(folder: Path, text: TextRecord) -> TextReader:
     )
 
 
-def read_verified(path: Path, sha256: str) -> bytes:
+def _read_verified(path: Path, sha256: str) -> bytes:
     """The bytes of a file of a run. Raises IntegrityError if they are not those that were written."""
     try:
         content = path.read_bytes()
@@ -158,7 +158,7 @@ def read_adapter(folder: Path, record: RunRecord) -> dict[str, Tensor]:
     from safetensors.torch import load
 
     path = folder / ADAPTER
-    content = read_verified(path, record.adapter_sha256)
+    content = _read_verified(path, record.adapter_sha256)
     try:
         return dict(load(content))
     except SafetensorError as error:

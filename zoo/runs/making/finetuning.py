@@ -106,7 +106,7 @@ def finetune_model(
         Interrupted: `stop_requested`; the best weights so far, if any, were written to `out`.
     """
     store = store or default_store()
-    plan = plan_run(
+    plan = _plan_run(
         name,
         data,
         out=out,
@@ -128,7 +128,7 @@ def finetune_model(
     return train_run(plan, store=store, report=report, stop_requested=stop_requested)
 
 
-def plan_run(
+def _plan_run(
     name: str | Path,
     data: str | Path,
     *,
@@ -191,7 +191,7 @@ def plan_run(
     dataset = with_contents(dataset)
     for note in (*dataset.notes, describe_classes(dataset)):
         report(note)
-    data_license = license_of_data(data_license, record, dataset.fingerprint)
+    data_license = _license_of_data(data_license, record, dataset.fingerprint)
     if store.policies and UNKNOWN in (data_license or UNKNOWN).split(" and "):
         report(UNNAMED_LICENSE)
     return Plan(
@@ -210,7 +210,7 @@ def plan_run(
     )
 
 
-def license_of_data(named: str | None, record: RunRecord | None, fingerprint: str) -> str | None:
+def _license_of_data(named: str | None, record: RunRecord | None, fingerprint: str) -> str | None:
     """The licence of all data that a run has seen; None where nobody named any.
 
     Where an earlier run goes on with other data, what nobody named of either is unknown.

@@ -45,10 +45,10 @@ def train_run(
     """
     recipe, device = plan.recipe, pick_device(plan.recipe.device)
     with seeded(recipe.seed, device=device, deterministic=recipe.deterministic):
-        return carry_out(Session(plan, store, device, report, stop_requested))
+        return _carry_out(Session(plan, store, device, report, stop_requested))
 
 
-def carry_out(session: Session) -> RunResult:
+def _carry_out(session: Session) -> RunResult:
     """The run of a plan, from its network to its folder."""
     plan, recipe = session.plan, session.recipe
     steps = modality_of(plan.entry).load_training()
@@ -188,7 +188,7 @@ def save(session: Session, model: PreparedModel, data: TrainingData, outcome: Ou
             weights_sha256=model.sha256,
             classes=data.dataset.classes,
             recipe=session.recipe,
-            data=data_facts(data),
+            data=_data_facts(data),
             result=result,
             text=None if model.reader is None else write_words(model.reader, folder),
             adapter_sha256=write_adapter(state, folder),
@@ -199,7 +199,7 @@ def save(session: Session, model: PreparedModel, data: TrainingData, outcome: Ou
     return result
 
 
-def data_facts(data: TrainingData) -> dict[str, Any]:
+def _data_facts(data: TrainingData) -> dict[str, Any]:
     """Where the items came from, for run.json."""
     dataset = data.dataset
     return {

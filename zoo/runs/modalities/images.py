@@ -64,7 +64,7 @@ def open_items(
     recipe = session.recipe
     return ImageItems(
         items,
-        input_of(session),
+        _input_of(session),
         workers=recipe.workers,
         on_bad=cast(OnBad, recipe.on_bad),
         values=values,
@@ -87,7 +87,7 @@ def read_data(session: Session, model: PreparedModel) -> TrainingData:
     train, val = (
         torch.stack([features[item.path] for item in part]) for part in (readable.train, readable.val)
     )
-    resaved = find_resaved(readable.train, train, readable.val, val, input_of(session))
+    resaved = find_resaved(readable.train, train, readable.val, val, _input_of(session))
     if resaved:
         session.report(describe_leak(resaved, "val", len(readable.val)))
     return TrainingData(
@@ -123,7 +123,7 @@ def open_batches(
     """The photographs, decoded on the way: shuffled and varied for a phase, in order without one."""
     return ImageBatches(
         items,
-        input_of(session),
+        _input_of(session),
         session.recipe.batch_size,
         augmentation="none" if phase is None else phase.augment,
         targets=session.encode(items),
@@ -135,6 +135,6 @@ def open_batches(
     )
 
 
-def input_of(session: Session) -> ImageInput:
+def _input_of(session: Session) -> ImageInput:
     """What the weights want to see."""
     return image_model(session.plan.entry).input

@@ -54,7 +54,7 @@ def prepare(session: Session) -> PreparedModel:
         vectors = load_words(
             local, session.store, precision="float32", member=plan.member, report=session.report
         )
-        reader, encoder = choose_words(vectors, plan.dataset, recipe)
+        reader, encoder = _choose_words(vectors, plan.dataset, recipe)
         network = TextClassifier(encoder, len(plan.dataset.classes))
         sha256, state = None if recipe.from_scratch else local.sha256, {}
     freeze(network)
@@ -65,7 +65,7 @@ def prepare(session: Session) -> PreparedModel:
     return PreparedModel(network, head, sha256, "", kept, frozen_fingerprint(network), reader)
 
 
-def choose_words(vectors: WordVectors, dataset: Dataset, recipe: Resolved) -> tuple[TextReader, TextEncoder]:
+def _choose_words(vectors: WordVectors, dataset: Dataset, recipe: Resolved) -> tuple[TextReader, TextEncoder]:
     """How the dataset's texts are read, and an encoder with the vectors of the words that they need.
 
     Words that the vectors know are taken from every part: their vectors were published before anybody saw
@@ -85,7 +85,7 @@ def choose_words(vectors: WordVectors, dataset: Dataset, recipe: Resolved) -> tu
             hint="Are the texts in the language of the vectors? See: zoo coverage",
         )
     matrix = torch.from_numpy(np.array(known.matrix(vectors)))
-    new, first = choose_new_words(vectors, train, matrix, recipe)
+    new, first = _choose_new_words(vectors, train, matrix, recipe)
     selection = WordSelection((*known.words, *new), known.known)
     if recipe.from_scratch:
         matrix = draw_vectors(matrix, len(matrix), recipe.seed)
@@ -105,7 +105,7 @@ def choose_words(vectors: WordVectors, dataset: Dataset, recipe: Resolved) -> tu
     return TextReader(tokenizer, selection, policy, recipe.max_words), encoder
 
 
-def choose_new_words(
+def _choose_new_words(
     vectors: WordVectors, train: Sequence[Sequence[str]], matrix: Tensor, recipe: Resolved
 ) -> tuple[tuple[str, ...], Tensor]:
     """Words of train that the vectors lack, with a vector each to begin with (new, dimension).

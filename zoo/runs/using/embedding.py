@@ -71,7 +71,7 @@ def embed_by_vectors(
     return Embeddings(tuple(text.place for text in texts), found.matrix, found.tokens, found.used)
 
 
-def write_npz(embeddings: Embeddings, out: Path, facts: Mapping[str, str]) -> None:
+def _write_npz(embeddings: Embeddings, out: Path, facts: Mapping[str, str]) -> None:
     """Arrays `paths`, `features`, for texts `words` and `known`, and a text per fact; no pickle."""
     paths = np.array([str(path) for path in embeddings.paths])
     arrays: dict[str, Any] = {"paths": paths, "features": embeddings.features, **embeddings.columns}
@@ -93,7 +93,7 @@ def write_parquet(embeddings: Embeddings, out: Path, facts: Mapping[str, str]) -
 
 
 WRITERS: dict[str, Callable[[Embeddings, Path, Mapping[str, str]], None]] = {
-    ".npz": write_npz,
+    ".npz": _write_npz,
     ".parquet": write_parquet,
 }
 

@@ -148,7 +148,7 @@ def measure(
     return plain if detail is None else detail(plain, outputs, targets)
 
 
-def detail_classes(plain: Evaluation, outputs: Tensor, truth: Sequence[int]) -> ClassEvaluation:
+def _detail_classes(plain: Evaluation, outputs: Tensor, truth: Sequence[int]) -> ClassEvaluation:
     """With what is worth knowing of items that have one class each. outputs: (items, classes).
 
     The interval is Wilson's (1927), which stays inside 0..1 for few items and for accuracies near 1.
@@ -177,6 +177,6 @@ def detail_classes(plain: Evaluation, outputs: Tensor, truth: Sequence[int]) -> 
 
 
 DETAILS: dict[str, Callable[[Evaluation, Tensor, Sequence[Any]], Evaluation]] = {
-    "single-label": detail_classes
+    "single-label": _detail_classes
 }
 """What is worth knowing beside the metrics, by task."""

@@ -24,7 +24,7 @@ def predict_items(
     An item that cannot be read has one too, with its error. Raises UsageError for a model without classes,
     IntegrityError for an output that is not a number.
     """
-    check_classes(classifier)
+    _check_classes(classifier)
     done = 0
     for positions, outputs in iterate_outputs(classifier, source, device=device):
         ranked = classifier.task.decide(outputs, classifier.classes, top)
@@ -37,7 +37,7 @@ def predict_items(
         report(note)
 
 
-def check_classes(classifier: Classifier) -> None:
+def _check_classes(classifier: Classifier) -> None:
     """Raise UsageError for a model that has no classes to predict."""
     if not classifier.classes:
         raise UsageError(
