@@ -6,13 +6,13 @@ import json
 import sys
 import zipfile
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from support.commands import Call
+from support.judge import read_as_gensim
 
 from zoo.errors import Interrupted
 from zoo.store.local import LocalModel
@@ -29,14 +29,6 @@ class Lexicon:
 
     def near(self, *words: str, count: int = 5) -> list[str]:
         return [word for word, _ in self.judge.most_similar(list(words), topn=count)]
-
-
-@cache
-def read_as_gensim(file: Path) -> Any:
-    """gensim's own vectors of a file, without the one word of GloVe that is not valid UTF-8."""
-    from gensim.models import KeyedVectors
-
-    return KeyedVectors.load_word2vec_format(file, no_header=True, unicode_errors="replace")
 
 
 @pytest.fixture(params=["tiny", "real"])

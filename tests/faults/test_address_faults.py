@@ -279,11 +279,13 @@ def test_a_proxy_sees_the_name_and_gets_the_credentials_of_its_url(
 
     def proxy() -> None:
         client, _ = listener.accept()
-        heard.append(client.recv(65536))
-        upstream = socket.create_connection(("127.0.0.1", tls_server.port))
-        client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        threading.Thread(target=pump, args=(client, upstream), daemon=True).start()
-        pump(upstream, client)
+        with client, socket.create_connection(("127.0.0.1", tls_server.port)) as upstream:
+            heard.append(client.recv(65536))
+            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            upwards = threading.Thread(target=pump, args=(client, upstream), daemon=True)
+            upwards.start()
+            pump(upstream, client)
+            upwards.join(10)
 
     def pump(source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from support.commands import running, start_zoo
 from support.kits import on_tiny
 
 from zoo.errors import TrainingStopped
@@ -25,29 +23,13 @@ def test_a_signal_ends_after_the_step_and_keeps_the_best_epoch(
 ):
     out = tmp_path / "run"
     endless = ["--epochs", "1000000", "--patience", "0", "--registry", kit.registry_file]
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "zoo",
-            "finetune",
-            kit.net,
-            kit.images,
-            "--out",
-            out,
-            *endless,
-        ],
-        env=os.environ | {"ZOO_HOME": str(shared_store.home)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
+    command = ("finetune", kit.net, kit.images, "--out", out, *endless)
+    with running(start_zoo(*command, ZOO_HOME=str(shared_store.home)), 120) as process:
+        assert process.stderr is not None
         next(line for line in process.stderr if line.startswith("head") and " 1/" not in line)
         process.send_signal(number)
         rest = [line for line in process.stderr if not line.startswith("head")]
-    finally:
-        process.kill()
-    assert process.wait(timeout=60) == code
+        assert process.wait(timeout=60) == code
     assert len(rest) <= 3, rest
     assert f"zoo finetune {out}" in rest[-1]
     assert "run-2" in rest[-1]

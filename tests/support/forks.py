@@ -55,8 +55,10 @@ class Forks:
 
     def __exit__(self, *_: object) -> None:
         assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.close()
         self.process.wait(20)
+        self.process.stdout.close()
 
 
 def serve_jobs() -> None:

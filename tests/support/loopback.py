@@ -254,9 +254,10 @@ class Server:
 
     def _answer(self, sock: socket.socket) -> None:
         with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            stack.callback(sock.close)
             if self._context is not None:
                 sock = self._context.wrap_socket(sock, server_side=True)
-            stack.callback(sock.close)
+                stack.callback(sock.close)
             request = read_request(sock)
             if request is None:
                 return

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.judge import read_as_gensim
 
 from zoo.words.compiling.compiler import CompileReport, compile_vectors
 from zoo.words.vectors.word_vectors import WordVectors, open_vectors
@@ -30,15 +31,8 @@ def vectors(glove: Path, tmp_path_factory: pytest.TempPathFactory) -> WordVector
 
 @pytest.fixture(scope="session")
 def reference(glove: Path) -> Any:
-    """The same as gensim reads it; words that are not UTF-8 treated as we do."""
-    from gensim.models import KeyedVectors
-
-    model = KeyedVectors.load_word2vec_format(str(glove), no_header=True, unicode_errors="replace")
-    # For each word that comes again gensim 4.4 leaves a None and a row of zeros at the end.
-    words = len(model.key_to_index)
-    assert all(word is None for word in model.index_to_key[words:])
-    model.index_to_key, model.vectors = model.index_to_key[:words], model.vectors[:words].copy()
-    return model
+    """The same as gensim reads it."""
+    return read_as_gensim(glove)
 
 
 @pytest.fixture

@@ -265,5 +265,5 @@ def test_logistic_regression_on_the_vectors_of_the_reviews_is_well_above_chance(
     fitted = fit_pooling(vectors, train, pooling)
     x = embed_texts(vectors, train, pooling=fitted).matrix
     scale = x.std(axis=0)
-    model = LogisticRegression(max_iter=300).fit(x / scale, train_labels)
+    model = LogisticRegression(max_iter=1000).fit(x / scale, train_labels)
     assert model.score(embed_texts(vectors, test, pooling=fitted).matrix / scale, test_labels) >= 0.60

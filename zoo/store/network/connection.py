@@ -141,11 +141,11 @@ def open_url(
             connection.request("GET", address.target, headers=sent)
             with _time_limit(connection, settings.read_timeout):
                 response = cast(_Response, connection.getresponse())
-            target = response.headers.get("Location")
-            if response.status not in MOVED or target is None:
-                with response:
+            with response:  # also one that redirects: its socket stays open otherwise
+                target = response.headers.get("Location")
+                if response.status not in MOVED or target is None:
                     yield Answer(address, response)
-                return
+                    return
         address = _next_address(address, target)
     raise TooManyRedirects(f"{url} redirects more than {settings.redirects} times")
 

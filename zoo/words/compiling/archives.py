@@ -28,7 +28,7 @@ class _Stream(NamedTuple):
     at: int
     magic: bytes
     suffix: str
-    open: Callable[[io.BufferedReader], IO[bytes]]
+    open: Callable[[IO[bytes]], IO[bytes]]
 
 
 _STREAMS = (
@@ -116,7 +116,7 @@ def open_source(path: Path, member: str | None = None, name: str | None = None) 
         packing = next((row for row in _STREAMS if magic[row.at :].startswith(row.magic)), None)
         if packing is not None:
             name = packed_name.removesuffix(packing.suffix)
-            with packing.open(io.BufferedReader(raw, 1 << 18)) as plain:
+            with io.BufferedReader(raw, 1 << 18) as packed, packing.open(packed) as plain:
                 yield PackedSource(packed_name, name, plain, raw, size)
         elif magic.startswith(ZIP_MAGIC):
             try:
