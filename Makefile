@@ -6,7 +6,7 @@ WORKERS ?= 2
 # Threads of torch per test worker: more than cores in all, and they wait for each other (5 times as slow here).
 THREADS ?= 1
 
-.PHONY: demo test faults lint docs wheel clean
+.PHONY: demo quick test faults lint docs wheel clean
 .DELETE_ON_ERROR:
 
 $(VENV)/installed: pyproject.toml
@@ -17,6 +17,9 @@ $(VENV)/installed: pyproject.toml
 
 demo: $(VENV)/installed          ## the main job, on digits, without network
 	$(BIN)/zoo demo
+
+quick: $(VENV)/installed         ## what one runs per edit: a minute, on the tiny set alone
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest --quick -q -n $(WORKERS) --dist loadscope $(TESTS)
 
 test: $(VENV)/installed          ## every test; make test WORKERS=1 runs them one after the other
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(TESTS)
