@@ -16,7 +16,7 @@ from pathlib import Path
 
 import polars
 
-from zoo.catalogue.registry import load_registry
+from zoo.catalogue.registry import Registry, load_registry
 from zoo.runs.making.finetuning import finetune_model
 
 SIZES = (25, 100, 400, 1600, 4300)  # training texts per class
@@ -44,7 +44,7 @@ def main() -> None:
         print(f"{size:>9}  " + "  ".join(f"{mean:6.3f}" for mean in means), flush=True)
 
 
-def measure(reviews, size: int, seed: int, registry) -> dict[str, float]:
+def measure(reviews: dict[str, list[str]], size: int, seed: int, registry: Registry) -> dict[str, float]:
     """The accuracy of each tool, trained on `size` texts of each class."""
     rows = []
     for label, texts in reviews.items():

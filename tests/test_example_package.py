@@ -65,7 +65,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def python(installed: Path, home: Path, server: Server, tmp_path: Path) -> Python:
+def python(installed: Path, server: Server, tmp_path: Path) -> Python:
     """`python("-c", "…")`: a process in which the example is installed, at an empty desk."""
     path = os.pathsep.join([str(installed), str(ROOT)])
     settings = {"PYTHONPATH": path, "LAB_SERVER": server.url, "ZOO_REGISTRY": str(tmp_path / "registry.yaml")}

@@ -154,7 +154,7 @@ def names(page: Path) -> str:
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("page", PAGES, ids=names)
-def test_every_command_runs_and_prints_what_is_shown(page: Path, desk: Desk):
+def test_every_command_runs_and_prints_what_is_shown(page: Path, desk: Desk) -> None:
     for step in steps(README):  # every page may use the run of the README
         if step.command.startswith("zoo finetune"):
             desk.run(step.command)
@@ -170,7 +170,7 @@ def test_every_command_runs_and_prints_what_is_shown(page: Path, desk: Desk):
             assert not missing(step.shown, printed), f"{step.command}\n{printed}"
 
 
-def test_the_picture_shows_what_the_commands_print(desk: Desk):
+def test_the_picture_shows_what_the_commands_print(desk: Desk) -> None:
     if not desk.real:
         pytest.skip("the picture is of the real data")
     picture = (ROOT / "docs/pictures/finetune.svg").read_text("utf-8")
@@ -188,7 +188,7 @@ def test_the_picture_shows_what_the_commands_print(desk: Desk):
 
 
 @pytest.mark.slow
-def test_the_demo_prints_what_is_shown(tmp_path: Path):
+def test_the_demo_prints_what_is_shown(tmp_path: Path) -> None:
     desk = Desk(tmp_path, real=False)
     (tmp_path / "registry.yaml").write_text("models: {}\n")
     shown = [step for page in PAGES for step in steps(page) if step.command == DEMO]
@@ -201,7 +201,7 @@ def test_the_demo_prints_what_is_shown(tmp_path: Path):
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("page", PAGES, ids=names)
-def test_every_piece_of_python_runs_and_prints_something(page: Path, desk: Desk):
+def test_every_piece_of_python_runs_and_prints_something(page: Path, desk: Desk) -> None:
     for step in steps(README):
         if step.command.startswith("zoo finetune"):
             desk.run(step.command)
@@ -221,7 +221,7 @@ def parse(arguments: list[str]) -> click.Context:
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"], ids=names)
-def test_every_verb_and_option_in_the_text_exists(page: Path):
+def test_every_verb_and_option_in_the_text_exists(page: Path) -> None:
     prose = BLOCK.sub("", page.read_text("utf-8"))
     for code in re.findall(r"`(?:\w+=\S+ )?zoo ([a-z][^`]*)`", prose):
         words = code.replace("\n", " ").split()
@@ -237,7 +237,7 @@ def test_every_verb_and_option_in_the_text_exists(page: Path):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names)
-def test_commands_stand_in_blocks_that_are_run(page: Path):
+def test_commands_stand_in_blocks_that_are_run(page: Path) -> None:
     for block in BLOCK.finditer(page.read_text("utf-8")):
         if block["language"] != "console":
             assert not re.search(r"^(\$ )?zoo ", block["text"], re.M), block["text"]
@@ -245,7 +245,7 @@ def test_commands_stand_in_blocks_that_are_run(page: Path):
             assert block["text"].startswith("$ "), block["text"]
 
 
-def test_the_readme_is_short_and_begins_with_what_works_offline():
+def test_the_readme_is_short_and_begins_with_what_works_offline() -> None:
     page = README.read_text("utf-8")
     assert len(page.splitlines()) <= 120
     install = page.index("## Install")
@@ -253,7 +253,7 @@ def test_the_readme_is_short_and_begins_with_what_works_offline():
     assert next(steps(README)).command == "zoo demo"
 
 
-def test_one_first_model_is_named_throughout():
+def test_one_first_model_is_named_throughout() -> None:
     images = {
         word
         for page in PAGES
@@ -264,7 +264,7 @@ def test_one_first_model_is_named_throughout():
     assert images <= {"mobilenet_v2", "mobilenet_v2_100", "mobilenet_v22"}
 
 
-def test_the_registry_entries_that_are_shown_are_valid(tmp_path: Path):
+def test_the_registry_entries_that_are_shown_are_valid(tmp_path: Path) -> None:
     from zoo.catalogue.registry import read_registry_file
 
     shown = [block for page in PAGES for block in blocks(page, "yaml")]
@@ -279,7 +279,7 @@ def test_the_registry_entries_that_are_shown_are_valid(tmp_path: Path):
         assert list(read_registry_file(tmp_path / "registry.yaml")) == list(yaml.safe_load(block)["models"])
 
 
-def test_the_drawing_of_the_house_names_every_room_from_the_lowest_floor_up():
+def test_the_drawing_of_the_house_names_every_room_from_the_lowest_floor_up() -> None:
     (drawing,) = [
         block for block in blocks(ROOT / "docs/architecture.md", "") if block.startswith("registry.yaml")
     ]
@@ -291,7 +291,7 @@ def test_the_drawing_of_the_house_names_every_room_from_the_lowest_floor_up():
     assert heights == sorted(heights)
 
 
-def test_the_page_of_errors_names_every_error_with_its_exit_code():
+def test_the_page_of_errors_names_every_error_with_its_exit_code() -> None:
     page = (ROOT / "docs/errors.md").read_text("utf-8")
     kinds = [
         kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ZooError)
@@ -303,7 +303,7 @@ def test_the_page_of_errors_names_every_error_with_its_exit_code():
         assert kind.exit_code in stated
 
 
-def test_every_public_name_is_on_its_page():
+def test_every_public_name_is_on_its_page() -> None:
     import adapters
     import zoo
     from zoo import plugins
@@ -318,7 +318,7 @@ def test_every_public_name_is_on_its_page():
 
 
 @pytest.mark.parametrize("page", [README, ROOT / "docs/figures.md"], ids=names)
-def test_every_figure_names_a_script_that_exists(page: Path):
+def test_every_figure_names_a_script_that_exists(page: Path) -> None:
     rows = re.findall(r"^\|.*\| (.+) \|$", page.read_text("utf-8").partition("| what |")[2], flags=re.M)[1:]
     assert len(rows) >= 3
     for cell in rows:
@@ -326,7 +326,7 @@ def test_every_figure_names_a_script_that_exists(page: Path):
         assert (ROOT / script).is_file(), script
 
 
-def test_the_picture_is_small_and_takes_nothing_from_elsewhere():
+def test_the_picture_is_small_and_takes_nothing_from_elsewhere() -> None:
     path = ROOT / "docs/pictures/finetune.svg"
     picture = path.read_text("utf-8")
     assert path.stat().st_size < 100_000

@@ -23,14 +23,14 @@ def tool() -> ModuleType:
     return module
 
 
-def test_a_bar_that_was_wiped_is_not_in_the_picture(tool: ModuleType):
+def test_a_bar_that_was_wiped_is_not_in_the_picture(tool: ModuleType) -> None:
     screen = tool.Screen()
     screen.write("\x1b[?25l\r\x1b[2Kfetch ━━━ 0%\r\x1b[2Kfetch ━━━ 100%\r\x1b[2K\x1b[?25hdone\r\n")
     screen.write("one\r\ntwo\x1b[1A\r\x1b[2K\x1b[31mONE\x1b[0m\r\n")
     assert screen.lines == ["done", "\x1b[31mONE\x1b[0m", "two"]
 
 
-def test_a_command_is_recorded_as_it_prints(tool: ModuleType, tmp_path: Path):
+def test_a_command_is_recorded_as_it_prints(tool: ModuleType, tmp_path: Path) -> None:
     lines = tool.run("zoo --version", tmp_path)
     assert lines == [f"zoo, version {zoo.__version__}"]
     picture = tool.draw([tool.prompt("zoo --version"), *lines], "title")
@@ -40,6 +40,6 @@ def test_a_command_is_recorded_as_it_prints(tool: ModuleType, tmp_path: Path):
     )
 
 
-def test_a_command_that_fails_is_not_recorded(tool: ModuleType, tmp_path: Path):
+def test_a_command_that_fails_is_not_recorded(tool: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"no such option '--nothing'[\s\S]*exit code 2"):
         tool.run("zoo list --nothing", tmp_path)

@@ -11,6 +11,10 @@ from __future__ import annotations
 import sys
 import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zoo.training.recipe.knob import Knob
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "zoo/training/recipe/options.py"
@@ -61,12 +65,12 @@ class RecipeOptions(TypedDict, total=False):
 '''
 
 
-def annotation(knob) -> str:
+def annotation(knob: Knob) -> str:
     """The type of a value as it is written."""
     return knob.annotation.__name__ if isinstance(knob.annotation, type) else str(knob.annotation)
 
 
-def typed_annotation(knob) -> str:
+def typed_annotation(knob: Knob) -> str:
     """The type of a keyword argument: names one by one, so that editors offer them."""
     if knob.kind is tuple:
         kind = "Sequence[int]"

@@ -13,11 +13,12 @@ import struct
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from msgspec.structs import replace
-from support.commands import write_registry
+from support.commands import Call, write_registry
 from support.loopback import (
     BODY,
     IMPATIENT,
@@ -100,7 +101,9 @@ FAULTS: dict[str, tuple[list[Handler], int, str, str]] = {
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, marks=pytest.mark.fault(row)) for row in FAULTS])
-def test_a_fault_of_the_network_is_told_in_two_lines(call, server: Server, tmp_path: Path, row: str):
+def test_a_fault_of_the_network_is_told_in_two_lines(
+    call: Call, server: Server, tmp_path: Path, row: str
+) -> None:
     plan, code, happened, to_do = FAULTS[row]
     url = server.add("/net", BODY, *plan)
     registry = write_registry(tmp_path / "r.yaml", entry_for(url))
@@ -124,8 +127,8 @@ def test_a_fault_of_the_network_is_told_in_two_lines(call, server: Server, tmp_p
 
 @pytest.mark.fault("D14")
 def test_a_refused_address_says_how_to_allow_it(
-    call, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     host, url = "10.1.2.3", "https://10.1.2.3/net"
     tried: list[object] = []
 
@@ -151,8 +154,8 @@ def test_a_refused_address_says_how_to_allow_it(
 @pytest.mark.fault("D14")
 @pytest.mark.parametrize("url", ["ftp://example.com/net", "file://server/share/net", "gopher://x/y"])
 def test_a_registry_with_an_address_of_another_kind_is_refused_with_its_line(
-    call, home: Path, tmp_path: Path, url: str
-):
+    call: Call, tmp_path: Path, url: str
+) -> None:
     registry = write_registry(tmp_path / "r.yaml", entry_for(url))
     said = call("fetch", "net", "--registry", registry)
     assert said.code == 2
@@ -162,8 +165,8 @@ def test_a_registry_with_an_address_of_another_kind_is_refused_with_its_line(
 
 @pytest.mark.fault("D17")
 def test_a_fetch_waits_for_another_process_as_long_as_timeout_says(
-    call, server: Server, home: Path, tmp_path: Path
-):
+    call: Call, server: Server, home: Path, tmp_path: Path
+) -> None:
     entry = entry_for(server.add("/net", BODY))
     registry = write_registry(tmp_path / "r.yaml", entry)
     with hold(home / "locks" / f"{lock_key(entry)}.lock", "net"):
@@ -181,8 +184,8 @@ def test_a_fetch_waits_for_another_process_as_long_as_timeout_says(
 @pytest.mark.fault("D21")
 @pytest.mark.parametrize("switch", ["--offline", "ZOO_OFFLINE", "HF_HUB_OFFLINE"])
 def test_offline_no_verb_makes_a_connection(
-    call, server: Server, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, switch: str
-):
+    call: Call, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, switch: str
+) -> None:
     here = entry_for(server.add("/here", BODY), name="here")
     away = entry_for(server.add("/away", BODY), name="away", sha256="ab" * 32)
     registry = write_registry(tmp_path / "r.yaml", here, away)
@@ -214,7 +217,7 @@ def test_offline_no_verb_makes_a_connection(
 
 
 @pytest.mark.fault("S1")
-def test_a_registry_that_cannot_be_read_is_told_with_line_and_field(call, home: Path, tmp_path: Path):
+def test_a_registry_that_cannot_be_read_is_told_with_line_and_field(call: Call, tmp_path: Path) -> None:
     registry = write_registry(tmp_path / "r.yaml", entry_for("https://a.org/x"))
     registry.write_text(registry.read_text().replace("license: mit", "license: !!python/name:os.system"))
     line = 1 + registry.read_text().splitlines().index("    license: !!python/name:os.system")
@@ -226,12 +229,12 @@ def test_a_registry_that_cannot_be_read_is_told_with_line_and_field(call, home: 
 
 @pytest.mark.fault("S4")
 def test_a_checkpoint_with_code_in_it_is_refused_by_every_verb_that_would_open_it(
-    call, home: Path, tiny: Path, tmp_path: Path
-):
+    call: Call, tiny: Path, tmp_path: Path
+) -> None:
     marker = tmp_path / "it-ran"
 
     class Evil:
-        def __reduce__(self):
+        def __reduce__(self) -> tuple[Any, ...]:
             return os.system, (f"touch '{marker}'",)
 
     (tmp_path / "net.pth").write_bytes(pickle.dumps({"a": Evil()}, protocol=2))
@@ -283,7 +286,9 @@ STRANGERS = {
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, marks=pytest.mark.fault(row)) for row in STRANGERS])
-def test_a_strangers_file_is_refused_with_what_to_do(call, home: Path, tiny: Path, tmp_path: Path, row: str):
+def test_a_strangers_file_is_refused_with_what_to_do(
+    call: Call, tiny: Path, tmp_path: Path, row: str
+) -> None:
     name, content, facts, verb, says = STRANGERS[row]
     registry = write_entry(tmp_path, name, content, **facts)
     rest = ["the"] if verb == "similar" else [tiny / "photos" / "four.png", "-o", tmp_path / "f.npz"]
@@ -298,8 +303,8 @@ def test_a_strangers_file_is_refused_with_what_to_do(call, home: Path, tiny: Pat
 
 @pytest.mark.fault("S3")
 def test_a_bundle_that_reaches_out_of_its_folder_is_refused_on_the_command_line(
-    call, home: Path, tmp_path: Path
-):
+    call: Call, tmp_path: Path
+) -> None:
     with tarfile.open(tmp_path / "evil.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
         archive.addfile(tarfile.TarInfo("../evil"))
     said = call("unbundle", tmp_path / "evil.tar", "--runs-to", tmp_path / "runs")
@@ -310,8 +315,8 @@ def test_a_bundle_that_reaches_out_of_its_folder_is_refused_on_the_command_line(
 
 @pytest.mark.fault("S8")
 def test_the_share_of_weights_that_were_loaded_is_printed_and_strange_ones_are_refused(
-    call, home: Path, tiny: Path, tmp_path: Path
-):
+    call: Call, tiny: Path, tmp_path: Path
+) -> None:
     photo = tiny / "photos" / "four.png"
     said = call("predict", "tiny_net", photo, "--registry", tiny / "registry.yaml")
     assert said.code == 0
@@ -326,8 +331,8 @@ def test_the_share_of_weights_that_were_loaded_is_printed_and_strange_ones_are_r
 
 
 def test_a_network_whose_classifier_cannot_be_replaced_is_refused_before_its_download(
-    call, server: Server, tmp_path: Path
-):
+    call: Call, server: Server, tmp_path: Path
+) -> None:
     entry = replace(entry_for(server.add("/net", BODY), name="cross"), architecture="timm/crossvit_9_240")
     registry = ("--registry", write_registry(tmp_path / "r.yaml", entry))
     photo = tmp_path / "photo.png"
@@ -343,7 +348,7 @@ def test_a_network_whose_classifier_cannot_be_replaced_is_refused_before_its_dow
     assert "not possible: it combines several" in call("show", "cross", *registry).out
 
 
-def test_a_refusal_of_adapters_is_worded_as_one(capsys: pytest.CaptureFixture[str]):
+def test_a_refusal_of_adapters_is_worded_as_one(capsys: pytest.CaptureFixture[str]) -> None:
     from adapters import AdapterError
 
     assert answer_error(AdapterError("Net combines 2 classifiers", hint="Choose another."), Sink()) == 2
@@ -362,8 +367,8 @@ def test_a_refusal_of_adapters_is_worded_as_one(capsys: pytest.CaptureFixture[st
     ],
 )
 def test_offline_mode_is_left_by_the_way_that_it_was_entered(
-    call, monkeypatch: pytest.MonkeyPatch, variables: tuple[str, ...], way: str
-):
+    call: Call, monkeypatch: pytest.MonkeyPatch, variables: tuple[str, ...], way: str
+) -> None:
     for name in variables:
         monkeypatch.setenv(name, "1")
     for name in ("resnet18", "hf://owner/repo"):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from support.commands import Terminal, running, start_zoo, wait_until, write_registry
+from support.commands import Call, Terminal, running, start_zoo, wait_until, write_registry
 from support.loopback import BODY, SHA256, Server, answer, cut, entry_for, leftovers, serve, slowly
 
 OTHER = BODY[::-1]
@@ -35,13 +35,15 @@ def registry(server: Server, tmp_path: Path) -> Path:
     )
 
 
-def test_several_models_come_and_each_is_answered_with_its_file(call, registry: Path):
+def test_several_models_come_and_each_is_answered_with_its_file(call: Call, registry: Path) -> None:
     rows = call("fetch", "a", "b", "c", "a", "--jobs", "2", "--json", "--registry", registry).json
     assert [row["name"] for row in rows] == ["a", "b", "c"]
     assert [Path(row["path"]).read_bytes() for row in rows] == [BODY, OTHER, LONGER]
 
 
-def test_a_model_that_fails_stops_no_other_and_the_first_failure_gives_the_exit_code(call, registry: Path):
+def test_a_model_that_fails_stops_no_other_and_the_first_failure_gives_the_exit_code(
+    call: Call, registry: Path
+) -> None:
     said = call("fetch", "gone", "a", "wrong", "b", "--registry", registry)
     assert said.code == 4
     assert [line.split()[0] for line in said.out.splitlines()] == ["a", "b"]
@@ -53,7 +55,9 @@ def test_a_model_that_fails_stops_no_other_and_the_first_failure_gives_the_exit_
     assert call("fetch", "wrong", "gone", "--registry", registry).code == 3
 
 
-def test_with_json_what_came_is_on_stdout_and_what_failed_in_one_document_on_stderr(call, registry: Path):
+def test_with_json_what_came_is_on_stdout_and_what_failed_in_one_document_on_stderr(
+    call: Call, registry: Path
+) -> None:
     said = call("fetch", "gone", "a", "--json", "--quiet", "--registry", registry)
     assert [row["name"] for row in said.json] == ["a"]
     error = json.loads(said.err)["error"]
@@ -65,13 +69,15 @@ def test_with_json_what_came_is_on_stdout_and_what_failed_in_one_document_on_std
     assert call("fetch", "gone", "wrong", "--json", "--quiet", "--registry", registry).json == []
 
 
-def test_one_model_that_fails_alone_says_its_own_error(call, registry: Path):
+def test_one_model_that_fails_alone_says_its_own_error(call: Call, registry: Path) -> None:
     said = call("fetch", "gone", "--registry", registry)
     assert (said.code, said.out) == (4, "")
     assert said.err.startswith("error: gone: http://127.0.0.1:")
 
 
-def test_a_dry_run_says_what_would_come_and_asks_nobody(call, registry: Path, server: Server, home: Path):
+def test_a_dry_run_says_what_would_come_and_asks_nobody(
+    call: Call, registry: Path, server: Server, home: Path
+) -> None:
     call("fetch", "a", "--registry", registry)
     asked = server.connections
     said = call("fetch", "a", "b", "c", "--dry-run", "--registry", registry)
@@ -101,7 +107,9 @@ def actions_of(rows: list[dict[str, object]]) -> list[tuple[object, object]]:
     return [(row["action"], row["bytes"]) for row in rows]
 
 
-def test_a_dry_run_goes_on_where_the_fetch_would(call, server: Server, home: Path, tmp_path: Path):
+def test_a_dry_run_goes_on_where_the_fetch_would(
+    call: Call, server: Server, home: Path, tmp_path: Path
+) -> None:
     """What was cut off comes to its end, and bytes that are here under another name do not come at all."""
     net = entry_for(server.add("/net", BODY, cut(0.5), answer(404), serve), sha256=SHA256, bytes=len(BODY))
     twin = entry_for(server.add("/twin", BODY), name="twin", sha256=SHA256, bytes=len(BODY))
@@ -117,7 +125,7 @@ def test_a_dry_run_goes_on_where_the_fetch_would(call, server: Server, home: Pat
     assert [request.path for request in server.log] == ["/net"] * 3
 
 
-def test_a_dry_run_counts_a_damaged_file_as_gone(call, registry: Path, server: Server):
+def test_a_dry_run_counts_a_damaged_file_as_gone(call: Call, registry: Path, server: Server) -> None:
     (row,) = call("fetch", "a", "--json", "--registry", registry).json
     Path(row["path"]).write_bytes(BODY[::-1])
     assert actions_of(call("fetch", "a", "--dry-run", "--json", "--registry", registry).json) == [
@@ -125,7 +133,9 @@ def test_a_dry_run_counts_a_damaged_file_as_gone(call, registry: Path, server: S
     ]
 
 
-def test_a_dry_run_shows_the_rest_when_one_model_would_fail(call, server: Server, tmp_path: Path):
+def test_a_dry_run_shows_the_rest_when_one_model_would_fail(
+    call: Call, server: Server, tmp_path: Path
+) -> None:
     free, sold = (entry_for(server.add(f"/{name}", BODY), name=name) for name in ("free", "sold"))
     registry = write_registry(tmp_path / "r.yaml", free, replace(sold, license="gpl-3.0"))
     plan = ("fetch", "sold", "free", "--dry-run", "--registry", registry, "--license")
@@ -141,7 +151,7 @@ def test_a_dry_run_shows_the_rest_when_one_model_would_fail(call, server: Server
     assert server.connections == 0
 
 
-def test_two_files_of_one_name_are_told_apart_when_they_fail(call, tmp_path: Path):
+def test_two_files_of_one_name_are_told_apart_when_they_fail(call: Call, tmp_path: Path) -> None:
     """Each is named as it was typed; what is tried again is typed the same."""
     paths = [tmp_path / folder / "my words.txt" for folder in ("x", "y")]
     for path in paths:
@@ -156,8 +166,8 @@ def test_two_files_of_one_name_are_told_apart_when_they_fail(call, tmp_path: Pat
 
 
 def test_a_dry_run_finds_what_another_library_has(
-    call, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+    call: Call, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     folder = tmp_path / "torch" / "hub" / "checkpoints"
     folder.mkdir(parents=True)
@@ -169,8 +179,8 @@ def test_a_dry_run_finds_what_another_library_has(
 
 
 def test_a_locked_fetch_of_several_takes_what_is_pinned_and_its_dry_run_tells_the_same(
-    call, registry: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+    call: Call, registry: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lock = tmp_path / "zoo.lock"
     lock.write_text(call("lock", "a", "c", "--registry", registry).out)
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "elsewhere"))
@@ -192,7 +202,7 @@ def test_a_locked_fetch_of_several_takes_what_is_pinned_and_its_dry_run_tells_th
     assert "the lock file" in changed.err
 
 
-def test_what_the_hub_cannot_say_of_one_name_stops_no_other(call, registry: Path):
+def test_what_the_hub_cannot_say_of_one_name_stops_no_other(call: Call, registry: Path) -> None:
     said = call("fetch", "hf://owner/repo", "a", "--offline", "--registry", registry)
     assert said.code == 4
     assert "hf://owner/repo" in said.err
@@ -201,7 +211,7 @@ def test_what_the_hub_cannot_say_of_one_name_stops_no_other(call, registry: Path
     assert [line.split()[0] for line in said.out.splitlines()] == ["a"]
 
 
-def test_models_at_a_time_are_a_number(call, registry: Path):
+def test_models_at_a_time_are_a_number(call: Call, registry: Path) -> None:
     for wrong in ("0", "-1", "many"):
         said = call("fetch", "a", "--jobs", wrong, "--registry", registry)
         assert said.code == 2
@@ -209,7 +219,7 @@ def test_models_at_a_time_are_a_number(call, registry: Path):
 
 
 @pytest.mark.fault("D23")
-def test_one_display_shows_all_bars_and_ctrl_c_wipes_it(server: Server, tmp_path: Path, home: Path):
+def test_one_display_shows_all_bars_and_ctrl_c_wipes_it(server: Server, tmp_path: Path, home: Path) -> None:
     entries = [
         entry_for(
             server.add(f"/{n}", BODY + n.encode(), slowly(30.0)), name=n, sha256=digest(BODY + n.encode())

@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from support.commands import running, start_zoo, wait_until, write_registry
+from support.commands import Call, running, start_zoo, wait_until, write_registry
 from support.loopback import BODY, Server, entry_for, serve, slowly
 
 from zoo.store.bundles.packing import bundle
@@ -17,12 +17,12 @@ from zoo.store.bundles.unpacking import unbundle
 from zoo.store.store import Store
 
 
-def test_path_prints_the_file_alone(ask):
+def test_path_prints_the_file_alone(ask: Call) -> None:
     printed = ask("path", "tiny_net").out.strip()
     assert Path(printed).stat().st_size == 757_042
 
 
-def test_cache_counts_and_prune_takes_only_what_is_old(ask):
+def test_cache_counts_and_prune_takes_only_what_is_old(ask: Call) -> None:
     ask("fetch", "tiny_net")
     assert ask("cache", "--json").json["bytes"] >= 757_042
     assert ask("prune").out.strip() == "Nothing to prune."
@@ -32,7 +32,7 @@ def test_cache_counts_and_prune_takes_only_what_is_old(ask):
     assert ask("cache", "--json").json["models"] == []
 
 
-def test_a_lock_file_admits_what_it_pins_and_nothing_else(ask, tmp_path: Path):
+def test_a_lock_file_admits_what_it_pins_and_nothing_else(ask: Call, tmp_path: Path) -> None:
     lock = tmp_path / "zoo.lock"
     lock.write_text(ask("lock", "tiny_net").out)
     assert ask("fetch", "tiny_net", "--locked", lock).code == 0
@@ -44,8 +44,8 @@ def test_a_lock_file_admits_what_it_pins_and_nothing_else(ask, tmp_path: Path):
 
 
 def test_a_bundle_travels_to_a_machine_without_network(
-    ask, call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+    ask: Call, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert ": 1 model, 0 runs, 768 kB" in ask("bundle", "tiny_net", "-o", tmp_path / "m.tar").out
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "elsewhere"))
     assert call("unbundle", tmp_path / "m.tar", "--offline", "--json").json["models"] == ["tiny_net"]
@@ -53,8 +53,8 @@ def test_a_bundle_travels_to_a_machine_without_network(
 
 
 def test_a_lock_file_alone_brings_all_that_it_pins_on_a_machine_where_the_registry_lies_elsewhere(
-    ask, call, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+    ask: Call, call: Call, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lock = tmp_path / "zoo.lock"
     lock.write_text(ask("lock", "tiny_net", "tiny_words").out)
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "elsewhere"))
@@ -76,7 +76,9 @@ def test_a_lock_file_alone_brings_all_that_it_pins_on_a_machine_where_the_regist
         ('{"models": {}}', "no model is named"),
     ],
 )
-def test_a_lock_file_that_is_none_says_how_to_make_one(ask, tmp_path: Path, content: str | None, says: str):
+def test_a_lock_file_that_is_none_says_how_to_make_one(
+    ask: Call, tmp_path: Path, content: str | None, says: str
+) -> None:
     lock = tmp_path / "zoo.lock"
     if content == "folder":
         lock.mkdir()
@@ -89,7 +91,7 @@ def test_a_lock_file_that_is_none_says_how_to_make_one(ask, tmp_path: Path, cont
 
 
 @pytest.fixture
-def lab(ask, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def lab(ask: Call, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with one model that everybody reads, before the user's own."""
     folder = tmp_path / "lab"
     monkeypatch.setenv("ZOO_HOME", str(folder))
@@ -98,7 +100,7 @@ def lab(ask, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return folder
 
 
-def test_a_shared_folder_is_shown_checked_and_never_written(ask, lab: Path, home: Path):
+def test_a_shared_folder_is_shown_checked_and_never_written(ask: Call, lab: Path, home: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in lab.rglob("*")}
     fetched = ask("fetch", "tiny_net", "tiny_words", "--json").json
     assert [Path(row["path"]).parents[1] for row in fetched] == [lab, home]
@@ -117,7 +119,9 @@ def test_a_shared_folder_is_shown_checked_and_never_written(ask, lab: Path, home
 
 
 @pytest.mark.fault("K1")
-def test_a_damaged_file_of_a_shared_folder_is_told_passed_over_and_left_alone(ask, lab: Path, home: Path):
+def test_a_damaged_file_of_a_shared_folder_is_told_passed_over_and_left_alone(
+    ask: Call, lab: Path, home: Path
+) -> None:
     (blob,) = (lab / "blobs").iterdir()
     blob.write_bytes(b"x" * 1000)
     said = ask("verify", "tiny_net", "--fix")
@@ -129,7 +133,7 @@ def test_a_damaged_file_of_a_shared_folder_is_told_passed_over_and_left_alone(as
 
 @pytest.mark.fault("K1")
 @pytest.mark.parametrize("damage", [b"", b"short", "flip"])
-def test_verify_lists_what_is_damaged_and_fix_fetches_it_again(ask, damage: bytes | str):
+def test_verify_lists_what_is_damaged_and_fix_fetches_it_again(ask: Call, damage: bytes | str) -> None:
     path = Path(ask("path", "tiny_words").out.strip())
     whole = path.read_bytes()
     path.write_bytes(damage if isinstance(damage, bytes) else bytes([whole[0] ^ 1]) + whole[1:])
@@ -147,14 +151,14 @@ def test_verify_lists_what_is_damaged_and_fix_fetches_it_again(ask, damage: byte
     assert path.read_bytes() == whole
 
 
-def test_verify_says_which_file_of_a_model_a_row_is_about_and_lists_it_once(ask):
+def test_verify_says_which_file_of_a_model_a_row_is_about_and_lists_it_once(ask: Call) -> None:
     ask("fetch", "tiny_words")
     rows = ask("verify", "tiny_words", "tiny_words", "--json").json
     assert len({row["kind"] for row in rows}) == len(rows) == 2
     assert "KIND" in ask("verify").out
 
 
-def test_rm_says_what_it_frees_and_why_the_rest_stays(call, server: Server, home: Path, tmp_path: Path):
+def test_rm_says_what_it_frees_and_why_the_rest_stays(call: Call, server: Server, tmp_path: Path) -> None:
     first, second = (entry_for(server.add(f"/{name}", BODY), name=name) for name in ("first", "second"))
     registry = ("--registry", write_registry(tmp_path / "r.yaml", first, second))
     path = Path(call("path", "first", *registry).out.strip())
@@ -171,8 +175,8 @@ def test_rm_says_what_it_frees_and_why_the_rest_stays(call, server: Server, home
 
 
 def test_ctrl_c_while_one_model_is_mended_leaves_the_others_as_they_are(
-    server: Server, home: Path, tmp_path: Path, call
-):
+    server: Server, home: Path, tmp_path: Path, call: Call
+) -> None:
     entries = []
     for name in "ab":
         body = BODY + name.encode()
@@ -191,7 +195,7 @@ def test_ctrl_c_while_one_model_is_mended_leaves_the_others_as_they_are(
     assert [path.read_bytes() for path in (home / "blobs").iterdir() if len(path.name) == 64] == [b"damaged"]
 
 
-def test_fix_deletes_a_damaged_file_that_no_model_needs(ask, home: Path):
+def test_fix_deletes_a_damaged_file_that_no_model_needs(ask: Call, home: Path) -> None:
     ask("fetch", "tiny_words")
     orphan = home / "blobs" / ("ab" * 32)
     orphan.write_bytes(b"junk")
@@ -202,8 +206,8 @@ def test_fix_deletes_a_damaged_file_that_no_model_needs(ask, home: Path):
 
 
 def test_cache_tells_what_lies_around_the_store(
-    ask, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+    ask: Call, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("GENSIM_DATA_DIR", str(tmp_path / "gensim"))
@@ -231,7 +235,7 @@ def test_cache_tells_what_lies_around_the_store(
     ]
 
 
-def test_a_bundle_for_a_folder_that_is_not_there_says_so(ask, tmp_path: Path):
+def test_a_bundle_for_a_folder_that_is_not_there_says_so(ask: Call, tmp_path: Path) -> None:
     said = ask("bundle", "tiny_words", "-o", tmp_path / "no" / "m.tar")
     assert said.code == 7
     assert f"{tmp_path / 'no'} is not a folder that you can write to" in said.err
@@ -239,8 +243,8 @@ def test_a_bundle_for_a_folder_that_is_not_there_says_so(ask, tmp_path: Path):
 
 
 def test_packed_word_vectors_of_gensim_go_through_the_same_verbs(
-    call, home: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+    call: Call, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Found in gensim's own cache, proven by the md5 that gensim-data publishes."""
     packed = gzip.compress((tiny / "words" / "words.txt").read_bytes())
     monkeypatch.setenv("GENSIM_DATA_DIR", str(tmp_path / "gensim"))
@@ -277,7 +281,7 @@ def test_packed_word_vectors_of_gensim_go_through_the_same_verbs(
 
 
 def test_what_a_bundle_brought_and_nobody_can_read_ends_only_what_asks_for_it(
-    call, server: Server, home: Path, tmp_path: Path
+    call: Call, server: Server, home: Path, tmp_path: Path
 ) -> None:
     """As when the package of an architecture was uninstalled, or the file was damaged."""
     entries = [
@@ -304,8 +308,8 @@ def test_what_a_bundle_brought_and_nobody_can_read_ends_only_what_asks_for_it(
 
 
 def test_a_model_of_a_registry_that_is_not_given_now_is_verified_and_removed_by_its_name(
-    call, server: Server, home: Path, tmp_path: Path
-):
+    call: Call, server: Server, tmp_path: Path
+) -> None:
     entry = entry_for(server.add("/net", BODY), name="mine")
     assert call("fetch", "mine", "--registry", write_registry(tmp_path / "r.yaml", entry)).code == 0
     assert [row["state"] for row in call("verify", "mine", "--json").json] == ["whole"]
@@ -315,8 +319,8 @@ def test_a_model_of_a_registry_that_is_not_given_now_is_verified_and_removed_by_
 
 
 def test_prune_counts_shared_bytes_once_and_only_where_nobody_needs_them(
-    call, server: Server, home: Path, tmp_path: Path
-):
+    call: Call, server: Server, tmp_path: Path
+) -> None:
     entries = [entry_for(server.add(f"/{name}", BODY), name=name) for name in ("one", "two", "three")]
     registry = ("--registry", write_registry(tmp_path / "r.yaml", *entries))
     assert call("fetch", "one", "two", "three", *registry).code == 0
@@ -325,7 +329,9 @@ def test_prune_counts_shared_bytes_once_and_only_where_nobody_needs_them(
     assert sorted(row["bytes"] for row in call(*all_of_them, "--json").json) == [0, 0, len(BODY)]
 
 
-def test_the_doctor_finds_a_home_that_is_a_file(call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_doctor_finds_a_home_that_is_a_file(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "file"))
     said = call("doctor", "--json")
@@ -333,7 +339,9 @@ def test_the_doctor_finds_a_home_that_is_a_file(call, tmp_path: Path, monkeypatc
     assert "is a file, not a folder" in said.json["problems"][0]
 
 
-def test_a_path_is_no_name_for_a_lock_file(ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_path_is_no_name_for_a_lock_file(
+    ask: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another folder has another file of that name; one that is named as it is stored is found again."""
     (tmp_path / "words.txt").write_text("the 1 2\nof 3 4\n")
     said = ask("lock", tmp_path / "words.txt")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from support.commands import write_registry
+from support.commands import Call, write_registry
 from support.loopback import BODY, entry_for
 
 from zoo.cli.listing import _fact_lines
 
 
-def test_list_tells_every_promised_fact_of_every_model(call):
+def test_list_tells_every_promised_fact_of_every_model(call: Call) -> None:
     rows = call("list", "--json").json
     assert len(rows) >= 80
     promised = {"name", "family", "task", "license", "parameters", "bytes", "downloaded"}
@@ -18,7 +18,7 @@ def test_list_tells_every_promised_fact_of_every_model(call):
     assert not any(row["downloaded"] for row in rows)
 
 
-def test_list_narrows_and_sorts(call):
+def test_list_narrows_and_sorts(call: Call) -> None:
     rows = call("list", "resnet*", "--max-size", "100MB", "--sort", "top1", "--json").json
     assert rows
     assert all(row["name"].startswith("resnet") and row["bytes"] <= 100 * 10**6 for row in rows)
@@ -27,11 +27,11 @@ def test_list_narrows_and_sorts(call):
     assert {row["family"] for row in words} == {"glove"}
 
 
-def test_list_all_knows_what_timm_and_torchvision_publish(call):
+def test_list_all_knows_what_timm_and_torchvision_publish(call: Call) -> None:
     assert len(call("list", "--all", "--json").json) > 1_800
 
 
-def test_list_without_a_match_prints_nothing_and_says_what_to_do(call):
+def test_list_without_a_match_prints_nothing_and_says_what_to_do(call: Call) -> None:
     said = call("list", "resnett")
     assert said.code == 0
     assert said.out == ""
@@ -40,12 +40,12 @@ def test_list_without_a_match_prints_nothing_and_says_what_to_do(call):
     assert call("list", "resnett", "--json").json == []
 
 
-def test_show_prints_the_facts_of_a_model(call):
+def test_show_prints_the_facts_of_a_model(call: Call) -> None:
     assert call("show", "resnet18", "--json").json["input"]["mean"] == [0.485, 0.456, 0.406]
     assert "bsd-3-clause" in call("show", "resnet18").out
 
 
-def test_a_model_whose_weights_are_a_file_here_has_its_size(call, tmp_path: Path):
+def test_a_model_whose_weights_are_a_file_here_has_its_size(call: Call, tmp_path: Path) -> None:
     weights = tmp_path / "net.bin"
     weights.write_bytes(BODY)
     entries = [entry_for(weights.as_uri(), name="mine"), entry_for((tmp_path / "no").as_uri(), name="gone")]
@@ -55,12 +55,12 @@ def test_a_model_whose_weights_are_a_file_here_has_its_size(call, tmp_path: Path
     assert "300,000 (300 kB)" in call("show", "mine", *registry).out
 
 
-def test_figures_are_shown_with_four_digits_and_kept_whole_for_programs():
+def test_figures_are_shown_with_four_digits_and_kept_whole_for_programs() -> None:
     lines = _fact_lines({"result": {"accuracy": 0.9346405228758169, "epochs": 12}})
     assert lines == ["result:", "  accuracy: 0.9346", "  epochs:   12"]
 
 
-def test_a_model_is_fetched_listed_verified_and_removed(ask):
+def test_a_model_is_fetched_listed_verified_and_removed(ask: Call) -> None:
     fetched = ask("fetch", "tiny_net", "--json")
     assert Path(fetched.json[0]["path"]).stat().st_size == 757_042
     here = ask("list", "--downloaded", "--json").json
@@ -71,7 +71,7 @@ def test_a_model_is_fetched_listed_verified_and_removed(ask):
     assert "was not in the store" in ask("rm", "tiny_net").out
 
 
-def test_verify_finds_a_flipped_byte_and_mends_it(ask):
+def test_verify_finds_a_flipped_byte_and_mends_it(ask: Call) -> None:
     path = Path(ask("fetch", "tiny_net", "--json").json[0]["path"])
     path.chmod(0o644)
     with path.open("r+b") as file:
@@ -86,7 +86,7 @@ def test_verify_finds_a_flipped_byte_and_mends_it(ask):
     assert ask("verify", "tiny_net").code == 0
 
 
-def test_a_typo_in_the_last_name_costs_no_download(ask, home: Path):
+def test_a_typo_in_the_last_name_costs_no_download(ask: Call, home: Path) -> None:
     said = ask("fetch", "tiny_net", "resnet81")
     assert said.code == 2
     assert "no model 'resnet81'" in said.err

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.commands import Terminal, running, start_zoo, wait_until, write_registry
+from support.commands import Call, Terminal, running, start_zoo, wait_until, write_registry
 from support.loopback import entry_for
 
 from zoo.cli.main import SYNONYMS, VERBS
@@ -52,7 +52,7 @@ def shell(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["list"], ["show", "resnet18"], *([v, "--help"] for v in VERBS)], ids=" ".join
 )
-def test_light_verbs_and_every_help_import_nothing_heavy(home: Path, arguments: list[str]):
+def test_light_verbs_and_every_help_import_nothing_heavy(arguments: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-c", LOOK, *arguments], capture_output=True, text=True, timeout=60
     )
@@ -63,7 +63,7 @@ def test_light_verbs_and_every_help_import_nothing_heavy(home: Path, arguments: 
 @pytest.mark.parametrize(
     "verb", [*(v for v in VERBS if v != "registry"), *(f"registry {name}" for name in registry.commands)]
 )
-def test_every_help_shows_an_example_and_the_common_options(call, verb: str):
+def test_every_help_shows_an_example_and_the_common_options(call: Call, verb: str) -> None:
     said = call(*verb.split(), "--help")
     assert said.code == 0
     assert f"Example:\n  zoo {verb}" in said.out
@@ -71,14 +71,14 @@ def test_every_help_shows_an_example_and_the_common_options(call, verb: str):
 
 
 @pytest.mark.parametrize("arguments", [[], ["registry"]], ids=["zoo", "zoo registry"])
-def test_a_group_without_a_command_shows_its_help(call, arguments: list[str]):
+def test_a_group_without_a_command_shows_its_help(call: Call, arguments: list[str]) -> None:
     said = call(*arguments)
     assert said.code == 0
     assert said.out.startswith("Usage: zoo")
     assert said.err == ""
 
 
-def test_every_command_stands_once_below_a_heading_and_before_the_options(call):
+def test_every_command_stands_once_below_a_heading_and_before_the_options(call: Call) -> None:
     lines = call("--help").out.splitlines()
     options = lines.index("Options:")
     for name, verb in VERBS.items():
@@ -89,11 +89,11 @@ def test_every_command_stands_once_below_a_heading_and_before_the_options(call):
 
 
 @pytest.mark.parametrize("verb", [*VERBS, "registry lint"])
-def test_help_shows_what_the_option_help_shows(call, verb: str):
+def test_help_shows_what_the_option_help_shows(call: Call, verb: str) -> None:
     assert call("help", *verb.split()).out == call(*verb.split(), "--help").out
 
 
-def test_help_of_an_unknown_command_is_answered_as_the_command_itself(call):
+def test_help_of_an_unknown_command_is_answered_as_the_command_itself(call: Call) -> None:
     for arguments in (["help", "lst"], ["help", "registry", "lnt"], ["help", "list", "x"]):
         said = call(*arguments)
         assert said.code == 2
@@ -101,7 +101,7 @@ def test_help_of_an_unknown_command_is_answered_as_the_command_itself(call):
 
 
 @pytest.mark.parametrize("verb", [v for v in VERBS if v != "registry"])
-def test_no_argument_is_shown_as_an_option(call, verb: str):
+def test_no_argument_is_shown_as_an_option(call: Call, verb: str) -> None:
     options = call(verb, "--help").out.partition("Options:")[2].partition("Example:")[0]
     rows = re.findall(r"^  (\S+)", options, re.MULTILINE)
     assert rows
@@ -109,7 +109,7 @@ def test_no_argument_is_shown_as_an_option(call, verb: str):
 
 
 @pytest.mark.parametrize(("word", "verb"), SYNONYMS.items())
-def test_what_other_tools_call_a_command_leads_to_ours(call, word: str, verb: str):
+def test_what_other_tools_call_a_command_leads_to_ours(call: Call, word: str, verb: str) -> None:
     assert verb in VERBS
     said = call(word, "resnet18")
     assert said.code == 2
@@ -117,7 +117,7 @@ def test_what_other_tools_call_a_command_leads_to_ours(call, word: str, verb: st
         assert f"Did you mean {verb}?" in said.err
 
 
-def test_a_short_word_is_not_taken_for_another_one(call):
+def test_a_short_word_is_not_taken_for_another_one(call: Call) -> None:
     assert "prune" not in call("une").err
     assert "min-delta" not in call("finetune", "resnet18", ".", "--out", "x", "--model", "y").err
 
@@ -135,8 +135,8 @@ def test_a_short_word_is_not_taken_for_another_one(call):
     ],
 )
 def test_a_typo_is_answered_with_what_was_meant(
-    call, home: Path, arguments: list[str], kind: str, meant: str
-):
+    call: Call, arguments: list[str], kind: str, meant: str
+) -> None:
     said = call(*arguments)
     assert said.code == 2
     assert said.out == ""
@@ -148,7 +148,7 @@ def test_a_typo_is_answered_with_what_was_meant(
 
 
 @pytest.mark.fault("U3")
-def test_a_name_like_nothing_gets_no_suggestions_but_where_to_look(call, home: Path):
+def test_a_name_like_nothing_gets_no_suggestions_but_where_to_look(call: Call) -> None:
     said = call("show", "qqqqqqqqqqq")
     assert said.code == 2
     assert said.err == (
@@ -156,12 +156,12 @@ def test_a_name_like_nothing_gets_no_suggestions_but_where_to_look(call, home: P
     )
 
 
-def test_only_the_closest_option_is_offered(call, home: Path):
+def test_only_the_closest_option_is_offered(call: Call) -> None:
     said = call("finetune", "resnet18", ".", "--out", "x", "--optimzer", "adam")
     assert "Did you mean --optimizer? See" in said.err
 
 
-def test_an_error_is_json_too(call, home: Path):
+def test_an_error_is_json_too(call: Call) -> None:
     said = call("show", "resnet81", "--json")
     assert said.code == 2
     assert said.out == ""
@@ -171,7 +171,7 @@ def test_an_error_is_json_too(call, home: Path):
     assert "resnet18" in error["hint"]
 
 
-def test_a_traceback_is_shown_on_request_only(call, home: Path):
+def test_a_traceback_is_shown_on_request_only(call: Call) -> None:
     assert "Traceback" not in call("show", "resnet81").err
     shown = call("show", "resnet81", "--debug")
     assert "Traceback" in shown.err
@@ -179,7 +179,7 @@ def test_a_traceback_is_shown_on_request_only(call, home: Path):
 
 
 @pytest.mark.fault("U1")
-def test_a_closed_pipe_ends_a_listing_in_peace(home: Path):
+def test_a_closed_pipe_ends_a_listing_in_peace() -> None:
     command = f"{sys.executable} -m zoo list --all | head -n 1"
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=60
@@ -191,7 +191,7 @@ def test_a_closed_pipe_ends_a_listing_in_peace(home: Path):
 
 @pytest.mark.fault("U1")
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_a_stream_that_was_closed_is_no_failure(home: Path, closed: str):
+def test_a_stream_that_was_closed_is_no_failure(closed: str) -> None:
     """And no file that is opened later becomes stdout."""
     for arguments, code in (("list", 0), ("show nothing", 2), ("cache --json", 0)):
         command = f"{sys.executable} -m zoo {arguments} {closed}"
@@ -213,7 +213,7 @@ def test_a_stream_that_was_closed_is_no_failure(home: Path, closed: str):
     ],
     ids=lambda environment: "-".join(environment),
 )
-def test_pipes_get_plain_lines(home: Path, environment: dict[str, str]):
+def test_pipes_get_plain_lines(environment: dict[str, str]) -> None:
     listing, miss = shell("list", **environment), shell("show", "nothing…", **environment)
     assert listing.stderr == ""
     assert "\x1b" not in listing.stdout + miss.stderr
@@ -231,8 +231,8 @@ def test_pipes_get_plain_lines(home: Path, environment: dict[str, str]):
     ids=["colours", "NO_COLOR", "dumb"],
 )
 def test_a_terminal_gets_colours_unless_it_or_its_user_wants_none(
-    home: Path, tiny: Path, environment: dict[str, str], colored: bool
-):
+    tiny: Path, environment: dict[str, str], colored: bool
+) -> None:
     terminal = Terminal()
     fetch = ("fetch", "tiny_net", "--registry", tiny / "registry.yaml")
     for command, code in (("show", "nothing"), 2), (fetch, 0):
@@ -244,7 +244,7 @@ def test_a_terminal_gets_colours_unless_it_or_its_user_wants_none(
 
 
 @pytest.mark.fault("U1")
-def test_a_terminal_of_40_columns_gets_lines_of_40_columns(home: Path):
+def test_a_terminal_of_40_columns_gets_lines_of_40_columns() -> None:
     terminal = Terminal()
     with running(start_zoo("list", stdout=terminal.outer, COLUMNS="40", TERM="xterm")) as process:
         wait_until(lambda: terminal.read() and process.poll() is not None, 30)
@@ -255,7 +255,7 @@ def test_a_terminal_of_40_columns_gets_lines_of_40_columns(home: Path):
     assert "\x1b" not in terminal.text
 
 
-def test_the_shell_completes_model_names(home: Path):
+def test_the_shell_completes_model_names() -> None:
     done = shell(_ZOO_COMPLETE="bash_complete", COMP_WORDS="zoo show resnet1", COMP_CWORD="2")
     names = [line.split(",")[1] for line in done.stdout.splitlines()]
     assert "resnet18" in names
@@ -272,8 +272,8 @@ def complete(words: str) -> list[str]:
 
 
 def test_the_shell_completes_runs_and_what_a_verb_can_use(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for folder in ("resnet-ants", "photos", "old/resnet-bees"):
         (tmp_path / folder).mkdir(parents=True)
@@ -296,11 +296,13 @@ def test_the_shell_completes_runs_and_what_a_verb_can_use(
         ("zoo list --sort to", ["top1"]),
     ],
 )
-def test_the_shell_completes_the_values_of_choices(home: Path, words: str, offered: list[str]):
+def test_the_shell_completes_the_values_of_choices(words: str, offered: list[str]) -> None:
     assert complete(words) == offered
 
 
-def test_the_shell_completes_what_bundles_brought_and_is_silent_about_bad_files(home: Path, tmp_path: Path):
+def test_the_shell_completes_what_bundles_brought_and_is_silent_about_bad_files(
+    home: Path, tmp_path: Path
+) -> None:
     (home / "registries").mkdir(parents=True)
     write_registry(home / "registries" / "lab.yaml", entry_for("https://a.org/x", name="labnet"))
     typed = {"_ZOO_COMPLETE": "bash_complete", "COMP_WORDS": "zoo show labn", "COMP_CWORD": "2"}
@@ -311,7 +313,7 @@ def test_the_shell_completes_what_bundles_brought_and_is_silent_about_bad_files(
     assert (done.stdout.strip(), done.stderr) == ("file,labn", "")
 
 
-def test_doctor_finds_a_mirror_that_is_no_rule(call, home: Path, monkeypatch: pytest.MonkeyPatch):
+def test_doctor_finds_a_mirror_that_is_no_rule(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZOO_MIRROR", "junk")
     said = call("doctor", "--json")
     assert said.code == 1
@@ -319,16 +321,14 @@ def test_doctor_finds_a_mirror_that_is_no_rule(call, home: Path, monkeypatch: py
     assert problem.startswith("ZOO_MIRROR: 'junk' is not a rule. Write FROM=TO")
 
 
-def test_doctor_reports_versions_and_no_problem(call, home: Path):
+def test_doctor_reports_versions_and_no_problem(call: Call) -> None:
     said = call("doctor", "--json")
     assert said.json["problems"] == []
     assert said.json["versions"]["torch"]
     assert said.code == 0
 
 
-def test_doctor_reports_a_package_that_shadows_ours(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_doctor_reports_a_package_that_shadows_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stranger = tmp_path / "adapters"
     stranger.mkdir()
     (stranger / "__init__.py").write_text("")
@@ -342,7 +342,9 @@ def test_doctor_reports_a_package_that_shadows_ours(
     assert "fault of zoo" not in done.stderr
 
 
-def test_doctor_names_a_registry_that_cannot_be_read_and_goes_on(call, home: Path, monkeypatch):
+def test_doctor_names_a_registry_that_cannot_be_read_and_goes_on(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ZOO_REGISTRY", "/no/such/registry.yaml")
     said = call("doctor")
     assert said.code == 1

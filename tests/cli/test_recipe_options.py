@@ -7,12 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
+from support.commands import Call
 
 from zoo.runs.demo import write_digits
 from zoo.training.recipe import KNOBS
 
 
-def test_the_kind_of_item_comes_before_everything_that_depends_on_it(ask, tmp_path: Path) -> None:
+def test_the_kind_of_item_comes_before_everything_that_depends_on_it(ask: Call, tmp_path: Path) -> None:
     said = ask("finetune", "tiny_words", tmp_path, "--out", tmp_path / "run", "--augment", "light")
     assert said.code == 2
     assert "--augment is for images, and this model takes texts" in said.err
@@ -20,7 +21,7 @@ def test_the_kind_of_item_comes_before_everything_that_depends_on_it(ask, tmp_pa
 
 
 def test_three_mistakes_are_three_problems_in_the_words_of_the_command_line(
-    call, home, tmp_path: Path
+    call: Call, tmp_path: Path
 ) -> None:
     options = ("--hidden", "3", "--encoder", "cnn", "--tune-lr", "1")
     said = call("finetune", "digits", tmp_path, "--out", tmp_path / "run", *options)
@@ -47,7 +48,9 @@ def test_three_mistakes_are_three_problems_in_the_words_of_the_command_line(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_a_mistake_names_the_option_that_was_typed(call, home, tmp_path: Path, options, problem: str) -> None:
+def test_a_mistake_names_the_option_that_was_typed(
+    call: Call, tmp_path: Path, options: list[str], problem: str
+) -> None:
     said = call("finetune", "digits", tmp_path, "--out", tmp_path / "run", *options)
     assert said.code == 2
     assert problem in said.err
@@ -56,7 +59,7 @@ def test_a_mistake_names_the_option_that_was_typed(call, home, tmp_path: Path, o
 
 @pytest.mark.parametrize("asked", ["99", "layer9"])
 def test_a_stage_that_is_not_there_is_answered_with_those_that_are(
-    call, home, tmp_path: Path, asked: str
+    call: Call, tmp_path: Path, asked: str
 ) -> None:
     write_digits(tmp_path / "digits")
     said = call("finetune", "digits", tmp_path / "digits", "--out", tmp_path / "run", "--unfreeze", asked)
@@ -65,7 +68,7 @@ def test_a_stage_that_is_not_there_is_answered_with_those_that_are(
     assert "The stages, the last first: " in said.err
 
 
-def test_help_has_every_knob_with_its_default_below_its_heading(call) -> None:
+def test_help_has_every_knob_with_its_default_below_its_heading(call: Call) -> None:
     said = call("finetune", "--help")
     text = " ".join(said.out.split())
     for knob in KNOBS.values():

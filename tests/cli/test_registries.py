@@ -7,11 +7,11 @@ import signal
 from pathlib import Path
 
 import pytest
-from support.commands import running, start_zoo, wait_until, write_registry
+from support.commands import Call, running, start_zoo, wait_until, write_registry
 from support.loopback import BODY, Server, entry_for, stall
 
 
-def test_a_good_file_is_counted_and_a_bad_one_is_told_by_line(call, tiny: Path, tmp_path: Path):
+def test_a_good_file_is_counted_and_a_bad_one_is_told_by_line(call: Call, tiny: Path, tmp_path: Path) -> None:
     good = call("registry", "lint", tiny / "registry.yaml")
     assert good.code == 0
     assert good.out == f"{tiny / 'registry.yaml'}: 2 models, 0 problems, 0 remarks\n"
@@ -27,13 +27,13 @@ def test_a_good_file_is_counted_and_a_bad_one_is_told_by_line(call, tiny: Path, 
     assert "models.tiny_net.weights.url" in fields, "its file is not beside this registry"
 
 
-def test_online_is_refused_offline(call, tiny: Path):
+def test_online_is_refused_offline(call: Call, tiny: Path) -> None:
     said = call("registry", "lint", "--online", "--offline", tiny / "registry.yaml")
     assert said.code == 4
     assert "offline mode is on" in said.err
 
 
-def test_a_changed_hash_stands_out_in_a_diff(call, tiny: Path, tmp_path: Path):
+def test_a_changed_hash_stands_out_in_a_diff(call: Call, tiny: Path, tmp_path: Path) -> None:
     text = (tiny / "registry.yaml").read_text()
     proposed = tmp_path / "proposed.yaml"
     proposed.write_text(
@@ -62,18 +62,18 @@ def test_a_changed_hash_stands_out_in_a_diff(call, tiny: Path, tmp_path: Path):
     assert call("registry", "diff", proposed, proposed).out == "No entry differs.\n"
 
 
-def test_a_file_that_is_no_registry_is_not_compared(call, tiny: Path, tmp_path: Path):
+def test_a_file_that_is_no_registry_is_not_compared(call: Call, tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("model: {}\n")
     said = call("registry", "diff", tiny / "registry.yaml", tmp_path / "bad.yaml")
     assert said.code == 2
     assert "bad.yaml:1: model: no such section" in said.err
 
 
-def test_the_schema_is_printed_for_editors(call):
+def test_the_schema_is_printed_for_editors(call: Call) -> None:
     assert call("registry", "schema", "--json").json == json.loads(call("registry", "schema").out)
 
 
-def test_a_file_is_added_as_it_is_typed(call, tiny: Path, tmp_path: Path):
+def test_a_file_is_added_as_it_is_typed(call: Call, tiny: Path, tmp_path: Path) -> None:
     registry = tmp_path / "ours.yaml"
     said = call(
         *("registry", "add", tiny / "weights" / "net.safetensors", "--to", registry, "--json"),
@@ -97,13 +97,15 @@ def test_a_file_is_added_as_it_is_typed(call, tiny: Path, tmp_path: Path):
         ("license=mit\nname: x", "more than one value"),
     ],
 )
-def test_a_setting_that_is_none_is_answered_with_an_example(call, tmp_path: Path, setting: str, says: str):
+def test_a_setting_that_is_none_is_answered_with_an_example(
+    call: Call, tmp_path: Path, setting: str, says: str
+) -> None:
     said = call("registry", "add", tmp_path / "x", "--to", tmp_path / "r.yaml", "--set", setting)
     assert said.code == 2
     assert says in said.err
 
 
-def test_ctrl_c_does_not_wait_for_servers_that_say_nothing(server: Server, tmp_path: Path, home: Path):
+def test_ctrl_c_does_not_wait_for_servers_that_say_nothing(server: Server, tmp_path: Path) -> None:
     urls = [server.add(f"/{number}", BODY, *[stall(0)] * 9) for number in range(12)]
     registry = write_registry(tmp_path / "r.yaml", entry_for(*urls))
     with running(start_zoo("registry", "lint", registry, "--online")) as process:
@@ -113,7 +115,9 @@ def test_ctrl_c_does_not_wait_for_servers_that_say_nothing(server: Server, tmp_p
     assert process.returncode == 130
 
 
-def test_plain_http_is_a_problem_until_the_host_is_allowed(call, tmp_path: Path, monkeypatch):
+def test_plain_http_is_a_problem_until_the_host_is_allowed(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = "http://models.lab:8000/net"
     path = tmp_path / "r.yaml"
     write_registry(path, entry_for(url))
@@ -127,7 +131,9 @@ def test_plain_http_is_a_problem_until_the_host_is_allowed(call, tmp_path: Path,
     assert call("registry", "lint", path).code == 2
 
 
-def test_online_a_url_that_is_gone_is_a_problem_at_its_line(call, server: Server, tmp_path: Path):
+def test_online_a_url_that_is_gone_is_a_problem_at_its_line(
+    call: Call, server: Server, tmp_path: Path
+) -> None:
     server.add("/here", b"x" * 10)
     text = (
         "models:\n  net:\n    family: x\n    task: image-features\n    architecture: timm/resnet18\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -35,7 +36,7 @@ class Screen(io.StringIO):
 
 
 @pytest.fixture
-def draw(monkeypatch: pytest.MonkeyPatch):
+def draw(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """`draw(width, rows)`: the lines of a table on a terminal of that width."""
 
     def call(width: int, *rows: dict[str, object], fit: dict[str, Fit] | None = FIT) -> list[str]:
@@ -47,7 +48,7 @@ def draw(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("width", [61, 80, 100, 120, 200])
-def test_the_answer_is_whole_at_every_width(draw, width: int):
+def test_the_answer_is_whole_at_every_width(draw: Callable[..., list[str]], width: int) -> None:
     heading, line = draw(width, ROW)
     assert _display_width(line) <= width
     assert "American Staffordshire terrier  0.976" in line
@@ -56,32 +57,34 @@ def test_the_answer_is_whole_at_every_width(draw, width: int):
     assert line.split("  ")[0].endswith("001.jpg")
 
 
-def test_what_does_not_fit_even_so_is_wrapped_by_the_terminal_and_not_cut(draw):
+def test_what_does_not_fit_even_so_is_wrapped_by_the_terminal_and_not_cut(
+    draw: Callable[..., list[str]],
+) -> None:
     assert "American Staffordshire terrier  0.976" in draw(40, ROW)[1]
 
 
-def test_a_column_that_says_the_same_in_every_row_goes_first(draw):
+def test_a_column_that_says_the_same_in_every_row_goes_first(draw: Callable[..., list[str]]) -> None:
     heading, *_ = draw(190, ROW, {**ROW, "label": "bee"})
     assert "TASK" not in heading
     assert "NEXT BEST" in heading
 
 
-def test_a_table_that_fits_is_drawn_whole(draw):
+def test_a_table_that_fits_is_drawn_whole(draw: Callable[..., list[str]]) -> None:
     assert draw(250, ROW)[1].endswith(ROW["task"])
 
 
-def test_a_table_that_cannot_give_way_is_cut(draw):
+def test_a_table_that_cannot_give_way_is_cut(draw: Callable[..., list[str]]) -> None:
     assert draw(30, ROW, fit=None)[1].endswith("…")
     assert max(map(len, draw(30, ROW, fit=None))) == 30
 
 
-def test_in_a_pipe_nothing_is_shortened(monkeypatch: pytest.MonkeyPatch):
+def test_in_a_pipe_nothing_is_shortened(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((20, 24)))
     line = table([ROW], COLUMNS, FIT).splitlines()[1]
     assert all(str(value) in line for value in ROW.values())
 
 
-def test_wide_characters_keep_their_columns_straight(draw):
+def test_wide_characters_keep_their_columns_straight(draw: Callable[..., list[str]]) -> None:
     lines = draw(200, {**ROW, "label": "蜜蜂"}, {**ROW, "label": "ant"})
     places = [_display_width(line[: line.index("0.976")]) for line in lines[1:]]
     assert len(set(places)) == 1
@@ -90,25 +93,25 @@ def test_wide_characters_keep_their_columns_straight(draw):
 @pytest.mark.parametrize("width", range(2, 12))
 @pytest.mark.parametrize("fit", [Fit.PATH, Fit.TEXT])
 @pytest.mark.parametrize("text", ["photographs/bee.jpg", "写真/蜜蜂の写真.jpg"])
-def test_a_shortened_text_is_never_wider_than_asked(text: str, fit: Fit, width: int):
+def test_a_shortened_text_is_never_wider_than_asked(text: str, fit: Fit, width: int) -> None:
     assert _display_width(shorten(text, width, fit)) <= width
 
 
 @pytest.mark.parametrize(
     "hostile", ["\x1b]0;title\x07", "\x1b[2J", "\r", "\x9b31m", "\u202e", "\x00", "\x7f"]
 )
-def test_no_word_commands_the_terminal(capsys: pytest.CaptureFixture[str], hostile: str):
+def test_no_word_commands_the_terminal(capsys: pytest.CaptureFixture[str], hostile: str) -> None:
     assert hostile not in printable(f"a{hostile}b")
     assert printable("tab\tand\nline, 蜂, é") == "tab\tand\nline, 蜂, é"
     Sink(Mode.HUMAN).answer({}, lambda: table([{"word": f"a{hostile}b"}], {"word": "WORD"}))
     assert hostile not in capsys.readouterr().out.replace("\r\n", "\n")
 
 
-def test_a_line_feed_in_a_cell_breaks_no_row():
+def test_a_line_feed_in_a_cell_breaks_no_row() -> None:
     assert len(table([{"path": "two\nlines"}], {"path": "FILE"}).splitlines()) == 2
 
 
-def test_quiet_prints_answers_and_no_summaries(capsys: pytest.CaptureFixture[str]):
+def test_quiet_prints_answers_and_no_summaries(capsys: pytest.CaptureFixture[str]) -> None:
     sink = Sink(Mode.QUIET)
     sink.answer(["x"], lambda: "the answer")
     sink.done(["x"], lambda: "what was done")

@@ -7,12 +7,13 @@ import re
 import shlex
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from support.commands import write_registry
+from support.commands import Call, Said, write_registry
 
 from zoo import load_model, load_run
 from zoo.catalogue.entry import TextInput, Weights, WordModel
@@ -128,7 +129,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def typed(call, home: Path, desk: Path, monkeypatch: pytest.MonkeyPatch):
+def typed(call: Call, home: Path, desk: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Said]:
     """`typed("predict", "digits")`: the verb with that target, in a folder of this test."""
     folder = home.parent / "desk"
     shutil.copytree(desk, folder)
@@ -138,7 +139,7 @@ def typed(call, home: Path, desk: Path, monkeypatch: pytest.MonkeyPatch):
     assert call("fetch", "forgotten", "gone.txt", "--registry", "old.yaml").code == 0
     Path("gone.txt").unlink()
 
-    def act(verb: str, target: str):
+    def act(verb: str, target: str) -> Said:
         items = TARGETS.get(target, ("", "images"))[1]
         places = {"images": ("digits-photos", "one.png"), "texts": ("reviews", "reviews/good.txt")}[items]
         words = {"@": target, "DATA": places[0], "ITEMS": places[1]}
@@ -149,7 +150,9 @@ def typed(call, home: Path, desk: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_every_verb_uses_a_target_or_says_what_it_is_and_which_verb_can(typed, target: str) -> None:
+def test_every_verb_uses_a_target_or_says_what_it_is_and_which_verb_can(
+    typed: Callable[[str, str], Said], target: str
+) -> None:
     kind = TARGETS[target][0]
     for verb in TYPED:
         need = NEEDS[f"zoo {verb}"]
@@ -167,7 +170,9 @@ def test_every_verb_uses_a_target_or_says_what_it_is_and_which_verb_can(typed, t
 
 
 @pytest.mark.parametrize("target", NOTHING)
-def test_what_is_neither_a_model_nor_a_run_is_named_by_every_verb(typed, target: str) -> None:
+def test_what_is_neither_a_model_nor_a_run_is_named_by_every_verb(
+    typed: Callable[[str, str], Said], target: str
+) -> None:
     for verb in TYPED:
         said = typed(verb, target)
         assert (said.code, said.out) == (2, ""), f"zoo {verb} {target}: {said.err}"
@@ -197,14 +202,18 @@ def test_the_table_has_every_verb_that_takes_a_model() -> None:
         ("embed one.png digits -o new.npz", "zoo embed digits one.png"),
     ],
 )
-def test_swapped_arguments_are_shown_in_the_right_order(call, typed, typed_words: str, right: str):
+def test_swapped_arguments_are_shown_in_the_right_order(
+    call: Call, typed: Callable[[str, str], Said], typed_words: str, right: str
+) -> None:
     said = call(*typed_words.split())
     assert said.code == 2
     assert "not a model or a run" in said.err
     assert f"The model comes first: {right}" in said.err
 
 
-def test_a_checkpoint_becomes_a_model_by_the_line_that_is_shown(call, typed) -> None:
+def test_a_checkpoint_becomes_a_model_by_the_line_that_is_shown(
+    call: Call, typed: Callable[[str, str], Said]
+) -> None:
     said = call("predict", "weights.pth", "one.png")
     line = re.search(r"zoo (registry add .*) --like MODEL", said.err)
     assert line is not None
@@ -212,19 +221,25 @@ def test_a_checkpoint_becomes_a_model_by_the_line_that_is_shown(call, typed) -> 
     assert call("predict", "weights", "one.png", "--registry", "registry.yaml").code == 0
 
 
-def test_a_mistyped_path_or_run_is_answered_with_the_right_one(call, typed) -> None:
+def test_a_mistyped_path_or_run_is_answered_with_the_right_one(
+    call: Call, typed: Callable[[str, str], Said]
+) -> None:
     assert "Did you mean run-images" in call("predict", "run-image", "one.png").err
     assert "Did you mean own.txt?" in call("similar", "./onw.txt", "good").err
 
 
-def test_a_run_that_is_not_whole_is_not_called_a_model_that_is_missing(typed) -> None:
+def test_a_run_that_is_not_whole_is_not_called_a_model_that_is_missing(
+    typed: Callable[[str, str], Said],
+) -> None:
     Path("run-images/run.json").unlink()
     said = typed("predict", "run-images")
     assert said.code == 3
     assert "holds adapter.safetensors but not run.json" in said.err
 
 
-def test_a_run_hides_a_model_of_its_name_and_a_bare_folder_does_not(desk: Path, monkeypatch) -> None:
+def test_a_run_hides_a_model_of_its_name_and_a_bare_folder_does_not(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(desk)
     store = Store(desk / "home")
     (desk / "resnet18").mkdir()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars
 import pytest
+from support.commands import Call
 from support.tiny import DIMENSION
 
 import zoo
@@ -28,13 +29,13 @@ def desk(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def use_shared_home(home: Path, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def use_shared_home(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The word vectors are fetched once for all tests of this file."""
     monkeypatch.setenv("ZOO_HOME", str(desk / "home"))
 
 
 @pytest.fixture
-def guarded(run, desk: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def guarded(run: Path, desk: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The run, and a policy that does not allow the licence of its vectors (pddl) nor an unknown one."""
     (desk / "own.txt").write_text("good 1 2\nbad 3 4\n")
     monkeypatch.setenv("ZOO_LICENSE_POLICY", "mit")
@@ -55,7 +56,9 @@ def guarded(run, desk: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
     ids=" ".join,
 )
-def test_no_verb_goes_round_the_licence_policy(ask, guarded, desk: Path, tmp_path: Path, command):
+def test_no_verb_goes_round_the_licence_policy(
+    ask: Call, guarded: Path, desk: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
     places = {"RUN": guarded, "OWN": desk / "own.txt", "REVIEWS": desk / "reviews", "OUT": tmp_path / "o.npz"}
     said = ask(*(places.get(word, word) for word in command))
     assert (said.code, said.out) == (2, "")
@@ -63,7 +66,7 @@ def test_no_verb_goes_round_the_licence_policy(ask, guarded, desk: Path, tmp_pat
     assert not (tmp_path / "o.npz").exists()
 
 
-def test_the_library_does_not_go_round_the_licence_policy(guarded, desk: Path):
+def test_the_library_does_not_go_round_the_licence_policy(guarded: Path, desk: Path) -> None:
     for act in (
         lambda: zoo.load_run(guarded).predict(["good"]),
         lambda: zoo.load_model(str(desk / "own.txt")),
@@ -73,7 +76,7 @@ def test_the_library_does_not_go_round_the_licence_policy(guarded, desk: Path):
 
 
 @pytest.fixture
-def run(ask, desk: Path) -> Path:
+def run(ask: Call, desk: Path) -> Path:
     """A run on the reviews, trained once."""
     if not (desk / "run").exists():
         said = ask(
@@ -85,14 +88,14 @@ def run(ask, desk: Path) -> Path:
     return desk / "run"
 
 
-def test_the_baseline_is_printed_beside_the_result(ask, desk: Path) -> None:
+def test_the_baseline_is_printed_beside_the_result(ask: Call, desk: Path) -> None:
     said = ask("finetune", "tiny_words", desk / "reviews", "--out", desk / "other", "--epochs", "1")
     assert "TF-IDF + logistic regression on the same split: 0." in said.out
     assert "--no-baseline" in ask("finetune", "--help").out
 
 
 def test_predict_takes_texts_files_tables_and_standard_input(
-    ask, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ask: Call, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "new.txt").write_text("a very good film\n\nnot good at all\n")
     (tmp_path / "new.csv").write_text("id,text\n1,a very good film\n")
@@ -114,7 +117,7 @@ def test_predict_takes_texts_files_tables_and_standard_input(
     assert whole["words"] == 8
 
 
-def test_a_text_without_a_known_word_is_flagged_in_every_output(ask, run: Path, tmp_path: Path) -> None:
+def test_a_text_without_a_known_word_is_flagged_in_every_output(ask: Call, run: Path, tmp_path: Path) -> None:
     said = ask("predict", run, "--text", "qqxqq zzxzz")
     assert "means nothing" in said.out
     assert "1 of 1 texts have no known word" in said.err
@@ -128,7 +131,7 @@ def test_a_text_without_a_known_word_is_flagged_in_every_output(ask, run: Path, 
             assert not arrays["features"][1].any()
 
 
-def test_evaluate_measures_a_run_on_a_table_of_texts(ask, run: Path, tmp_path: Path) -> None:
+def test_evaluate_measures_a_run_on_a_table_of_texts(ask: Call, run: Path, tmp_path: Path) -> None:
     table = tmp_path / "t.tsv"
     table.write_text("review\tsentiment\na very good film\tpositive\nnot good at all\tnegative\n")
     found = ask("evaluate", run, table, "--json").json
@@ -138,7 +141,9 @@ def test_evaluate_measures_a_run_on_a_table_of_texts(ask, run: Path, tmp_path: P
     assert named["confusion"] == found["confusion"]
 
 
-def test_word_vectors_embed_texts_with_the_pooling_that_is_asked_for(ask, desk: Path, tmp_path: Path) -> None:
+def test_word_vectors_embed_texts_with_the_pooling_that_is_asked_for(
+    ask: Call, desk: Path, tmp_path: Path
+) -> None:
     assert set(POOLINGS) == set(words_texts.POOLINGS)
     frames = {}
     for pooling in POOLINGS:
@@ -150,7 +155,7 @@ def test_word_vectors_embed_texts_with_the_pooling_that_is_asked_for(ask, desk: 
     assert not np.allclose(frames["mean"], frames["tfidf"])
 
 
-def test_coverage_says_what_is_known_and_what_is_not(ask, tmp_path: Path) -> None:
+def test_coverage_says_what_is_known_and_what_is_not(ask: Call, tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("the good film\nqqxqq zzxzz qqxqq\n")
     found = ask("coverage", "tiny_words", tmp_path / "t.txt", "--json").json
     assert (found["texts"], found["words"], found["known"]) == (2, 6, 3)
@@ -183,7 +188,9 @@ def test_coverage_says_what_is_known_and_what_is_not(ask, tmp_path: Path) -> Non
     ],
     ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else None,
 )
-def test_mistakes_are_answered_with_what_to_type(ask, run, desk, arguments, code, message) -> None:
+def test_mistakes_are_answered_with_what_to_type(
+    ask: Call, run: Path, desk: Path, arguments: list[str], code: int, message: str
+) -> None:
     named = {"RUN": run, "DATA": desk / "reviews"}
     said = ask(*(named.get(argument, argument) for argument in arguments))
     assert said.code == code
@@ -192,7 +199,7 @@ def test_mistakes_are_answered_with_what_to_type(ask, run, desk, arguments, code
 
 
 def test_a_file_of_vectors_trains_like_a_model_of_the_registry(
-    ask, desk: Path, tiny: Path, tmp_path: Path
+    ask: Call, desk: Path, tiny: Path, tmp_path: Path
 ) -> None:
     vectors = tiny / "words" / "words.txt"
     said = ask("finetune", vectors, desk / "reviews", "--out", tmp_path / "run", "--epochs", "1", "--json")

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.commands import Call
 
 from zoo.cli.sink import printable
 
@@ -20,12 +21,12 @@ def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def use_shared_home(home: Path, shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def use_shared_home(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The network is fetched once for all tests of this file."""
     monkeypatch.setenv("ZOO_HOME", str(shared_home))
 
 
-def test_predict_json_is_the_promised_list(ask, tiny: Path):
+def test_predict_json_is_the_promised_list(ask: Call, tiny: Path) -> None:
     said = ask("predict", "tiny_net", tiny / "photos", "--json", "--top", "2")
     rows = said.json
     assert len(rows) == 6
@@ -35,7 +36,7 @@ def test_predict_json_is_the_promised_list(ask, tiny: Path):
 
 
 @pytest.mark.fault("I9")
-def test_strange_file_names_keep_the_json_valid(ask, tiny: Path, tmp_path: Path):
+def test_strange_file_names_keep_the_json_valid(ask: Call, tiny: Path, tmp_path: Path) -> None:
     names = [os.fsencode("Ünï cødé.png"), b"new\nline.png", b"-leading.png", b"not-utf8-\xff.png"]
     for name in names:
         shutil.copy(tiny / "photos" / "four.png", os.fsencode(tmp_path) + b"/" + name)
@@ -47,8 +48,8 @@ def test_strange_file_names_keep_the_json_valid(ask, tiny: Path, tmp_path: Path)
 
 @pytest.mark.fault("I2")
 def test_finetune_evaluate_and_predict_count_what_is_unusual_about_images_in_one_note(
-    ask, tiny: Path, tmp_path: Path
-):
+    ask: Call, tiny: Path, tmp_path: Path
+) -> None:
     from PIL import Image
 
     for part in ("train", "val"):
@@ -68,14 +69,14 @@ def test_finetune_evaluate_and_predict_count_what_is_unusual_about_images_in_one
     assert "laid on white" not in ask("predict", run, tiny / "photos").err
 
 
-def test_a_missing_file_is_named_with_close_ones(ask, tiny: Path):
+def test_a_missing_file_is_named_with_close_ones(ask: Call, tiny: Path) -> None:
     said = ask("predict", "tiny_net", tiny / "photos" / "four.jpeg")
     assert said.code == 5
     assert "four.png" in said.err
 
 
 @pytest.mark.fault("S6")
-def test_an_answer_that_is_not_a_number_is_never_printed_as_a_label(call, home: Path, tmp_path: Path):
+def test_an_answer_that_is_not_a_number_is_never_printed_as_a_label(call: Call, tmp_path: Path) -> None:
     from PIL import Image
     from safetensors.torch import load_file, save_file
 
@@ -95,7 +96,9 @@ def test_an_answer_that_is_not_a_number_is_never_printed_as_a_label(call, home: 
         assert not said.out
 
 
-def test_a_file_that_cannot_be_read_is_a_row_with_its_error_and_exit_code_5(call, home: Path, tmp_path: Path):
+def test_a_file_that_cannot_be_read_is_a_row_with_its_error_and_exit_code_5(
+    call: Call, tmp_path: Path
+) -> None:
     from PIL import Image
 
     Image.new("L", (28, 28), 99).save(tmp_path / "b.png")
@@ -113,14 +116,14 @@ def test_a_file_that_cannot_be_read_is_a_row_with_its_error_and_exit_code_5(call
 
 
 @pytest.mark.parametrize("thing", ["https://example.org/bee.jpg", "hf://owner/photos/bee.jpg"])
-def test_an_address_is_not_taken_for_a_file(call, home: Path, thing: str):
+def test_an_address_is_not_taken_for_a_file(call: Call, thing: str) -> None:
     said = call("predict", "digits", thing)
     assert (said.code, said.out) == (2, "")
     assert f"{thing} is an address, not a file" in said.err
 
 
 @pytest.mark.parametrize("verb", [["predict"], ["evaluate"], ["embed", "-o", "f.npz"]], ids=lambda v: v[0])
-def test_a_missing_file_is_named_before_torch_is_imported(home: Path, tiny: Path, verb: list[str]):
+def test_a_missing_file_is_named_before_torch_is_imported(tiny: Path, verb: list[str]) -> None:
     code = "import sys; from zoo.cli.main import main\ntry: main()\nfinally: print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code, *verb, "digits", "no-such-file.jpg"],
@@ -134,8 +137,8 @@ def test_a_missing_file_is_named_before_torch_is_imported(home: Path, tiny: Path
 
 
 def test_a_folder_with_the_name_of_a_model_hides_it_only_if_it_is_a_run(
-    ask, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+    ask: Call, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny_net").mkdir()
     (tmp_path / "something").mkdir()
@@ -145,26 +148,26 @@ def test_a_folder_with_the_name_of_a_model_hides_it_only_if_it_is_a_run(
     assert "./nothing: no such file or folder" in ask("predict", "./nothing", tiny / "photos").err
 
 
-def test_embed_refuses_a_strange_format_before_anything_is_computed(ask, tmp_path: Path):
+def test_embed_refuses_a_strange_format_before_anything_is_computed(ask: Call, tmp_path: Path) -> None:
     said = ask("embed", "tiny_net", tmp_path, "-o", tmp_path / "f.xlsx")
     assert said.code == 2
     assert ".npz or .parquet" in said.err
 
 
-def test_quiet_gives_the_answer_alone(ask, tiny: Path):
+def test_quiet_gives_the_answer_alone(ask: Call, tiny: Path) -> None:
     said = ask("predict", "tiny_net", tiny / "photos" / "four.png", "--quiet")
     assert "four" in said.out
     assert said.err == ""
 
 
-def test_what_is_no_character_can_be_printed():
+def test_what_is_no_character_can_be_printed() -> None:
     assert printable(os.fsdecode(b"a\xffb")) == "a\ufffdb"
 
 
 @pytest.mark.fault("I1")
 def test_many_unreadable_files_end_a_run_before_anything_is_fetched_unless_skip_is_typed(
-    ask, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+    ask: Call, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = tmp_path / "data"
     labels = sorted((tiny / "images" / "train").iterdir())[:2]
     for label in labels:
@@ -185,7 +188,9 @@ def test_many_unreadable_files_end_a_run_before_anything_is_fetched_unless_skip_
 
 
 @pytest.mark.fault("I4")
-def test_a_run_keeps_the_range_of_its_12_bit_images_and_predicts_with_it(ask, tiny: Path, tmp_path: Path):
+def test_a_run_keeps_the_range_of_its_12_bit_images_and_predicts_with_it(
+    ask: Call, tiny: Path, tmp_path: Path
+) -> None:
     import numpy as np
     from PIL import Image
 

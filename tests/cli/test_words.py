@@ -51,48 +51,50 @@ def words(call: Call, lexicon: Lexicon) -> Call:
 on_real = pytest.mark.parametrize("lexicon", ["real"], indirect=True)
 
 
-def test_similar_answers_as_gensim_does(words, lexicon):
+def test_similar_answers_as_gensim_does(words: Call, lexicon: Lexicon) -> None:
     first, second = words("similar", "king", "film", "--top", "5", "--json").json
     assert [n["word"] for n in first["similar"]] == lexicon.near("king")
     assert [n["word"] for n in second["similar"]] == lexicon.near("film")
 
 
-def test_analogy_answers_as_gensim_does(words, lexicon):
+def test_analogy_answers_as_gensim_does(words: Call, lexicon: Lexicon) -> None:
     rows = words("analogy", "king", "-", "man", "+", "woman", "--json").json
     expected = lexicon.judge.most_similar(positive=["king", "woman"], negative=["man"], topn=5)
     assert [row["word"] for row in rows] == [word for word, _ in expected]
     assert [row["similarity"] for row in rows] == pytest.approx([cosine for _, cosine in expected], abs=1e-5)
 
 
-def test_odd_answers_as_gensim_does(words, lexicon):
+def test_odd_answers_as_gensim_does(words: Call, lexicon: Lexicon) -> None:
     chosen = ["king", "film", "music", "of"]
     assert words("odd", *chosen).out.strip() == lexicon.judge.doesnt_match(chosen)
 
 
 @on_real
-def test_a_game_is_odd_among_countries(words):
+def test_a_game_is_odd_among_countries(words: Call) -> None:
     assert words("odd", "france", "germany", "italy", "football").out.strip() == "football"
 
 
-def test_case_is_folded_when_only_the_lower_case_is_known(words, lexicon):
+def test_case_is_folded_when_only_the_lower_case_is_known(words: Call, lexicon: Lexicon) -> None:
     (found,) = words("similar", "King", "--top", "1", "--json").json
     assert [n["word"] for n in found["similar"]] == lexicon.near("king", count=1)
 
 
-def test_an_unknown_word_is_named_with_close_ones(words):
+def test_an_unknown_word_is_named_with_close_ones(words: Call) -> None:
     said = words("similar", "kingdon")
     assert said.code == 2
     assert "kingdon" in said.err
     assert "kingdom" in said.err
 
 
-def test_an_image_model_has_no_words(call, home: Path):
+def test_an_image_model_has_no_words(call: Call) -> None:
     said = call("similar", "resnet18", "king")
     assert said.code == 2
     assert "zoo list --task word-vectors" in said.err
 
 
-def test_a_file_is_explored_by_its_path_and_what_is_wrong_with_it_is_told_once(call, home: Path, data: Path):
+def test_a_file_is_explored_by_its_path_and_what_is_wrong_with_it_is_told_once(
+    call: Call, home: Path, data: Path
+) -> None:
     path = data / "words" / "glove.6B.50d.head.txt"
     first = call("similar", path, "king", "--top", "1")
     assert "prince" in first.out
@@ -107,8 +109,8 @@ def test_a_file_is_explored_by_its_path_and_what_is_wrong_with_it_is_told_once(c
 
 
 def test_a_signal_while_one_file_is_compiled_ends_the_command(
-    call, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     paths = [tmp_path / f"{name}.txt" for name in ("one", "two")]
     for path in paths:
         path.write_text("king 1 2\nqueen 3 4\n")
@@ -123,7 +125,9 @@ def test_a_signal_while_one_file_is_compiled_ends_the_command(
     assert begun == ["one.txt"]
 
 
-def test_what_was_made_of_a_file_is_deleted_also_when_the_file_is_gone(call, home: Path, tmp_path: Path):
+def test_what_was_made_of_a_file_is_deleted_also_when_the_file_is_gone(
+    call: Call, home: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "words.txt"
     path.write_text("king 1 2\nqueen 3 4\n")
     assert call("fetch", path).code == 0
@@ -135,7 +139,9 @@ def test_what_was_made_of_a_file_is_deleted_also_when_the_file_is_gone(call, hom
     assert (said.code, "no such file" in said.err) == (2, True)
 
 
-def test_fetch_compiles_word_vectors_as_they_are_wanted_and_show_tells_their_error(call, home, data: Path):
+def test_fetch_compiles_word_vectors_as_they_are_wanted_and_show_tells_their_error(
+    call: Call, data: Path
+) -> None:
     registry = ("--registry", data / "registry.yaml")
     fetched = call("fetch", "glove_demo", "--precision", "float16", *registry)
     assert "float16: no number changed by more than 0.0019" in fetched.err
@@ -149,7 +155,7 @@ def test_fetch_compiles_word_vectors_as_they_are_wanted_and_show_tells_their_err
 
 
 @on_real
-def test_strict_refuses_faults_with_exit_code_3(words):
+def test_strict_refuses_faults_with_exit_code_3(words: Call) -> None:
     said = words("similar", "king", "--strict")
     assert said.code == 3
     assert "refused, because strict" in said.err
@@ -157,14 +163,14 @@ def test_strict_refuses_faults_with_exit_code_3(words):
     assert words("similar", "king", "--strict").code == 3
 
 
-def test_options_of_words_are_refused_where_no_words_are_fetched(call, home: Path):
+def test_options_of_words_are_refused_where_no_words_are_fetched(call: Call) -> None:
     said = call("fetch", "resnet18", "--precision", "float16")
     assert said.code == 2
     assert "are for word vectors" in said.err
     assert call("similar", "resnet18", "king", "--precision", "float61").err.startswith("error: no precision")
 
 
-def test_a_member_of_a_zip_is_chosen(call, home: Path, tmp_path: Path):
+def test_a_member_of_a_zip_is_chosen(call: Call, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "glove.zip", "w") as archive:
         archive.writestr("a.txt", "the 1 0\nof 1 1\n")
         archive.writestr("b.txt", "the 1 0 0\nof 1 1 0\n")
@@ -183,14 +189,14 @@ def test_a_member_of_a_zip_is_chosen(call, home: Path, tmp_path: Path):
     assert "--license allows mit" in refused.err
 
 
-def test_all_unknown_words_are_named_at_once(words):
+def test_all_unknown_words_are_named_at_once(words: Call) -> None:
     said = words("similar", "kigndom", "prinse", "qqqq")
     assert said.code == 2
     assert "no words 'kigndom', 'prinse', 'qqqq'" in said.err
     assert "kigndom: Did you mean kingdom?" in said.err
 
 
-def test_the_odd_one_is_looked_for_among_the_known_words(words, lexicon):
+def test_the_odd_one_is_looked_for_among_the_known_words(words: Call, lexicon: Lexicon) -> None:
     chosen = ["king", "film", "music", "of"]
     said = words("odd", *chosen, "qqqq")
     assert said.out.strip() == lexicon.judge.doesnt_match(chosen)
@@ -199,12 +205,12 @@ def test_the_odd_one_is_looked_for_among_the_known_words(words, lexicon):
     assert "at least three words" in words("odd", "king", "king", "king").err
 
 
-def test_a_sum_may_be_one_argument(words):
+def test_a_sum_may_be_one_argument(words: Call) -> None:
     apart = words("analogy", "king", "-", "man", "+", "woman", "--top", "1").out
     assert words("analogy", "king - man + woman", "--top", "1").out == apart
 
 
-def test_a_word_with_a_zero_vector_has_no_neighbours_and_says_why(call, home: Path, tmp_path: Path):
+def test_a_word_with_a_zero_vector_has_no_neighbours_and_says_why(call: Call, tmp_path: Path) -> None:
     (tmp_path / "own.txt").write_text("the 1 0\nnothing 0 0\nof 1 1\n")
     said = call("similar", tmp_path / "own.txt", "nothing", "the", "--json")
     nothing, of_the = said.json
@@ -214,7 +220,7 @@ def test_a_word_with_a_zero_vector_has_no_neighbours_and_says_why(call, home: Pa
 
 
 @on_real
-def test_an_approximate_index_tells_its_recall(words):
+def test_an_approximate_index_tells_its_recall(words: Call) -> None:
     pytest.importorskip("faiss", reason="faiss is not installed: pip install 'transfer-zoo[index]'")
     said = words("similar", "king", "--approximate", "--top", "1")
     assert "approximate index: recall 0.9" in said.err
@@ -222,14 +228,16 @@ def test_an_approximate_index_tells_its_recall(words):
     assert 0.95 <= words("similar", "king", "--approximate", "--json").json[0]["recall"] <= 1
 
 
-def test_without_faiss_an_approximate_search_names_the_extra(words, monkeypatch: pytest.MonkeyPatch):
+def test_without_faiss_an_approximate_search_names_the_extra(
+    words: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
     said = words("similar", "king", "--approximate")
     assert said.code == 2
     assert "pip install 'transfer-zoo[index]'" in said.err
 
 
-def test_a_fasttext_model_answers_for_words_that_it_never_saw(call, home: Path, tmp_path: Path):
+def test_a_fasttext_model_answers_for_words_that_it_never_saw(call: Call, tmp_path: Path) -> None:
     from gensim.models import FastText
     from gensim.models.fasttext import load_facebook_vectors, save_facebook_model
 

@@ -162,7 +162,7 @@ def test_thumbnails_ignore_brightness_and_flat_images_are_like_nothing() -> None
     assert find_lookalikes(looks[:0], looks) == []
 
 
-def test_blocks_find_what_one_product_finds(monkeypatch) -> None:
+def test_blocks_find_what_one_product_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = thumbnails(torch.rand(50, 3, 20, 20, generator=torch.Generator().manual_seed(0)))
     held_out = looks[torch.tensor([4, 9, 30, 49])]
     monkeypatch.setattr("zoo.data.leaks._BLOCK", 1)

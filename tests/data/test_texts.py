@@ -70,7 +70,9 @@ def test_the_real_reviews_are_a_file_per_class_with_a_text_per_line(data: Path) 
     ],
     ids=["lines", "files"],
 )
-def test_class_files_and_class_folders_hold_the_same_texts(write: Write, files, layout: str) -> None:
+def test_class_files_and_class_folders_hold_the_same_texts(
+    write: Write, files: dict[str, str], layout: str
+) -> None:
     dataset = scan_dataset(write(files), TEXTS)
     assert dataset.classes == ("bad", "good")
     assert texts_of(dataset, 0) == set(BAD)
@@ -178,7 +180,9 @@ def test_empty_lines_and_files_are_no_texts(write: Write) -> None:
     ],
     ids=["one class", "empty class", "one text", "binary", "named as parts", "images", "class of val alone"],
 )
-def test_what_cannot_be_used_is_said_with_what_is_expected(write: Write, files, message: str) -> None:
+def test_what_cannot_be_used_is_said_with_what_is_expected(
+    write: Write, files: dict[str, str | bytes], message: str
+) -> None:
     with pytest.raises(DatasetError, match=message) as refused:
         scan_dataset(write(files), TEXTS)
     assert refused.value.hint
@@ -317,7 +321,9 @@ def test_what_tells_about_the_data_is_no_class_and_two_files_of_one_class_are_bo
     ],
     ids=["names", "sms", "survey", "quotes", "mixed", "long"],
 )
-def test_tables_as_people_have_them_are_read(tmp_path: Path, name, head, rows, text: str | None) -> None:
+def test_tables_as_people_have_them_are_read(
+    tmp_path: Path, name: str, head: str, rows: str, text: str | None
+) -> None:
     dataset = scan_dataset(table(tmp_path, name, head + rows + rows), TEXTS, val_fraction=0.5)
     found = {item.text for item in dataset.items}
     assert len(found) == len(dataset.classes) == 2

@@ -78,7 +78,7 @@ def test_what_was_bundled_is_there_on_a_machine_without_network(
 
 
 def test_a_bundle_replaces_no_name_that_is_known_and_its_own_names_work_from_python(
-    server: Server, home: Path, tmp_path: Path
+    server: Server, tmp_path: Path
 ) -> None:
     from zoo.store.names import default_registry
     from zoo.store.store import open_store
@@ -99,9 +99,7 @@ def test_a_bundle_replaces_no_name_that_is_known_and_its_own_names_work_from_pyt
     assert fetch_model("ours").path.read_bytes() == BODY
 
 
-def test_a_later_bundle_does_not_change_what_an_earlier_one_brought(
-    server: Server, home: Path, tmp_path: Path
-) -> None:
+def test_a_later_bundle_does_not_change_what_an_earlier_one_brought(server: Server, tmp_path: Path) -> None:
     from zoo.store.store import open_store
     from zoo.targets import fetch_model
 

@@ -153,7 +153,7 @@ def test_a_copy_that_is_cut_by_a_limit_never_gets_a_name(
 @pytest.mark.fault("K5")
 @pytest.mark.parametrize("variable", ["TORCH_HOME", "ZOO_HOME"])
 def test_a_home_of_nobody_is_no_fault_of_zoo(
-    server: Server, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     """As in a container, whose user the system does not know."""
     monkeypatch.setenv(variable, "~no-such-user-here/x")

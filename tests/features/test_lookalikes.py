@@ -29,7 +29,7 @@ def features_of(items: list[Item]) -> torch.Tensor:
 
 
 @pytest.mark.fault("I10")
-def test_a_photograph_that_was_saved_anew_is_found_in_val(data: Path, tmp_path: Path):
+def test_a_photograph_that_was_saved_anew_is_found_in_val(data: Path, tmp_path: Path) -> None:
     photos = sorted((data / "hymenoptera" / "train" / "bees").glob("*.jpg"))[:12]
     train = [Item(path, 0) for path in photos[:8]]
     copy = tmp_path / "copy.jpg"
@@ -39,7 +39,7 @@ def test_a_photograph_that_was_saved_anew_is_found_in_val(data: Path, tmp_path: 
     assert find_resaved(train, features_of(train), val, features_of(val), INPUT) == [(photos[3], copy)]
 
 
-def test_different_photographs_of_one_class_are_no_copies(data: Path):
+def test_different_photographs_of_one_class_are_no_copies(data: Path) -> None:
     photos = sorted((data / "hymenoptera" / "val" / "ants").glob("*.jpg"))[:20]
     train, val = [Item(path, 0) for path in photos[:10]], [Item(path, 0) for path in photos[10:]]
     assert find_resaved(train, features_of(train), val, features_of(val), INPUT) == []

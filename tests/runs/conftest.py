@@ -7,12 +7,11 @@ and reviews besides, where those are.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.kits import Kit, real_kit, tiny_kit
+from support.kits import Kit, Train, Trained, real_kit, tiny_kit
 
 from zoo.events import Event
 from zoo.runs.record import RunResult
@@ -31,17 +30,6 @@ def kit(request: pytest.FixtureRequest) -> Kit:
 def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A store that the whole session shares, so that weights are converted and features computed once."""
     return Store(tmp_path_factory.mktemp("store"))
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A run that tests share, and what was reported while it was made."""
-
-    result: RunResult
-    told: list[Event]
-
-
-Train = Callable[..., Trained]
 
 
 @pytest.fixture(scope="session")

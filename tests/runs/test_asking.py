@@ -19,6 +19,7 @@ from zoo.errors import UnreadableFile, UsageError
 from zoo.features.network import FrozenNetwork
 from zoo.runs.demo import write_digits
 from zoo.runs.making.finetuning import finetune_model
+from zoo.runs.record import RunResult
 from zoo.runs.run import Run, load_run
 from zoo.store.store import Store
 
@@ -80,7 +81,9 @@ def test_the_fast_network_answers_as_the_plain_one(
 
 
 @on_real
-def test_the_fast_network_answers_as_the_plain_one_of_photographs(kit: Kit, trained, shared_store) -> None:
+def test_the_fast_network_answers_as_the_plain_one_of_photographs(
+    kit: Kit, trained: RunResult, shared_store: Store
+) -> None:
     run = load_run(trained.run, store=shared_store)
     photos = list_images([kit.photos, *kit.val(kit.classes[1])[:8]])
     assert (answered(run, photos) - plain_probabilities(run, photos)).abs().max() < 1e-5

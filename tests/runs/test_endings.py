@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from support.commands import running, start_zoo
-from support.kits import on_tiny
+from support.kits import Kit, on_tiny
 
 from zoo.errors import TrainingStopped
+from zoo.runs.record import RunResult
 from zoo.runs.run import load_run
+from zoo.store.store import Store
 from zoo.targets import find_target
+from zoo.training.schedules import Moment
 
 
 @on_tiny
 @pytest.mark.fault("T3")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_after_the_step_and_keeps_the_best_epoch(
-    kit, trained, shared_store, tmp_path, number, code
-):
+    kit: Kit, trained: RunResult, shared_store: Store, tmp_path: Path, number: int, code: int
+) -> None:
     out = tmp_path / "run"
     endless = ["--epochs", "1000000", "--patience", "0", "--registry", kit.registry_file]
     command = ("finetune", kit.net, kit.images, "--out", out, *endless)
@@ -41,12 +45,12 @@ def test_a_signal_ends_after_the_step_and_keeps_the_best_epoch(
 @on_tiny
 @pytest.mark.fault("T1")
 def test_a_loss_that_is_no_number_stops_at_once_and_keeps_the_good_epochs(
-    finetune, shared_store, monkeypatch, tmp_path
-):
+    finetune: Callable[..., RunResult], shared_store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """The rate explodes in epoch 4: a real overflow, not a raised error."""
     from zoo.training.schedules import SCHEDULES
 
-    def explode(moment):
+    def explode(moment: Moment) -> float:
         return 1e38 if len(moment.losses) >= 3 else 1.0
 
     monkeypatch.setitem(SCHEDULES, "constant", explode)
@@ -62,7 +66,7 @@ def test_a_loss_that_is_no_number_stops_at_once_and_keeps_the_good_epochs(
 
 @on_tiny
 @pytest.mark.fault("T12")
-def test_two_runs_of_one_name_at_once_leave_one_whole_run(trained, tmp_path: Path):
+def test_two_runs_of_one_name_at_once_leave_one_whole_run(trained: RunResult, tmp_path: Path) -> None:
     from zoo.errors import RunExists
     from zoo.runs.folder import new_folder
 
@@ -78,7 +82,9 @@ def test_two_runs_of_one_name_at_once_leave_one_whole_run(trained, tmp_path: Pat
 
 
 @pytest.mark.fault("T10")
-def test_the_frozen_backbone_is_the_published_one_bit_for_bit(kit, trained, shared_store):
+def test_the_frozen_backbone_is_the_published_one_bit_for_bit(
+    kit: Kit, trained: RunResult, shared_store: Store
+) -> None:
     from zoo.runs.classifier import load_classifier
 
     target = find_target(kit.net, registry=kit.registry, store=shared_store)
@@ -90,7 +96,9 @@ def test_the_frozen_backbone_is_the_published_one_bit_for_bit(kit, trained, shar
 
 
 @on_tiny
-def test_stopping_before_the_first_epoch_leaves_nothing_behind(finetune, tmp_path: Path):
+def test_stopping_before_the_first_epoch_leaves_nothing_behind(
+    finetune: Callable[..., RunResult], tmp_path: Path
+) -> None:
     from zoo.errors import Interrupted
 
     with pytest.raises(Interrupted, match="nothing to keep"):

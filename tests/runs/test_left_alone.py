@@ -15,6 +15,8 @@ import torch
 from zoo.errors import Interrupted, TrainingStopped
 from zoo.runs.demo import write_digits
 from zoo.runs.making.finetuning import finetune_model
+from zoo.runs.record import RunResult
+from zoo.store.store import Store
 
 
 def draw() -> tuple[float, float, float]:
@@ -28,7 +30,7 @@ def seed(number: int) -> None:
 
 
 @pytest.fixture
-def train(store, tmp_path: Path) -> Callable[..., object]:
+def train(store: Store, tmp_path: Path) -> Callable[..., object]:
     """`train("run")`: a short run on digits, of both phases and with chance in every part."""
     write_digits(tmp_path / "digits")
     settings: dict[str, Any] = {
@@ -41,7 +43,9 @@ def train(store, tmp_path: Path) -> Callable[..., object]:
 
 
 @pytest.mark.parametrize("user_seed", [1, 2])
-def test_what_the_user_draws_afterwards_is_what_it_would_have_been(train, user_seed: int) -> None:
+def test_what_the_user_draws_afterwards_is_what_it_would_have_been(
+    train: Callable[..., RunResult], user_seed: int
+) -> None:
     seed(user_seed)
     expected = [draw() for _ in range(3)]
     seed(user_seed)
@@ -53,7 +57,7 @@ def test_what_the_user_draws_afterwards_is_what_it_would_have_been(train, user_s
     assert [*found, draw()] == expected
 
 
-def test_a_run_that_was_stopped_leaves_the_generators_alone_too(train) -> None:
+def test_a_run_that_was_stopped_leaves_the_generators_alone_too(train: Callable[..., RunResult]) -> None:
     seed(3)
     expected = draw()
     seed(3)
@@ -62,7 +66,7 @@ def test_a_run_that_was_stopped_leaves_the_generators_alone_too(train) -> None:
     assert draw() == expected
 
 
-def test_threads_kernels_and_variables_stay_as_they_were(train) -> None:
+def test_threads_kernels_and_variables_stay_as_they_were(train: Callable[..., RunResult]) -> None:
     def settings() -> tuple[object, ...]:
         return (
             torch.get_num_threads(),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.kits import on_real_slowly, on_tiny
+from support.kits import Kit, on_real_slowly, on_tiny
 
 from zoo.data.listing import list_images
 from zoo.data.scanning import scan_dataset
@@ -23,15 +24,17 @@ from zoo.errors import (
     StorageError,
     UsageError,
 )
-from zoo.events import EpochEnd, Note
+from zoo.events import EpochEnd, Event, Note
 from zoo.runs.classifier import load_classifier
 from zoo.runs.modalities.image_items import ImageItems
+from zoo.runs.record import RunResult
 from zoo.runs.run import load_run
 from zoo.runs.using.prediction import predict_items
+from zoo.store.store import Store
 from zoo.targets import find_target
 
 
-def test_the_head_alone_learns_two_classes_and_nothing_frozen_moves(kit, trained):
+def test_the_head_alone_learns_two_classes_and_nothing_frozen_moves(kit: Kit, trained: RunResult) -> None:
     assert trained.val_accuracy >= 0.95
     assert trained.frozen_tensors == kit.frozen_tensors
     assert trained.frozen_changed == 0
@@ -39,7 +42,7 @@ def test_the_head_alone_learns_two_classes_and_nothing_frozen_moves(kit, trained
     assert trained.trained_parameters == kit.width * 2 + 2
 
 
-def test_every_epoch_is_reported_and_kept(trained, told):
+def test_every_epoch_is_reported_and_kept(trained: RunResult, told: list[Event]) -> None:
     epochs = [event for event in told if isinstance(event, EpochEnd)]
     lines = [json.loads(line) for line in (Path(trained.run) / "history.jsonl").read_text().splitlines()]
     assert len(epochs) == len(lines) == trained.epochs
@@ -48,7 +51,7 @@ def test_every_epoch_is_reported_and_kept(trained, told):
     assert best["val_loss"] == min(line["val_loss"] for line in lines)
 
 
-def test_the_run_folder_is_plain_and_small_and_says_everything(kit, trained):
+def test_the_run_folder_is_plain_and_small_and_says_everything(kit: Kit, trained: RunResult) -> None:
     folder = Path(trained.run)
     assert {path.name for path in folder.iterdir()} == {"run.json", "adapter.safetensors", "history.jsonl"}
     assert (folder / "adapter.safetensors").stat().st_size < 50_000
@@ -66,7 +69,9 @@ def test_the_run_folder_is_plain_and_small_and_says_everything(kit, trained):
     )
 
 
-def test_a_loaded_run_predicts_what_it_was_measured_at(kit, trained, shared_store):
+def test_a_loaded_run_predicts_what_it_was_measured_at(
+    kit: Kit, trained: RunResult, shared_store: Store
+) -> None:
     run = load_run(trained.run, store=shared_store)
     found = run.evaluate(kit.images, device="cpu")
     assert found.accuracy == pytest.approx(trained.val_accuracy)
@@ -79,7 +84,7 @@ def test_a_loaded_run_predicts_what_it_was_measured_at(kit, trained, shared_stor
     assert all(p.top[0].probability >= p.top[1].probability for p in predicted)
 
 
-def test_the_plain_model_names_six_photographs(kit, shared_store):
+def test_the_plain_model_names_six_photographs(kit: Kit, shared_store: Store) -> None:
     target = find_target(kit.net, registry=kit.registry, store=shared_store)
     classifier = load_classifier(target, store=shared_store)
     source = ImageItems(list_images([kit.photos]), classifier.input)
@@ -87,7 +92,7 @@ def test_the_plain_model_names_six_photographs(kit, shared_store):
     assert found == kit.labels
 
 
-def test_embeddings_are_what_the_head_sees(kit, trained, shared_store):
+def test_embeddings_are_what_the_head_sees(kit: Kit, trained: RunResult, shared_store: Store) -> None:
     run = load_run(trained.run, store=shared_store)
     files = sorted(kit.photos.iterdir())
     found = run.embed(files)
@@ -99,7 +104,7 @@ def test_embeddings_are_what_the_head_sees(kit, trained, shared_store):
     np.testing.assert_allclose(probabilities.amax(1), [expected[path] for path in found.paths], atol=1e-3)
 
 
-def test_the_same_seed_gives_the_same_bytes(finetune, tmp_path: Path):
+def test_the_same_seed_gives_the_same_bytes(finetune: Callable[..., RunResult], tmp_path: Path) -> None:
     for name in ("a", "b"):
         finetune(out=tmp_path / name, epochs=3, patience=0)
     a, b = ((tmp_path / name / "adapter.safetensors").read_bytes() for name in ("a", "b"))
@@ -109,7 +114,9 @@ def test_the_same_seed_gives_the_same_bytes(finetune, tmp_path: Path):
 
 
 @on_real_slowly
-def test_deeper_training_repeats_bit_for_bit_with_any_number_of_workers(finetune, few: Path, tmp_path: Path):
+def test_deeper_training_repeats_bit_for_bit_with_any_number_of_workers(
+    finetune: Callable[..., RunResult], few: Path, tmp_path: Path
+) -> None:
     for workers in (1, 3):
         finetune(
             folder=few, out=tmp_path / f"{workers}", workers=workers, unfreeze=1, epochs=2, tune_epochs=2,
@@ -120,7 +127,9 @@ def test_deeper_training_repeats_bit_for_bit_with_any_number_of_workers(finetune
 
 
 @on_real_slowly
-def test_deeper_stages_are_tuned_after_the_head_and_the_rest_stays(kit, finetune, shared_store, few: Path):
+def test_deeper_stages_are_tuned_after_the_head_and_the_rest_stays(
+    kit: Kit, finetune: Callable[..., RunResult], shared_store: Store, few: Path
+) -> None:
     result = finetune(folder=few, unfreeze=2, epochs=3, tune_epochs=1, tune_lr=1e-3, monitor="accuracy")
     assert result.frozen_changed == 0
     assert result.trained_parameters > 100_000
@@ -132,10 +141,12 @@ def test_deeper_stages_are_tuned_after_the_head_and_the_rest_stays(kit, finetune
 
 
 @pytest.mark.parametrize(("precision", "told"), [("auto", False), ("bf16", True)])
-def test_features_are_in_bf16_where_the_recipe_says_so_and_only_there(finetune, few, precision, told):
+def test_features_are_in_bf16_where_the_recipe_says_so_and_only_there(
+    finetune: Callable[..., RunResult], few: Path, precision: str, told: bool
+) -> None:
     notes: list[str] = []
 
-    def listen(event):
+    def listen(event: Event) -> None:
         if isinstance(event, Note):
             notes.append(event.message)
 
@@ -144,14 +155,16 @@ def test_features_are_in_bf16_where_the_recipe_says_so_and_only_there(finetune, 
 
 
 @on_tiny
-def test_a_run_goes_on_from_a_run(trained, finetune):
+def test_a_run_goes_on_from_a_run(trained: RunResult, finetune: Callable[..., RunResult]) -> None:
     further = finetune(trained.run, epochs=5)
     assert further.val_loss <= trained.val_loss * 1.05
     assert further.epochs == 5
 
 
 @on_tiny
-def test_an_existing_folder_is_refused_with_the_next_free_name(finetune, tmp_path: Path):
+def test_an_existing_folder_is_refused_with_the_next_free_name(
+    finetune: Callable[..., RunResult], tmp_path: Path
+) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine.txt").write_text("mine")
     with pytest.raises(RunExists) as refused:
@@ -161,7 +174,9 @@ def test_an_existing_folder_is_refused_with_the_next_free_name(finetune, tmp_pat
 
 
 @on_tiny
-def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(finetune, tmp_path: Path):
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(
+    finetune: Callable[..., RunResult], tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(StorageError, match="cannot be written"):
         finetune(folder=tmp_path / "no such folder", out=tmp_path / "file" / "below" / "run")
@@ -171,13 +186,15 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(finet
 
 
 @on_tiny
-def test_everything_wrong_with_a_recipe_is_said_at_once_before_anything_is_read(finetune, tmp_path: Path):
+def test_everything_wrong_with_a_recipe_is_said_at_once_before_anything_is_read(
+    finetune: Callable[..., RunResult], tmp_path: Path
+) -> None:
     with pytest.raises(InvalidRecipe) as refused:
         finetune(folder=tmp_path / "no such folder", optimizer="adan", dropout=1.5, epochs=-1)
     assert len(refused.value.problems) == 3
 
 
-def test_a_bad_folder_is_refused_before_torch_is_imported(tmp_path: Path):
+def test_a_bad_folder_is_refused_before_torch_is_imported(tmp_path: Path) -> None:
     import subprocess
     import sys
 
@@ -196,7 +213,7 @@ def test_a_bad_folder_is_refused_before_torch_is_imported(tmp_path: Path):
 
 
 @on_tiny
-def test_a_damaged_run_is_not_loaded(trained, shared_store, tmp_path: Path):
+def test_a_damaged_run_is_not_loaded(trained: RunResult, shared_store: Store, tmp_path: Path) -> None:
     import shutil
 
     copy = tmp_path / "copy"
@@ -215,7 +232,9 @@ def test_a_damaged_run_is_not_loaded(trained, shared_store, tmp_path: Path):
 
 
 @on_tiny
-def test_unreadable_files_are_named_and_the_rest_is_predicted(kit, trained, shared_store, tmp_path: Path):
+def test_unreadable_files_are_named_and_the_rest_is_predicted(
+    kit: Kit, trained: RunResult, shared_store: Store, tmp_path: Path
+) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"<html>not here</html>")
     run = load_run(trained.run, store=shared_store)
     found = run.predict([tmp_path / "broken.jpg", kit.photos / "four.png"])
@@ -226,14 +245,16 @@ def test_unreadable_files_are_named_and_the_rest_is_predicted(kit, trained, shar
 
 
 @on_tiny
-def test_word_vectors_are_no_model_for_photographs(kit, finetune):
+def test_word_vectors_are_no_model_for_photographs(kit: Kit, finetune: Callable[..., RunResult]) -> None:
     with pytest.raises(DatasetError, match="holds no text") as refused:
         finetune(kit.words)
     assert "zoo list --task image-classification" in str(refused.value.hint)
 
 
 @on_tiny
-def test_embeddings_are_written_for_numpy_and_for_tables(kit, trained, shared_store, tmp_path: Path):
+def test_embeddings_are_written_for_numpy_and_for_tables(
+    kit: Kit, trained: RunResult, shared_store: Store, tmp_path: Path
+) -> None:
     import polars
 
     from zoo.runs.using.embedding import write_embeddings

@@ -10,15 +10,17 @@ import pytest
 from zoo.events import EpochEnd, Event
 from zoo.runs.demo import write_digits
 from zoo.runs.making.finetuning import finetune_model
+from zoo.store.store import Store
+from zoo.training.recipe import Resolved
 from zoo.training.strategies import STRATEGIES, Phase, head_then_tune
 
 
 def test_a_strategy_with_phases_of_its_own_names_trains_them_all(
-    store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_digits(tmp_path / "digits")
 
-    def gradual(recipe) -> tuple[Phase, ...]:
+    def gradual(recipe: Resolved) -> tuple[Phase, ...]:
         head, tune = head_then_tune(recipe)
         return head, replace(tune, name="last stage", unfreeze=1), replace(tune, name="all stages")
 

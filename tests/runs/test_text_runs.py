@@ -6,10 +6,11 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from support.kits import Kit, on_real
+from support.kits import Kit, Train, on_real
 
 from adapters import ENCODERS
 from zoo.errors import DatasetError, HashMismatch, InvalidRecipe, UsageError
@@ -22,13 +23,13 @@ VAL_FRACTION = 0.1
 
 
 @pytest.fixture
-def frozen(kit: Kit, train_once) -> RunResult:
+def frozen(kit: Kit, train_once: Train) -> RunResult:
     """A head on the mean of frozen vectors, everything else by default; 90 % to train, 10 % to validate."""
     return train_once(kit, kit.words, kit.texts, val_fraction=VAL_FRACTION).result
 
 
 @pytest.fixture
-def said(kit: Kit, train_once) -> list[Event]:
+def said(kit: Kit, train_once: Train) -> list[Event]:
     """What the shared run reported."""
     return train_once(kit, kit.words, kit.texts, val_fraction=VAL_FRACTION).told
 
@@ -45,7 +46,7 @@ def few(kit: Kit, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def train(kit: Kit, finetune, few: Path) -> Callable[..., RunResult]:
+def train(kit: Kit, finetune: Callable[..., RunResult], few: Path) -> Callable[..., RunResult]:
     """`train(encoder="cnn")`: a short run on the few reviews."""
     return lambda **options: finetune(kit.words, few, **{"epochs": 2, "baseline": False, **options})
 
@@ -66,7 +67,9 @@ def test_the_baseline_stands_beside_every_result(kit: Kit, frozen: RunResult) ->
 
 @on_real
 @pytest.mark.slow
-def test_tuned_vectors_with_new_words_are_much_better(kit: Kit, finetune, shared_store: Store) -> None:
+def test_tuned_vectors_with_new_words_are_much_better(
+    kit: Kit, finetune: Callable[..., RunResult], shared_store: Store
+) -> None:
     tuned = finetune(kit.words, kit.texts, val_fraction=VAL_FRACTION, unfreeze="all")
     assert tuned.val_accuracy >= 0.74
     record = load_run(tuned.run, store=shared_store).record
@@ -115,7 +118,7 @@ def test_a_loaded_run_is_measured_at_what_it_was_trained_to(
 @pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("unfreeze", ["none", "all"])
 def test_every_encoder_trains_and_comes_back_as_it_was(
-    encoder: str, unfreeze: str, train, few, shared_store
+    encoder: str, unfreeze: str, train: Callable[..., RunResult], few: Path, shared_store: Store
 ) -> None:
     result = train(
         encoder=encoder,
@@ -134,7 +137,9 @@ def test_every_encoder_trains_and_comes_back_as_it_was(
 @pytest.mark.parametrize(
     "options", [{}, {"unfreeze": "all", "tune_epochs": 1}, {"encoder": "gru", "tune_epochs": 1}], ids=str
 )
-def test_the_same_seed_gives_the_same_bytes(train, tmp_path: Path, options) -> None:
+def test_the_same_seed_gives_the_same_bytes(
+    train: Callable[..., RunResult], tmp_path: Path, options: dict[str, Any]
+) -> None:
     for name in ("a", "b"):
         train(out=tmp_path / name, **options)
     a, b = ((tmp_path / name / "adapter.safetensors").read_bytes() for name in "ab")
@@ -142,7 +147,7 @@ def test_the_same_seed_gives_the_same_bytes(train, tmp_path: Path, options) -> N
 
 
 def test_published_vectors_stay_while_new_words_and_a_new_encoder_learn(
-    kit: Kit, train, shared_store: Store, tmp_path
+    kit: Kit, train: Callable[..., RunResult], shared_store: Store, tmp_path: Path
 ) -> None:
     from zoo.targets import fetch_model
     from zoo.words.loading import load_words
@@ -176,7 +181,9 @@ def test_one_text_is_not_a_list_of_letters(frozen: RunResult, shared_store: Stor
     assert run.predict([]) == []
 
 
-def test_words_from_scratch_are_drawn_one_by_one(train, shared_store: Store, tmp_path: Path) -> None:
+def test_words_from_scratch_are_drawn_one_by_one(
+    train: Callable[..., RunResult], shared_store: Store, tmp_path: Path
+) -> None:
     result = train(from_scratch=True, unfreeze="all", tune_epochs=1, tune_lr=1e-9, new_words=1)
     state = load_run(result.run, store=shared_store).classifier.network.state_dict()
     known, new = (state[f"encoder.embedding.{part}.weight"][1:] for part in ("known", "new"))
@@ -187,14 +194,16 @@ def test_words_from_scratch_are_drawn_one_by_one(train, shared_store: Store, tmp
 
 
 def test_wishes_for_the_head_are_meant_for_an_encoder_that_is_trained_with_it(
-    train, shared_store: Store
+    train: Callable[..., RunResult], shared_store: Store
 ) -> None:
     result = train(encoder="cnn", epochs=3, lr=0.002, patience=0)
     recipe = load_run(result.run, store=shared_store).record.recipe
     assert (result.epochs, recipe.tune_epochs, recipe.tune_lr) == (3, 3, 0.002)
 
 
-def test_words_of_a_policy_begin_with_what_it_gives_them(train, few: Path, shared_store: Store) -> None:
+def test_words_of_a_policy_begin_with_what_it_gives_them(
+    train: Callable[..., RunResult], few: Path, shared_store: Store
+) -> None:
     (few / "more.txt").write_text("an unforgettible kingdoom\nqqxqq zzyzz\n" * 2)
     result = train(unknown="fold+hyphen+ngrams")
     run = load_run(result.run, store=shared_store)
@@ -203,7 +212,9 @@ def test_words_of_a_policy_begin_with_what_it_gives_them(train, few: Path, share
     assert found.known == 1
 
 
-def test_a_run_goes_on_with_everything_frozen(train, finetune, few: Path, tmp_path: Path) -> None:
+def test_a_run_goes_on_with_everything_frozen(
+    train: Callable[..., RunResult], finetune: Callable[..., RunResult], few: Path, tmp_path: Path
+) -> None:
     first = train(unfreeze="all", tune_epochs=1)
     further = finetune(first.run, few, out=tmp_path / "further", unfreeze="none", epochs=1)
     assert further.epochs == 1
@@ -218,7 +229,9 @@ def test_a_text_without_a_known_word_is_flagged(frozen: RunResult, shared_store:
     assert any(isinstance(n, Note) and "1 of 2 texts have no known word" in n.message for n in notes)
 
 
-def test_a_run_goes_on_from_a_run_with_its_words(train, finetune, few: Path, tmp_path: Path) -> None:
+def test_a_run_goes_on_from_a_run_with_its_words(
+    train: Callable[..., RunResult], finetune: Callable[..., RunResult], few: Path, tmp_path: Path
+) -> None:
     first = train(unfreeze="all", tune_epochs=1)
     further = finetune(first.run, few, out=tmp_path / "further", tune_epochs=2)
     assert (Path(first.run) / "words.txt").read_bytes() == (Path(further.run) / "words.txt").read_bytes()
@@ -235,7 +248,7 @@ def test_damaged_words_are_not_read(frozen: RunResult, shared_store: Store, tmp_
 
 
 def test_images_and_texts_are_told_apart(
-    kit: Kit, finetune, few: Path, trained: RunResult, shared_store: Store
+    kit: Kit, finetune: Callable[..., RunResult], few: Path, trained: RunResult, shared_store: Store
 ) -> None:
     with pytest.raises(InvalidRecipe, match="encoder is for texts"):
         finetune(folder=kit.images, encoder="cnn")
@@ -246,7 +259,9 @@ def test_images_and_texts_are_told_apart(
         images.predict(["a film"])
 
 
-def test_unknown_words_of_train_begin_with_the_ngrams_of_a_fasttext_model(tmp_path: Path, finetune) -> None:
+def test_unknown_words_of_train_begin_with_the_ngrams_of_a_fasttext_model(
+    tmp_path: Path, finetune: Callable[..., RunResult]
+) -> None:
     from gensim.models import FastText
     from gensim.models.fasttext import save_facebook_model
 
@@ -265,7 +280,7 @@ def test_unknown_words_of_train_begin_with_the_ngrams_of_a_fasttext_model(tmp_pa
     assert not {"moviegoer", "filmmaker"} & set(words["skip"])
 
 
-def test_what_max_words_cut_is_counted(tmp_path: Path, kit: Kit, finetune) -> None:
+def test_what_max_words_cut_is_counted(tmp_path: Path, kit: Kit, finetune: Callable[..., RunResult]) -> None:
     data = tmp_path / "data"
     data.mkdir()
     short = "".join(f"bad {n}\n" for n in range(9))

@@ -63,7 +63,7 @@ def test_the_policy_of_a_command_narrows_that_of_the_environment_and_never_widen
 
 @pytest.mark.parametrize("verb", ["fetch_model", "load_model", "finetune_model"])
 def test_the_library_obeys_the_environment(
-    verb: str, server: Server, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    verb: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ZOO_LICENSE_POLICY", "apache-2.0")
     registry = Registry({"net": entry_for(server.add("/net", BODY))})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,8 @@ import pytest
 
 from support import tiny
 from zoo.catalogue.registry import Registry, load_registry
+from zoo.events import Event
+from zoo.runs.record import RunResult
 
 SLOW_REAL = ["tiny", pytest.param("real", marks=pytest.mark.slow)]
 on_tiny = pytest.mark.parametrize("kit", ["tiny"], indirect=True)
@@ -109,3 +111,15 @@ def real_kit(folder: Path) -> Kit:
         dimension=50,
         baseline=(0.74, 0.82),
     )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run that tests share, and what was reported while it was made."""
+
+    result: RunResult
+    told: list[Event]
+
+
+Train = Callable[..., Trained]
+"""`train_once(kit, kit.net, kit.images)`: a run, made once."""

@@ -21,6 +21,7 @@ from zoo.data.scanning import scan_dataset
 from zoo.errors import WeightsMismatch
 from zoo.events import EpochEnd, Event
 from zoo.runs.demo import write_digits
+from zoo.store.store import Store
 from zoo.training.batches import FeatureBatches, ImageBatches
 from zoo.training.loop import FitResult, fit
 from zoo.training.machine import Machine
@@ -122,7 +123,7 @@ def test_a_head_phase_goes_on_bit_for_bit_from_any_epoch(options: dict[str, Any]
 
 @pytest.mark.parametrize("options", TUNES.values(), ids=TUNES)
 def test_a_tune_phase_goes_on_bit_for_bit_from_any_epoch(
-    options: dict[str, Any], store, tmp_path: Path
+    options: dict[str, Any], store: Store, tmp_path: Path
 ) -> None:
     write_digits(tmp_path / "digits")
     dataset = scan_dataset(tmp_path / "digits")
@@ -145,7 +146,7 @@ def test_a_tune_phase_goes_on_bit_for_bit_from_any_epoch(
     assert_goes_on_alike(begin)
 
 
-def test_moments_lie_in_memory_as_their_parameters_do(store) -> None:
+def test_moments_lie_in_memory_as_their_parameters_do(store: Store) -> None:
     """The fused kernels go through both in the order of memory."""
     recipe = resolve(Recipe(unfreeze="all", epochs=0, tune_epochs=2), IMAGES)
     [phase] = phases(recipe)

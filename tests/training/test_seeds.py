@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +30,7 @@ def test_one_seed_starts_every_generator() -> None:
 
 
 @pytest.mark.parametrize("inside", [seeded, lambda _seed: kept_generators()], ids=["seeded", "kept"])
-def test_what_is_drawn_afterwards_is_what_would_have_been(inside) -> None:
+def test_what_is_drawn_afterwards_is_what_would_have_been(inside: Callable[..., Any]) -> None:
     for start in (1, 2):  # the user's own seeds
         with seeded(start):
             expected = [draw() for _ in range(3)]

@@ -181,7 +181,7 @@ def test_vectors_of_gensim_data_come_packed_and_in_parts_and_run_no_code(
 
 
 @pytest.fixture
-def hub(server: Server, home: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+def hub(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     """A Hub that holds owner/words/glove.txt."""
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     content = b"the 1 2\nof 3 4\n"
@@ -225,9 +225,7 @@ def test_another_file_of_the_hub_than_it_states_is_refused(hub: Server, store: S
     assert list(store.blobs.folder.iterdir()) == []
 
 
-def test_only_a_fetch_brings_a_file_of_the_hub(
-    hub: Server, home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_only_a_fetch_brings_a_file_of_the_hub(hub: Server, capsys: pytest.CaptureFixture[str]) -> None:
     from zoo.cli.main import main
 
     name = "hf://owner/words/glove.txt"

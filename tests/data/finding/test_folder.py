@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_class_folders_alone_are_split_the_same_way_every_time(data: Path) -> No
     assert not {i.path for i in dataset.train} & {i.path for i in dataset.val}
 
 
-def test_the_drawn_split_hardly_changes_when_a_file_is_added(plant) -> None:
+def test_the_drawn_split_hardly_changes_when_a_file_is_added(plant: Callable[..., Path]) -> None:
     root = plant(*(f"{name}/{i}.jpg" for name in ("ant", "bee") for i in range(50)))
     before = scan_dataset(root)
     plant("ant/new.jpg")
@@ -68,14 +69,16 @@ def test_the_drawn_split_hardly_changes_when_a_file_is_added(plant) -> None:
         (("train",), (2, 2, 0)),
     ],
 )
-def test_split_folders_are_recognised_by_their_usual_names(plant, folders, counts) -> None:
+def test_split_folders_are_recognised_by_their_usual_names(
+    plant: Callable[..., Path], folders: tuple[str, ...], counts: tuple[int, ...]
+) -> None:
     root = plant(*(f"{f}/{c}/{i}.jpg" for f in folders for c in ("ant", "bee") for i in range(2)))
     dataset = scan_dataset(root, val_fraction=0.5)
     assert (len(dataset.train), len(dataset.val), len(dataset.test)) == counts
     assert dataset.split.origin == ("folders" if counts[0] == 4 else "made")
 
 
-def test_a_test_folder_stays_test_when_validation_is_drawn(plant) -> None:
+def test_a_test_folder_stays_test_when_validation_is_drawn(plant: Callable[..., Path]) -> None:
     root = plant(*(f"{f}/{c}/{i}.jpg" for f in ("train", "test") for c in ("a", "b") for i in range(10)))
     dataset = scan_dataset(root)
     assert all(name.startswith("train/") for name in (*dataset.split.train, *dataset.split.val))
@@ -83,12 +86,12 @@ def test_a_test_folder_stays_test_when_validation_is_drawn(plant) -> None:
     assert "kept for validation" in said(dataset)
 
 
-def test_a_class_may_be_called_train_when_it_has_classes_beside_it(plant) -> None:
+def test_a_class_may_be_called_train_when_it_has_classes_beside_it(plant: Callable[..., Path]) -> None:
     root = plant(*(f"{c}/{i}.jpg" for c in ("car", "train", "plane") for i in range(3)))
     assert scan_dataset(root).classes == ("car", "plane", "train")
 
 
-def test_folders_inside_a_class_belong_to_it(plant) -> None:
+def test_folders_inside_a_class_belong_to_it(plant: Callable[..., Path]) -> None:
     root = plant("cat/1.jpg", "cat/2019/summer/2.jpg", "dog/1.jpg", "dog/old/3.JPEG")
     dataset = scan_dataset(root, val_fraction=0.5)
     assert sorted(names(dataset.items, root)) == [
@@ -99,18 +102,18 @@ def test_folders_inside_a_class_belong_to_it(plant) -> None:
     ]
 
 
-def test_classes_are_ordered_as_people_count(plant) -> None:
+def test_classes_are_ordered_as_people_count(plant: Callable[..., Path]) -> None:
     root = plant(*(f"{c}/{i}.jpg" for c in ("1", "10", "2", "20", "b", "A") for i in range(2)))
     assert scan_dataset(root).classes == ("1", "2", "10", "20", "A", "b")
 
 
-def test_labels_are_matched_by_name_when_val_lacks_a_class(plant) -> None:
+def test_labels_are_matched_by_name_when_val_lacks_a_class(plant: Callable[..., Path]) -> None:
     root = plant(*(f"train/{c}/1.jpg" for c in "abc"), "val/a/1.jpg", "val/c/1.jpg")
     dataset = scan_dataset(root)
     assert [item.label for item in dataset.val] == [0, 2]
 
 
-def test_files_that_are_no_images_are_counted_by_ending(plant) -> None:
+def test_files_that_are_no_images_are_counted_by_ending(plant: Callable[..., Path]) -> None:
     root = plant(*(f"{c}/{i}.jpg" for c in "ab" for i in range(2)), "a/x.txt", "b/y.HEIC", "b/z.heic")
     note = next(n for n in scan_dataset(root).notes if "passed over" in n.message)
     assert "2 .heic files, 1 .txt file" in note.message
@@ -118,7 +121,7 @@ def test_files_that_are_no_images_are_counted_by_ending(plant) -> None:
     assert "Convert .heic to JPEG" in note.hint
 
 
-def test_given_classes_set_the_order_and_must_be_there(plant) -> None:
+def test_given_classes_set_the_order_and_must_be_there(plant: Callable[..., Path]) -> None:
     root = plant(*(f"{c}/{i}.jpg" for c in "ab" for i in range(2)))
     assert scan_dataset(root, classes=["b", "a"]).classes == ("b", "a")
     with pytest.raises(DatasetError, match="no class c"):
@@ -127,7 +130,7 @@ def test_given_classes_set_the_order_and_must_be_there(plant) -> None:
         scan_dataset(root, classes=["a"])
 
 
-def test_an_impossible_fraction_is_refused(plant) -> None:
+def test_an_impossible_fraction_is_refused(plant: Callable[..., Path]) -> None:
     with pytest.raises(UsageError, match=r"between 0 and 1, not 1\.5"):
         scan_dataset(plant("a/1.jpg"), val_fraction=1.5)
 
@@ -135,7 +138,9 @@ def test_an_impossible_fraction_is_refused(plant) -> None:
 # --- the split as a value
 
 
-def test_a_split_survives_json_and_its_hash_does_not_depend_on_the_place(plant, tmp_path: Path) -> None:
+def test_a_split_survives_json_and_its_hash_does_not_depend_on_the_place(
+    plant: Callable[..., Path], tmp_path: Path
+) -> None:
     root = plant(*(f"{c}/{i}.jpg" for c in "ab" for i in range(5)))
     dataset = scan_dataset(root)
     facts = json.loads(json.dumps(dataset.split.facts()))
@@ -148,7 +153,7 @@ def test_a_split_survives_json_and_its_hash_does_not_depend_on_the_place(plant, 
     assert moved.fingerprint == dataset.fingerprint
 
 
-def test_the_fingerprint_knows_every_label_and_part(plant) -> None:
+def test_the_fingerprint_knows_every_label_and_part(plant: Callable[..., Path]) -> None:
     root = plant(*(f"train/{c}/{i}.jpg" for c in "ab" for i in range(3)), "val/a/9.jpg", "val/b/9.jpg")
     prints = {scan_dataset(root).fingerprint}
     (root / "train/a/0.jpg").rename(root / "train/b/7.jpg")
@@ -161,7 +166,7 @@ def test_the_fingerprint_knows_every_label_and_part(plant) -> None:
     assert len(prints) == 4
 
 
-def test_a_dataset_without_some_files_has_a_split_without_them(plant) -> None:
+def test_a_dataset_without_some_files_has_a_split_without_them(plant: Callable[..., Path]) -> None:
     dataset = scan_dataset(plant(*(f"{c}/{i}.jpg" for c in "ab" for i in range(5))))
     gone = dataset.train[0].path
     smaller = dataset.without({gone})
@@ -175,7 +180,9 @@ def test_a_dataset_without_some_files_has_a_split_without_them(plant) -> None:
 
 @pytest.mark.fault("I6")
 @pytest.mark.timeout(20)
-def test_links_loops_pipes_and_devices_end_in_every_file_once(plant, tmp_path: Path) -> None:
+def test_links_loops_pipes_and_devices_end_in_every_file_once(
+    plant: Callable[..., Path], tmp_path: Path
+) -> None:
     root = plant("cat/1.jpg", "cat/2.jpg", "cat/sub/3.jpg", "dog/1.jpg", "dog/2.jpg")
     outside = tmp_path / "outside"
     (outside / "deep").mkdir(parents=True)
@@ -219,7 +226,7 @@ def test_links_loops_pipes_and_devices_end_in_every_file_once(plant, tmp_path: P
 
 
 @pytest.mark.fault("I6")
-def test_a_link_never_takes_a_file_out_of_its_class_folder(plant) -> None:
+def test_a_link_never_takes_a_file_out_of_its_class_folder(plant: Callable[..., Path]) -> None:
     root = plant("ant/1.jpg", "ant/2.jpg", "bee/1.jpg", "bee/2.jpg")
     (root / "ant/0.jpg").symlink_to(root / "bee/1.jpg")  # listed before bee is
     dataset = scan_dataset(root)
@@ -227,7 +234,9 @@ def test_a_link_never_takes_a_file_out_of_its_class_folder(plant) -> None:
 
 
 @pytest.mark.fault("I6")
-def test_class_folders_that_are_links_out_of_the_data_are_followed(plant, tmp_path: Path) -> None:
+def test_class_folders_that_are_links_out_of_the_data_are_followed(
+    plant: Callable[..., Path], tmp_path: Path
+) -> None:
     (tmp_path / "store" / "ants").mkdir(parents=True)
     for i in range(3):
         (tmp_path / "store" / "ants" / f"{i}.jpg").touch()
@@ -237,7 +246,7 @@ def test_class_folders_that_are_links_out_of_the_data_are_followed(plant, tmp_pa
 
 
 @pytest.mark.fault("I6")
-def test_train_and_val_that_are_one_folder_are_refused(plant) -> None:
+def test_train_and_val_that_are_one_folder_are_refused(plant: Callable[..., Path]) -> None:
     root = plant("train/a/1.jpg", "train/b/1.jpg")
     (root / "val").symlink_to("train")
     with pytest.raises(DatasetError, match=r"val is a link to another part"):
@@ -248,7 +257,7 @@ def test_train_and_val_that_are_one_folder_are_refused(plant) -> None:
 
 
 @pytest.mark.fault("I7")
-def test_hidden_and_junk_names_are_ignored_with_a_note(plant) -> None:
+def test_hidden_and_junk_names_are_ignored_with_a_note(plant: Callable[..., Path]) -> None:
     root = plant(
         *(f"{c}/{i}.jpg" for c in ("ant", "bee") for i in range(2)),
         "ant/._1.jpg",
@@ -269,7 +278,7 @@ def test_hidden_and_junk_names_are_ignored_with_a_note(plant) -> None:
 
 
 @pytest.mark.fault("I7")
-def test_names_that_are_one_on_other_systems_are_warned_about(plant) -> None:
+def test_names_that_are_one_on_other_systems_are_warned_about(plant: Callable[..., Path]) -> None:
     root = plant("ant/a.jpg", "ant/A.JPG", "bee/caf\u00e9.jpg", "bee/cafe\u0301.jpg")
     dataset = scan_dataset(root, val_fraction=0.5)
     note = next(n for n in dataset.notes if "2 pairs of names" in n.message)
@@ -278,7 +287,7 @@ def test_names_that_are_one_on_other_systems_are_warned_about(plant) -> None:
 
 
 @pytest.mark.fault("I7")
-def test_a_class_is_the_same_in_both_unicode_forms(plant) -> None:
+def test_a_class_is_the_same_in_both_unicode_forms(plant: Callable[..., Path]) -> None:
     root = plant("train/caf\u00e9/1.jpg", "train/bar/1.jpg", "val/cafe\u0301/2.jpg", "val/bar/2.jpg")
     dataset = scan_dataset(root)
     assert dataset.classes == ("bar", "caf\u00e9")
@@ -286,7 +295,7 @@ def test_a_class_is_the_same_in_both_unicode_forms(plant) -> None:
 
 
 @pytest.mark.fault("I7")
-def test_a_class_in_other_capitals_is_named_with_the_one_that_was_meant(plant) -> None:
+def test_a_class_in_other_capitals_is_named_with_the_one_that_was_meant(plant: Callable[..., Path]) -> None:
     root = plant("train/Cats/1.jpg", "train/dogs/1.jpg", "val/cats/2.jpg", "val/dogs/2.jpg")
     with pytest.raises(DatasetError, match="'cats' that training did not have") as error:
         scan_dataset(root)
@@ -328,7 +337,7 @@ def test_a_class_in_other_capitals_is_named_with_the_one_that_was_meant(plant) -
     ],
 )
 def test_a_folder_that_cannot_be_used_says_what_it_has_and_what_is_expected(
-    plant, planted, message, hint
+    plant: Callable[..., Path], planted: list[str], message: str, hint: str
 ) -> None:
     with pytest.raises(DatasetError, match=message) as error:
         scan_dataset(plant(*planted))
@@ -339,7 +348,7 @@ def test_a_folder_that_cannot_be_used_says_what_it_has_and_what_is_expected(
 
 
 @pytest.mark.fault("I8")
-def test_images_beside_the_class_folders_are_passed_over_with_a_warning(plant) -> None:
+def test_images_beside_the_class_folders_are_passed_over_with_a_warning(plant: Callable[..., Path]) -> None:
     root = plant(*(f"{c}/{i}.jpg" for c in "ab" for i in range(2)), "loose.jpg", "loose2.jpg")
     dataset = scan_dataset(root)
     assert len(dataset.items) == 4
@@ -348,19 +357,19 @@ def test_images_beside_the_class_folders_are_passed_over_with_a_warning(plant) -
 
 
 @pytest.mark.fault("I8")
-def test_a_class_missing_in_val_is_a_warning(plant) -> None:
+def test_a_class_missing_in_val_is_a_warning(plant: Callable[..., Path]) -> None:
     dataset = scan_dataset(plant("train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg"))
     assert "no image of b in val" in said(dataset)
 
 
 @pytest.mark.fault("I8")
-def test_one_image_per_class_is_enough_beside_a_val_folder(plant) -> None:
+def test_one_image_per_class_is_enough_beside_a_val_folder(plant: Callable[..., Path]) -> None:
     dataset = scan_dataset(plant(*(f"{p}/{c}/1.jpg" for p in ("train", "val") for c in "ab")))
     assert dataset.counts("train") == (1, 1)
 
 
 @pytest.mark.fault("I8")
-def test_unlabelled_images_in_test_do_not_stop_training(plant) -> None:
+def test_unlabelled_images_in_test_do_not_stop_training(plant: Callable[..., Path]) -> None:
     root = plant(*(f"{p}/{c}/1.jpg" for p in ("train", "val") for c in "ab"), "test/1.jpg")
     dataset = scan_dataset(root)
     assert dataset.test == ()
@@ -368,7 +377,7 @@ def test_unlabelled_images_in_test_do_not_stop_training(plant) -> None:
 
 
 @pytest.mark.fault("I8")
-def test_a_path_that_is_no_folder_says_what_it_is(plant, tmp_path: Path) -> None:
+def test_a_path_that_is_no_folder_says_what_it_is(plant: Callable[..., Path], tmp_path: Path) -> None:
     root = plant("a/1.jpg")
     (tmp_path / "photos.zip").touch()
     for path, message in [
@@ -387,7 +396,7 @@ def test_a_path_that_is_no_folder_says_what_it_is(plant, tmp_path: Path) -> None
 
 @pytest.mark.fault("I8")
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs root to become somebody else")
-def test_a_folder_without_permission_is_named(plant, tmp_path: Path) -> None:
+def test_a_folder_without_permission_is_named(plant: Callable[..., Path], tmp_path: Path) -> None:
     root = plant("a/1.jpg", "b/1.jpg")
     for folder in (tmp_path, *tmp_path.parents):
         if folder.stat().st_uid == 0 and len(folder.parts) > 2:
@@ -410,7 +419,7 @@ def test_a_folder_without_permission_is_named(plant, tmp_path: Path) -> None:
 
 
 @pytest.mark.fault("I9")
-def test_every_name_that_a_disk_takes_is_kept_and_can_be_written_as_json(plant) -> None:
+def test_every_name_that_a_disk_takes_is_kept_and_can_be_written_as_json(plant: Callable[..., Path]) -> None:
     odd = ["höhle.jpg", "two words.jpg", "new\nline.jpg", "-rf.jpg", "日本.jpg", 'quo"te.jpg', "tab\t.jpg"]
     root = plant(*(f"{c}/{name}" for c in ("ant", "-bee\n") for name in odd))
     bad = os.fsencode(root) + b"/ant/\xff\xfe.jpg"
@@ -426,7 +435,7 @@ def test_every_name_that_a_disk_takes_is_kept_and_can_be_written_as_json(plant) 
 
 
 @pytest.mark.fault("I9")
-def test_messages_stay_on_one_line_whatever_the_names(plant) -> None:
+def test_messages_stay_on_one_line_whatever_the_names(plant: Callable[..., Path]) -> None:
     root = plant("a\nb\x1b[31m/1.jpg")
     with pytest.raises(DatasetError) as error:
         scan_dataset(root)
@@ -437,7 +446,9 @@ def test_messages_stay_on_one_line_whatever_the_names(plant) -> None:
 # --- evaluation
 
 
-def test_evaluation_takes_test_then_val_and_matches_labels_by_name(plant, data: Path) -> None:
+def test_evaluation_takes_test_then_val_and_matches_labels_by_name(
+    plant: Callable[..., Path], data: Path
+) -> None:
     found = scan_evaluation(data / "hymenoptera", ["wasps", "bees", "ants"])
     assert (found.part, len(found.items)) == ("val", 153)
     assert {item.label for item in found.items} == {1, 2}
@@ -453,7 +464,7 @@ def test_evaluation_refuses_a_class_that_the_model_does_not_know(data: Path) -> 
     assert error.value.hint == "Did you mean Bees? Names must be equal, capitals too."
 
 
-def test_evaluation_leaves_out_what_the_run_was_trained_on(plant) -> None:
+def test_evaluation_leaves_out_what_the_run_was_trained_on(plant: Callable[..., Path]) -> None:
     root = plant(*(f"{c}/{i}.jpg" for c in "ab" for i in range(10)))
     dataset = scan_dataset(root)
     found = scan_evaluation(root, dataset.classes, split=dataset.split)
@@ -461,7 +472,9 @@ def test_evaluation_leaves_out_what_the_run_was_trained_on(plant) -> None:
     assert "16 images that the run was trained on are left out" in [n.message for n in found.notes]
 
 
-def test_evaluation_of_other_data_with_equal_names_leaves_nothing_out(plant, tmp_path: Path) -> None:
+def test_evaluation_of_other_data_with_equal_names_leaves_nothing_out(
+    plant: Callable[..., Path], tmp_path: Path
+) -> None:
     dataset = scan_dataset(plant(*(f"{c}/{i}.jpg" for c in "ab" for i in range(10))))
     for c in "ab":
         (tmp_path / "new" / c).mkdir(parents=True)
@@ -473,7 +486,7 @@ def test_evaluation_of_other_data_with_equal_names_leaves_nothing_out(plant, tmp
 # --- lists of images
 
 
-def test_listed_images_keep_the_order_given_and_count_as_people_do(plant) -> None:
+def test_listed_images_keep_the_order_given_and_count_as_people_do(plant: Callable[..., Path]) -> None:
     root = plant("f/10.jpg", "f/2.jpg", "f/sub/1.jpg", "f/.x.jpg", "f/note.txt", "z.dat", "a.jpg")
     got = list_images([root / "z.dat", root / "f", root / "a.jpg"])
     assert [p.relative_to(root).as_posix() for p in got] == [
@@ -485,7 +498,7 @@ def test_listed_images_keep_the_order_given_and_count_as_people_do(plant) -> Non
     ]
 
 
-def test_a_listed_file_that_is_not_there_is_named_with_close_ones(plant) -> None:
+def test_a_listed_file_that_is_not_there_is_named_with_close_ones(plant: Callable[..., Path]) -> None:
     root = plant("photo1.jpg", "holiday.png", "none/x.txt")
     with pytest.raises(DatasetError, match=r"no file or folder .*foto1\.jpg") as error:
         list_images([root / "foto1.jpg"])
@@ -497,7 +510,7 @@ def test_a_listed_file_that_is_not_there_is_named_with_close_ones(plant) -> None
 
 @pytest.mark.fault("I6")
 @pytest.mark.timeout(20)
-def test_listing_images_ends_when_folders_link_in_circles(plant) -> None:
+def test_listing_images_ends_when_folders_link_in_circles(plant: Callable[..., Path]) -> None:
     root = plant("a/1.jpg", "b/2.jpg")
     (root / "a/loop").symlink_to(root)
     (root / "b/a").symlink_to(root / "a")
@@ -514,7 +527,7 @@ def test_scanning_imports_neither_torch_nor_polars() -> None:
     assert not {"torch", "polars", "PIL", "numpy"} & set(done.stdout.split())
 
 
-def test_a_scan_lists_every_folder_once_and_opens_no_file(plant) -> None:
+def test_a_scan_lists_every_folder_once_and_opens_no_file(plant: Callable[..., Path]) -> None:
     root = plant(*(f"c{i % 20}/{i}.jpg" for i in range(200)))
     code = """
 import sys, zoo.data.scanning, zoo.data.finding.folder
@@ -529,7 +542,9 @@ print(len(dataset.items), seen["os.scandir"], seen["open"])
     assert done.stdout.split() == ["200", "21", "0"]
 
 
-def test_photographs_that_are_not_read_have_the_hint_where_nothing_else_lies_there(plant) -> None:
+def test_photographs_that_are_not_read_have_the_hint_where_nothing_else_lies_there(
+    plant: Callable[..., Path],
+) -> None:
     root = plant("a/1.heic", "a/2.heic", "b/3.HEIF")
     for act in (lambda: scan_dataset(root), lambda: list_images([root])):
         with pytest.raises(DatasetError) as raised:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import polars
@@ -39,7 +40,7 @@ def rows(*columns: list[str], header: str = "path,label") -> str:
 
 
 @pytest.fixture
-def photos(plant) -> Path:
+def photos(plant: Callable[..., Path]) -> Path:
     """A folder with eight images in im/."""
     return plant(*NAMES)
 
@@ -175,7 +176,9 @@ def test_none_in_lower_case_is_a_class_that_people_have(photos: Path) -> None:
         (["1.0", "v2", "1.0", "v2"] * 2, ("1.0", "v2")),
     ],
 )
-def test_whole_numbers_written_with_a_point_are_one_class(photos: Path, cells, classes) -> None:
+def test_whole_numbers_written_with_a_point_are_one_class(
+    photos: Path, cells: list[str], classes: tuple[str, ...]
+) -> None:
     dataset = scan(photos, rows(NAMES, cells))
     assert sorted(dataset.classes) == sorted(classes)
 
@@ -209,7 +212,9 @@ def test_labels_that_differ_only_in_capitals_or_blanks_are_warned_of(photos: Pat
         ["a | b", "b | c", "c | a", "a"],
     ],
 )
-def test_several_labels_in_a_cell_are_refused_with_the_task_that_takes_them(tmp_path: Path, cells) -> None:
+def test_several_labels_in_a_cell_are_refused_with_the_task_that_takes_them(
+    tmp_path: Path, cells: list[str]
+) -> None:
     with pytest.raises(
         DatasetError, match=r"hold several labels, as .*: this is the task multi-label"
     ) as error:
@@ -260,7 +265,9 @@ def test_a_column_of_many_measures_is_not_one_of_classes(tmp_path: Path) -> None
         ("set", ["train", "unlabeled", "train", "val", "train", "train", "val", "pred"], (4, 2, 0)),
     ],
 )
-def test_columns_of_parts_are_understood_and_said(photos: Path, column, cells, sizes) -> None:
+def test_columns_of_parts_are_understood_and_said(
+    photos: Path, column: str, cells: list[str], sizes: tuple[int, ...]
+) -> None:
     dataset = scan(
         photos, rows(NAMES, ["cat", "cat", "dog", "dog"] * 2, cells, header=f"path,label,{column}")
     )
@@ -281,7 +288,9 @@ def test_several_columns_of_yes_and_no_are_taken_together(photos: Path) -> None:
     ("column", "cells"),
     [("set", ["A"] * 8), ("split", ["1", "2"] * 4), ("is_valid", ["maybe"] * 8), ("fold", ["a", "b"] * 4)],
 )
-def test_a_column_called_like_parts_that_holds_none_is_named_as_not_used(photos: Path, column, cells) -> None:
+def test_a_column_called_like_parts_that_holds_none_is_named_as_not_used(
+    photos: Path, column: str, cells: list[str]
+) -> None:
     content = rows(NAMES, LABELS, cells, header=f"path,label,{column}")
     dataset = scan(photos, content)
     assert dataset.split.origin == "made"
@@ -342,7 +351,7 @@ def test_files_are_found_wherever_the_table_was_made(photos: Path, names: list[s
     assert labels(scan(photos, rows(names, LABELS))) == RIGHT
 
 
-def test_files_of_a_table_may_lie_in_several_folders(plant) -> None:
+def test_files_of_a_table_may_lie_in_several_folders(plant: Callable[..., Path]) -> None:
     root = plant(*(f"part_{1 + n // 4}/{n}.jpg" for n in range(8)))
     dataset = scan(root, rows([f"{n}.jpg" for n in range(8)], LABELS))
     assert labels(dataset) == RIGHT
@@ -350,7 +359,9 @@ def test_files_of_a_table_may_lie_in_several_folders(plant) -> None:
     assert "in part_1, part_2" in said(dataset)
 
 
-def test_of_files_of_one_name_that_of_the_tables_part_is_taken_and_others_are_refused(plant) -> None:
+def test_of_files_of_one_name_that_of_the_tables_part_is_taken_and_others_are_refused(
+    plant: Callable[..., Path],
+) -> None:
     root = plant(*(f"{part}/{n}.jpg" for part in ("test", "train") for n in range(8)))
     names = [f"{n}.jpg" for n in range(8)]
     for table, part in (("labels.csv", "train"), ("test_labels.csv", "test")):
@@ -372,7 +383,7 @@ def test_addresses_in_a_table_are_refused_as_what_they_are(photos: Path) -> None
     assert "Download them" in str(error.value.hint)
 
 
-def test_tables_named_like_parts_beside_photographs_are_the_parts(plant) -> None:
+def test_tables_named_like_parts_beside_photographs_are_the_parts(plant: Callable[..., Path]) -> None:
     root = plant(*(f"images/{n}.jpg" for n in range(8)))
     names = [f"{n}.jpg" for n in range(8)]
     labels_ = ["cat", "dog"] * 4
@@ -384,7 +395,7 @@ def test_tables_named_like_parts_beside_photographs_are_the_parts(plant) -> None
     assert scan_evaluation(root, dataset.classes).part == "test"
 
 
-def test_the_test_table_of_a_competition_is_not_given_its_ids_for_labels(plant) -> None:
+def test_the_test_table_of_a_competition_is_not_given_its_ids_for_labels(plant: Callable[..., Path]) -> None:
     root = plant(*(f"train/{n}.jpg" for n in range(8)), *(f"test/{n}.jpg" for n in range(3)))
     (root / "train.csv").write_text(rows([f"{n}.jpg" for n in range(8)], LABELS, header="image,label"))
     (root / "test.csv").write_text("image,width\n0.jpg,10\n1.jpg,10\n2.jpg,11\n")
@@ -395,7 +406,7 @@ def test_the_test_table_of_a_competition_is_not_given_its_ids_for_labels(plant) 
     assert "test.csv passed over: it has no column label" in said(dataset)
 
 
-def test_class_folders_win_over_tables_of_the_same_names(plant) -> None:
+def test_class_folders_win_over_tables_of_the_same_names(plant: Callable[..., Path]) -> None:
     root = plant(*(f"{p}/{c}/{n}.jpg" for p in ("train", "val") for c in "ab" for n in range(2)))
     (root / "train.csv").write_text("path,label\ntrain/a/0.jpg,x\n")
     assert scan_dataset(root).classes == ("a", "b")

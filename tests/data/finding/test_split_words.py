@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,9 @@ def fill(*folders: str, count: int = 2) -> list[str]:
         ("train_raw", "validate", "all_test_photos"),
     ],
 )
-def test_parts_are_recognised_by_their_words(plant, train: str, val: str, test: str) -> None:
+def test_parts_are_recognised_by_their_words(
+    plant: Callable[..., Path], train: str, val: str, test: str
+) -> None:
     root = plant(*fill(f"{train}/@", f"{val}/@", f"{test}/@"))
     dataset = scan_dataset(root)
     assert sizes(dataset) == (4, 4, 4)
@@ -86,7 +89,9 @@ def test_classes_are_not_parts_because_of_a_word_in_their_names(names: list[str]
         ["train", "crash test", "car"],
     ],
 )
-def test_names_that_may_be_parts_in_several_ways_are_refused_with_what_was_found(plant, names) -> None:
+def test_names_that_may_be_parts_in_several_ways_are_refused_with_what_was_found(
+    plant: Callable[..., Path], names: list[str]
+) -> None:
     assert isinstance(read_level(names), Ambiguous)
     root = plant(*fill(*(f"{name}/@" for name in names)))
     with pytest.raises(
@@ -108,7 +113,7 @@ def test_a_level_of_parts_lists_what_lies_beside_them() -> None:
 
 
 @pytest.mark.parametrize("name", ["seg_pred", "unsup", "unlabeled", "Unlabelled", "submission", "predict"])
-def test_a_part_without_labels_is_passed_over_and_said(plant, name: str) -> None:
+def test_a_part_without_labels_is_passed_over_and_said(plant: Callable[..., Path], name: str) -> None:
     prefix = "seg_" if name == "seg_pred" else ""
     root = plant(*fill(f"{prefix}train/@", f"{prefix}test/@"), f"{name}/1.jpg", f"{name}/2.jpg")
     dataset = scan_dataset(root, val_fraction=0.5)
@@ -119,7 +124,9 @@ def test_a_part_without_labels_is_passed_over_and_said(plant, name: str) -> None
 
 @pytest.mark.parametrize("name", ["unsup", "Unlabeled", "unlabelled_data", "UNSUPERVISED"])
 @pytest.mark.parametrize("above", ["", "train/"])
-def test_a_folder_without_labels_beside_classes_is_not_a_class(plant, above: str, name: str) -> None:
+def test_a_folder_without_labels_beside_classes_is_not_a_class(
+    plant: Callable[..., Path], above: str, name: str
+) -> None:
     root = plant(*fill(f"{above}@"), f"{above}{name}/1.jpg", f"{above}{name}/2.jpg")
     dataset = scan_dataset(root, val_fraction=0.5)
     assert dataset.classes == ("a", "b")
@@ -127,7 +134,9 @@ def test_a_folder_without_labels_beside_classes_is_not_a_class(plant, above: str
     assert "it has no labels" in said(dataset)
 
 
-def test_a_test_folder_beside_classes_is_refused_unless_it_holds_the_same_classes(plant) -> None:
+def test_a_test_folder_beside_classes_is_refused_unless_it_holds_the_same_classes(
+    plant: Callable[..., Path],
+) -> None:
     root = plant("cat/1.jpg", "cat/2.jpg", "dog/1.jpg", "dog/2.jpg", "test/1.jpg", "test/2.jpg")
     for name in ("test", "val", "pred"):
         with pytest.raises(DatasetError, match=f"it is not clear .*: {name}, cat, dog"):
@@ -140,14 +149,16 @@ def test_a_test_folder_beside_classes_is_refused_unless_it_holds_the_same_classe
     assert "the class folders beside holdout_set are taken for the train part" in said(dataset)
 
 
-def test_photographs_of_train_and_test_without_class_folders_are_refused(plant) -> None:
+def test_photographs_of_train_and_test_without_class_folders_are_refused(plant: Callable[..., Path]) -> None:
     root = plant("train/cat.1.jpg", "train/dog.1.jpg", "test1/1.jpg")
     with pytest.raises(DatasetError, match=r"train holds 2 images but no class folders") as error:
         scan_dataset(root)
     assert "train is taken for a part of the data" in str(error.value.hint)
 
 
-def test_a_train_folder_beside_folders_that_hold_no_images_is_the_training_part(plant) -> None:
+def test_a_train_folder_beside_folders_that_hold_no_images_is_the_training_part(
+    plant: Callable[..., Path],
+) -> None:
     root = plant(*fill("train/@"), "annotations/a.xml", "docs/readme.txt")
     dataset = scan_dataset(root, val_fraction=0.5)
     assert dataset.classes == ("a", "b")
@@ -160,7 +171,7 @@ def test_a_train_folder_beside_folders_that_hold_no_images_is_the_training_part(
 # --- folds and pieces
 
 
-def test_of_numbered_folds_the_first_is_kept_for_validation(plant) -> None:
+def test_of_numbered_folds_the_first_is_kept_for_validation(plant: Callable[..., Path]) -> None:
     root = plant(*fill(*(f"fold_{n}/@" for n in (10, 1, 2)), "test/@"))
     dataset = scan_dataset(root)
     assert sizes(dataset) == (8, 4, 4)
@@ -168,7 +179,7 @@ def test_of_numbered_folds_the_first_is_kept_for_validation(plant) -> None:
     assert "3 folds (fold_1, fold_2, fold_10): fold_1 is kept for validation" in said(dataset)
 
 
-def test_numbered_pieces_of_one_set_are_taken_together(plant) -> None:
+def test_numbered_pieces_of_one_set_are_taken_together(plant: Callable[..., Path]) -> None:
     root = plant(*fill("Part 1/@"), "Part 2/a/7.jpg", "Part 2/c/8.jpg", "Part 2/c/9.jpg")
     dataset = scan_dataset(root, val_fraction=0.4)
     assert dataset.classes == ("a", "b", "c")
@@ -176,7 +187,7 @@ def test_numbered_pieces_of_one_set_are_taken_together(plant) -> None:
     assert "Part 1, Part 2 are taken together" in said(dataset)
 
 
-def test_numbered_folders_that_may_be_pieces_or_classes_are_refused(plant) -> None:
+def test_numbered_folders_that_may_be_pieces_or_classes_are_refused(plant: Callable[..., Path]) -> None:
     with pytest.raises(DatasetError, match=r"it is not clear .*: part1, part2"):
         scan_dataset(plant("part1/1.jpg", "part1/2.jpg", "part2/1.jpg", "part2/2.jpg"))
 
@@ -195,7 +206,9 @@ def test_numbered_folders_that_may_be_pieces_or_classes_are_refused(plant) -> No
         (("@", "@/test"), (2, 2, 4)),
     ],
 )
-def test_parts_below_the_classes_are_recognised(plant, folders, expected) -> None:
+def test_parts_below_the_classes_are_recognised(
+    plant: Callable[..., Path], folders: tuple[str, ...], expected: tuple[int, ...]
+) -> None:
     root = plant(*fill(*folders))
     dataset = scan_dataset(root, val_fraction=0.5)
     assert dataset.classes == ("a", "b")
@@ -205,13 +218,15 @@ def test_parts_below_the_classes_are_recognised(plant, folders, expected) -> Non
     assert found.part == ("test" if expected[2] else "val")
 
 
-def test_a_class_without_the_parts_that_others_have_is_refused(plant) -> None:
+def test_a_class_without_the_parts_that_others_have_is_refused(plant: Callable[..., Path]) -> None:
     root = plant("a/train/1.jpg", "a/train/2.jpg", "a/test/1.jpg", "b/1.jpg", "b/2.jpg")
     with pytest.raises(DatasetError, match=r"no folder for training in b of .* there is one in a: train"):
         scan_dataset(root)
 
 
-def test_files_without_labels_or_part_below_a_class_are_counted_and_left_out(plant) -> None:
+def test_files_without_labels_or_part_below_a_class_are_counted_and_left_out(
+    plant: Callable[..., Path],
+) -> None:
     root = plant(*fill("@/train", "@/val"), "a/cover.jpg", "a/unsup/1.jpg", "b/unsup/2.jpg")
     dataset = scan_dataset(root)
     assert sizes(dataset) == (4, 4, 0)
@@ -222,7 +237,7 @@ def test_files_without_labels_or_part_below_a_class_are_counted_and_left_out(pla
 # --- levels of classes
 
 
-def test_folders_inside_classes_are_said_and_can_be_made_the_classes(plant) -> None:
+def test_folders_inside_classes_are_said_and_can_be_made_the_classes(plant: Callable[..., Path]) -> None:
     root = plant(*(f"{a}/{c}/{i}.jpg" for a, c in ("xa", "xb", "yc") for i in range(2)))
     top = scan_dataset(root, val_fraction=0.5)
     assert top.classes == ("x", "y")
@@ -235,7 +250,9 @@ def test_folders_inside_classes_are_said_and_can_be_made_the_classes(plant) -> N
 
 
 @pytest.mark.parametrize("layout", ["train/{}/{}", "{}/train/{}", "{}/{}/train"])
-def test_classes_of_the_second_level_may_have_parts_above_between_and_below(plant, layout: str) -> None:
+def test_classes_of_the_second_level_may_have_parts_above_between_and_below(
+    plant: Callable[..., Path], layout: str
+) -> None:
     pairs = ("xa", "xb", "yc")
     names = [layout.format(*pair).replace("train", part) for pair in pairs for part in ("train", "val")]
     root = plant(*(f"{name}/{i}.jpg" for name in names for i in range(2)))
@@ -244,7 +261,7 @@ def test_classes_of_the_second_level_may_have_parts_above_between_and_below(plan
     assert sizes(dataset) == (6, 6, 0)
 
 
-def test_a_level_that_is_not_there_is_an_error(plant) -> None:
+def test_a_level_that_is_not_there_is_an_error(plant: Callable[..., Path]) -> None:
     with pytest.raises(DatasetError):
         scan_dataset(plant(*fill("@")), class_level=2)
     with pytest.raises(UsageError, match="at least 1, not 0"):
@@ -255,12 +272,12 @@ def test_a_level_that_is_not_there_is_an_error(plant) -> None:
 
 
 @pytest.mark.parametrize("option", ["item_column", "label_column"])
-def test_options_of_tables_are_refused_for_a_folder(plant, option: str) -> None:
+def test_options_of_tables_are_refused_for_a_folder(plant: Callable[..., Path], option: str) -> None:
     with pytest.raises(UsageError, match=r"names a column of a table, and .*photos is a folder"):
         scan_dataset(plant(*fill("@")), **{option: "x"})
 
 
-def test_a_run_folder_inside_the_data_is_passed_over_and_said(plant) -> None:
+def test_a_run_folder_inside_the_data_is_passed_over_and_said(plant: Callable[..., Path]) -> None:
     root = plant(*fill("@"), "run/run.json", "run/adapter.safetensors", "run/history.jsonl")
     plant("a/run-2/run.json", "a/run-2/adapter.safetensors")
     dataset = scan_dataset(root, val_fraction=0.5)
@@ -295,7 +312,7 @@ def test_files_whose_endings_are_labels_are_classes(tmp_path: Path, names: list[
 # --- the classes, said before training
 
 
-def test_the_classes_are_described_on_one_line(plant) -> None:
+def test_the_classes_are_described_on_one_line(plant: Callable[..., Path]) -> None:
     root = plant(*(f"train/{c}/{i}.jpg" for c, n in (("ants", 3), ("bees", 2)) for i in range(n)))
     plant("val/ants/1.jpg", "val/bees/1.jpg", "val/bees/2.jpg")
     note = describe_classes(scan_dataset(root))
@@ -303,7 +320,9 @@ def test_the_classes_are_described_on_one_line(plant) -> None:
     assert note.hint is None
 
 
-def test_of_many_classes_the_largest_and_smallest_are_named_and_unevenness_is_said(plant) -> None:
+def test_of_many_classes_the_largest_and_smallest_are_named_and_unevenness_is_said(
+    plant: Callable[..., Path],
+) -> None:
     root = plant(*(f"train/c{n}/{i}.jpg" for n in range(1, 31) for i in range(n)), "val/c1/x.jpg")
     note = describe_classes(scan_dataset(root))
     assert note.message == (
@@ -313,7 +332,7 @@ def test_of_many_classes_the_largest_and_smallest_are_named_and_unevenness_is_sa
     assert "--balance" in str(note.hint)
 
 
-def test_no_message_about_parts_is_longer_than_a_screen(plant) -> None:
+def test_no_message_about_parts_is_longer_than_a_screen(plant: Callable[..., Path]) -> None:
     names = [f"fold_{n}" for n in range(300)]
     with pytest.raises(DatasetError) as error:
         scan_dataset(plant(*(f"{name}/1.jpg" for name in (*names, "x"))))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def test_batches_hold_every_image_in_the_order_given(ants) -> None:
+def test_batches_hold_every_image_in_the_order_given(ants: list[Path]) -> None:
     order = list(reversed(range(23)))
     batches = list(load_batches(ants, PREPARE, 5, order=order))
     assert [len(batch.images) for batch in batches] == [5, 5, 5, 5, 3]
@@ -69,7 +70,7 @@ def test_items_and_a_part_of_them_can_be_given(data: Path) -> None:
     assert torch.equal(images[0], images[2])
 
 
-def test_the_number_of_threads_changes_nothing_even_with_random_views(ants) -> None:
+def test_the_number_of_threads_changes_nothing_even_with_random_views(ants: list[Path]) -> None:
     def read(workers: int, epoch: int = 3) -> bytes:
         transform = partial(_view, settings=SMALL)
         batches = load_batches(ants, transform, 4, workers=workers, draws=Draws(1, epoch))
@@ -83,7 +84,7 @@ def _view(image: torch.Tensor, generator: torch.Generator, *, settings: ImageInp
     return augment(image, settings, generator)
 
 
-def test_progress_ends_at_the_total(ants) -> None:
+def test_progress_ends_at_the_total(ants: list[Path]) -> None:
     events: list[Event] = []
     list(load_batches(ants, PREPARE, 10, report=events.append, task="features"))
     assert events == [Progress("features", n, 23, "images") for n in (10, 20, 23)]
@@ -144,7 +145,7 @@ def test_stopping_at_a_bad_file_names_it_and_what_to_do(folder: Path) -> None:
 
 @pytest.mark.fault("I11")
 @pytest.mark.parametrize("on_bad", ["skip", "stop"])
-def test_a_file_that_vanishes_meanwhile_is_named(folder: Path, on_bad) -> None:
+def test_a_file_that_vanishes_meanwhile_is_named(folder: Path, on_bad: str) -> None:
     paths = [path for _, path in numbered(folder)]
     batches = load_batches(paths, PREPARE, 5, on_bad=on_bad)
     next(batches)
@@ -188,7 +189,7 @@ def test_more_than_five_percent_of_a_class_is_an_error_anyway(folder: Path) -> N
 
 
 @pytest.mark.fault("I1")
-def test_a_class_whose_only_training_image_is_unreadable_is_an_error(plant) -> None:
+def test_a_class_whose_only_training_image_is_unreadable_is_an_error(plant: Callable[..., Path]) -> None:
     root = plant("train/a/0.jpg", "train/b/0.jpg", *(f"val/{c}/{i}.jpg" for c in "ab" for i in range(1, 20)))
     dataset = scan_dataset(root)
     with pytest.raises(DatasetError, match="no image of class b that can be read is left to train on"):
@@ -225,7 +226,7 @@ def test_what_had_to_be_converted_is_counted_for_the_report(folder: Path) -> Non
 # --- threads
 
 
-def test_no_thread_is_left_after_the_last_batch_an_early_end_or_an_error(ants) -> None:
+def test_no_thread_is_left_after_the_last_batch_an_early_end_or_an_error(ants: list[Path]) -> None:
     list(load_batches(ants, PREPARE, 5))
     assert image_threads() == []
     with load_batches(ants, PREPARE, 5) as batches:
@@ -278,7 +279,9 @@ except KeyboardInterrupt:
     assert child.returncode == 0
 
 
-def test_preparing_images_starts_no_threads_of_torchs_own_in_the_threads_that_decode(ants) -> None:
+def test_preparing_images_starts_no_threads_of_torchs_own_in_the_threads_that_decode(
+    ants: list[Path],
+) -> None:
     if torch.get_num_threads() == 1 or not Path("/proc/self/task").is_dir():
         pytest.skip("needs Linux and more than one thread for torch")
     transform = partial(_view, settings=ImageInput(size=224, resize=256, mean=(0.5,) * 3, std=(0.5,) * 3))

@@ -61,7 +61,9 @@ def test_every_photograph_is_read_as_pillow_reads_it(data: Path) -> None:
         assert torch.equal(got, as_tensor(Image.open(path)))
 
 
-def test_jpegs_are_the_same_with_and_without_torchvisions_decoder(data: Path, photo, monkeypatch) -> None:
+def test_jpegs_are_the_same_with_and_without_torchvisions_decoder(
+    data: Path, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = sorted((data / "hymenoptera" / "val" / "ants").iterdir())[:20]
     contents = [path.read_bytes() for path in files]
     contents += [
@@ -81,7 +83,9 @@ def test_jpegs_are_the_same_with_and_without_torchvisions_decoder(data: Path, ph
 
 
 @pytest.mark.parametrize("present", [True, False])
-def test_a_jpeg_cut_anywhere_is_an_error_with_either_decoder(photo, monkeypatch, present) -> None:
+def test_a_jpeg_cut_anywhere_is_an_error_with_either_decoder(
+    photo: Image.Image, monkeypatch: pytest.MonkeyPatch, present: bool
+) -> None:
     if not present:
         monkeypatch.setattr(images, "_torchvision_decoder", lambda: None)
     content = encoded(photo.resize((60, 80)), "JPEG")
@@ -95,7 +99,7 @@ def test_the_placeholder_gif_among_the_ants_is_read(data: Path) -> None:
     assert picture.pixels.float().std() > 10
 
 
-def test_the_ending_of_the_name_does_not_matter(photo, tmp_path: Path) -> None:
+def test_the_ending_of_the_name_does_not_matter(photo: Image.Image, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(encoded(photo, "PNG"))
     assert torch.equal(read_image(tmp_path / "a.jpg"), as_tensor(photo))
 
@@ -105,7 +109,7 @@ def test_the_ending_of_the_name_does_not_matter(photo, tmp_path: Path) -> None:
 
 @pytest.mark.fault("I2")
 @pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF", "GIF", "WEBP", "PPM", "AVIF", "JPEG"])
-def test_every_format_is_read(photo, form) -> None:
+def test_every_format_is_read(photo: Image.Image, form: str) -> None:
     options = {"WEBP": {"lossless": True}, "AVIF": {"quality": 95}, "JPEG": {"quality": 95}}.get(form, {})
     got = pixels(encoded(photo, form, **options)).float()
     lossy = form in ("GIF", "AVIF", "JPEG")
@@ -113,7 +117,7 @@ def test_every_format_is_read(photo, form) -> None:
 
 
 @pytest.mark.fault("I2")
-def test_progressive_jpegs_and_colour_profiles_change_nothing(photo) -> None:
+def test_progressive_jpegs_and_colour_profiles_change_nothing(photo: Image.Image) -> None:
     from PIL import ImageCms
 
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -124,14 +128,14 @@ def test_progressive_jpegs_and_colour_profiles_change_nothing(photo) -> None:
 
 @pytest.mark.fault("I2")
 @pytest.mark.parametrize("form", ["JPEG", "TIFF"])
-def test_cmyk_has_the_colours_of_the_picture(photo, form) -> None:
+def test_cmyk_has_the_colours_of_the_picture(photo: Image.Image, form: str) -> None:
     content = encoded(photo.convert("CMYK"), form)
     assert (pixels(content).float() - as_tensor(photo).float()).abs().mean() < 3
     assert traits(content) == ("cmyk",)
 
 
 @pytest.mark.fault("I2")
-def test_grey_palette_and_one_bit_images_become_rgb(photo) -> None:
+def test_grey_palette_and_one_bit_images_become_rgb(photo: Image.Image) -> None:
     for mode, close in (("L", 0.001), ("P", 0.001), ("1", 0.001)):
         image = photo.convert(mode)
         got = pixels(encoded(image, "PNG"))
@@ -141,7 +145,7 @@ def test_grey_palette_and_one_bit_images_become_rgb(photo) -> None:
 
 @pytest.mark.fault("I2")
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
-def test_transparent_pixels_are_white_and_half_transparent_ones_half(mode) -> None:
+def test_transparent_pixels_are_white_and_half_transparent_ones_half(mode: str) -> None:
     image = Image.new("RGBA", (30, 10), (0, 0, 0, 0))
     image.paste((0, 0, 0, 128), (10, 0, 20, 10))
     image.paste((0, 0, 0, 255), (20, 0, 30, 10))
@@ -168,7 +172,7 @@ def test_a_transparent_colour_of_a_palette_or_of_rgb_is_white() -> None:
 
 @pytest.mark.fault("I2")
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
-def test_sixteen_bits_are_scaled_and_not_clipped(form) -> None:
+def test_sixteen_bits_are_scaled_and_not_clipped(form: str) -> None:
     ramp = np.linspace(0, 65535, 256 * 64).reshape(64, 256).astype(np.uint16)
     content = encoded(Image.fromarray(ramp), form)
     got = pixels(content).float()
@@ -179,7 +183,7 @@ def test_sixteen_bits_are_scaled_and_not_clipped(form) -> None:
 
 @pytest.mark.fault("I2")
 @pytest.mark.parametrize("white", [1.0, 255.0, 65535.0])
-def test_floats_are_scaled_by_the_kind_of_their_range(white) -> None:
+def test_floats_are_scaled_by_the_kind_of_their_range(white: float) -> None:
     ramp = np.linspace(0, 0.9 * white, 64 * 64, dtype=np.float32).reshape(64, 64)
     got = pixels(encoded(Image.fromarray(ramp), "TIFF")).float()
     assert abs(got.mean() - 0.45 * 255) < 0.6
@@ -203,7 +207,7 @@ def test_integers_of_32_bits_are_scaled() -> None:
 
 
 @pytest.mark.fault("I2")
-def test_of_a_multi_picture_jpeg_the_photograph_is_taken(photo) -> None:
+def test_of_a_multi_picture_jpeg_the_photograph_is_taken(photo: Image.Image) -> None:
     other = Image.new("RGB", photo.size, "red")
     content = encoded(photo, "MPO", save_all=True, append_images=[other], quality=95)
     assert Image.open(io.BytesIO(content)).format == "MPO"
@@ -212,7 +216,9 @@ def test_of_a_multi_picture_jpeg_the_photograph_is_taken(photo) -> None:
 
 
 @pytest.mark.fault("I2")
-def test_large_images_are_converted_in_strips_without_a_seam(photo, monkeypatch) -> None:
+def test_large_images_are_converted_in_strips_without_a_seam(
+    photo: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
     layer = photo.convert("RGBA")
     layer.putalpha(photo.convert("L"))
     contents = [encoded(layer, "PNG"), encoded(photo, "PNG"), encoded(photo.convert("P"), "PNG")]
@@ -237,7 +243,7 @@ TURNED = {
 
 @pytest.mark.fault("I3")
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF"])
-def test_all_eight_orientations_give_the_same_tensor(photo, form) -> None:
+def test_all_eight_orientations_give_the_same_tensor(photo: Image.Image, form: str) -> None:
     for orientation in range(1, 9):
         exif = Image.Exif()
         exif[0x0112] = orientation
@@ -249,7 +255,7 @@ def test_all_eight_orientations_give_the_same_tensor(photo, form) -> None:
 
 @pytest.mark.fault("I3")
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_jpeg_is_turned_exactly_as_pillow_would(photo, orientation) -> None:
+def test_a_jpeg_is_turned_exactly_as_pillow_would(photo: Image.Image, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     content = encoded(photo, "JPEG", exif=exif, quality=90)
@@ -258,7 +264,7 @@ def test_a_jpeg_is_turned_exactly_as_pillow_would(photo, orientation) -> None:
 
 
 @pytest.mark.fault("I3")
-def test_nonsense_in_exif_does_not_lose_the_picture(photo) -> None:
+def test_nonsense_in_exif_does_not_lose_the_picture(photo: Image.Image) -> None:
     exif = Image.Exif()
     exif[0x0112] = 99
     assert pixels(encoded(photo, "JPEG", exif=exif)).shape == (3, 512, 384)
@@ -270,7 +276,7 @@ def test_nonsense_in_exif_does_not_lose_the_picture(photo) -> None:
 
 @pytest.mark.fault("I4")
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_of_an_animation_the_first_frame_is_taken_and_told(form) -> None:
+def test_of_an_animation_the_first_frame_is_taken_and_told(form: str) -> None:
     frames = [Image.new("RGB", (20, 10), colour) for colour in ("red", "green", "blue")]
     options = {"lossless": True} if form == "WEBP" else {}
     content = encoded(frames[0], form, save_all=True, append_images=frames[1:], **options)
@@ -307,14 +313,14 @@ def test_a_damaged_second_frame_does_not_matter() -> None:
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not an image of a known format"),
     ],
 )
-def test_a_file_that_is_no_image_says_what_it_is(content, words) -> None:
+def test_a_file_that_is_no_image_says_what_it_is(content: bytes, words: str) -> None:
     assert words in reason(content)
 
 
 @pytest.mark.fault("I1")
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF"])
 @pytest.mark.parametrize("share", [0.5, 0.9])
-def test_a_truncated_image_is_never_half_an_image(photo, form, share) -> None:
+def test_a_truncated_image_is_never_half_an_image(photo: Image.Image, form: str, share: float) -> None:
     content = encoded(photo, form)
     why = reason(content[: int(share * len(content))])
     assert "cut off" in why or "damaged" in why
@@ -323,13 +329,13 @@ def test_a_truncated_image_is_never_half_an_image(photo, form, share) -> None:
 
 @pytest.mark.fault("I1")
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "TIFF", "WEBP"])
-def test_a_file_cut_within_its_header_is_an_error_too(photo, form) -> None:
+def test_a_file_cut_within_its_header_is_an_error_too(photo: Image.Image, form: str) -> None:
     for length in (1, 5, 12, 20, 40, 100):
         assert reason(encoded(photo, form)[:length])
 
 
 @pytest.mark.fault("I1")
-def test_a_flipped_bit_in_a_png_is_found_wherever_it_is(photo) -> None:
+def test_a_flipped_bit_in_a_png_is_found_wherever_it_is(photo: Image.Image) -> None:
     content = encoded(photo, "PNG")
     for position in range(40, len(content), len(content) // 40):
         damaged = bytearray(content)
@@ -338,7 +344,7 @@ def test_a_flipped_bit_in_a_png_is_found_wherever_it_is(photo) -> None:
 
 
 @pytest.mark.fault("I1")
-def test_a_png_with_a_wrong_checksum_alone_is_an_error(photo) -> None:
+def test_a_png_with_a_wrong_checksum_alone_is_an_error(photo: Image.Image) -> None:
     content = bytearray(encoded(photo, "PNG"))
     start = content.index(b"IDAT") - 4
     length = struct.unpack_from(">I", content, start)[0]
@@ -374,7 +380,7 @@ def test_pipes_devices_folders_and_missing_files_are_refused_at_once(tmp_path: P
 
 
 @pytest.mark.fault("I1")
-def test_random_damage_ends_in_an_image_or_in_our_error(photo) -> None:
+def test_random_damage_ends_in_an_image_or_in_our_error(photo: Image.Image) -> None:
     random = np.random.default_rng(0)
     small = photo.resize((60, 80))
     for form in ("JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "AVIF", "PPM"):
@@ -553,7 +559,9 @@ assert list(warnings.filters) == before, "decoding"
 
 
 @pytest.mark.parametrize("filters", ["error", "always"])
-def test_warnings_of_pillow_are_neither_raised_nor_printed_and_the_filters_stay(data: Path, filters) -> None:
+def test_warnings_of_pillow_are_neither_raised_nor_printed_and_the_filters_stay(
+    data: Path, filters: str
+) -> None:
     options = ["-W", f"{filters}::UserWarning", "-W", f"{filters}::RuntimeWarning"]
     done = subprocess.run(
         [sys.executable, *options, "-c", _ODD, str(data / "photos" / "cat_720p.jpg")],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,9 @@ def wanted(size: int = 224, resize: int = 256, **facts: object) -> ImageInput:
     return ImageInput(size=size, resize=resize, mean=MEAN, std=STD, **facts)  # type: ignore[arg-type]
 
 
-def differ_in_grey_levels(photos, settings: ImageInput, reference) -> tuple[float, float]:
+def differ_in_grey_levels(
+    photos: list[Path], settings: ImageInput, reference: Callable[[Image.Image], torch.Tensor]
+) -> tuple[float, float]:
     """Largest and mean difference to a reference transform of PIL images, in levels of 255."""
     errors = []
     for path in photos:
@@ -51,7 +54,9 @@ def differ_in_grey_levels(photos, settings: ImageInput, reference) -> tuple[floa
         (600, 640, "lanczos", 4),  # larger than most of the photographs
     ],
 )
-def test_images_are_prepared_as_torchvision_does(photos, size, resize, interpolation, most) -> None:
+def test_images_are_prepared_as_torchvision_does(
+    photos: list[Path], size: int, resize: int, interpolation: str, most: int
+) -> None:
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms._presets import ImageClassification
 
@@ -68,7 +73,9 @@ def test_images_are_prepared_as_torchvision_does(photos, size, resize, interpola
 @pytest.mark.parametrize("crop", ["center", "squash", "border"])
 @pytest.mark.parametrize("share", [0.875, 0.95, 1.0])
 @pytest.mark.parametrize(("interpolation", "most"), [("bilinear", 1), ("bicubic", 4)])
-def test_images_are_prepared_as_timm_does(photos, crop, share, interpolation, most) -> None:
+def test_images_are_prepared_as_timm_does(
+    photos: list[Path], crop: str, share: float, interpolation: str, most: int
+) -> None:
     from timm.data import create_transform
 
     reference = create_transform(
@@ -82,7 +89,7 @@ def test_images_are_prepared_as_timm_does(photos, crop, share, interpolation, mo
 
 @pytest.mark.parametrize("crop", ["center", "squash", "border"])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 100), (100, 1), (7, 300), (31, 17), (2000, 21)])
-def test_any_shape_becomes_the_input_size(shape, crop) -> None:
+def test_any_shape_becomes_the_input_size(shape: tuple[int, ...], crop: str) -> None:
     image = torch.randint(0, 256, (3, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     settings = wanted(64, 72, crop=crop)
     assert preprocess(image, settings).shape == (3, 64, 64)
@@ -97,7 +104,7 @@ def test_a_crop_larger_than_the_image_is_padded_as_torchvision_pads() -> None:
         assert torch.equal(center_crop(image, size), theirs(image, [size]))
 
 
-def test_one_channel_is_the_brightness_that_pillow_computes(photos) -> None:
+def test_one_channel_is_the_brightness_that_pillow_computes(photos: list[Path]) -> None:
     settings = ImageInput(size=32, resize=32, mean=(0.0,), std=(1.0,), channels=1, crop="squash")
     path = photos[0]
     ours = preprocess(read_image(path), settings)
@@ -108,7 +115,7 @@ def test_one_channel_is_the_brightness_that_pillow_computes(photos) -> None:
     assert (ours[0] * 255 - torch.from_numpy(theirs.astype(np.float32))).abs().max() <= 1.5
 
 
-def test_preparing_leaves_the_image_as_it_was(photos) -> None:
+def test_preparing_leaves_the_image_as_it_was(photos: list[Path]) -> None:
     image = read_image(photos[0])
     before = image.clone()
     preprocess(image, wanted(image.shape[1], image.shape[1]))
@@ -119,7 +126,7 @@ def test_preparing_leaves_the_image_as_it_was(photos) -> None:
 # --- augmentation
 
 
-def test_an_augmented_view_depends_on_seed_epoch_and_index_alone(photos) -> None:
+def test_an_augmented_view_depends_on_seed_epoch_and_index_alone(photos: list[Path]) -> None:
     image = read_image(photos[0])
 
     def view(seed: int, epoch: int, index: int) -> torch.Tensor:
@@ -131,13 +138,13 @@ def test_an_augmented_view_depends_on_seed_epoch_and_index_alone(photos) -> None
     assert len({v.numpy().tobytes() for v in views}) == 5
 
 
-def test_without_augmentation_the_view_is_the_one_of_prediction(photos) -> None:
+def test_without_augmentation_the_view_is_the_one_of_prediction(photos: list[Path]) -> None:
     image = read_image(photos[0])
     view = augment(image, wanted(), torch.Generator().manual_seed(0), strength="none")
     assert torch.equal(view, preprocess(image, wanted()))
 
 
-def test_an_unknown_strength_is_named(photos) -> None:
+def test_an_unknown_strength_is_named(photos: list[Path]) -> None:
     with pytest.raises(UnknownName, match="no augmentation 'strng'"):
         augment(torch.zeros(3, 8, 8, dtype=torch.uint8), wanted(), torch.Generator(), strength="strng")
 
@@ -152,7 +159,7 @@ def test_half_of_the_views_are_mirrored() -> None:
 
 
 @pytest.mark.parametrize("strength", ["light", "strong"])
-def test_random_parts_keep_to_their_scale_and_ratio_and_reach_every_corner(strength) -> None:
+def test_random_parts_keep_to_their_scale_and_ratio_and_reach_every_corner(strength: str) -> None:
     changes = AUGMENTATIONS[strength]
     assert changes is not None
     parts = [draw_crop(300, 400, changes, Draws(0, 1).generator(i)) for i in range(2000)]
@@ -174,7 +181,7 @@ def test_a_part_of_a_very_long_image_is_still_inside_it() -> None:
     assert width == 13
 
 
-def test_stronger_augmentation_changes_the_image_more(photos) -> None:
+def test_stronger_augmentation_changes_the_image_more(photos: list[Path]) -> None:
     image = read_image(photos[0])
     plain = preprocess(image, wanted(64, 64))
 

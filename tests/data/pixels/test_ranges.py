@@ -82,11 +82,13 @@ def tiff(planes: list[np.ndarray], *, photometric: int, planar: int, bits: int, 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
 @pytest.mark.parametrize("factor", [1, 16, 257])
-def test_8_and_12_bits_in_a_file_of_16_are_as_bright_as_the_photograph(grey, form, factor) -> None:
+def test_8_and_12_bits_in_a_file_of_16_are_as_bright_as_the_photograph(
+    grey: np.ndarray, form: str, factor: int
+) -> None:
     assert abs(read(encoded(grey * factor, form)) - grey).max() <= 1
 
 
-def test_a_set_has_one_range_and_its_dark_photographs_stay_dark(grey, tmp_path: Path) -> None:
+def test_a_set_has_one_range_and_its_dark_photographs_stay_dark(grey: np.ndarray, tmp_path: Path) -> None:
     dark = grey // 64
     for name, values in (("light", grey * 16), ("dark", dark * 16)):
         (tmp_path / f"{name}.png").write_bytes(encoded(values))
@@ -101,7 +103,7 @@ def test_a_set_has_one_range_and_its_dark_photographs_stay_dark(grey, tmp_path: 
 
 
 @pytest.mark.parametrize("white", [1, 255])
-def test_float_files_share_the_range_of_their_set(grey, tmp_path: Path, white) -> None:
+def test_float_files_share_the_range_of_their_set(grey: np.ndarray, tmp_path: Path, white: int) -> None:
     values = (grey / 255 * white).astype("float32")
     for name, factor in (("light", 1), ("dark", 1 / 255)):
         (tmp_path / f"{name}.tif").write_bytes(encoded(values * np.float32(factor), "TIFF"))
@@ -111,7 +113,7 @@ def test_float_files_share_the_range_of_their_set(grey, tmp_path: Path, white) -
     assert abs(read((tmp_path / "light.tif").read_bytes(), found) - grey).max() <= 1
 
 
-def test_tags_of_a_tiff_state_its_range(grey) -> None:
+def test_tags_of_a_tiff_state_its_range(grey: np.ndarray) -> None:
     other = ValueRange(integers=(0, 255), floats=(0, 65535))
     stated = encoded(grey * 4, "TIFF", tiffinfo={280: 0, 281: 1023})
     assert abs(read(stated, other) - grey).max() <= 1
@@ -125,7 +127,7 @@ def with_sbit(content: bytes, bits: int) -> bytes:
     return content[:33] + struct.pack(">I", 1) + chunk + struct.pack(">I", zlib.crc32(chunk)) + content[33:]
 
 
-def test_sbit_states_the_range_of_a_png_shifted_as_by_the_standard_or_not(grey) -> None:
+def test_sbit_states_the_range_of_a_png_shifted_as_by_the_standard_or_not(grey: np.ndarray) -> None:
     values = (grey.astype(int) * 4095 // 255).astype("uint16")
     other = ValueRange(integers=(0, 255))
     assert abs(read(with_sbit(encoded(values), 12), other) - grey).max() <= 1
@@ -139,13 +141,13 @@ def test_sbit_states_the_range_of_a_png_shifted_as_by_the_standard_or_not(grey) 
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("bits", [8, 16])
-def test_white_is_zero_is_turned_round(grey, bits, order) -> None:
+def test_white_is_zero_is_turned_round(grey: np.ndarray, bits: int, order: str) -> None:
     factor = 257 if bits == 16 else 1
     content = tiff([(255 - grey) * factor], photometric=0, planar=1, bits=bits, order=order)
     assert abs(read(content) - grey).max() <= 1
 
 
-def test_planes_one_after_another_are_right_or_refused(grey) -> None:
+def test_planes_one_after_another_are_right_or_refused(grey: np.ndarray) -> None:
     planes = [grey, grey[::-1], 255 - grey]
     picture = decode_picture(tiff(planes, photometric=2, planar=2, bits=8)).pixels.numpy()
     assert (picture == np.stack(planes)).all()
@@ -153,21 +155,21 @@ def test_planes_one_after_another_are_right_or_refused(grey) -> None:
         decode_picture(tiff([plane * 257 for plane in planes], photometric=2, planar=2, bits=16))
 
 
-def test_many_channels_are_refused_by_their_number(grey) -> None:
+def test_many_channels_are_refused_by_their_number(grey: np.ndarray) -> None:
     for channels in (5, 8):
         content = tiff([grey] * channels, photometric=1, planar=1, bits=8)
         with pytest.raises(UnreadableFile, match=f"has {channels} channels.*choose three"):
             decode_picture(content)
 
 
-def test_colours_of_which_nothing_would_be_left_are_refused(grey) -> None:
+def test_colours_of_which_nothing_would_be_left_are_refused(grey: np.ndarray) -> None:
     dim = tiff([grey, grey, grey], photometric=2, planar=1, bits=16)
     with pytest.raises(UnreadableFile, match="values below 256"):
         decode_picture(dim)
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_a_jpeg_that_lacks_the_end_mark_alone_is_read_and_counted(data: Path, progressive) -> None:
+def test_a_jpeg_that_lacks_the_end_mark_alone_is_read_and_counted(data: Path, progressive: bool) -> None:
     photo = Image.open(data / "photos" / "cat_720p.jpg").convert("RGB").resize((160, 120))
     buffer = io.BytesIO()
     photo.save(buffer, "JPEG", quality=90, progressive=progressive)

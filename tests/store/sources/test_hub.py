@@ -53,7 +53,7 @@ def tries_at(place: str, hub: Hub) -> int:
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, home: object) -> Iterator[Hub]:
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     server = Server()
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.hub import COMMIT, Hub
@@ -54,7 +56,9 @@ def test_nothing_is_asked_unless_one_wants_it(server: Server) -> None:
     ],
     ids=["404", "403", "503", "page", "size", "redirect"],
 )
-def test_what_is_wrong_with_a_url_is_said_of_that_url(server: Server, handler, says: str) -> None:
+def test_what_is_wrong_with_a_url_is_said_of_that_url(
+    server: Server, handler: Callable[..., Any], says: str
+) -> None:
     good, bad = server.add("/good", BODY), server.add("/bad", b"", handler)
     (fault,) = faults(entry_for(good, bad, sha256=SHA256, bytes=len(BODY)))
     assert fault.startswith("net: 1: ")
@@ -95,7 +99,7 @@ def test_findings_come_in_the_order_of_the_entries(server: Server) -> None:
 
 
 def test_the_hub_is_asked_about_its_file_and_its_hash(
-    server: Server, home: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     Hub(server).publish({"model.safetensors": BODY})
