@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.commands import Call, running, start_zoo, wait_until, write_registry
-from support.loopback import BODY, Server, entry_for, stall
+from support.loopback import BODY, Server, entry_for, silent
 
 
 def test_a_good_file_is_counted_and_a_bad_one_is_told_by_line(call: Call, tiny: Path, tmp_path: Path) -> None:
@@ -106,13 +106,13 @@ def test_a_setting_that_is_none_is_answered_with_an_example(
 
 
 def test_ctrl_c_does_not_wait_for_servers_that_say_nothing(server: Server, tmp_path: Path) -> None:
-    urls = [server.add(f"/{number}", BODY, *[stall(0)] * 9) for number in range(12)]
+    urls = [server.add(f"/{number}", BODY, *[silent()] * 9) for number in range(12)]
     registry = write_registry(tmp_path / "r.yaml", entry_for(*urls))
     with running(start_zoo("registry", "lint", registry, "--online")) as process:
         wait_until(lambda: server.connections >= 8, 30)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=8)  # each server would be waited for three times 10 s
-    assert process.returncode == 130
+        said = process.communicate(timeout=8)  # each server would be waited for three times 10 s
+    assert process.returncode == 130, said
 
 
 def test_plain_http_is_a_problem_until_the_host_is_allowed(

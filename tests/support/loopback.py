@@ -158,6 +158,11 @@ def stall(count: int = 1000, seconds: float = 30.0) -> Handler:
     return handler
 
 
+def silent(seconds: float = 30.0) -> Handler:
+    """Take the request and say nothing, not even a header."""
+    return lambda connection: wait_for_client(connection, seconds)
+
+
 def drip(interval: float = 0.05, head: bool = False) -> Handler:
     """Send a byte now and then; with `head`, already the header."""
 
