@@ -37,6 +37,7 @@ def test_that_looks(tmp_path):
 """
 
 
+@pytest.mark.thorough
 def test_no_setting_of_the_user_reaches_a_test_or_what_it_starts(tmp_path: Path) -> None:
     (tmp_path / "test_look.py").write_text(LOOK)
     found = tmp_path / "found.json"

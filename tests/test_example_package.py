@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from support.loopback import Server
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "zoo-lab"
 README = (EXAMPLE / "README.md").read_text("utf-8")

@@ -41,6 +41,7 @@ def run_tests(folder: Path, *options: str, more: str = "") -> subprocess.Complet
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_every_row_has_a_line_with_what_became_of_it(tmp_path: Path, workers: str) -> None:
     done = run_tests(tmp_path, "--faults", "-n", workers)
@@ -54,12 +55,14 @@ def test_every_row_has_a_line_with_what_became_of_it(tmp_path: Path, workers: st
     assert done.returncode == 1
 
 
+@pytest.mark.thorough
 def test_a_row_without_a_test_makes_the_run_red_although_every_test_passes(tmp_path: Path) -> None:
     options = ("--deselect", "test_some.py::test_that_fails", "-n", "0")
     assert run_tests(tmp_path, *options).returncode == 0
     assert run_tests(tmp_path, *options, "--faults").returncode == 1
 
 
+@pytest.mark.thorough
 def test_a_mark_that_names_no_row_is_a_mistake(tmp_path: Path) -> None:
     done = run_tests(tmp_path, "-n", "0", more='@pytest.mark.fault("D99")\ndef test_x(): pass')
     assert done.returncode == pytest.ExitCode.USAGE_ERROR

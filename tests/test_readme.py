@@ -152,6 +152,7 @@ def names(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("page", PAGES, ids=names)
 def test_every_command_runs_and_prints_what_is_shown(page: Path, desk: Desk) -> None:
@@ -170,6 +171,7 @@ def test_every_command_runs_and_prints_what_is_shown(page: Path, desk: Desk) -> 
             assert not missing(step.shown, printed), f"{step.command}\n{printed}"
 
 
+@pytest.mark.thorough
 def test_the_picture_shows_what_the_commands_print(desk: Desk) -> None:
     if not desk.real:
         pytest.skip("the picture is of the real data")
@@ -199,6 +201,7 @@ def test_the_demo_prints_what_is_shown(tmp_path: Path) -> None:
         assert not missing(step.shown, printed), printed
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("page", PAGES, ids=names)
 def test_every_piece_of_python_runs_and_prints_something(page: Path, desk: Desk) -> None:

@@ -47,6 +47,9 @@ SIZES = {
     "timm/levit_128s": 224,
 }
 
+FEW = ("tv/resnet18", "tv/squeezenet1_1", "timm/mobilenetv2_050", "timm/test_vit")
+"""The kinds of network that stand for all of them in `make quick`."""
+
 
 @cache
 def build(name: str) -> nn.Module:
@@ -92,7 +95,9 @@ def network() -> Callable[[str], nn.Module]:
     return lambda name: copy.deepcopy(build(name))
 
 
-@pytest.fixture(params=SIZES)
+@pytest.fixture(
+    params=[name if name in FEW else pytest.param(name, marks=pytest.mark.thorough) for name in SIZES]
+)
 def example(request: pytest.FixtureRequest) -> tuple[nn.Module, Tensor]:
     """Every network in turn, with two pictures for it."""
     generator = torch.Generator().manual_seed(1)

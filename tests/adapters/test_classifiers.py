@@ -69,6 +69,7 @@ def test_an_identity_in_the_classifiers_place_is_measured(network: Network, name
     assert type(layer) in (nn.Linear, nn.Conv2d)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name", ["mobilenetv3_small_050", "resnetv2_18", "test_vit3", "efficientvit_m0", "test_nfnet"]
 )
@@ -143,6 +144,7 @@ def test_head_of_features_is_the_network(example: tuple[nn.Module, Tensor]) -> N
     assert expected[0].sub(expected[1]).abs().max() > 1e-3
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["mlp", "cosine"])
 @pytest.mark.parametrize(
     "name", ["tv/squeezenet1_1", "tv/mobilenet_v3_small", "timm/dla46_c", "timm/test_vit"]
@@ -156,6 +158,7 @@ def test_head_of_features_is_the_network_for_every_kind_of_head(
     torch.testing.assert_close(head(features_of(model, images)), model(images), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_the_published_classifier_sees_the_features_too(example: tuple[nn.Module, Tensor]) -> None:
     model, images = example
     layer = find_classifier(model)[1]
@@ -193,6 +196,7 @@ def test_features_are_those_of_eval_mode_and_the_model_stays_as_it_was(small: nn
     assert all(torch.equal(tensor, before[name]) for name, tensor in small.state_dict().items())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["resnet50_clip", "repvit_m0_9", "volo_d1_224"])
 def test_a_classifier_of_tokens_or_of_two_paths_still_gives_one_vector_per_picture(name: str) -> None:
     import timm
@@ -248,6 +252,7 @@ def test_an_extractor_shares_the_weights_and_nothing_else(network: Network) -> N
     assert not [name for name, _ in extractor.named_parameters() if "fc" in name]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "size"),
     [

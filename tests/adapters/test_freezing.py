@@ -53,6 +53,7 @@ def learning(model: nn.Module) -> set[str]:
     return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
+@pytest.mark.thorough
 def test_sixty_of_sixty_buffers_move_without_and_none_with_freeze(network: Network) -> None:
     images = torch.randn(8, 3, 64, 64)
 
@@ -285,6 +286,7 @@ def test_a_copy_is_frozen_by_itself(network: Network, duplicate: Callable[[nn.Mo
     assert len(learning(twin)) > len(learning(model))
 
 
+@pytest.mark.thorough
 def test_it_holds_under_torch_compile(network: Network) -> None:
     model = network("tv/resnet18")
     attach_head(model, 3)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 import adapters
 
 
@@ -23,6 +25,7 @@ def test_every_error_is_a_value_error_with_a_message() -> None:
     assert all(issubclass(error, ValueError) for error in errors)
 
 
+@pytest.mark.thorough
 def test_importing_adapters_needs_torch_at_first_use_and_nothing_else_of_ours_or_theirs() -> None:
     code = (
         "import sys, adapters\n"

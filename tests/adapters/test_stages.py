@@ -86,6 +86,7 @@ def assert_every_tensor_has_one_stage(model: nn.Module) -> None:
     assert sorted(listed) == sorted(name for name, _ in model.named_parameters())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_network_falls_into_the_stages_that_people_speak_of(name: str) -> None:
     model = build_empty(name)
@@ -95,6 +96,7 @@ def test_a_network_falls_into_the_stages_that_people_speak_of(name: str) -> None
     assert_every_tensor_has_one_stage(model)
 
 
+@pytest.mark.thorough
 def test_stages_are_the_same_for_any_network_that_was_built(example: tuple[nn.Module, Tensor]) -> None:
     model, _ = example
     assert_every_tensor_has_one_stage(model)
@@ -186,6 +188,7 @@ def test_a_stage_is_found_by_name_part_container_or_index(network: Network) -> N
     assert found[find_stage(found, "blocks")].name == "blocks.0"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["tv/resnet18", "timm/resnet18"])
 @pytest.mark.parametrize(
     "wrap", [torch.compile, nn.DataParallel, lambda m: nn.DataParallel(torch.compile(m))]

@@ -130,6 +130,7 @@ FAMILIES = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("architecture", "size", "statistics"), FAMILIES, ids=[f[0] for f in FAMILIES])
 def test_the_output_is_that_of_the_librarys_own_pretrained_path(
     architecture: str, size: int, statistics: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -147,6 +148,7 @@ def test_the_output_is_that_of_the_librarys_own_pretrained_path(
     assert [e.level for e in events if isinstance(e, Note)] == ["info"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["inception_v3", "googlenet"])
 def test_torchvisions_inceptions_convert_their_input_only_from_imagenets_mean(name: str) -> None:
     architecture = f"torchvision/{name}"
@@ -371,6 +373,7 @@ def test_a_missing_table_of_positions_is_refused_by_name() -> None:
         fit_weights(entry_of("timm/vit_tiny_patch16_224"), state)
 
 
+@pytest.mark.thorough
 def test_a_network_that_computes_tensors_of_its_own_is_the_same_at_every_load() -> None:
     import timm
 
@@ -462,6 +465,7 @@ def transformers_name(key: str) -> str:
     return f"{place}.layer.{int(parts[2][-1]) - 1}.{kind[parts[2][:-1]]}.{parts[3]}"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("architecture", ["resnet18", "resnet50"])
 @pytest.mark.parametrize("scheme", ["fastai", "cut", "transformers", "wrapped transformers"])
 def test_a_backbone_under_the_names_of_others_is_mapped(scheme: str, architecture: str) -> None:
@@ -519,6 +523,7 @@ def test_a_model_without_classes_drops_the_classifier_of_its_file(architecture: 
     assert [e.level for e in events if isinstance(e, Note)] == ["info"]
 
 
+@pytest.mark.thorough
 def test_features_of_vgg16_without_a_classifier_are_those_of_its_convolutions() -> None:
     """As published: the file has the classifier's keys, and NaN in all of them."""
     state = small_state("vgg11")

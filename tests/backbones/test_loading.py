@@ -56,6 +56,7 @@ def test_the_real_network_names_all_six_photographs(data: Path, home: Path) -> N
     assert sorted(said.values()) == ["Egyptian cat", "chickadee", "dragonfly", "hotdog", "macaw", "packet"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 def test_a_network_is_the_same_whichever_way_its_weights_are_kept(
     suffix: str, home: Path, tmp_path: Path
@@ -125,6 +126,7 @@ def test_every_curated_architecture_is_drafted_without_memory_and_with_its_class
         assert find_classifier(network)[1].weight.shape[0] == len(class_names(entry)), entry.name
 
 
+@pytest.mark.thorough
 def test_other_weights_of_a_checkpoint_are_loaded_by_their_name(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

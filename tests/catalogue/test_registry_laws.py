@@ -24,6 +24,8 @@ from zoo.catalogue.registry import (
     shipped_registry,
 )
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[2]
 CURATED = load_registry().curated()
 VISION = [e for e in CURATED if isinstance(e, ImageModel) and not e.weights.urls[0].startswith("package:")]

@@ -100,6 +100,7 @@ FAULTS: dict[str, tuple[list[Handler], int, str, str]] = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("row", [pytest.param(row, marks=pytest.mark.fault(row)) for row in FAULTS])
 def test_a_fault_of_the_network_is_told_in_two_lines(
     call: Call, server: Server, tmp_path: Path, row: str
@@ -163,6 +164,7 @@ def test_a_registry_with_an_address_of_another_kind_is_refused_with_its_line(
     assert "models.net.weights.url" in said.err
 
 
+@pytest.mark.thorough
 @pytest.mark.fault("D17")
 def test_a_fetch_waits_for_another_process_as_long_as_timeout_says(
     call: Call, server: Server, home: Path, tmp_path: Path

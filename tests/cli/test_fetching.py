@@ -218,6 +218,7 @@ def test_models_at_a_time_are_a_number(call: Call, registry: Path) -> None:
         assert "--jobs" in said.err
 
 
+@pytest.mark.thorough
 @pytest.mark.fault("D23")
 def test_one_display_shows_all_bars_and_ctrl_c_wipes_it(server: Server, tmp_path: Path, home: Path) -> None:
     entries = [

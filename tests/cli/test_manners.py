@@ -48,6 +48,7 @@ def shell(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.fault("U2")
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["list"], ["show", "resnet18"], *([v, "--help"] for v in VERBS)], ids=" ".join
@@ -189,6 +190,7 @@ def test_a_closed_pipe_ends_a_listing_in_peace() -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.fault("U1")
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_stream_that_was_closed_is_no_failure(closed: str) -> None:
@@ -201,6 +203,7 @@ def test_a_stream_that_was_closed_is_no_failure(closed: str) -> None:
         assert bool(done.stdout) == (code == 0 and ">&-" not in closed.split("2>")[0])
 
 
+@pytest.mark.thorough
 @pytest.mark.fault("U1")
 @pytest.mark.parametrize(
     "environment",
@@ -224,6 +227,7 @@ def test_pipes_get_plain_lines(environment: dict[str, str]) -> None:
     assert miss.stdout == ""
 
 
+@pytest.mark.thorough
 @pytest.mark.fault("U1")
 @pytest.mark.parametrize(
     ("environment", "colored"),
@@ -271,6 +275,7 @@ def complete(words: str) -> list[str]:
     return [line.removeprefix("plain,") for line in done.stdout.splitlines()]
 
 
+@pytest.mark.thorough
 def test_the_shell_completes_runs_and_what_a_verb_can_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,6 +326,7 @@ def test_doctor_finds_a_mirror_that_is_no_rule(call: Call, monkeypatch: pytest.M
     assert problem.startswith("ZOO_MIRROR: 'junk' is not a rule. Write FROM=TO")
 
 
+@pytest.mark.thorough
 def test_doctor_reports_versions_and_no_problem(call: Call) -> None:
     said = call("doctor", "--json")
     assert said.json["problems"] == []
@@ -328,6 +334,7 @@ def test_doctor_reports_versions_and_no_problem(call: Call) -> None:
     assert said.code == 0
 
 
+@pytest.mark.thorough
 def test_doctor_reports_a_package_that_shadows_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stranger = tmp_path / "adapters"
     stranger.mkdir()

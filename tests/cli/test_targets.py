@@ -149,6 +149,7 @@ def typed(call: Call, home: Path, desk: Path, monkeypatch: pytest.MonkeyPatch) -
     return act
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_verb_uses_a_target_or_says_what_it_is_and_which_verb_can(
     typed: Callable[[str, str], Said], target: str
@@ -169,6 +170,7 @@ def test_every_verb_uses_a_target_or_says_what_it_is_and_which_verb_can(
                 assert kind in NEEDS[f"zoo {hinted[1]}"].kinds, f"{hinted[0]} would be refused as well"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("target", NOTHING)
 def test_what_is_neither_a_model_nor_a_run_is_named_by_every_verb(
     typed: Callable[[str, str], Said], target: str
@@ -193,6 +195,7 @@ def test_the_table_has_every_verb_that_takes_a_model() -> None:
     assert {f"zoo {verb}" for verb in takes} <= set(NEEDS)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("typed_words", "right"),
     [

@@ -116,6 +116,7 @@ def test_members_that_lead_out_and_links_are_not_read(tmp_path: Path) -> None:
     assert "1 entry (link.png) passed over" in said(dataset)
 
 
+@pytest.mark.thorough
 @pytest.mark.fault("S3")
 def test_a_member_that_unpacks_to_far_too_much_is_refused(tmp_path: Path) -> None:
     files = PICTURES | {"a/bomb.png": b"\x89PNG" + bytes(201_000_000)}

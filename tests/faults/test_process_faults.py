@@ -39,6 +39,8 @@ from zoo.store.disk.partial_files import claim_partial
 from zoo.store.store import Store
 from zoo.store.upkeep.pruning import plan_prune
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture(scope="module")
 def forks() -> Iterator[Forks]:

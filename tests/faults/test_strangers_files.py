@@ -101,6 +101,7 @@ def test_the_oldest_tar_format_is_refused(tmp_path: Path) -> None:
         read_state_dict(path)
 
 
+@pytest.mark.thorough
 @pytest.mark.fault("S3")
 def test_a_checkpoint_that_unpacks_to_far_more_than_it_is_is_refused(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(30_000_000)}, tmp_path / "plain.pth")

@@ -33,6 +33,8 @@ from zoo.store.disk.partial_files import claim_partial
 from zoo.store.settings import Settings
 from zoo.store.store import Store
 
+pytestmark = pytest.mark.thorough
+
 HTML = b"<!DOCTYPE html><p>Please sign in here</p>\n"
 FLIPPED = BODY[:100_000] + bytes([BODY[100_000] ^ 1]) + BODY[100_001:]
 

@@ -54,6 +54,7 @@ def photos(tmp_path: Path) -> list[Path]:
     return [paint(folder / f"{n}.jpg", seed=n) for n in range(10)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["lambda_resnet26t", "lamhalobotnet50ts_256"])
 def test_networks_with_weights_of_five_dimensions_give_their_features(name: str, photos: list[Path]) -> None:
     import timm
@@ -102,6 +103,7 @@ def test_the_head_of_the_model_says_the_same_of_the_features(network: nn.Module,
     assert table.features.std(0).mean() > 0.01, "these laws would hold for a dead network too"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name", ["resnet18", "vgg11_bn", "inception_v3", "googlenet", "squeezenet1_1", "vit_b_32"]
 )
@@ -204,6 +206,7 @@ def with_another_setting(model: nn.Module) -> nn.Module:
     return other
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("change", [retrained, with_moved_statistics, with_another_setting])
 def test_a_changed_network_never_meets_the_features_of_the_published_one(
     change: Callable[[nn.Module], nn.Module], network: nn.Module, photos: list[Path], home: Path
@@ -223,6 +226,7 @@ def test_a_new_head_keeps_the_features(network: nn.Module, photos: list[Path], h
     assert extract_features(other.train(), photos[:2], SMALL, store_home=home).from_cache == 2
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
 def test_auxiliary_heads_are_no_part_of_what_features_depend_on(name: str) -> None:
     """A new head takes them away or changes them; the features of the backbone stay the same."""
@@ -283,6 +287,7 @@ def test_pipes_and_devices_are_not_opened(network: nn.Module, photos: list[Path]
     assert table.kept == (2,)
 
 
+@pytest.mark.thorough
 def test_random_views_depend_on_content_and_seed_alone(
     network: nn.Module, photos: list[Path], home: Path
 ) -> None:

@@ -43,6 +43,7 @@ NETWORKS = {  # architecture -> batch norms that can be folded, of all
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", NETWORKS)
 @torch.inference_mode()
 def test_a_folded_network_says_the_same(name: str) -> None:

@@ -19,6 +19,7 @@ from zoo.targets import find_target
 from zoo.training.schedules import Moment
 
 
+@pytest.mark.thorough
 @on_tiny
 @pytest.mark.fault("T3")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

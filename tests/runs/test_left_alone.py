@@ -42,6 +42,7 @@ def train(store: Store, tmp_path: Path) -> Callable[..., object]:
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("user_seed", [1, 2])
 def test_what_the_user_draws_afterwards_is_what_it_would_have_been(
     train: Callable[..., RunResult], user_seed: int
@@ -57,6 +58,7 @@ def test_what_the_user_draws_afterwards_is_what_it_would_have_been(
     assert [*found, draw()] == expected
 
 
+@pytest.mark.thorough
 def test_a_run_that_was_stopped_leaves_the_generators_alone_too(train: Callable[..., RunResult]) -> None:
     seed(3)
     expected = draw()
@@ -66,6 +68,7 @@ def test_a_run_that_was_stopped_leaves_the_generators_alone_too(train: Callable[
     assert draw() == expected
 
 
+@pytest.mark.thorough
 def test_threads_kernels_and_variables_stay_as_they_were(train: Callable[..., RunResult]) -> None:
     def settings() -> tuple[object, ...]:
         return (

@@ -91,6 +91,7 @@ def test_a_plan_says_what_would_be_done_and_asks_nobody(server: Server, store: S
     assert server.connections == asked
 
 
+@pytest.mark.thorough
 @pytest.mark.fault("D23")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_all_of_them_and_keeps_what_came(

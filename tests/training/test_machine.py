@@ -40,6 +40,7 @@ def test_a_word_that_is_no_device_is_answered_with_those_that_are() -> None:
         pick_device("cudda")
 
 
+@pytest.mark.thorough
 @pytest.mark.fault("T11")
 def test_without_a_gpu_auto_falls_to_the_cpu_without_a_word() -> None:
     code = (

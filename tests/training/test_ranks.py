@@ -14,6 +14,8 @@ import torch
 from zoo.training.batches import ALONE, FeatureBatches, Share, TextBatches
 from zoo.training.machine import Machine
 
+pytestmark = pytest.mark.thorough
+
 PROGRAM = """
 import json, sys
 import torch

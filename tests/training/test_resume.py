@@ -121,6 +121,7 @@ def test_a_head_phase_goes_on_bit_for_bit_from_any_epoch(options: dict[str, Any]
     assert_goes_on_alike(begin)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("options", TUNES.values(), ids=TUNES)
 def test_a_tune_phase_goes_on_bit_for_bit_from_any_epoch(
     options: dict[str, Any], store: Store, tmp_path: Path

@@ -429,6 +429,7 @@ def test_a_line_is_no_picture_but_one_pixel_is() -> None:
     assert pixels(encoded(Image.new("RGB", (100, 1)), "PNG")).shape == (3, 1, 100)
 
 
+@pytest.mark.thorough
 @pytest.mark.fault("I5")
 def test_bombs_are_refused_or_decoded_smaller_and_cost_less_than_500_megabytes_each(tmp_path: Path) -> None:
     side = 10_400

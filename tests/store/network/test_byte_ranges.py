@@ -18,6 +18,8 @@ from zoo.events import Event, Progress
 from zoo.store.fetching_many import fetch_models
 from zoo.store.store import Store
 
+pytestmark = pytest.mark.thorough
+
 BODY = random.Random(1).randbytes(2_000_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
 PART = 100_000

@@ -149,6 +149,7 @@ def test_the_hub_is_asked_again_after_a_temporary_error(
     assert tries_at(place, hub) == 2
 
 
+@pytest.mark.thorough
 @pytest.mark.fault("D12")
 @pytest.mark.parametrize("headers", [{"Retry_After": "1"}, {"RateLimit": '"api";r=0;t=1'}])
 def test_the_hub_is_given_the_time_that_it_asks_for(hub: Hub, store: Store, headers: dict[str, str]) -> None:
@@ -298,6 +299,7 @@ def test_a_mirror_stands_in_for_a_hub_where_the_entry_states_commit_and_hash(
     mirror.close()
 
 
+@pytest.mark.thorough
 @pytest.mark.fault("D4")
 def test_a_hub_that_says_nothing_is_given_up(hub: Hub, store: Store) -> None:
     for path in ("/api/models/owner/net", "/owner/net/resolve/main/model.safetensors"):

@@ -267,6 +267,7 @@ def test_a_binary_file_whose_header_has_another_dimension_is_refused(compile_byt
             compile_bytes(binary(words, b"100 %d" % dimension), "vectors.bin")
 
 
+@pytest.mark.thorough
 @pytest.mark.fault("S7")
 @pytest.mark.parametrize(
     "header",
@@ -315,6 +316,7 @@ def test_a_cut_archive_is_refused_and_nothing_is_left(packing: str, glove: Path,
         assert sorted(p.name for p in tmp_path.iterdir()) == [source.name]
 
 
+@pytest.mark.thorough
 @pytest.mark.fault("S3")
 @pytest.mark.fault("S7")
 @pytest.mark.parametrize("packing", ["gz", "zip"])

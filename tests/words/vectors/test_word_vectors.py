@@ -102,6 +102,7 @@ def test_vectors_as_queries_are_answered_as_gensim_does(vectors: WordVectors, re
     assert vectors.most_similar_many([]) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("rows", "asked"), [(1, 5), (2, 1), (9, 5), (1000, 1), (1000, 100), (200_000, 1), (200_000, 70)]
 )
