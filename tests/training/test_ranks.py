@@ -48,6 +48,8 @@ print(json.dumps({
     "found": [[m.loss, dict(m.metrics), m.items] for m in (one, seven)],
 }))
 if group is not None:
+    distributed.barrier()  # who leaves first would take the connections of who still speaks
+    machine = group = None  # a group that outlives its destruction ends its threads, and the process, by force
     distributed.destroy_process_group()
 """
 
