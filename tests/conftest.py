@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +64,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "zoo-home"
     monkeypatch.setenv("ZOO_HOME", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _same_start() -> None:
+    """torch's generator at 0, where torch is loaded: no test is lucky in one order and not in another."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from adapters import HEADS
 from zoo.errors import InvalidRecipe, TrainingStopped
 from zoo.events import EpochEnd, Event, Note, Progress
 from zoo.training.batches import Batch, BatchSource, FeatureBatches
+from zoo.training.loop import FitResult
 from zoo.training.machine import Machine
 from zoo.training.metrics import evaluate
 from zoo.training.optimizers import OPTIMIZERS
@@ -144,14 +145,18 @@ def test_class_weights_find_the_rare_class(features: Any, train_on: Any) -> None
     batches = FeatureBatches(features.train[rows, slice(*few)], labels, 32, seed=0)
     val = FeatureBatches(features.val[:, slice(*few)], features.val_labels, 4096)
 
-    def recall(weights: Tensor | None) -> float:
+    def recall(weights: Tensor | None, seed: int) -> float:
+        torch.manual_seed(seed)
         head = nn.Linear(20, 2)
         train_on(Recipe(), head=head, batches=batches, val_batches=val, class_weights=weights)
         with torch.no_grad():
             found = head(val.features).argmax(1)
         return float((found == 1)[features.val_labels == 1].float().mean())
 
-    assert recall(balanced_weights(labels, 2)) > recall(None) + 0.2
+    def mean_recall(weights: Tensor | None) -> float:
+        return sum(recall(weights, seed) for seed in range(3)) / 3  # one start may be a lucky one
+
+    assert mean_recall(balanced_weights(labels, 2)) > mean_recall(None) + 0.2
 
 
 def test_l1_makes_weights_small(train_on: Any) -> None:
@@ -172,25 +177,31 @@ def test_weights_that_training_began_with_come_back_if_no_epoch_beats_them(train
     assert not any(epoch.best for epoch in result.history)
 
 
-def test_inputs_may_be_several_tensors(features: Any, train_on: Any) -> None:
+def test_inputs_may_be_several_tensors_and_outputs_two(features: Any, train_on: Any) -> None:
     class Both(nn.Module):
-        def __init__(self) -> None:
+        def __init__(self, auxiliary: bool) -> None:
             super().__init__()
+            self.auxiliary = auxiliary
             self.layer = nn.Linear(1280, 2)
 
         def forward(self, inputs: tuple[Tensor, Tensor]) -> Any:
             logits = self.layer(torch.cat(inputs, dim=1))
-            return (logits, logits) if self.training else logits  # with an auxiliary output, as Inception has
+            return (logits, logits) if self.auxiliary and self.training else logits  # as Inception does
 
     def halves(_number: int, _step: int, batch: Batch) -> Batch:
         return Batch((batch.inputs[:, :640], batch.inputs[:, 640:]), batch.targets, batch.count)
 
-    train, val = features.batches()
-    _, result = train_on(
-        Recipe(epochs=10), head=Both(), batches=Altered(train, halves), val_batches=Altered(val, halves)
-    )
+    def trained(auxiliary: bool) -> FitResult:
+        torch.manual_seed(0)
+        parts = [Altered(part, halves) for part in features.batches()]
+        result: FitResult
+        _, result = train_on(Recipe(epochs=10), head=Both(auxiliary), batches=parts[0], val_batches=parts[1])
+        return result
+
+    plain, result = trained(auxiliary=False), trained(auxiliary=True)
     assert result.best.metrics["accuracy"] > 0.9
-    assert result.history[0].train_loss < 0.69  # ln 2, and not 1.4 times as much: the reported loss is plain
+    # Adam does not see that a gradient is 1.4 times as large; the reported loss would, were it not plain
+    assert result.history[0].train_loss == pytest.approx(plain.history[0].train_loss, rel=0.05)
 
 
 def test_the_report_ends_every_task_and_tells_every_epoch(train_on: Any) -> None:

@@ -49,7 +49,7 @@ print(json.dumps({
 }))
 if group is not None:
     distributed.barrier()  # who leaves first would take the connections of who still speaks
-    machine = group = None  # a group that outlives its destruction ends its threads, and the process, by force
+    machine = group = None  # a group that outlives its destruction ends the process by force
     distributed.destroy_process_group()
 """
 
