@@ -23,6 +23,7 @@ FLOORS = [
     ("registering", "features"),
     ("training",),
     ("runs",),
+    ("choosing",),
     ("cli", "plugins"),
 ]
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}

@@ -1,0 +1,6 @@
+"""Is the data good, which model, which settings: answered from what frozen models see in the data.
+
+From the ground up; a file imports only what is above it in this list:
+
+    item_features    what a frozen model sees in every item of a data set
+"""
