@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.backbones.models import load_model as load_model
     from zoo.catalogue.search import list_models as list_models
+    from zoo.choosing.checking.checker import check as check
     from zoo.errors import ZooError as ZooError
     from zoo.runs.making.finetuning import finetune_model as finetune_model
     from zoo.runs.run import embed as embed
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 PUBLIC = {
     "Recipe": "zoo.training.recipe",
     "ZooError": "zoo.errors",
+    "check": "zoo.choosing.checking.checker",
     "embed": "zoo.runs.run",
     "fetch_model": "zoo.targets",
     "finetune_model": "zoo.runs.making.finetuning",

@@ -280,6 +280,7 @@ NEEDS: dict[str, Need] = {
     "zoo odd": _USES_WORDS,
     "zoo coverage": _USES_WORDS,
     "zoo registry add --like": _MODEL,
+    "zoo check": _MODEL,
     "zoo.embed": _MODEL_OR_RUN,
     "zoo.fetch_model": _MODEL,
     "zoo.load_model": _MODEL,

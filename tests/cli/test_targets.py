@@ -31,6 +31,7 @@ TYPED = {
     "path": "path @",
     "lock": "lock @",
     "bundle": "bundle @ -o new.tar",
+    "check": "check DATA --model @",
     "finetune": "finetune @ DATA --out new --epochs 1",
     "predict": "predict @ ITEMS",
     "evaluate": "evaluate @ DATA",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import torch
 
 _SIDE = 16
-_LOOK_ALIKE = 0.99
+LOOK_ALIKE = 0.99
 """Correlation of two thumbnails above which they are one photograph. Measured on hymenoptera: different
 photographs reach 0.82 at most; the same one, at 0.4 of its size and JPEG quality 30, more than 0.994 in 99 of
 100 cases. Scanned digits, which are all alike, exceed it in 9 of 1.6 million pairs."""
@@ -154,7 +154,7 @@ def find_lookalikes(train: torch.Tensor, held_out: torch.Tensor) -> list[tuple[i
     block = max(1, _BLOCK // len(train))
     for start in range(0, len(held_out), block):
         best, position = (held_out[start : start + block] @ train.T).max(dim=1)
-        close = (best > _LOOK_ALIKE).nonzero().flatten().tolist()
+        close = (best > LOOK_ALIKE).nonzero().flatten().tolist()
         pairs.extend((int(position[i]), start + i) for i in close)
     return pairs
 

@@ -124,6 +124,29 @@ def read_picture(path: Path, *, keep: int | None = None, values: ValueRange | No
         raise UnreadableFile(f"{one_line(path)} {error.reason}", reason=error.reason) from error.__cause__
 
 
+@dataclass(frozen=True)
+class Outside:
+    """What the header of an image file says. format: a name in FORMATS, whatever the file's name ends in."""
+
+    width: int
+    height: int
+    format: str
+    mode: str
+
+
+def read_outside(path: Path) -> Outside:
+    """What the header of an image file says; no pixel is decoded. Raises UnreadableFile, with the reason."""
+    data = _read_bytes(path)
+    try:
+        with _open(strip_metadata(_without_long_metadata(data)).data) as image:
+            return Outside(image.width, image.height, image.format or "", image.mode)
+    except UnidentifiedImageError:
+        reason = _what_it_is(data[:64])
+    except Exception as error:  # a stranger's file can make a parser raise anything
+        reason = _what_is_wrong(error)
+    raise UnreadableFile(f"{one_line(path)} {reason}", reason=reason)
+
+
 def judge_start(path: Path) -> str | None:
     """Why a file is certainly not an image, by its first bytes, in 20 us; None where it may be one."""
     try:
