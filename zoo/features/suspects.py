@@ -23,8 +23,8 @@ AGREEMENT = 0.9
 
 _STRENGTH = 3.0
 """Inverse of the penalty times the width. Measured with labels swapped at random: at 1, 56 % of 6 among 398
-photographs are found and 69 % of 40 among 1,797 digits, and 0 and 4 others accused; at 3, 58 and 75 %, 0 and 4
-others; at 30, 75 and 79 %, and 1 and 7 others."""
+photographs are found and 69 % of 40 among 1,797 digits, and 0 and 4 others accused; at 3, 58 and 75 %, 0 and
+4 others; at 30, 75 and 79 %, and 1 and 7 others."""
 
 _MOST_WIDE = 3_000
 """Items above which features are first projected on their 256 widest directions: the time is that of a
