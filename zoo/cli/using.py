@@ -144,7 +144,9 @@ def open_source(
     from zoo.runs.classifier import load_classifier
     from zoo.runs.modalities.table import modality_of
 
-    classifier = load_classifier(target, store=context.store, report=context.report)
+    classifier = load_classifier(
+        target, store=context.store, registry=context.registry, report=context.report
+    )
     asking = modality_of(classifier.entry).load_asking()
     chosen = {name: options[name] for name in ("batch_size", "on_bad")}
     return classifier, asking.read(items, classifier, **chosen, report=context.report)
@@ -168,7 +170,9 @@ def evaluate(context: Context, run: str, data: Path, **options: Any) -> None:
     from zoo.runs.classifier import load_classifier
     from zoo.runs.using.evaluation import evaluate_classifier
 
-    classifier = load_classifier(target, store=context.store, report=context.report)
+    classifier = load_classifier(
+        target, store=context.store, registry=context.registry, report=context.report
+    )
     found = evaluate_classifier(classifier, data, report=context.report, **options)
 
     context.sink.answer(found.facts, lambda: "\n\n".join(_evaluation_parts(found)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,11 @@ from zoo.catalogue.entry import ImageInput, ImageModel, ModelEntry
 from zoo.catalogue.licenses import UNKNOWN
 from zoo.data.dataset import Layout, Split
 from zoo.data.pixels.ranges import ValueRange
-from zoo.errors import UsageError, WeightsMismatch
+from zoo.errors import HashMismatch, NetworkError, StorageError, UsageError, WeightsMismatch, ZooError
 from zoo.events import Report, silent
 from zoo.runs.folder import read_adapter, read_words
 from zoo.runs.record import RunRecord, read_record
-from zoo.store.names import default_store
+from zoo.store.names import default_registry, default_store
 from zoo.targets import Model, RunFolder, fetch_target
 from zoo.training.tasks import SINGLE_LABEL, Task
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from adapters import Head, TextClassifier
+    from zoo.catalogue.registry import Registry
+    from zoo.store.local import LocalModel
     from zoo.store.store import Store
     from zoo.training.recipe import Resolved
     from zoo.words.texts.selection import TextReader
@@ -70,12 +73,17 @@ def model_licenses(entry: ModelEntry) -> dict[str, str]:
 
 
 def load_classifier(
-    target: RunFolder | Model, *, store: Store | None = None, report: Report = silent
+    target: RunFolder | Model,
+    *,
+    store: Store | None = None,
+    registry: Registry | None = None,
+    report: Report = silent,
 ) -> Classifier:
     """The classifier of a run, or of a model for images: what `accept` lets through for `zoo predict`."""
     store = store or default_store()
     if isinstance(target, RunFolder):
-        return load_run_classifier(target.path, read_record(target.path), store=store, report=report)
+        record = read_record(target.path)
+        return load_run_classifier(target.path, record, store=store, registry=registry, report=report)
     from zoo.backbones.labels import class_names
     from zoo.backbones.loading import load_backbone
 
@@ -86,7 +94,12 @@ def load_classifier(
 
 
 def load_run_classifier(
-    folder: Path, record: RunRecord, *, store: Store | None = None, report: Report = silent
+    folder: Path,
+    record: RunRecord,
+    *,
+    store: Store | None = None,
+    registry: Registry | None = None,
+    report: Report = silent,
 ) -> Classifier:
     """The network of a run: the same backbone by its sha256, its head, everything that was trained.
 
@@ -95,18 +108,22 @@ def load_run_classifier(
     """
     from adapters import freeze
 
-    state = read_adapter(folder, record)
+    adapter = read_adapter(folder, record)
+    state = adapter.state
     reader = None if record.text is None else read_words(folder, record.text)
     store = store or default_store()
     if record.weights_sha256 is not None:
         store.check_license(record.entry)
     if reader is None:
-        network = build_start(record.entry, record.weights_sha256, store=store, report=report)
+        network = build_start(
+            record.entry, record.weights_sha256, store=store, registry=registry, report=report
+        )
     else:
         network = build_text_network(state, record.recipe, len(record.classes))
     freeze(network)
     attach_recipe_head(network, record.classes, record.recipe)
     put_adapter(network, state, record, folder)
+    _refuse_other_backbone(network, adapter.frozen, record, folder)
     identity = (
         record.adapter_sha256 if record.tuned or record.weights_sha256 is None else record.weights_sha256
     )
@@ -125,7 +142,14 @@ def load_run_classifier(
     )
 
 
-def build_start(entry: ModelEntry, sha256: str | None, *, store: Store, report: Report = silent) -> nn.Module:
+def build_start(
+    entry: ModelEntry,
+    sha256: str | None,
+    *,
+    store: Store,
+    registry: Registry | None = None,
+    report: Report = silent,
+) -> nn.Module:
     """The network that a run begins with: verified weights, or random ones where sha256 is None."""
     from zoo.backbones.architectures import build_network
     from zoo.backbones.loading import load_backbone
@@ -133,13 +157,47 @@ def build_start(entry: ModelEntry, sha256: str | None, *, store: Store, report: 
     model = image_model(entry)
     if sha256 is None:
         return build_network(model)
-    local = store.fetch(model, report=report)
+    return load_backbone(_find_weights(model, sha256, store, registry, report), store, report=report)
+
+
+def _find_weights(
+    model: ImageModel, sha256: str, store: Store, registry: Registry | None, report: Report
+) -> LocalModel:
+    """The weights with that sha256: from where the run had them, else from where the store or a registry
+    knows the same bytes, under whatever name. Raises what the first place did, and WeightsMismatch for other
+    bytes."""
+    try:
+        local = store.fetch(model, report=report)
+    except (StorageError, NetworkError, HashMismatch) as missing:
+        for other in _same_weights(model, sha256, store, registry):
+            with suppress(ZooError):
+                if (local := store.fetch(other, report=report)).sha256 == sha256:
+                    return local
+        missing.hint = (
+            f"{missing.hint or ''}\nThe run needs the file with the sha256 {sha256[:12]}…: name a registry "
+            "file that has it with --registry FILE."
+        ).strip()
+        raise
     if local.sha256 != sha256:
         raise WeightsMismatch(
-            f"{entry.name}: the run was trained on weights {sha256[:12]}…, these are {local.sha256[:12]}…",
+            f"{model.name}: the run was trained on weights {sha256[:12]}…, these are {local.sha256[:12]}…",
             hint="The published file has changed: train again, or put the old one into a registry file.",
         )
-    return load_backbone(local, store, report=report)
+    return local
+
+
+def _same_weights(
+    model: ImageModel, sha256: str, store: Store, registry: Registry | None
+) -> Iterator[ImageModel]:
+    """Entries that promise the same bytes for the same architecture: what the store remembers, then what
+    registries list."""
+    registry = default_registry(store) if registry is None else registry
+    remembered = store.recall(model.name)
+    for entry in [*([] if remembered is None else [remembered]), *registry.everything()]:
+        if isinstance(entry, ImageModel) and entry.architecture == model.architecture:
+            proof = entry.weights.sha256 or entry.weights.sha256_prefix
+            if (proof is None and entry is remembered) or (proof and sha256.startswith(proof)):
+                yield entry
 
 
 def build_text_network(state: Mapping[str, Tensor], recipe: Resolved, classes: int) -> TextClassifier:
@@ -198,6 +256,27 @@ def put_adapter(network: nn.Module, state: dict[str, Any], record: RunRecord, fo
             hint=f"The run was made with {dict(record.versions)}; `zoo doctor` shows what is installed.",
         )
     network.load_state_dict(state, strict=False)  # strict=False: the backbone is not in it
+
+
+DIGITS = 16
+"""Hexadecimal digits of a tensor's sha256 that a run keeps: 300 tensors take 12 kB."""
+
+
+def _refuse_other_backbone(
+    network: nn.Module, frozen: Mapping[str, str], record: RunRecord, folder: Path
+) -> None:
+    """Raise WeightsMismatch where a tensor that was frozen in training is now another one: a library may
+    build the network in another way than it did."""
+    from adapters import frozen_fingerprint
+
+    now = frozen_fingerprint(network) if frozen else {}
+    changed = [name for name, digest in frozen.items() if now.get(name, "")[:DIGITS] != digest]
+    if changed:
+        raise WeightsMismatch(
+            f"{folder}: {len(changed):,} of {len(frozen):,} frozen tensors of {record.model['name']} are not "
+            f"those that the run was trained with: {', '.join(changed[:3])}",
+            hint=f"The run was made with {dict(record.versions)}; `zoo doctor` shows what is installed.",
+        )
 
 
 def image_model(entry: ModelEntry) -> ImageModel:

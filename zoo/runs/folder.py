@@ -7,23 +7,26 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from zoo.data.names import shortened
 from zoo.errors import HashMismatch, IntegrityError, RunExists, StorageError
 from zoo.events import EpochEnd
 from zoo.runs.record import RunRecord, TextRecord, name_metrics
-from zoo.targets import ADAPTER, HISTORY, WORDS
+from zoo.targets import ADAPTER, HISTORY, RECORD, WORDS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from zoo.words.texts.selection import TextReader
 
+_FACTS = "zoo"  # the key of the facts in the header of the adapter
 AGAIN = "Restore it from a copy, or train again."
 
 
@@ -104,11 +107,16 @@ def read_history(folder: Path) -> tuple[EpochEnd, ...]:
         raise IntegrityError(f"{path} is damaged: {error}", hint=AGAIN) from error
 
 
-def write_adapter(state: dict[str, Tensor], folder: Path) -> str:
-    """Write what was trained; returns its sha256."""
+def write_adapter(state: dict[str, Tensor], folder: Path, facts: Mapping[str, Any]) -> str:
+    """Write what was trained, with the facts that decide what it means; returns its sha256.
+
+    facts: plain JSON values. They stand in run.json too, where a hand may change them.
+    """
     from safetensors.torch import save
 
-    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    # One text: safetensors writes several in an order that differs from process to process.
+    content = save(tensors, {_FACTS: msgspec.json.encode(facts, order="sorted").decode()})
     (folder / ADAPTER).write_bytes(content)
     return hashlib.sha256(content).hexdigest()
 
@@ -152,14 +160,54 @@ def _read_verified(path: Path, sha256: str) -> bytes:
     return content
 
 
-def read_adapter(folder: Path, record: RunRecord) -> dict[str, Tensor]:
-    """What was trained, every byte verified. Raises IntegrityError."""
+@dataclass(frozen=True)
+class Adapter:
+    """What was trained. state: by name. frozen: the beginning of the sha256 of each tensor that was not;
+    empty in a run of an earlier version."""
+
+    state: dict[str, Tensor]
+    frozen: Mapping[str, str]
+
+
+def read_adapter(folder: Path, record: RunRecord) -> Adapter:
+    """What was trained, every byte verified.
+
+    Raises IntegrityError; also where run.json has other classes, another order of them, or another
+    preprocessing than the run was trained with: answers would be silently wrong.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     path = folder / ADAPTER
     content = _read_verified(path, record.adapter_sha256)
     try:
-        return dict(load(content))
+        state = dict(load(content))
     except SafetensorError as error:
         raise IntegrityError(f"{path} is damaged: {error}", hint=AGAIN) from error
+    facts = _read_facts(content)
+    frozen = facts.pop("frozen", {})
+    for name, trained_with in facts.items():
+        if (now := record.guarded.get(name)) != trained_with:
+            raise IntegrityError(
+                f"{folder / RECORD} has been changed. Its {name}: {_difference(now, trained_with)}",
+                hint=AGAIN,
+            )
+    return Adapter(state, frozen)
+
+
+def _read_facts(content: bytes) -> dict[str, Any]:
+    """The facts in a file of tensors that `load` has read; none in one of an earlier version."""
+    length = int.from_bytes(content[:8], "little")
+    header = msgspec.json.decode(content[8 : 8 + length])
+    facts: dict[str, Any] = msgspec.json.decode(header.get("__metadata__", {}).get(_FACTS, "{}"))
+    return facts
+
+
+def _difference(now: Any, trained_with: Any) -> str:
+    """What run.json has, and what the run was trained with, as far as these differ."""
+    if isinstance(now, dict) and isinstance(trained_with, dict):
+        names = sorted(
+            name for name in now.keys() | trained_with.keys() if now.get(name) != trained_with.get(name)
+        )
+        now, trained_with = ({name: each.get(name) for name in names} for each in (now, trained_with))
+    return f"now {shortened(str(now))}, and the run was trained with {shortened(str(trained_with))}"

@@ -13,6 +13,7 @@ from zoo.training.recipe import Resolved
 from zoo.training.tasks import SINGLE_LABEL, Task
 
 if TYPE_CHECKING:
+    from zoo.catalogue.registry import Registry
     from zoo.store.local import LocalModel
 
 
@@ -22,6 +23,7 @@ class Plan:
 
     start: the run that this one goes on from. local: a file of vectors that was given by its path. member: of
     a .zip of vectors. as_typed: the model and the data as the user named them. task: how targets are learned.
+    registry: where the weights of an earlier run may be found again; None for the default one.
     skips_any: unreadable files are passed over however many there are, because somebody asked for it.
     """
 
@@ -38,3 +40,4 @@ class Plan:
     as_typed: tuple[str, str] = ("", "")
     task: Task = SINGLE_LABEL
     skips_any: bool = False
+    registry: Registry | None = None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.request import url2pathname
 
 import msgspec
 
-from zoo.catalogue.entry import ModelEntry
+from zoo.catalogue.entry import ImageModel, ModelEntry
 from zoo.catalogue.registry import entry_from, entry_to_mapping
 from zoo.data.kinds import IMAGES, TEXTS, Kind
 from zoo.data.pixels.ranges import ValueRange
@@ -110,6 +112,14 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
         return entry_from(facts.pop("name"), facts)
 
     @property
+    def guarded(self) -> dict[str, Any]:
+        """What decides the meaning of an answer, as plain JSON values: the adapter has it too."""
+        facts: dict[str, Any] = {"classes": list(self.classes)}
+        if isinstance(self.entry, ImageModel):
+            facts["input"] = msgspec.json.decode(msgspec.json.encode(self.entry.input))  # lists, not tuples
+        return facts
+
+    @property
     def value_range(self) -> ValueRange | None:
         """Black and white of the training images of 16 bit or floats; None without such images."""
         facts = self.data.get("value_range")
@@ -163,12 +173,42 @@ def read_record(folder: Path) -> RunRecord:
             )
         if schema == 1:
             facts |= {"schema": SCHEMA, "result": name_metrics(facts["result"])}
+        facts["model"] = _with_urls(facts["model"], _located, folder)
         kind = IMAGES if facts.get("text") is None else TEXTS
         return msgspec.convert(facts | {"recipe": from_json(facts.get("recipe"), kind)}, RunRecord)
     except (msgspec.DecodeError, ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
         raise IntegrityError(
             f"{path} is damaged: {error}", hint="Restore it from a copy, or train again."
         ) from error
+
+
+def _portable(url: str, folder: Path) -> str:
+    """A URL as run.json has it: a file of this machine by its way from the run, so that both can be moved or
+    passed on together, and the names of private folders are not passed on with them.
+
+    >>> _portable("file:///data/weights/net.pth", Path("/data/runs/one"))
+    '../../weights/net.pth'
+    """
+    if not url.startswith("file://"):
+        return url
+    path = Path(url2pathname(url.removeprefix("file://")))
+    home = folder.absolute()
+    if len(os.path.commonpath([path, home])) <= len(path.anchor):
+        return path.name  # the way would be the whole path; it is found again by its sha256
+    return Path(os.path.relpath(path, home)).as_posix()
+
+
+def _located(url: str, folder: Path) -> str:
+    """What `_portable` made of a URL, as a URL again."""
+    return url if "://" in url else (folder.absolute() / url).resolve().as_uri()
+
+
+def _with_urls(model: Mapping[str, Any], change: Callable[[str, Path], str], folder: Path) -> dict[str, Any]:
+    """The facts of a model with its URLs changed."""
+    weights = dict(model["weights"])
+    url = weights["url"]
+    weights["url"] = change(url, folder) if isinstance(url, str) else [change(each, folder) for each in url]
+    return {**model, "weights": weights}
 
 
 def name_metrics(facts: dict[str, Any]) -> dict[str, Any]:
@@ -186,5 +226,8 @@ def name_metrics(facts: dict[str, Any]) -> dict[str, Any]:
 
 def write_record(record: RunRecord, folder: Path) -> None:
     """Write run.json, for people too: indented."""
-    facts = msgspec.to_builtins(record) | {"recipe": to_json(record.recipe, record.kind)}
+    facts = msgspec.to_builtins(record) | {
+        "recipe": to_json(record.recipe, record.kind),
+        "model": _with_urls(record.model, _portable, folder),
+    }
     (folder / RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(facts), indent=1) + b"\n")

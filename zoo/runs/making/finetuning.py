@@ -206,6 +206,7 @@ def _plan_run(
         local,
         member,
         (str(name), str(data)),
+        registry=registry,
         skips_any="skip" in (options.get("on_bad"), recipe and recipe.on_bad),
     )
 

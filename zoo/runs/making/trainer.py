@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from torch import Tensor
 
 from adapters import count_parameters, frozen_fingerprint, unfreeze
@@ -18,6 +19,7 @@ from zoo.data.dataset import PARTS, Dataset
 from zoo.data.names import safe_text
 from zoo.errors import Interrupted, TrainingStopped
 from zoo.events import Note, Report, silent
+from zoo.runs.classifier import DIGITS
 from zoo.runs.folder import new_folder, next_free, write_adapter, write_history, write_words
 from zoo.runs.modalities.table import modality_of
 from zoo.runs.plan import Plan
@@ -189,13 +191,15 @@ def save(session: Session, model: PreparedModel, data: TrainingData, outcome: Ou
             classes=data.dataset.classes,
             recipe=session.recipe,
             data=_data_facts(data),
-            result=result,
+            result=msgspec.structs.replace(result, run=plan.out.absolute().name),
             text=None if model.reader is None else write_words(model.reader, folder),
-            adapter_sha256=write_adapter(state, folder),
+            adapter_sha256="",
             versions=library_versions(),
             data_license=plan.data_license,
         )
-        write_record(record, folder)
+        short = {name: digest[:DIGITS] for name, digest in after.items() if name not in state}
+        written = write_adapter(state, folder, record.guarded | {"frozen": short})
+        write_record(msgspec.structs.replace(record, adapter_sha256=written), folder)
     return result
 
 
@@ -203,7 +207,7 @@ def _data_facts(data: TrainingData) -> dict[str, Any]:
     """Where the items came from, for run.json."""
     dataset = data.dataset
     return {
-        "root": safe_text(dataset.root),
+        "root": safe_text(dataset.root.absolute().name),  # where it lay is nobody's business but the user's
         "fingerprint": dataset.fingerprint,
         "items": {part: len(getattr(dataset, part)) for part in PARTS},
         "skipped": [{"path": safe_text(file.path), "reason": file.reason} for file in data.bad],

@@ -44,13 +44,15 @@ def prepare(session: Session) -> PreparedModel:
     sha256 = record.weights_sha256 if record else None
     if record is None and not recipe.from_scratch:
         sha256 = session.store.fetch(plan.entry, report=session.report).sha256
-    network = build_start(plan.entry, sha256, store=session.store, report=session.report)
+    network = build_start(
+        plan.entry, sha256, store=session.store, registry=plan.registry, report=session.report
+    )
     freeze(network)
     head = attach_recipe_head(network, plan.dataset.classes, recipe)
     identity = sha256 or f"random {recipe.seed}"
     earlier: frozenset[str] = frozenset()
     if record is not None and plan.start is not None:
-        state = read_adapter(plan.start, record)
+        state = read_adapter(plan.start, record).state
         put_adapter(network, state, record, plan.start)
         earlier = frozenset(state)
         identity = record.adapter_sha256 if record.tuned else identity

@@ -47,7 +47,7 @@ def prepare(session: Session) -> PreparedModel:
     plan, recipe, record = session.plan, session.recipe, session.plan.start_record
     if record is not None and plan.start is not None and record.text is not None:
         reader, sha256 = read_words(plan.start, record.text), record.weights_sha256
-        state = read_adapter(plan.start, record)
+        state = read_adapter(plan.start, record).state
         network: nn.Module = build_text_network(state, recipe, len(plan.dataset.classes))
     else:
         local = plan.local or session.store.fetch(plan.entry, report=session.report)
