@@ -34,7 +34,15 @@ def read(content: bytes, values: ValueRange | None = None) -> np.ndarray:
     return decode_picture(content, values=values).pixels[0].numpy().astype(int)
 
 
-def tiff(planes: list[np.ndarray], *, photometric: int, planar: int, bits: int, order: str = "<") -> bytes:
+def tiff(
+    planes: list[np.ndarray],
+    *,
+    photometric: int,
+    planar: int,
+    bits: int,
+    order: str = "<",
+    extra: int | None = None,
+) -> bytes:
     """An uncompressed TIFF of one strip per plane, of which Pillow writes none itself."""
     kind = np.dtype(f"{order}u{bits // 8}")
     strips = [plane.astype(kind).tobytes() for plane in planes]
@@ -64,6 +72,7 @@ def tiff(planes: list[np.ndarray], *, photometric: int, planar: int, bits: int, 
         (278, 4, 1, height),
         (279, 4, len(strips), array("I", list(map(len, strips))) if len(strips) > 1 else len(strips[0])),
         *([(284, 3, 1, planar)] if several else []),
+        *([] if extra is None else [(338, 3, 1, extra)]),
     ]
     body += b"\0" * (len(body) % 2)
     entries = b"".join(
@@ -156,16 +165,31 @@ def test_planes_one_after_another_are_right_or_refused(grey: np.ndarray) -> None
 
 
 def test_many_channels_are_refused_by_their_number(grey: np.ndarray) -> None:
-    for channels in (5, 8):
+    for channels in (2, 4, 5, 8):
         content = tiff([grey] * channels, photometric=1, planar=1, bits=8)
         with pytest.raises(UnreadableFile, match=f"has {channels} channels.*choose three"):
             decode_picture(content)
 
 
 def test_colours_of_which_nothing_would_be_left_are_refused(grey: np.ndarray) -> None:
-    dim = tiff([grey, grey, grey], photometric=2, planar=1, bits=16)
-    with pytest.raises(UnreadableFile, match="values below 256"):
-        decode_picture(dim)
+    for white, below in ((1, "256"), (4, "1,024"), (16, "4,096"), (64, "16,384")):
+        dim = [(grey / 256 * white).astype(np.uint16) * 255] * 3
+        with pytest.raises(UnreadableFile, match=f"values below {below} of 65,535"):
+            decode_picture(tiff(dim, photometric=2, planar=1, bits=16))
+    bright = decode_picture(tiff([grey * 257] * 3, photometric=2, planar=1, bits=16)).pixels.numpy()
+    assert (bright == np.stack([grey] * 3)).all()
+
+
+def test_a_fourth_band_is_transparency_where_the_file_states_it_and_refused_where_not(
+    grey: np.ndarray,
+) -> None:
+    planes = [grey, grey[::-1], 255 - grey, np.full_like(grey, 255)]
+    stated = decode_picture(tiff(planes, photometric=2, planar=1, bits=8, extra=2))
+    assert stated.traits == ("alpha",)
+    assert (stated.pixels.numpy() == np.stack(planes[:3])).all()
+    for extra in (None, 0):
+        with pytest.raises(UnreadableFile, match=r"has 4 channels.*choose three"):
+            decode_picture(tiff(planes, photometric=2, planar=1, bits=8, extra=extra))
 
 
 @pytest.mark.parametrize("progressive", [False, True])

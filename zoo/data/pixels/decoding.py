@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -173,7 +174,7 @@ def decode_picture(data: bytes, *, keep: int | None = None, values: ValueRange |
                     _check_png(data)
                 image.load()
                 pixels = _to_rgb(image, stripped, values)
-                _refuse_lost(image, stripped, pixels)
+                _refuse_lost(image, stripped)
             orientation = _orientation(image, stripped.exif)
             traits = tuple(_traits(image, orientation, pages=stripped.pages))
     except UnreadableFile:
@@ -487,13 +488,24 @@ def _may_be_deep(start: bytes) -> bool:
     return start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
+_COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 4: 1, 5: 4, 6: 3, 8: 3}
+"""Channels of colour by PhotometricInterpretation (TIFF 6.0, page 37)."""
+_ALPHA = ((1,), (2,))  # ExtraSamples that are transparency; 0 is a band of which nothing is known
+
+
 def _refuse_channels(tags: Mapping[int, tuple[float, ...]]) -> None:
-    """Raise UnreadableFile for a TIFF whose pixels Pillow would not read, or would read wrongly."""
+    """Raise UnreadableFile for a TIFF whose pixels Pillow would not read, or would read wrongly: the fourth
+    band of a satellite is not dropped in silence."""
     bits, channels = tags.get(258) or (1,), int((tags.get(277) or (1,))[0])
-    if channels > 5 or (channels == 5 and tags.get(262) != (5,)):
+    colours = _COLOURS.get(int((tags.get(262) or (1,))[0]), channels)
+    if channels != colours and not (channels == colours + 1 and tags.get(338) in _ALPHA):
         raise UnreadableFile(
             f"has {channels} channels, and a picture has 1 (grey) or 3 (RGB): choose three of them and save "
             "them as RGB"
+        )
+    if channels > 1 and (max(bits) > 16 or tags.get(339, (1,))[0] == 3):
+        raise UnreadableFile(
+            f"has {channels} channels of {max(bits):.0f} bit: save it as a PNG, or with 8 bit"
         )
     if channels > 1 and max(bits) > 8 and tags.get(284) == (2,):
         raise UnreadableFile(
@@ -501,12 +513,31 @@ def _refuse_channels(tags: Mapping[int, tuple[float, ...]]) -> None:
         )
 
 
-def _refuse_lost(image: Image.Image, source: Stripped, pixels: torch.Tensor) -> None:
-    """Raise UnreadableFile for colours of 16 bit of which Pillow's high bytes keep nothing."""
+_LEAST_USED = 64
+"""High bytes of 16-bit colours below which their values are of 10, 12 or 14 bit: Pillow keeps the high bytes
+alone, so that the picture would be dark and nearly without detail."""
+
+
+def _refuse_lost(image: Image.Image, source: Stripped) -> None:
+    """Raise UnreadableFile for colours of 16 bit of which Pillow's high bytes keep too little."""
     png = image.format == "PNG" and source.data[24:25] == b"\x10"
     deep = png or max(source.tags.get(258) or (8,)) == 16
-    if deep and not _is_deep(image) and not pixels.any():
-        raise UnreadableFile("has colours of 16 bit with values below 256: save it with 8 bit")
+    if not deep or _is_deep(image):
+        return
+    colours = image.convert("RGB") if image.mode == "P" else image
+    bands = zip(colours.getbands(), _band_extremes(colours), strict=True)
+    brightest = max(high for name, (_, high) in bands if name not in ("A", "a"))
+    if brightest < _LEAST_USED:
+        raise UnreadableFile(
+            f"has colours of 16 bit with values below {256 << int(brightest).bit_length():,} of 65,535: "
+            "scale them to 16 bit, or save it with 8 bit"
+        )
+
+
+def _band_extremes(image: Image.Image) -> tuple[tuple[float, float], ...]:
+    """The least and the largest value of each band."""
+    found: Any = image.getextrema()
+    return found if len(image.getbands()) > 1 else (found,)
 
 
 def _finite_extremes(values: NDArray[np.generic]) -> tuple[float, float]:
