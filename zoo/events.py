@@ -26,11 +26,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Note:
-    """Something that the user should know while the work continues. hint: what to do about it."""
+    """Something that the user should know while the work continues. hint: what to do about it. level: a
+    detail is good news that nobody needs each time."""
 
     message: str
     hint: str | None = None
-    level: Literal["info", "warning"] = "info"
+    level: Literal["detail", "info", "warning"] = "info"
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ def test_the_output_is_that_of_the_librarys_own_pretrained_path(
     assert (says(ours, size) - expected).abs().max() <= 1e-5 * expected.abs().max()
     assert not ours.training
     assert {p.dtype for p in ours.parameters()} == {torch.float32}
-    assert [e.level for e in events if isinstance(e, Note)] == ["info"]
+    assert [e.level for e in events if isinstance(e, Note)] == ["detail"]
 
 
 @pytest.mark.thorough
@@ -190,7 +190,7 @@ def test_the_wrappers_of_parallel_and_compiled_training_are_taken_off(wrapper: s
     events: list[Event] = []
     network = fit_weights(entry_of("torchvision/resnet18"), state, report=events.append)
     assert torch.equal(network.conv1.weight, state[f"{wrapper}conv1.weight"])
-    assert events[-1] == Note("net: all 122 tensors loaded")
+    assert events[-1] == Note("net: all 122 tensors loaded", level="detail")
 
 
 def test_files_from_before_batch_norm_counted_its_batches_are_whole() -> None:
@@ -198,7 +198,7 @@ def test_files_from_before_batch_norm_counted_its_batches_are_whole() -> None:
     state = {key: tensor for key, tensor in small_state().items() if "num_batches" not in key}
     events: list[Event] = []
     network = fit_weights(entry_of("torchvision/resnet18"), state, report=events.append)
-    assert events == [Note("net: all 102 tensors loaded")]
+    assert events == [Note("net: all 102 tensors loaded", level="detail")]
     assert not any(tensor.is_meta for tensor in network.state_dict().values())
     assert network.bn1.num_batches_tracked == 0
 
@@ -241,7 +241,7 @@ def test_odd_numbers_that_no_output_depends_on_are_no_reason_to_refuse(
     events: list[Event] = []
     entry = entry_of("lab/masked", classes=2)
     fit_weights(entry, state, report=events.append)
-    assert events == [Note("net: all 4 tensors loaded")], "masks are rightly infinite"
+    assert events == [Note("net: all 4 tensors loaded", level="detail")], "masks are rightly infinite"
     state["idle"][2] = float("nan")
     fit_weights(entry, state, report=events.append)
     warning = events[-1]
@@ -289,7 +289,7 @@ def test_a_network_saved_in_parts_is_put_together(tmp_path: Path) -> None:
     network = fit_weights(entry_of("torchvision/resnet18"), state, report=events.append)
     assert torch.equal(network.conv1.weight, parts["backbone"]["conv1.weight"])  # type: ignore[index]
     assert Note("x.pth: left out, not tensors: epoch, optimizer") in events
-    assert events[-1] == Note("net: all 122 tensors loaded")
+    assert events[-1] == Note("net: all 122 tensors loaded", level="detail")
 
 
 @pytest.mark.fault("S8")
@@ -313,7 +313,7 @@ def test_an_averaged_model_is_taken_out_of_its_wrapper() -> None:
     events: list[Event] = []
     network = fit_weights(entry_of("torchvision/resnet18"), averaged.state_dict(), report=events.append)
     assert torch.equal(network.conv1.weight, averaged.module.conv1.weight)
-    assert events[-1] == Note("net: all 122 tensors loaded")
+    assert events[-1] == Note("net: all 122 tensors loaded", level="detail")
 
 
 @pytest.mark.fault("S8")
@@ -520,7 +520,7 @@ def test_a_model_without_classes_drops_the_classifier_of_its_file(architecture: 
     events: list[Event] = []
     network = fit_weights(entry_of(architecture, classes=None), small_state(), report=events.append)
     assert says(network, 64).shape == (2, 512)
-    assert [e.level for e in events if isinstance(e, Note)] == ["info"]
+    assert [e.level for e in events if isinstance(e, Note)] == ["detail"]
 
 
 @pytest.mark.thorough

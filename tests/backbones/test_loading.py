@@ -46,7 +46,7 @@ def test_the_real_network_names_all_six_photographs(data: Path, home: Path) -> N
     events: list[Event] = []
     network = load_backbone(store.fetch(entry), store, report=events.append)
     assert network.zoo_entry == entry
-    assert Note("mobilenet_v2_demo: all 314 tensors loaded") in events
+    assert Note("mobilenet_v2_demo: all 314 tensors loaded", level="detail") in events
     names = class_names(entry)
     said = {}
     with torch.inference_mode():

@@ -307,7 +307,7 @@ def _short(dtype: torch.dtype) -> str:
 def _describe_fit(entry: ImageModel, fit: _Fit) -> Note:
     """A note about what was loaded: a warning if something in the file was not used."""
     if not fit.unexpected:
-        return Note(f"{entry.name}: all {len(fit.loaded)} tensors loaded")
+        return Note(f"{entry.name}: all {len(fit.loaded)} tensors loaded", level="detail")
     message = f"{entry.name}: all {len(fit.loaded)} tensors of the network loaded"
     return Note(f"{message}; not used: {_some(fit.unexpected)}", level="warning")
 

@@ -39,6 +39,7 @@ class Sink:
 
     def __init__(self, mode: Mode = Mode.HUMAN) -> None:
         self.mode = mode
+        self.details = True  # whether good news is printed that nobody needs each time
         self._bars: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
         self._unwritten = 0.0  # seconds of epochs since the last line
@@ -47,9 +48,9 @@ class Sink:
         """Print what was asked for: JSON of `value`, or the text of `human`; with --quiet as well."""
         self.close()
         if self.mode is Mode.JSON:
-            _write_out(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False))
+            write_out(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False))
         elif text := human():
-            _write_out(text)
+            write_out(text)
 
     def done(self, value: Any, human: Callable[[], str]) -> None:
         """Print what a command has done on the disk, which --quiet leaves out: the files are the answer."""
@@ -62,7 +63,9 @@ class Sink:
             if self.mode is Mode.JSON and event.level == "warning":
                 document = {"message": event.message, "hint": event.hint}
                 self._line(json.dumps({"warning": document}, ensure_ascii=False))
-            elif event.level == "warning" or self.mode is Mode.HUMAN:
+            elif event.level == "warning" or (
+                self.mode is Mode.HUMAN and (self.details or event.level == "info")
+            ):
                 self._write_note(event)
         elif self.mode is Mode.HUMAN:
             if isinstance(event, Progress):
@@ -140,10 +143,10 @@ def _error_facts(error: ZooError) -> dict[str, Any]:
     return {"code": error.exit_code, "message": error.message, "hint": error.hint}
 
 
-def _write_out(text: str) -> None:
+def write_out(text: str, end: str = "\n") -> None:
     """Print to stdout; a reader that has gone (`zoo list | head -1`) has what it wanted: exit code 0."""
     try:
-        click.echo(printable(text))
+        click.echo(printable(text) + end, nl=False)
     except BrokenPipeError:
         raise click.exceptions.Exit(0) from None
 
@@ -206,24 +209,36 @@ NARROWEST = {Fit.PATH: 16, Fit.TEXT: 12}
 
 
 def table(
-    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], fit: Mapping[str, Fit] | None = None
+    rows: Sequence[Mapping[str, Any]],
+    columns: Mapping[str, str],
+    fit: Mapping[str, Fit] | None = None,
+    widths: dict[str, int] | None = None,
+    *,
+    headed: bool = True,
 ) -> str:
     """Rows under headings, as wide as needed; on a terminal no wider than that, if columns can give way.
 
     columns: key -> heading. fit: key -> how it gives way, those first that stand first; a column that is not
     in it stays whole, and without any the lines are cut. Numbers are set right, everything else left; None is
     empty. In a pipe nothing is ever shortened.
+    widths: least widths of columns; they become those of this table, for the rows that follow it. headed:
+    whether the headings are shown.
 
     >>> print(table([{"name": "resnet18", "top1": 69.8}], {"name": "NAME", "top1": "TOP-1"}))
     NAME      TOP-1
     resnet18   69.8
     """
     cells = {key: [heading, *(_cell_text(row.get(key)) for row in rows)] for key, heading in columns.items()}
+    if widths is not None:  # as a row that is not shown
+        cells = {key: [*column, " " * widths.get(key, 0)] for key, column in cells.items()}
     if sys.stdout.isatty():
         cells = _fit_width(cells, fit or {}, shutil.get_terminal_size().columns)
+    if widths is not None:
+        widths |= {key: max(map(_display_width, column)) for key, column in cells.items()}
     right = {key for key in cells if rows and all(is_number(row.get(key)) for row in rows)}
     drawn = [_align(column, right=key in right) for key, column in cells.items()]
-    lines = ["  ".join(line).rstrip() for line in zip(*drawn, strict=True)]
+    lines = ["  ".join(line).rstrip() for line in zip(*drawn, strict=True)][: len(rows) + 1]
+    lines = lines if headed else lines[1:]
     if fit is None and sys.stdout.isatty():
         lines = [shorten(line, shutil.get_terminal_size().columns, Fit.TEXT) for line in lines]
     return "\n".join(lines)

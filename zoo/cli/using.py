@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,12 +12,13 @@ import click
 
 from zoo.cli.command import Context, command
 from zoo.cli.options import Choice, ModelName
-from zoo.cli.sink import Fit, table
+from zoo.cli.sink import Fit, Mode, table
 from zoo.data.listing import refuse_missing
-from zoo.errors import DatasetError, UsageError
+from zoo.errors import DatasetError, Interrupted, UsageError
+from zoo.events import Progress
 
 if TYPE_CHECKING:
-    from zoo.runs.answers import ItemSource
+    from zoo.runs.answers import ItemSource, Prediction
     from zoo.runs.classifier import Classifier
     from zoo.runs.using.evaluation import Evaluation
     from zoo.targets import Model, RunFolder
@@ -64,31 +66,111 @@ def _text_options(function: Any) -> Any:
 
 @command(
     "zoo predict run photo.jpg more-photos/\n"
-    "zoo predict mobilenet_v2 photo.jpg --top 5\n"
+    "zoo predict mobilenet_v2 'photos/*.jpg' -o predictions.csv\n"
+    "find . -name '*.jpg' | zoo predict run --files-from - --csv\n"
     "zoo predict run-reviews new-reviews.txt --text 'a gripping film'"
 )
 @click.argument("model", metavar="RUN|MODEL", type=ModelName())
 @click.argument("files", nargs=-1, type=FILES)
 @click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Classes per item.")
+@click.option("--out", "-o", type=FILES, help="Write predictions.csv, .jsonl or .parquet instead.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
+@click.option("--files-from", metavar="LIST|-", help="Names of files, a line each, in a file or a pipe.")
 @_text_options
 @_compute_options
-def predict(context: Context, model: str, files: tuple[Path, ...], top: int, **options: Any) -> int:
+def predict(
+    context: Context,
+    model: str,
+    files: tuple[Path, ...],
+    top: int,
+    out: Path | None,
+    as_csv: bool,
+    files_from: str | None,
+    **options: Any,
+) -> int:
     """Label files or texts with a run or a model.
 
-    A folder stands for the images in it. A plain model of `zoo list` predicts the classes it was trained on.
-    A run on texts takes files with a text per line, tables, and - for standard input. A file that cannot be
-    read is a row with its error, and the exit code is then 5.
+    A folder stands for the images in it, a quoted pattern for the files that fit it. A plain model of
+    `zoo list` predicts the classes it was trained on. A run on texts takes files with a text per line,
+    tables, and - for standard input. Rows are printed as they are computed. A file that cannot be read is a
+    row with its error, and the exit code is then 5.
     """
+    from zoo.runs.using.prediction_files import check_out
+
+    if out is not None:
+        check_out(out)
+    if as_csv and (out is not None or context.sink.mode is Mode.JSON):
+        raise UsageError("--csv prints to the terminal or a pipe", hint="Leave it out, or --out and --json.")
     target = context.find_target("predict", model, others=files)
-    items = gather(context, target, files, options)
+    items = gather(context, target, (*files, *_listed(files_from)), options)
+    classifier, source = open_source(context, target, items, options)
     from zoo.runs.using.prediction import predict_items
 
-    classifier, source = open_source(context, target, items, options)
     found = predict_items(classifier, source, top=top, device=options["device"], report=context.report)
-    rows = [{**asdict(prediction), "path": str(prediction.path)} for prediction in found]
-    context.sink.answer(rows, lambda: table([shown(row) for row in rows], _columns_of(rows), FIT))
-    failed = sum(row["error"] is not None for row in rows)
+    total = len(source.places)
+    failed = _write(context, found, out, total, top) if out else _print(context, found, source, top, as_csv)
     return DatasetError.exit_code if failed else 0
+
+
+def _listed(files_from: str | None) -> list[Path]:
+    """The files that a list names, one per line; - is standard input. Blank lines count for nothing."""
+    if files_from is None:
+        return []
+    source: Any = sys.stdin if files_from == "-" else Path(files_from)
+    try:
+        text = source.read() if files_from == "-" else source.read_text("utf-8", "surrogateescape")
+    except OSError as error:
+        raise UsageError(f"{files_from} cannot be read: {error.strerror}") from error
+    names = [line.rstrip("\r") for line in text.split("\n") if line.strip()]
+    if not names:
+        raise UsageError(f"{'standard input' if files_from == '-' else files_from} names no files")
+    return [Path(name) for name in names]
+
+
+def _write(context: Context, found: Iterator[Prediction], out: Path, total: int, top: int) -> int:
+    """Write every prediction to a file, and say so; returns how many have an error. After Ctrl-C the file has
+    what was finished."""
+    from zoo.runs.using.prediction_files import PredictionFile, flat_row
+
+    failed, file = 0, PredictionFile(out)
+    try:
+        with file:
+            for prediction in found:
+                file.add(flat_row(prediction, top))
+                failed += prediction.error is not None
+                context.report(Progress("predict", file.rows, total, "images"))
+    except KeyboardInterrupt:
+        done = f"{out} has the first {file.rows:,} of {total:,}" if file.rows else "nothing was written"
+        raise Interrupted(
+            f"stopped: {done}", hint="The same command, with another --out, begins again."
+        ) from None
+    facts = {"out": str(out), "rows": file.rows, "failed": failed}
+    unread = f", {failed:,} of them cannot be read" if failed else ""
+    context.sink.done(facts, lambda: f"{out}: {file.rows:,} rows{unread}")
+    return failed
+
+
+def _print(context: Context, found: Iterator[Prediction], source: ItemSource, top: int, as_csv: bool) -> int:
+    """Print every prediction as it comes; returns how many have an error."""
+    from zoo.cli.rows import open_rows
+    from zoo.runs.using.prediction_files import flat_row
+
+    columns = _columns_of(source)
+    widths = {"path": max((len(str(place)) for place in source.places), default=0)}
+    rows = open_rows(context.sink, columns, FIT, widths, csv=as_csv)
+    done = failed = 0
+    try:
+        for prediction in found:
+            row = {**asdict(prediction), "path": str(prediction.path)}
+            rows.add(flat_row(prediction, top) if as_csv else row, shown(row))
+            done, failed = done + 1, failed + (prediction.error is not None)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"stopped after {done:,} of {len(source.places):,}", hint="The same command begins again."
+        ) from None
+    finally:
+        rows.close()
+    return failed
 
 
 def shown(row: dict[str, Any]) -> dict[str, Any]:
@@ -112,11 +194,11 @@ def shown(row: dict[str, Any]) -> dict[str, Any]:
     return line
 
 
-def _columns_of(rows: list[dict[str, Any]]) -> dict[str, str]:
+def _columns_of(source: ItemSource) -> dict[str, str]:
     """The columns of a table of predictions: a text stands last, where a terminal cuts it."""
     columns = {"path": "FILE", "label": "LABEL", "probability": "PROBABILITY"}
     return columns | (
-        {"known": "KNOWN", "text": "TEXT"} if rows and "text" in rows[0] else {"next": "NEXT BEST"}
+        {"known": "KNOWN", "text": "TEXT"} if "known" in source.columns else {"next": "NEXT BEST"}
     )
 
 
@@ -144,6 +226,7 @@ def open_source(
     from zoo.runs.classifier import load_classifier
     from zoo.runs.modalities.table import modality_of
 
+    context.sink.details = False
     classifier = load_classifier(
         target, store=context.store, registry=context.registry, report=context.report
     )
@@ -167,6 +250,7 @@ def evaluate(context: Context, run: str, data: Path, **options: Any) -> None:
     """
     target = context.find_target("evaluate", run, others=[data])
     refuse_missing([data])
+    context.sink.details = False
     from zoo.runs.classifier import load_classifier
     from zoo.runs.using.evaluation import evaluate_classifier
 
@@ -235,10 +319,11 @@ def embed(
     Of a network or a run: what its classifier sees. Of word vectors: the mean of each text's words.
     """
     from zoo.catalogue.classifiers import check_classifier
-    from zoo.runs.using.embedding import check_suffix, embed_by_vectors, embed_items, write_embeddings
+    from zoo.runs.using.embedding import WRITERS, embed_by_vectors, embed_items, write_embeddings
+    from zoo.runs.using.prediction_files import check_out
     from zoo.targets import KINDS, HubModel, RegistryModel, RunFolder, describe_target, fetch_target, kind_of
 
-    check_suffix(out)
+    check_out(out, WRITERS)
     target = context.find_target("embed", model, member=member, others=files)
     kind = kind_of(target)
     if (pooling or unknown) and kind in ("run", "images"):

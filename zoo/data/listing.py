@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from glob import glob
 from pathlib import Path
 from urllib.request import url2pathname
 
@@ -12,7 +13,7 @@ from zoo.data.containers import exists
 from zoo.data.finding.walking import Disk, Tally, Tree, conversion_hint, ending_of
 from zoo.data.finding.zip_tree import ZipTree, is_zip
 from zoo.data.kinds import IMAGES, Kind
-from zoo.data.names import one_line
+from zoo.data.names import natural_key, one_line
 from zoo.errors import DatasetError, UsageError, close_names, join_names
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+", re.IGNORECASE)  # one letter is a drive of Windows
@@ -41,9 +42,23 @@ def list_files(paths: Sequence[Path], kind: Kind) -> list[Path]:
             files.extend(below)
         elif exists(path):
             files.append(path)
+        elif fitting := _expand(path):
+            files.extend(list_files(fitting, kind))
         else:
             raise no_such_path(path)
     return files
+
+
+def _expand(path: Path) -> list[Path]:
+    """The files and folders that a pattern stands for, in natural order; none where it is not one. A shell
+    does the same, but not in quotes, on Windows, or for more names than a command line takes."""
+    text = os.fspath(path)
+    if not any(character in text for character in "*?["):
+        return []
+    found = sorted(glob(text, recursive=True), key=natural_key)  # noqa: PTH207 - may be absolute
+    if not found:
+        raise DatasetError(f"no file fits {one_line(path)}")
+    return [Path(name) for name in found]
 
 
 def local_path(name: str | Path) -> Path:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from zoo.catalogue.entry import ImageInput, ImageModel, ModelEntry
 from zoo.catalogue.licenses import UNKNOWN
 from zoo.data.dataset import Layout, Split
@@ -189,15 +191,14 @@ def _find_weights(
 def _same_weights(
     model: ImageModel, sha256: str, store: Store, registry: Registry | None
 ) -> Iterator[ImageModel]:
-    """Entries that promise the same bytes for the same architecture: what the store remembers, then what
-    registries list."""
+    """The model with other places for the same bytes: what the store remembers, then what registries list."""
     registry = default_registry(store) if registry is None else registry
     remembered = store.recall(model.name)
     for entry in [*([] if remembered is None else [remembered]), *registry.everything()]:
-        if isinstance(entry, ImageModel) and entry.architecture == model.architecture:
-            proof = entry.weights.sha256 or entry.weights.sha256_prefix
-            if (proof is None and entry is remembered) or (proof and sha256.startswith(proof)):
-                yield entry
+        proof = entry.weights.sha256 or entry.weights.sha256_prefix
+        if sha256.startswith(proof) if proof else entry is remembered:
+            weights = msgspec.structs.replace(entry.weights, member=model.weights.member)
+            yield msgspec.structs.replace(model, weights=weights)
 
 
 def build_text_network(state: Mapping[str, Tensor], recipe: Resolved, classes: int) -> TextClassifier:

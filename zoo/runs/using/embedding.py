@@ -12,6 +12,7 @@ import numpy as np
 from zoo.errors import UsageError
 from zoo.events import Note, Report, silent
 from zoo.runs.answers import refuse_unreadable
+from zoo.runs.using.prediction_files import check_out
 
 if TYPE_CHECKING:
     from zoo.data.texts import Text
@@ -99,23 +100,16 @@ WRITERS: dict[str, Callable[[Embeddings, Path, Mapping[str, str]], None]] = {
 
 
 def write_embeddings(embeddings: Embeddings, out: Path, facts: Mapping[str, str] | None = None) -> None:
-    """Write to `out` in the format of its suffix, beside and renamed. Raises UsageError for another one.
+    """Write to `out` in the format of its suffix, beside and renamed. Raises UsageError for another one, and
+    for a file that is there already.
 
     facts: what goes in beside the vectors: the model, its licence, that of the data (Classifier.licenses).
     """
-    check_suffix(out)
+    check_out(out, WRITERS)
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(f".{out.name}.partial")
     try:
-        WRITERS[out.suffix](embeddings, draft, facts or {})
+        WRITERS[out.suffix.lower()](embeddings, draft, facts or {})
         draft.replace(out)
     finally:
         draft.unlink(missing_ok=True)
-
-
-def check_suffix(out: Path) -> None:
-    """Raise UsageError for a suffix that there is no writer for: before anything is computed."""
-    if out.suffix not in WRITERS:
-        raise UsageError(
-            f"cannot write {out.name}: no such format", hint=f"End it in {' or '.join(WRITERS)}."
-        )

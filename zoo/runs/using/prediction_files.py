@@ -1,0 +1,142 @@
+"""Predictions as a file that grows row by row: CSV, JSON lines, Parquet."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Protocol
+
+from zoo.data.names import safe_text
+from zoo.errors import UsageError
+from zoo.runs.answers import Prediction, TextPrediction
+
+
+def flat_row(prediction: Prediction, top: int) -> dict[str, Any]:
+    """A prediction as a row with the same columns for every item: path, label, probability, for texts text,
+    words and known, the next classes as label_2, probability_2, …, error."""
+    row: dict[str, Any] = {
+        "path": safe_text(prediction.path),
+        "label": prediction.label,
+        "probability": prediction.probability,
+    }
+    if isinstance(prediction, TextPrediction):
+        row |= {"text": prediction.text, "words": prediction.words, "known": prediction.known}
+    for place in range(1, top):
+        guess = prediction.top[place] if place < len(prediction.top) else None
+        row[f"label_{place + 1}"] = None if guess is None else guess.label
+        row[f"probability_{place + 1}"] = None if guess is None else guess.probability
+    return row | {"error": prediction.error}
+
+
+class _Sheet(Protocol):
+    """A format: rows are added to an open file, and it is closed."""
+
+    def add(self, row: Mapping[str, Any]) -> None: ...
+    def close(self) -> None: ...
+
+
+class CsvRows:
+    """Rows as CSV, the names of the columns first. An empty cell is what is not known."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self._writer: csv.DictWriter[str] | None = None
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Write a row; all have the columns of the first."""
+        if self._writer is None:
+            self._writer = csv.DictWriter(self._file, list(row), lineterminator="\n")
+            self._writer.writeheader()
+        self._writer.writerow(row)
+
+    def close(self) -> None:
+        """Write what is still in memory."""
+        self._file.flush()
+
+
+class _JsonLines:
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def close(self) -> None:
+        self._file.flush()
+
+
+class _Parquet:
+    """Rows are in memory until the end: a Parquet file is written by columns."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._rows: list[Mapping[str, Any]] = []
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        self._rows.append(row)
+
+    def close(self) -> None:
+        import polars
+
+        polars.DataFrame(self._rows, infer_schema_length=None).write_parquet(self._file)
+
+
+FORMATS: dict[str, tuple[bool, Callable[[Any], _Sheet]]] = {
+    ".csv": (False, CsvRows),
+    ".jsonl": (False, _JsonLines),
+    ".parquet": (True, _Parquet),
+}
+"""Whether a file holds bytes, and how it is written, by its suffix."""
+
+
+def check_out(out: Path, formats: Mapping[str, Any] = FORMATS) -> None:
+    """Raise UsageError for a suffix that there is no format for, and for a file that is there already: before
+    anything is computed."""
+    if out.suffix.lower() not in formats:
+        raise UsageError(
+            f"cannot write {out.name}: no such format", hint=f"End it in {' or '.join(formats)}."
+        )
+    if out.exists():
+        raise UsageError(f"{out} exists already, and is never overwritten", hint="Name another file.")
+
+
+class PredictionFile:
+    """A file of predictions. When the block ends, by an error or Ctrl-C too, it has every row that was added.
+
+    Raises what `check_out` does.
+    """
+
+    def __init__(self, out: Path) -> None:
+        check_out(out)
+        self.out = out
+        self.rows = 0
+        self._draft = out.with_name(f".{out.name}.partial")
+
+    def __enter__(self) -> PredictionFile:
+        binary, kind = FORMATS[self.out.suffix.lower()]
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        self._file: IO[Any] = (
+            self._draft.open("wb") if binary else self._draft.open("w", encoding="utf-8", newline="")
+        )
+        self._sheet = kind(self._file)
+        return self
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Add a row."""
+        self._sheet.add(row)
+        self.rows += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._sheet.close()
+            self._file.close()
+            if self.rows:
+                self._draft.replace(self.out)
+        finally:
+            self._file.close()
+            self._draft.unlink(missing_ok=True)
