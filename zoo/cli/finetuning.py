@@ -12,6 +12,7 @@ from zoo.cli.command import Context, command
 from zoo.cli.options import GroupedOption, ModelName, complete_from, license_option
 from zoo.errors import Interrupted, InvalidRecipe
 from zoo.training.interruption import StopSignal
+from zoo.training.intervals import FEW
 from zoo.training.recipe import KNOBS, Knob
 from zoo.training.recipe.conditions import DEEPER, FOR_TEXTS
 from zoo.training.recipe.knob import Scope
@@ -150,6 +151,7 @@ def finetune(
         return (
             f"val {metrics}, loss {result.val_loss:.4f} "
             f"(epoch {result.best_epoch} of {result.epochs}{why}), {result.seconds:.1f} s\n"
+            f"{_how_sure(result)}"
             f"{result.trained_parameters:,} parameters trained; "
             f"{result.frozen_changed} of {result.frozen_tensors} frozen tensors changed\n"
             f"{_compare_with_baseline(result)}"
@@ -163,6 +165,22 @@ def _as_typed(error: InvalidRecipe) -> InvalidRecipe:
     """The same problems, with knobs as options."""
     found = (COMMAND_LINE.word(p.parts) if isinstance(p, Problem) else p for p in error.found)
     return InvalidRecipe([*found], hint=error.hint)
+
+
+def _how_sure(result: RunResult) -> str:
+    """The interval of the accuracy beside what always answering one class reaches, and remarks on both."""
+    if (interval := result.val_interval) is None or result.majority is None:
+        return ""
+    majority = result.majority.metrics["accuracy"]
+    line = (
+        f"95 % interval {interval[0]:.4f} to {interval[1]:.4f}, of {result.val_items:,} items; "
+        f"{result.majority.name}: {majority:.4f}\n"
+    )
+    if result.metrics["accuracy"] <= majority:
+        line += f"This is not better than {result.majority.name}. If classes are uneven: --balance\n"
+    if (result.val_items or 0) < FEW:
+        line += "So few validation items say little: keep more with --val-fraction, or collect more.\n"
+    return line
 
 
 def _compare_with_baseline(result: RunResult) -> str:

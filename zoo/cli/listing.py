@@ -16,6 +16,7 @@ from zoo.store.disk.space import size_text
 
 if TYPE_CHECKING:
     from zoo.catalogue.entry import ModelEntry
+    from zoo.runs.record import RunRecord
     from zoo.store.local import LocalModel
 
 TASKS = ("image-classification", "image-features", "word-vectors")
@@ -172,8 +173,10 @@ def show(context: Context, name: str) -> None:
 def _run_facts(folder: Path) -> dict[str, Any]:
     """What a run was made of: model, data, their licences, and what came out."""
     from zoo.runs.record import read_record
+    from zoo.training.recipe import to_json
 
     record = read_record(folder)
+    recipe = to_json(record.recipe, record.kind)
     return {
         "run": str(folder),
         "created": record.created,
@@ -181,10 +184,22 @@ def _run_facts(folder: Path) -> dict[str, Any]:
         "model license": record.model["license"],
         "weights sha256": record.weights_sha256,
         "data": record.data["root"],
+        "items": _item_counts(record),
         "data license": record.data_license or "unknown",
         "classes": list(record.classes),
+        "recipe": {knob: value for knob, value in recipe.items() if value is not None},
         "result": record.result.facts(),
         "versions": dict(record.versions),
+    }
+
+
+def _item_counts(record: RunRecord) -> dict[str, Any]:
+    """How many items each part has, of each class where that was kept."""
+    counts = record.data.get("counts", {})
+    return {
+        part: dict(zip(record.classes, counts[part], strict=True)) if part in counts else total
+        for part, total in record.data["items"].items()
+        if total
     }
 
 

@@ -15,7 +15,7 @@ from zoo.cli.options import Choice, ModelName
 from zoo.cli.sink import Fit, Mode, table
 from zoo.data.listing import refuse_missing
 from zoo.errors import DatasetError, Interrupted, UsageError
-from zoo.events import Progress
+from zoo.events import Note, Progress
 
 if TYPE_CHECKING:
     from zoo.runs.answers import ItemSource, Prediction
@@ -31,6 +31,14 @@ SCORE_COLUMNS = {
     "f1": "F1",
     "support": "ITEMS",
 }
+WRONG_COLUMNS = {
+    "path": "SUREST MISTAKES",
+    "label": "TRUE",
+    "predicted": "PREDICTED",
+    "probability": "PROBABILITY",
+}
+CONFUSED_COLUMNS = {"label": "MOST CONFUSED", "predicted": "PREDICTED", "count": "ITEMS"}
+MOST_WRONG = 10  # items that are shown
 MOST_CLASSES = 20  # of which a matrix of confusions is shown
 FIT = {"next": Fit.TEXT, "text": Fit.TEXT, "path": Fit.PATH}
 POOLINGS = ("mean", "tfidf", "sif")  # of zoo.words.texts.pooling, whose import costs 0.2 s
@@ -235,14 +243,16 @@ def open_source(
     return classifier, asking.read(items, classifier, **chosen, report=context.report)
 
 
-@command("zoo evaluate run photos/")
+@command("zoo evaluate run photos/\nzoo evaluate run photos/ -o wrong.csv")
 @click.argument("run", metavar="RUN|MODEL", type=ModelName())
 @click.argument("data", type=FILES)
 @click.option("--path-column", help="Column of a table that names the files.")
 @click.option("--text-column", help="Column of a table that holds the texts.")
 @click.option("--label-column", help="Column of a table that names the classes.")
+@click.option("--split-column", metavar="NAME", help="Column of a table that names the parts, or none.")
+@click.option("--out", "-o", type=FILES, help="Write the mistakes: wrong.csv, .jsonl or .parquet.")
 @_compute_options
-def evaluate(context: Context, run: str, data: Path, **options: Any) -> None:
+def evaluate(context: Context, run: str, data: Path, out: Path | None, **options: Any) -> None:
     """Measure a run on labelled data.
 
     Of a folder with train/, val/ and test/ the test part is taken, else val. Classes are matched by name.
@@ -253,12 +263,17 @@ def evaluate(context: Context, run: str, data: Path, **options: Any) -> None:
     context.sink.details = False
     from zoo.runs.classifier import load_classifier
     from zoo.runs.using.evaluation import evaluate_classifier
+    from zoo.runs.using.prediction_files import check_out, write_rows
 
+    if out is not None:
+        check_out(out)
     classifier = load_classifier(
         target, store=context.store, registry=context.registry, report=context.report
     )
     found = evaluate_classifier(classifier, data, report=context.report, **options)
-
+    mistakes = [asdict(wrong) for wrong in getattr(found, "wrong", ())]
+    if out is not None and not write_rows(mistakes, out):
+        context.report(Note(f"no mistakes: {out} is not written"))
     context.sink.answer(found.facts, lambda: "\n\n".join(_evaluation_parts(found)))
 
 
@@ -284,6 +299,15 @@ def _evaluation_parts(found: Evaluation) -> Iterator[str]:
             {"true": found.classes[i], **{str(j): found.confusion[i][j] for j in present}} for i in present
         ]
         yield table(counts, {"true": "TRUE \\ PREDICTED", **{str(j): found.classes[j] for j in present}})
+    elif pairs := found.confused():
+        names = ("label", "predicted", "count")
+        yield table([dict(zip(names, pair, strict=True)) for pair in pairs], CONFUSED_COLUMNS)
+    if found.wrong:
+        rows = [{**asdict(wrong), "probability": f"{wrong.probability:.3f}"} for wrong in found.wrong]
+        rest = len(rows) - MOST_WRONG
+        yield table(rows[:MOST_WRONG], WRONG_COLUMNS, {"path": Fit.PATH}) + (
+            f"\n… and {rest:,} more: -o wrong.csv" if rest > 0 else ""
+        )
 
 
 @command(

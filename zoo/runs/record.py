@@ -16,6 +16,7 @@ from zoo.data.kinds import IMAGES, TEXTS, Kind
 from zoo.data.pixels.ranges import ValueRange
 from zoo.errors import IntegrityError, UsageError
 from zoo.targets import RECORD
+from zoo.training.intervals import accuracy_interval
 from zoo.training.recipe import Resolved, from_json, to_json
 from zoo.training.tasks import SINGLE_LABEL, TASKS, Task
 
@@ -40,7 +41,9 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     task: its name in TASKS. best_epoch, epochs: counted over all phases, from 1. val_loss: the mean loss per
     item; metrics: by name, on the same validation items; both of the weights that were kept. frozen_tensors:
     parameters and buffers that were to stay as they are; frozen_changed: how many did not (always 0, or
-    something is broken). seconds: of the whole run. baseline: of a run on texts.
+    something is broken). seconds: of the whole run. baseline: of a run on texts. val_items: that were
+    measured; majority: what always answering the class with the most training items reaches on them; None
+    where items have more than one class, and in runs of earlier versions.
     """
 
     run: str
@@ -56,6 +59,16 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     baseline: Baseline | None = None
     task: str = SINGLE_LABEL.name
+    val_items: int | None = None
+    majority: Baseline | None = None
+
+    @property
+    def val_interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the validation accuracy; None where the items were not counted. It is that of
+        one measurement: of the best of many epochs the accuracy itself is a little too good."""
+        if self.val_items is None or "accuracy" not in self.metrics:
+            return None
+        return accuracy_interval(self.metrics["accuracy"], self.val_items)
 
     @property
     def val_accuracy(self) -> float:
@@ -65,7 +78,8 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     def facts(self) -> dict[str, Any]:
         """The result as plain JSON values, every metric also by a name of its own: val_accuracy."""
         facts: dict[str, Any] = msgspec.to_builtins(self)
-        for part in (facts, facts["baseline"]):
+        facts["val_interval"] = self.val_interval
+        for part in (facts, facts["baseline"], facts["majority"]):
             if part is not None:
                 part |= {f"val_{name}": value for name, value in part["metrics"].items()}
         return facts

@@ -2,6 +2,7 @@
 
 From the ground up; a file imports only what is above it in this list:
 
+    intervals        how sure an accuracy is
     interruption     Ctrl-C asks for an end after the step
     seeds            where chance starts, and the user's own generators kept
     optimizers       the optimizers by name

@@ -16,14 +16,14 @@ from torch import Tensor
 
 from adapters import count_parameters, frozen_fingerprint, unfreeze
 from zoo.data.dataset import PARTS, Dataset
-from zoo.data.names import safe_text
+from zoo.data.names import one_line, safe_text
 from zoo.errors import Interrupted, TrainingStopped
 from zoo.events import Note, Report, silent
 from zoo.runs.classifier import DIGITS
 from zoo.runs.folder import new_folder, next_free, write_adapter, write_history, write_words
 from zoo.runs.modalities.table import modality_of
 from zoo.runs.plan import Plan
-from zoo.runs.record import RunRecord, RunResult, model_facts, write_record
+from zoo.runs.record import Baseline, RunRecord, RunResult, model_facts, write_record
 from zoo.runs.session import Outcome, PreparedModel, Session, TrainingData, TrainingSteps
 from zoo.runs.versions import library_versions
 from zoo.store.store import Store
@@ -36,6 +36,7 @@ from zoo.training.seeds import seeded
 from zoo.training.stages import count_stages
 from zoo.training.stopping import Score
 from zoo.training.strategies import Phase, phases
+from zoo.training.tasks import SINGLE_LABEL
 
 
 def train_run(
@@ -181,6 +182,8 @@ def save(session: Session, model: PreparedModel, data: TrainingData, outcome: Ou
         seconds=time.perf_counter() - plan.began,
         baseline=data.baseline,
         task=plan.task.name,
+        val_items=len(data.dataset.val),
+        majority=_majority(data.dataset) if plan.task is SINGLE_LABEL else None,
     )
     with new_folder(plan.out) as folder:
         write_history(outcome.history, folder)
@@ -190,7 +193,7 @@ def save(session: Session, model: PreparedModel, data: TrainingData, outcome: Ou
             weights_sha256=model.sha256,
             classes=data.dataset.classes,
             recipe=session.recipe,
-            data=_data_facts(data),
+            data=_data_facts(data, one_class=plan.task is SINGLE_LABEL),
             result=msgspec.structs.replace(result, run=plan.out.absolute().name),
             text=None if model.reader is None else write_words(model.reader, folder),
             adapter_sha256="",
@@ -203,13 +206,23 @@ def save(session: Session, model: PreparedModel, data: TrainingData, outcome: Ou
     return result
 
 
-def _data_facts(data: TrainingData) -> dict[str, Any]:
-    """Where the items came from, for run.json."""
+def _majority(dataset: Dataset) -> Baseline:
+    """What always answering the class with the most training items reaches on the validation items."""
+    train, val = dataset.counts("train"), dataset.counts("val")
+    label = max(range(len(train)), key=lambda label: train[label])
+    return Baseline(
+        name=f"always {one_line(dataset.classes[label])}", metrics={"accuracy": val[label] / sum(val)}
+    )
+
+
+def _data_facts(data: TrainingData, *, one_class: bool) -> dict[str, Any]:
+    """Where the items came from, for run.json. one_class: whether each has exactly one."""
     dataset = data.dataset
     return {
         "root": safe_text(dataset.root.absolute().name),  # where it lay is nobody's business but the user's
         "fingerprint": dataset.fingerprint,
         "items": {part: len(getattr(dataset, part)) for part in PARTS},
+        **({"counts": {part: list(dataset.counts(part)) for part in PARTS}} if one_class else {}),
         "skipped": [{"path": safe_text(file.path), "reason": file.reason} for file in data.bad],
         "split": dataset.split.facts(),
         **({} if data.values is None else {"value_range": data.values.facts}),

@@ -8,13 +8,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.data.names import safe_text
 from zoo.events import Report, silent
 from zoo.runs.answers import refuse_unreadable
 from zoo.runs.modalities.table import modality_of
+from zoo.training.intervals import accuracy_interval
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from zoo.data.dataset import Item
     from zoo.data.pixels.batches import OnBad
     from zoo.runs.classifier import Classifier
     from zoo.training.tasks import Task
@@ -52,15 +55,38 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class WrongAnswer:
+    """An item that was taken for another class. path: of the file, or where the text is; label: its true
+    class; predicted: what the network answered, with that probability in 0..1."""
+
+    path: str
+    label: str
+    predicted: str
+    probability: float
+
+
+@dataclass(frozen=True)
 class ClassEvaluation(Evaluation):
     """Of items that have one class each, also: the 95 % Wilson interval of the accuracy; top5 where there are
-    more than five classes; confusion: rows are true classes, columns predicted ones, as in `classes`."""
+    more than five classes; confusion: rows are true classes, columns predicted ones, as in `classes`; wrong:
+    the items that were taken for another class, the surest mistakes first."""
 
     accuracy_low: float
     accuracy_high: float
     top5: float | None
     per_class: tuple[ClassScore, ...]
     confusion: tuple[tuple[int, ...], ...]
+    wrong: tuple[WrongAnswer, ...] = ()
+
+    def confused(self, most: int = 10) -> list[tuple[str, str, int]]:
+        """(true class, predicted class, items) of the pairs that are confused most often."""
+        pairs = [
+            (self.classes[true], self.classes[answer], count)
+            for true, row in enumerate(self.confusion)
+            for answer, count in enumerate(row)
+            if count and true != answer
+        ]
+        return sorted(pairs, key=lambda pair: -pair[2])[:most]
 
 
 def evaluate_classifier(
@@ -73,6 +99,7 @@ def evaluate_classifier(
     path_column: str | None = None,
     text_column: str | None = None,
     label_column: str | None = None,
+    split_column: str | None = None,
     report: Report = silent,
 ) -> Evaluation:
     """Measure a classifier on a folder or table; labels are matched to its classes by name.
@@ -93,6 +120,7 @@ def evaluate_classifier(
         split=classifier.split,
         item_column=modality.choose_column(classifier.name, path_column, text_column),
         label_column=label_column,
+        split_column=split_column,
     )
     for note in dataset.notes:
         report(note)
@@ -115,7 +143,24 @@ def evaluate_classifier(
     refuse_unreadable(source, report)
     targets = [dataset.items[row].target for row in rows]
     skipped = len(source.failures)
-    return measure(classifier.task, torch.cat(parts), targets, classifier.classes, skipped=skipped)
+    outputs = torch.cat(parts)
+    found = measure(classifier.task, outputs, targets, classifier.classes, skipped=skipped)
+    if not isinstance(found, ClassEvaluation):
+        return found
+    return replace(found, wrong=_wrong_answers(outputs, [dataset.items[row] for row in rows], found.classes))
+
+
+def _wrong_answers(
+    outputs: Tensor, items: Sequence[Item], classes: tuple[str, ...]
+) -> tuple[WrongAnswer, ...]:
+    """The items that were taken for another class, the surest mistakes first. outputs: (items, classes)."""
+    probabilities, answers = outputs.softmax(1).max(1)
+    wrong = [
+        WrongAnswer(safe_text(item.path), classes[item.label], classes[answer], probability)
+        for item, answer, probability in zip(items, answers.tolist(), probabilities.tolist(), strict=True)
+        if answer != item.label
+    ]
+    return tuple(sorted(wrong, key=lambda one: -one.probability))
 
 
 def measure(
@@ -149,24 +194,20 @@ def measure(
 
 
 def _detail_classes(plain: Evaluation, outputs: Tensor, truth: Sequence[int]) -> ClassEvaluation:
-    """With what is worth knowing of items that have one class each. outputs: (items, classes).
-
-    The interval is Wilson's (1927), which stays inside 0..1 for few items and for accuracies near 1.
-    """
-    from scipy.stats import binomtest
+    """With what is worth knowing of items that have one class each. outputs: (items, classes)."""
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     ranked = outputs.topk(min(5, outputs.shape[1])).indices.tolist()
     first = [row[0] for row in ranked]
     right = sum(a == b for a, b in zip(truth, first, strict=True))
-    interval = binomtest(right, len(truth)).proportion_ci(0.95, method="wilson")
+    low, high = accuracy_interval(right / len(truth), len(truth))
     labels = range(len(plain.classes))
     rates = precision_recall_fscore_support(truth, first, labels=labels, zero_division=0.0)
     among_five = sum(label in row for label, row in zip(truth, ranked, strict=True)) / len(truth)
     return ClassEvaluation(
         **vars(plain),
-        accuracy_low=float(interval.low),
-        accuracy_high=float(interval.high),
+        accuracy_low=low,
+        accuracy_high=high,
         top5=among_five if len(plain.classes) > 5 else None,
         per_class=tuple(
             ClassScore(label, float(p), float(r), float(f), int(n))

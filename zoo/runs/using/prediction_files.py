@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol
@@ -140,3 +140,11 @@ class PredictionFile:
         finally:
             self._file.close()
             self._draft.unlink(missing_ok=True)
+
+
+def write_rows(rows: Iterable[Mapping[str, Any]], out: Path) -> int:
+    """Write rows with the same columns to a file; returns how many. Raises what `check_out` does."""
+    with PredictionFile(out) as file:
+        for row in rows:
+            file.add(row)
+    return file.rows
