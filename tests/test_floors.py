@@ -13,6 +13,7 @@ from measures import Module, find_circles, import_graph, read_modules
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     ("errors", "events"),
+    ("progress",),
     ("file_formats",),
     ("catalogue",),
     ("store",),
@@ -27,7 +28,7 @@ FLOORS = [
     ("cli", "plugins"),
 ]
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
-LIGHT = ("errors", "events", "catalogue", "store", "targets", "cli")
+LIGHT = ("errors", "events", "progress", "catalogue", "store", "targets", "cli")
 HEAVY = {
     "torch",
     "torchvision",

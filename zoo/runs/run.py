@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UsageError
 from zoo.events import EpochEnd, Report, silent
+from zoo.progress import usual_report
 from zoo.runs.answers import ItemSource, Prediction
 from zoo.runs.classifier import Classifier, load_classifier, load_run_classifier
 from zoo.runs.folder import read_history
@@ -127,7 +128,7 @@ def embed(
     batch_size: int | None = None,
     device: str = "auto",
     on_bad: OnBad = "skip",
-    report: Report = silent,
+    report: Report | None = None,
 ) -> Embeddings:
     """What a frozen network sees of every item, computed once: features for a head, an index, a search.
 
@@ -141,7 +142,8 @@ def embed(
         batch_size: Items at a time; None for what suits them.
         device: Where to compute: "auto", "cpu", "cuda", "cuda:1", "mps".
         on_bad: "skip" leaves out what cannot be read, "stop" raises for the first.
-        report: Called with every event.
+        report: Called with every event. None: a bar on a terminal and in a notebook, and
+            nothing in a pipe; `zoo.events.silent`: nothing.
 
     Returns:
         Features (items, width) float32 and the paths of the items that could be read, in their order. Of
@@ -153,7 +155,7 @@ def embed(
         NetworkError: The model cannot be fetched.
         IntegrityError: A file is not what it should be.
     """
-    store = store or default_store()
+    store, report = store or default_store(), report or usual_report()
     target = accept(find_target(name, registry=registry, store=store, member=member), "zoo.embed")
     if isinstance(target, RunFolder):
         run = Run(target.path, read_record(target.path), store, report)

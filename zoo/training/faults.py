@@ -26,11 +26,12 @@ def ends_with_its_best(state: PhaseState, report: Report) -> Iterator[None]:
     """
     try:
         yield
-    except Stopped:
+    except (Stopped, KeyboardInterrupt) as wish:  # Ctrl-C in a program of one's own, or twice in the command
         state.interrupted = True
         if state.stopping.best is None:
             state.best = trainable_state(state.model, state.frozen)
-        report(Note("stopping: the step is finished, the best weights so far are kept"))
+        how = "the step is finished, " if isinstance(wish, Stopped) else ""
+        report(Note(f"stopping: {how}the best weights so far are kept"))
     except TrainingStopped as fault:
         state.fault = fault
     except RuntimeError as error:

@@ -17,8 +17,9 @@ from zoo.choosing.data_kind import scan_any
 from zoo.data.dataset import Dataset, Item
 from zoo.data.names import one_line
 from zoo.errors import UnknownName, UsageError
-from zoo.events import Report, silent
+from zoo.events import Report
 from zoo.features.suspects import FEWEST
+from zoo.progress import usual_report
 from zoo.runs.modalities.table import modality_of_target
 from zoo.store.names import default_registry, default_store
 from zoo.targets import Model, RegistryModel, accept, find_target
@@ -127,7 +128,7 @@ def check(
     split_column: str | None = None,
     class_level: int | None = None,
     device: str = "auto",
-    report: Report = silent,
+    report: Report | None = None,
 ) -> DataCheck:
     """Look for what is wrong with labelled images or texts. Nothing is changed, moved or deleted.
 
@@ -144,7 +145,8 @@ def check(
         split_column: The column of a table that names the part of each item.
         class_level: Which level of folders is the classes.
         device: Where to compute: "auto", "cpu", "cuda", "cuda:1", "mps".
-        report: Called with every event.
+        report: Called with every event. None: a bar on a terminal and in a notebook, and
+            nothing in a pipe; `zoo.events.silent`: nothing.
 
     Returns:
         The findings, the suspects, the culprits.
@@ -155,7 +157,7 @@ def check(
         NetworkError: The model cannot be fetched.
     """
     began = time.perf_counter()
-    store = store or default_store()
+    store, report = store or default_store(), report or usual_report()
     dataset = scan_any(
         Path(data),
         path_column=path_column,

@@ -16,6 +16,7 @@ from zoo.data.scanning import scan_dataset
 from zoo.data.trained import with_contents
 from zoo.errors import UsageError
 from zoo.events import Note, Report, silent
+from zoo.progress import usual_report
 from zoo.runs.folder import refuse_existing, refuse_unwritable
 from zoo.runs.modalities.table import modality_of, modality_of_target
 from zoo.runs.plan import Plan
@@ -62,7 +63,7 @@ def finetune_model(
     class_level: int | None = None,
     member: str | None = None,
     data_license: str | None = None,
-    report: Report = silent,
+    report: Report | None = None,
     stop_requested: Callable[[], bool] = never,
     recipe: Recipe | None = None,
     **options: Unpack[RecipeOptions],
@@ -86,7 +87,8 @@ def finetune_model(
         class_level: Which level of folders is the classes.
         member: Which file of a .zip of word vectors.
         data_license: The licence of the data, for run.json.
-        report: Called with every event.
+        report: Called with every event. None: a bar on a terminal and in a notebook, and
+            nothing in a pipe; `zoo.events.silent`: nothing.
         stop_requested: Asked after every step; once it is true, the best weights so far are kept.
         recipe: What the run should be like. Going on from a run, what that run was given is kept where
             neither this nor the options say otherwise.
@@ -103,9 +105,9 @@ def finetune_model(
         NetworkError: The model cannot be fetched.
         IntegrityError: A file is not what it should be.
         TrainingStopped: A fault ended training; the best weights so far, if any, were written to `out`.
-        Interrupted: `stop_requested`; the best weights so far, if any, were written to `out`.
+        Interrupted: Ctrl-C, or `stop_requested`; the best weights so far, if any, were written to `out`.
     """
-    store = store or default_store()
+    store, report = store or default_store(), report or usual_report()
     plan = _plan_run(
         name,
         data,
