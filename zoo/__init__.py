@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from zoo.runs.making.finetuning import finetune_model as finetune_model
     from zoo.runs.run import embed as embed
     from zoo.runs.run import load_run as load_run
+    from zoo.runs.using.preparation import preprocessing as preprocessing
     from zoo.targets import fetch_model as fetch_model
     from zoo.training.recipe import Recipe as Recipe
 
@@ -38,6 +39,7 @@ PUBLIC = {
     "list_models": "zoo.catalogue.search",
     "load_model": "zoo.backbones.models",
     "load_run": "zoo.runs.run",
+    "preprocessing": "zoo.runs.using.preparation",
 }
 
 __all__ = ["__version__", *PUBLIC]

@@ -282,6 +282,7 @@ NEEDS: dict[str, Need] = {
     "zoo registry add --like": _MODEL,
     "zoo check": _MODEL,
     "zoo.embed": _MODEL_OR_RUN,
+    "zoo.preprocessing": _CLASSIFIES,
     "zoo.fetch_model": _MODEL,
     "zoo.load_model": _MODEL,
     "zoo.load_run": Need(("run",), "a run", "A run is the folder that zoo finetune wrote."),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cache
 
 from zoo.catalogue.entry import ImageModel
-from zoo.errors import UnknownName
+from zoo.errors import DatasetError, UnknownName
 
 
 def class_names(entry: ImageModel) -> tuple[str, ...]:
@@ -72,3 +72,56 @@ LABEL_SETS: dict[str, Callable[[], tuple[str, ...]]] = {
     "imagenet-22k": _imagenet("imagenet-22k"),
     "imagenet-22k-ms": _imagenet("imagenet-22k-ms"),
 }
+
+
+@cache
+def synset_ids(label_set: str) -> tuple[str, ...]:
+    """The WordNet ids of a set's classes, n01440764 …, in the order of the outputs, from timm's lists; none
+    for a set that has none.
+
+    >>> synset_ids("imagenet-1k")[285]
+    'n02124075'
+    """
+    if label_set not in LABEL_SETS:
+        return ()
+    from timm.data import ImageNetInfo
+
+    ids = tuple(ImageNetInfo(label_set).label_names())
+    return ids if len(ids) == len(read_label_set(label_set)) else ()
+
+
+def known_name(label_set: str, name: str) -> str:
+    """The class that somebody means by a name: by its id, by one of its synonyms, whatever its capitals, with
+    blanks or underscores; the name itself where no class of the set is called so.
+
+    Raises DatasetError for a name of several classes: a crane is a bird and a machine.
+
+    >>> known_name("imagenet-1k", "n02124075"), known_name("imagenet-1k", "egyptian_cat")
+    ('Egyptian cat', 'Egyptian cat')
+    """
+    meant = sorted(_outputs_by_name(label_set).get(_plain(name), ()))
+    if len(meant) > 1:
+        names, ids = read_label_set(label_set), synset_ids(label_set)
+        several = " and ".join(f"{names[output]} ({ids[output]})" for output in meant)
+        raise DatasetError(f"{name!r} may be {several}", hint="Call it by its id.")
+    return read_label_set(label_set)[meant[0]] if meant else name
+
+
+@cache
+def _outputs_by_name(label_set: str) -> dict[str, frozenset[int]]:
+    """The outputs that have a name, by every name there is: ids, published names, synonyms."""
+    from timm.data import ImageNetInfo
+
+    ids = synset_ids(label_set)
+    if not ids:
+        return {}
+    found: dict[str, set[int]] = {}
+    described = ImageNetInfo(label_set).label_descriptions()
+    for output, names in enumerate(zip(ids, read_label_set(label_set), described, strict=True)):
+        for name in {*names, *names[2].split(",")}:
+            found.setdefault(_plain(name), set()).add(output)
+    return {name: frozenset(outputs) for name, outputs in found.items()}
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.casefold().replace("_", " ").split())

@@ -11,7 +11,7 @@ Texts lie in the same ways, and in some more: see zoo/data/texts.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,9 +113,11 @@ def scan_evaluation(
     item_column: str | None = None,
     label_column: str | None = None,
     split_column: str | None = None,
+    rename: Callable[[str], str] | None = None,
 ) -> EvaluationSet:
     """Labelled items to measure a model with `classes` on, matched by name.
 
+    rename: gives the model's own name of a class that the data call otherwise.
     Of split data the test part is taken, else val, else all. Items that `split` (of the run) was trained on
     are left out, by their content, and counted. Raises DatasetError for a class that the model does not know,
     and where nothing is left.
@@ -126,6 +128,7 @@ def scan_evaluation(
         kind,
         _Reading(Named(item_column, label_column, split_column)),
         frozenset(map(class_name, classes)),
+        rename,
     )
     part: Part | None = next((p for p in ("test", "val") if p in found.parts), None)
     source = part or next(iter(found.parts))
@@ -203,16 +206,35 @@ def _checked_level(reading: _Reading) -> int:
     return reading.class_level or 1
 
 
-def _find_known(path: Path, kind: Kind, reading: _Reading, classes: frozenset[str]) -> Found:
-    """As `_find`; of folders in folders the level is taken whose names are all among the classes, if any."""
-    found = _find(path, kind, reading)
+def _find_known(
+    path: Path,
+    kind: Kind,
+    reading: _Reading,
+    classes: frozenset[str],
+    rename: Callable[[str], str] | None = None,
+) -> Found:
+    """As `_find`, with the model's names of the classes; of folders in folders the level is taken whose names
+    are all among them, if any."""
+    found = _renamed(_find(path, kind, reading), rename)
     if (path.is_dir() or is_zip(path)) and not classes.issuperset(_all_classes(found)):
         for level in (2, 3):
             with suppress(DatasetError):
-                deeper = _find(path, kind, replace(reading, class_level=level))
+                deeper = _renamed(_find(path, kind, replace(reading, class_level=level)), rename)
                 if _all_classes(deeper) and classes.issuperset(_all_classes(deeper)):
                     return deeper
     return found
+
+
+def _renamed(found: Found, rename: Callable[[str], str] | None) -> Found:
+    """What was found, with other names of the classes; of two that become one, all items."""
+    if rename is None:
+        return found
+    parts: dict[Part | None, ClassFiles] = {}
+    for part, files in found.parts.items():
+        parts[part] = {}
+        for name, items in files.items():
+            parts[part].setdefault(class_name(rename(name)), []).extend(items)
+    return replace(found, parts=parts)
 
 
 def _all_classes(found: Found) -> set[str]:

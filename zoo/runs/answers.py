@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Guess:
-    """One class and its probability in 0..1."""
+    """One class and its probability in 0..1. id: its WordNet id, of a model with ImageNet's classes."""
 
     label: str
     probability: float
+    id: str | None = None
 
 
 @dataclass(frozen=True)

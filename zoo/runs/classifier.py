@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,10 +39,11 @@ class Classifier:
     """A network in eval mode and what its outputs mean.
 
     classes: names in the order of the outputs; empty for a model that gives features only. identity: sha256
-    that no other network has, so that features of it can be kept. split, layout: of the data
-    that a run was trained on. reader: how texts become the network's input; None for images. data_license: of
-    the data that a run was trained on; None if unknown, and for a plain model. task: what outputs
-    mean. values: black and white of the training images of 16 bit or floats.
+    that no other network has, so that features of it can be kept. split, layout: of the data that a run was
+    trained on. reader: how texts become the network's input; None for images. data_license: of the data that
+    a run was trained on; None if unknown, and for a plain model. task: what outputs mean. values: black and
+    white of the training images of 16 bit or floats. label_set: the name of a plain model's classes as a
+    whole.
     """
 
     name: str
@@ -55,6 +57,21 @@ class Classifier:
     data_license: str | None = None
     task: Task = SINGLE_LABEL
     values: ValueRange | None = None
+    label_set: str | None = None
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The WordNet ids of the classes, in the order of the outputs; none but for ImageNet's."""
+        from zoo.backbones.labels import synset_ids
+
+        return () if self.label_set is None else synset_ids(self.label_set)
+
+    @property
+    def rename(self) -> Callable[[str], str] | None:
+        """The model's own name of a class that data call otherwise; None where it knows no other names."""
+        from zoo.backbones.labels import known_name
+
+        return None if self.label_set is None else partial(known_name, self.label_set)
 
     @property
     def licenses(self) -> dict[str, str]:
@@ -92,7 +109,9 @@ def load_classifier(
     local = fetch_target(target, store, report=report)
     model = image_model(local.entry)
     network = load_backbone(local, store, report=report)
-    return Classifier(target.name, network, tuple(class_names(model)), model, local.sha256)
+    label_set = model.classes if isinstance(model.classes, str) else None
+    names = tuple(class_names(model))
+    return Classifier(target.name, network, names, model, local.sha256, label_set=label_set)
 
 
 def load_run_classifier(

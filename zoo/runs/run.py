@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from zoo.store.store import Store
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """A run folder. The network is built when it is first needed, from the same backbone by its sha256.
 
@@ -41,6 +41,13 @@ class Run:
     record: RunRecord
     store: Store
     report: Report = field(default=silent, repr=False)
+
+    def __repr__(self) -> str:
+        result = self.record.result
+        metrics = ", ".join(f"val {name} {value:.4f}" for name, value in result.metrics.items())
+        names = ", ".join(self.classes[:4]) + (", …" if len(self.classes) > 4 else "")
+        model = self.record.model["name"]
+        return f"Run({str(self.path)!r}: {model}, {len(self.classes)} classes ({names}), {metrics})"
 
     @property
     def classes(self) -> tuple[str, ...]:

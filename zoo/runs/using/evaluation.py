@@ -34,7 +34,7 @@ class ClassScore:
     support: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """The figures of some labelled items. metrics: by the names that the task gives them."""
 
@@ -42,6 +42,10 @@ class Evaluation:
     skipped: int
     classes: tuple[str, ...]
     metrics: Mapping[str, float]
+
+    def __repr__(self) -> str:
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in self.metrics.items())
+        return f"{type(self).__name__}({self.items:,} items, {len(self.classes):,} classes, {figures})"
 
     @property
     def accuracy(self) -> float:
@@ -65,7 +69,7 @@ class WrongAnswer:
     probability: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ClassEvaluation(Evaluation):
     """Of items that have one class each, also: the 95 % Wilson interval of the accuracy; top5 where there are
     more than five classes; confusion: rows are true classes, columns predicted ones, as in `classes`; wrong:
@@ -102,7 +106,8 @@ def evaluate_classifier(
     split_column: str | None = None,
     report: Report = silent,
 ) -> Evaluation:
-    """Measure a classifier on a folder or table; labels are matched to its classes by name.
+    """Measure a classifier on a folder or table; labels are matched to its classes by name, of a model that
+    knows ImageNet's classes by their ids (n01440764) and synonyms too.
 
     Of the very folder that a run was trained on, only what it did not train on is taken.
     Raises DatasetError for a class that the classifier does not know.
@@ -121,6 +126,7 @@ def evaluate_classifier(
         item_column=modality.choose_column(classifier.name, path_column, text_column),
         label_column=label_column,
         split_column=split_column,
+        rename=classifier.rename,
     )
     for note in dataset.notes:
         report(note)

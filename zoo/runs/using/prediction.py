@@ -25,12 +25,12 @@ def predict_items(
     IntegrityError for an output that is not a number.
     """
     _check_classes(classifier)
-    done = 0
+    done, ids = 0, dict(zip(classifier.classes, classifier.ids, strict=False))
     for positions, outputs in iterate_outputs(classifier, source, device=device):
         ranked = classifier.task.decide(outputs, classifier.classes, top)
         for position, ranking in zip(positions, ranked, strict=True):
             yield from _failed(source, range(done, position))
-            yield source.prediction(position, tuple(Guess(*pair) for pair in ranking))
+            yield source.prediction(position, tuple(Guess(*pair, ids.get(pair[0])) for pair in ranking))
             done = position + 1
     yield from _failed(source, range(done, len(source.places)))
     for note in source.notes():
