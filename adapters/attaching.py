@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from adapters.classifiers import AUXILIARY, Site, find_site, last_layer
+from adapters.classifiers import AUXILIARY, Site, example_inputs, find_site, last_layer
 from adapters.errors import AdapterError
 from adapters.freezing import is_locked, lock_eval, requested_mode, sync_eval_locks
 from adapters.heads import OUTPUT_STD, Head, SecondHead, build_head, linear, pick_generator
-from adapters.structure import is_parameter_free, replace_module, unwrap
+from adapters.structure import copy_structure, is_parameter_free, join_name, replace_module, unwrap
 
 
 def attach_head(
@@ -59,8 +60,10 @@ def attach_head(
         NoClassifier: If no layer can be identified as the classifier.
         UnknownName: If a head or an activation does not exist.
         InvalidHead: If the head cannot be built.
-        AdapterError: If the network averages two classifiers (a distillation token) and the head is not
-            linear, because the average of two such heads would differ from one head on the average.
+        AdapterError: If the network would not return the classes of the head: it finds objects or labels
+            pixels, has several outputs, or changes its classifier's output; or if it averages two classifiers
+            (a distillation token) and the head is not linear, because the average of two such heads would
+            differ from one head on the average.
     """
     site = find_site(model, at)
     if site.names[0] == "":
@@ -87,11 +90,107 @@ def attach_head(
             f"for that a head must be linear, not {new.kind}",
             hint='Use head="linear", or the variant without distillation.',
         )
+    if at is None and not isinstance(model.get_submodule(site.names[0]), Head):
+        _check_place(model, site)
     _clear_surroundings(model, site)
     _put_head(model, site, new)
     _replace_auxiliary(model, new.classes if aux else None, generator)
     sync_eval_locks(model)  # the containers of the head follow .train() again
     return new
+
+
+PROBE = 7  # classes of a head that is tried in a place; another number than any network's own
+_ELSEWHERE = (
+    "Name the layer that has one output per class: at='…'. Networks that find objects or label pixels have "
+    "none."
+)
+
+
+def _check_place(model: nn.Module, site: Site) -> None:
+    """Raise AdapterError if a network with a head in this place would not return (batch, classes).
+
+    Tried on torch's meta device, which computes shapes alone. Of a network that takes none of the inputs that
+    are tried only a linear layer is believed; `at` is for those that this refuses wrongly.
+    """
+    name, kind = site.names[0], type(model).__name__
+    if parallel := _parallel_layer(model, name):
+        message = f"{kind} has two last layers side by side, {parallel} and {name}"
+        raise AdapterError(message, hint=_ELSEWHERE)
+    plain = copy_structure(model, lambda tensor: tensor.to("meta")).eval()
+    example, before = _first_answer(model, plain)
+    if example is None:
+        if site.maps and not isinstance(model.get_submodule(name), nn.Identity):
+            message = f"{kind} takes no plain image: whether {name} is its classifier is not known"
+            raise AdapterError(message, hint=_ELSEWHERE)
+        return
+    if isinstance(before, Tensor) and before.ndim == 4 and before.shape[-2:].numel() > 1:
+        raise AdapterError(f"{kind} answers for every pixel: {_describe(before)}", hint=_ELSEWHERE)
+    _clear_surroundings(plain, site)
+    _put_head(plain, site, build_head("linear", site.width, PROBE, maps=site.maps))
+    _replace_auxiliary(plain, PROBE, None)
+    answer = _answer(plain.eval(), example)
+    if not isinstance(answer, Tensor) or tuple(answer.shape) != (1, PROBE):
+        what = "an error" if answer is None else _describe(answer)
+        message = f"{kind} does not return the classes of a head at {name}: that gives {what}"
+        raise AdapterError(message, hint=_ELSEWHERE)
+
+
+def _first_answer(model: nn.Module, plain: nn.Module) -> tuple[Tensor | None, object]:
+    """The first input that the network answers with (batch, something), else the first that it answers at
+    all, and the answer. plain: the model on the meta device."""
+    first: tuple[Tensor | None, object] = (None, None)
+    for example in example_inputs(model):
+        answer = _answer(plain, example)
+        if isinstance(answer, Tensor) and answer.ndim == 2:
+            return example, answer
+        if answer is not None and first[0] is None:
+            first = example, answer
+    return first
+
+
+def _answer(network: nn.Module, example: Tensor) -> object:
+    """What a network returns; None if it raises."""
+    with suppress(Exception):  # whatever a network raises for an unsuitable input
+        answer: object = network(example)
+        return answer
+    return None
+
+
+def _parallel_layer(model: nn.Module, name: str) -> str | None:
+    """A layer of the same width that stands beside the one called `name`, in a module that is not a row of
+    layers: which of the two is the classifier, nobody can know. None where the network states its own."""
+    parent, _, leaf = name.rpartition(".")
+    row, own = model.get_submodule(parent), model.get_submodule(name)
+    if (
+        isinstance(row, nn.Sequential)
+        or not isinstance(own, nn.Linear)
+        or hasattr(unwrap(model)[1], "get_classifier")
+    ):
+        return None
+    for other, layer in row.named_children():
+        if (
+            other != leaf
+            and isinstance(layer, nn.Linear)
+            and layer.in_features == own.in_features != layer.out_features
+        ):
+            return join_name(parent, other)
+    return None
+
+
+def _describe(answer: object) -> str:
+    """What a network returned, in a few words.
+
+    >>> import torch
+    >>> _describe({"out": torch.zeros(1, 2, 8, 8)}), _describe(torch.zeros(1, 3))
+    ('a dict of out', 'a tensor (1, 3)')
+    """
+    if isinstance(answer, Tensor):
+        return f"a tensor {tuple(answer.shape)}"
+    if isinstance(answer, Mapping):
+        return f"a dict of {', '.join(map(str, answer))}"
+    if isinstance(answer, Sequence):
+        return f"{len(answer)} things: {', '.join(_describe(part) for part in answer[:3])}"
+    return f"a {type(answer).__name__}"
 
 
 def _put_head(model: nn.Module, site: Site, head: Head) -> None:

@@ -322,7 +322,7 @@ def _measure_input(model: nn.Module, name: str) -> tuple[int, ...] | None:
     empty = copy_structure(model, lambda tensor: tensor.to("meta")).eval()
     seen: list[tuple[int, ...]] = []
     empty.get_submodule(name).register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))
-    for image in _example_inputs(model):
+    for image in example_inputs(model):
         with suppress(Exception):  # whatever a network raises for an unsuitable input
             empty(image)
         if seen:
@@ -330,13 +330,14 @@ def _measure_input(model: nn.Module, name: str) -> tuple[int, ...] | None:
     return None
 
 
-def _example_inputs(model: nn.Module) -> Iterator[Tensor]:
+def example_inputs(model: nn.Module) -> Iterator[Tensor]:
     """Inputs without values that the network may accept, the likeliest first."""
     for module in model.modules():  # the first layer with weights decides
         if isinstance(module, nn.Embedding):
             yield torch.zeros(1, 8, dtype=torch.long, device="meta")
         elif isinstance(module, nn.Linear):
             yield torch.empty(1, module.in_features, device="meta")
+            yield torch.empty(1, 8, module.in_features, device="meta")
         elif isinstance(module, nn.Conv2d):
             config = getattr(unwrap(model)[1], "default_cfg", None)
             stated = config.get("input_size") if isinstance(config, dict) else None
@@ -357,7 +358,7 @@ def _ends_with(model: nn.Module, names: Sequence[str]) -> bool:
     empty = _cut_at(copy_structure(model, lambda tensor: tensor.to("meta")).eval(), names, True)
     seen: list[Tensor] = []
     empty.get_submodule(names[0]).register_forward_hook(lambda *call: seen.append(call[-1]))
-    for image in _example_inputs(model):
+    for image in example_inputs(model):
         with suppress(Exception):  # whatever a network raises for an unsuitable input
             return empty(image) is seen[-1]
     return False
