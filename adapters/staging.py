@@ -29,6 +29,7 @@ from adapters.structure import is_inside, is_parameter_free, join_name, unwrap
 
 NEARLY_ALL = 0.9  # share of the layers from which on a container is always opened
 MOST = 0.5  # share of the layers from which on it is opened if its neighbours are of another kind
+LEFTOVER = 0.01  # share of the backbone's parameters below which its end belongs to the stage before
 LITTLE = 0.25  # share of its layers up to which one neighbour of the same kind is ignored
 
 
@@ -107,8 +108,21 @@ def stages(model: nn.Module) -> list[Stage]:
             idle.insert(0, runs[-1].pop())
         last = idle + last
     found = [Stage(name, _parts_of(run)) for name, run in zip(_name_runs(runs), runs, strict=True)]
+    found = _fold_leftovers(model, found)
     if classifiers:
         found.append(Stage(_classifier_part(model, classifiers), _parts_of(last), classifier=True))
+    return found
+
+
+def _fold_leftovers(model: nn.Module, found: list[Stage]) -> list[Stage]:
+    """The stages without leftovers at the end: a norm, a gate or a position encoding after the last block,
+    with hardly a parameter, belongs to the block. Else "unfreeze the last stage" trains next to nothing."""
+    sizes = [sum(parameter.numel() for _, parameter in stage.named_parameters(model)) for stage in found]
+    while len(found) > 1 and sizes[-1] < LEFTOVER * min(sum(sizes), 10 * sizes[-2]):
+        last = found.pop()
+        found[-1] = Stage(found[-1].name, found[-1].parts + last.parts)
+        size = sizes.pop()
+        sizes[-1] += size
     return found
 
 

@@ -202,3 +202,28 @@ def test_a_stage_of_a_wrapped_network_is_found_by_the_name_that_it_has_inside(
     freeze(wrapped)
     assert len(unfreeze(wrapped, "layer4")) == 15
     assert all(p.requires_grad == n.startswith("layer4") for n, p in plain.named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [
+        ("resmlp_12_224", "blocks.11"),  # a norm of (1, 1, C) scales stands behind it
+        ("twins_svt_small", "blocks.3"),  # position encodings
+        ("coat_tiny", "parallel_blocks"),  # a gate of four numbers
+        ("convnext_tiny", "stages.3"),
+        ("mixer_s32_224", "blocks.7"),
+    ],
+)
+def test_what_is_left_behind_the_last_block_belongs_to_it(name: str, last: str) -> None:
+    import timm
+
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    *_, deepest, head = stages(model)
+    assert (deepest.name, head.classifier) == (last, True)
+    backbone = sum(p.numel() for p in model.parameters()) - sum(
+        p.numel() for _, p in head.named_parameters(model)
+    )
+    assert sum(p.numel() for _, p in deepest.named_parameters(model)) > 0.01 * backbone
+    held = [n for n, _ in model.named_parameters() if sum(s.holds(n) for s in stages(model)) != 1]
+    assert not held

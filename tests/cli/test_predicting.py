@@ -132,3 +132,21 @@ def test_rows_are_printed_before_the_last_is_computed(
     lines = (seen[0] + last).splitlines()
     assert len(lines) == 201
     assert len({line.index("one") for line in lines[1:]}) == 1  # one column, from the first row to the last
+
+
+@pytest.mark.parametrize("form", ["--csv", "--json"])
+def test_each_row_is_flushed_into_a_pipe(
+    ask: Call, tiny: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    flushed: list[int] = []
+
+    def slow(*_: Any, **__: Any) -> Iterator[Prediction]:
+        for number in range(3):
+            flushed.clear()
+            yield Prediction(Path(f"{number}.png"), "one", 0.5, (Guess("one", 0.5),), None)
+            assert flushed, "the row waits in a buffer"
+
+    monkeypatch.setattr(prediction, "predict_items", slow)
+    usual = sys.stdout.flush
+    monkeypatch.setattr(sys.stdout, "flush", lambda: (flushed.append(1), usual())[1])
+    assert ask("predict", NET, tiny / "photos" / "one.png", form).code == 0

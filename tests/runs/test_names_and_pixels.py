@@ -15,7 +15,7 @@ from support.commands import Call
 from support.kits import Kit, on_tiny
 
 import zoo
-from zoo.backbones.labels import known_name, synset_ids
+from zoo.backbones.labels import known_name, read_label_set, synset_ids
 from zoo.errors import DatasetError, UnreadableFile, UsageError
 from zoo.runs.record import RunResult
 from zoo.runs.run import load_run
@@ -63,6 +63,10 @@ def test_names_of_several_classes_are_refused_and_unknown_ones_kept() -> None:
         with pytest.raises(DatasetError, match=rf"'{name}' may be .* \(n\d+\) and .* \(n\d+\)"):
             known_name("imagenet-1k", name)
     assert known_name("imagenet-1k", "my dog") == "my dog"
+    assert known_name("imagenet-1k", "Cardigan") != known_name("imagenet-1k", "cardigan")
+    for own in read_label_set("imagenet-1k"):  # what predict prints, evaluate takes
+        if own not in ("crane", "maillot"):
+            assert known_name("imagenet-1k", own) == own
     assert len(set(synset_ids("imagenet-1k"))) == 1000
 
 

@@ -99,28 +99,33 @@ def known_name(label_set: str, name: str) -> str:
     >>> known_name("imagenet-1k", "n02124075"), known_name("imagenet-1k", "egyptian_cat")
     ('Egyptian cat', 'Egyptian cat')
     """
-    meant = sorted(_outputs_by_name(label_set).get(_plain(name), ()))
-    if len(meant) > 1:
-        names, ids = read_label_set(label_set), synset_ids(label_set)
-        several = " and ".join(f"{names[output]} ({ids[output]})" for output in meant)
-        raise DatasetError(f"{name!r} may be {several}", hint="Call it by its id.")
-    return read_label_set(label_set)[meant[0]] if meant else name
+    for level, key in enumerate((name, name, _plain(name), _plain(name))):
+        meant = sorted(_outputs_by_name(label_set)[level].get(key, ())) if synset_ids(label_set) else []
+        if len(meant) > 1:
+            names, ids = read_label_set(label_set), synset_ids(label_set)
+            several = " and ".join(f"{names[output]} ({ids[output]})" for output in meant)
+            raise DatasetError(f"{name!r} may be {several}", hint="Call it by its id.")
+        if meant:
+            return read_label_set(label_set)[meant[0]]
+    return name
 
 
 @cache
-def _outputs_by_name(label_set: str) -> dict[str, frozenset[int]]:
-    """The outputs that have a name, by every name there is: ids, published names, synonyms."""
+def _outputs_by_name(label_set: str) -> tuple[dict[str, set[int]], ...]:
+    """The outputs that have a name, the surest names first: ids, names that are published or stand first in
+    timm's description, the same without regard to capitals and underscores, all synonyms."""
     from timm.data import ImageNetInfo
 
-    ids = synset_ids(label_set)
-    if not ids:
-        return {}
-    found: dict[str, set[int]] = {}
     described = ImageNetInfo(label_set).label_descriptions()
-    for output, names in enumerate(zip(ids, read_label_set(label_set), described, strict=True)):
-        for name in {*names, *names[2].split(",")}:
-            found.setdefault(_plain(name), set()).add(output)
-    return {name: frozenset(outputs) for name, outputs in found.items()}
+    levels: tuple[dict[str, set[int]], ...] = ({}, {}, {}, {})
+    classes = zip(synset_ids(label_set), read_label_set(label_set), described, strict=True)
+    for output, (synset, published, description) in enumerate(classes):
+        names = {published, description.split(",")[0]}
+        synonyms = {description, *description.split(",")}
+        for level, found in enumerate(({synset}, names, map(_plain, names), map(_plain, synonyms))):
+            for each in found:
+                levels[level].setdefault(each, set()).add(output)
+    return levels
 
 
 def _plain(name: str) -> str:

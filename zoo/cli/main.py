@@ -194,7 +194,11 @@ def answer(error: BaseException, sink: Sink) -> int:
             sink.fail(_usage_error(error))
             return UsageError.exit_code
         case click.Abort() | KeyboardInterrupt():
-            sink.fail(Interrupted("interrupted", hint="What was finished is kept; the same command goes on."))
+            sink.fail(
+                Interrupted(
+                    "interrupted", hint="What is in the store is kept: the same command begins again with it."
+                )
+            )
             return Interrupted.exit_code
         case ImportError() if error.name == "adapters" or (error.name or "").startswith("adapters."):
             place = error.path or "nowhere"
@@ -248,7 +252,7 @@ def _usage_error(error: click.UsageError) -> ZooError:
 
 def _stop_as_asked(number: int, _frame: FrameType | None) -> NoReturn:
     """SIGTERM ends a command as Ctrl-C does, with its own exit code."""
-    raise Interrupted("stopped by SIGTERM", hint="What was finished is kept.", exit_code=128 + number)
+    raise Interrupted("stopped by SIGTERM", hint="What is in the store is kept.", exit_code=128 + number)
 
 
 def leave(code: int) -> NoReturn:

@@ -61,6 +61,7 @@ class JsonRows:
         """Print a row, and the comma before it."""
         text = json.dumps([row], ensure_ascii=False, indent=1, allow_nan=False)[2:-2]
         write_out((",\n" if self._begun else "[\n") + text, end="")
+        sys.stdout.flush()
         self._begun = True
 
     def close(self) -> None:
@@ -79,6 +80,7 @@ class CsvRowsOut:
     def add(self, row: Mapping[str, Any], shown: Mapping[str, Any]) -> None:
         """Print a row."""
         self._rows.add(row)
+        sys.stdout.flush()  # a pipe holds back 8 kB else
 
     def close(self) -> None:
         """Nothing is left."""
