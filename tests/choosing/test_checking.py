@@ -268,6 +268,29 @@ def test_the_verb_prints_a_table_writes_a_page_and_never_overwrites(
     assert ask("check", tmp_path / "photos", "--skip", "flatt").code == 2
 
 
+def test_items_of_one_group_in_two_parts_are_found(kit: Kit, ask: Call, tmp_path: Path) -> None:
+    photos = (
+        sorted((kit.images / "train" / "five").iterdir()),
+        sorted((kit.images / "train" / "eight").iterdir()),
+    )
+    for name, files in zip(("five", "eight"), photos, strict=True):
+        for number, path in enumerate(files[:12]):
+            part = "val" if number in (3, 4) else "train"
+            place = tmp_path / "photos" / part / name / f"patient{number // 4}-{number}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, place)
+    found = ask("check", tmp_path / "photos", "--group-by", r"\w+/(patient\d)-", "--json").json
+    torn = [one for one in found["findings"] if one["check"] == "torn-group"]
+    assert len(torn) == 2  # two patients, whatever the class
+    assert {name for one in torn for name in one["culprits"]} == {
+        f"train/{name}/patient{n // 4}-{n}.png" for name in ("five", "eight") for n in (0, 1, 2, 5, 6, 7)
+    }
+    assert ask("check", tmp_path / "photos", "--group-by", "(").code == 2
+    said = ask("check", tmp_path / "photos", "--group-by", "video")
+    assert said.code == 2
+    assert "train/" in said.err
+
+
 def test_a_model_for_the_other_kind_is_refused(kit: Kit, ask: Call) -> None:
     said = ask("check", kit.images, "--model", kit.words)
     assert said.code == 2

@@ -60,6 +60,7 @@ def _check_names(_: click.Context) -> list[str]:
     metavar="FILE.html",
     help="Write the findings with their pictures.",
 )
+@click.option("--group-by", metavar="REGEX", help="Items with equal matches belong together: one patient.")
 @click.option("--path-column", help="Column of a table that names the files.")
 @click.option("--text-column", help="Column of a table that holds the texts.")
 @click.option("--label-column", help="Column of a table that names the classes.")
@@ -79,6 +80,7 @@ def check(
     skipped: tuple[str, ...],
     manifest: Path | None,
     page: Path | None,
+    group_by: str | None,
     path_column: str | None,
     text_column: str | None,
     label_column: str | None,
@@ -104,6 +106,7 @@ def check(
         data,
         model=model,
         skip=skipped,
+        group_by=group_by,
         registry=context.registry,
         store=context.store,
         path_column=path_column,
