@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zoo.backbones.models import load_model as load_model
     from zoo.catalogue.search import list_models as list_models
     from zoo.choosing.checking.checker import check as check
+    from zoo.choosing.picking.picker import pick as pick
     from zoo.errors import ZooError as ZooError
     from zoo.runs.making.finetuning import finetune_model as finetune_model
     from zoo.runs.run import embed as embed
@@ -39,6 +40,7 @@ PUBLIC = {
     "list_models": "zoo.catalogue.search",
     "load_model": "zoo.backbones.models",
     "load_run": "zoo.runs.run",
+    "pick": "zoo.choosing.picking.picker",
     "preprocessing": "zoo.runs.using.preparation",
 }
 

@@ -32,6 +32,7 @@ TYPED = {
     "lock": "lock @",
     "bundle": "bundle @ -o new.tar",
     "check": "check DATA --model @",
+    "pick": "pick DATA --model @",
     "finetune": "finetune @ DATA --out new --epochs 1",
     "predict": "predict @ ITEMS",
     "evaluate": "evaluate @ DATA",

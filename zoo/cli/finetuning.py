@@ -145,20 +145,22 @@ def finetune(
             interrupted.exit_code = stop.exit_code
             raise
 
-    def human() -> str:
-        why = ", stopped early" if result.stopped_early else ""
-        metrics = ", ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
-        return (
-            f"val {metrics}, loss {result.val_loss:.4f} "
-            f"(epoch {result.best_epoch} of {result.epochs}{why}), {result.seconds:.1f} s\n"
-            f"{_how_sure(result)}"
-            f"{result.trained_parameters:,} parameters trained; "
-            f"{result.frozen_changed} of {result.frozen_tensors} frozen tensors changed\n"
-            f"{_compare_with_baseline(result)}"
-            f"Next: zoo predict {result.run} FILES…"
-        )
+    context.sink.done(result.facts(), lambda: describe_result(result))
 
-    context.sink.done(result.facts(), human)
+
+def describe_result(result: RunResult) -> str:
+    """What came out of a run, and what to type next."""
+    why = ", stopped early" if result.stopped_early else ""
+    metrics = ", ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
+    return (
+        f"val {metrics}, loss {result.val_loss:.4f} "
+        f"(epoch {result.best_epoch} of {result.epochs}{why}), {result.seconds:.1f} s\n"
+        f"{_how_sure(result)}"
+        f"{result.trained_parameters:,} parameters trained; "
+        f"{result.frozen_changed} of {result.frozen_tensors} frozen tensors changed\n"
+        f"{_compare_with_baseline(result)}"
+        f"Next: zoo predict {result.run} FILES…"
+    )
 
 
 def _as_typed(error: InvalidRecipe) -> InvalidRecipe:

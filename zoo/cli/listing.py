@@ -13,6 +13,7 @@ from zoo.cli.sink import Fit, table
 from zoo.errors import join_names
 from zoo.events import Note
 from zoo.store.disk.space import size_text
+from zoo.store.sources.file import size_of_entry
 
 if TYPE_CHECKING:
     from zoo.catalogue.entry import ModelEntry
@@ -44,24 +45,6 @@ def _sort_names() -> list[str]:
     from zoo.catalogue.search import SORTS
 
     return list(SORTS)
-
-
-def size_of_entry(entry: ModelEntry) -> int | None:
-    """The size that an entry states; of a model whose weights are a file of this machine, the file's."""
-    from zoo.catalogue.schemes import scheme_of
-    from zoo.errors import ZooError
-    from zoo.store.remote import Wanted
-    from zoo.store.sources.file import resolve
-
-    if entry.bytes is not None:
-        return entry.bytes
-    for url in entry.weights.urls:
-        if scheme_of(url) == "file":
-            try:
-                return resolve(Wanted(url, entry)).stat().st_size
-            except (ZooError, OSError):
-                continue  # it is not there now: `zoo fetch` says so
-    return None
 
 
 def summary(entry: ModelEntry, *, allowed: bool, downloaded: bool) -> dict[str, Any]:

@@ -52,6 +52,7 @@ VERBS = {  # the order is that of --help
     "path": Verb("keeping", MODELS, "Print where a model's file is."),
     "rm": Verb("keeping", MODELS, "Delete models from the store."),
     "check": Verb("checking", USE, "Find what is wrong with labelled data."),
+    "pick": Verb("picking", USE, "Find the model that suits your data best."),
     "finetune": Verb("finetuning", USE, "Train a pretrained model on your own folder."),
     "predict": Verb("using", USE, "Label files or texts with a run or a model."),
     "evaluate": Verb("using", USE, "Measure a run on labelled data."),
@@ -72,6 +73,10 @@ VERBS = {  # the order is that of --help
     "help": Verb("help", MACHINE, "Show the help of a command."),
 }
 SYNONYMS = {  # what other tools call our verbs
+    "choose": "pick",
+    "select": "pick",
+    "leaderboard": "pick",
+    "recommend": "pick",
     "train": "finetune",
     "fine-tune": "finetune",
     "tune": "finetune",

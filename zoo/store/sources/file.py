@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from zoo.errors import AddressRefused, SourceMissing
+from zoo.catalogue.entry import ModelEntry
+from zoo.catalogue.schemes import scheme_of
+from zoo.errors import AddressRefused, SourceMissing, ZooError
 from zoo.store.remote import Wanted
 
 
@@ -31,3 +33,16 @@ def resolve(wanted: Wanted) -> Path:
             hint=f"The registry names it: {wanted.entry.registry}" if wanted.entry.registry else None,
         )
     return path
+
+
+def size_of_entry(entry: ModelEntry) -> int | None:
+    """The size that an entry states; of a model whose weights are a file of this machine, the file's."""
+    if entry.bytes is not None:
+        return entry.bytes
+    for url in entry.weights.urls:
+        if scheme_of(url) == "file":
+            try:
+                return resolve(Wanted(url, entry)).stat().st_size
+            except (ZooError, OSError):
+                continue  # it is not there now: `zoo fetch` says so
+    return None
