@@ -94,3 +94,30 @@ def test_help_has_every_knob_with_its_default_below_its_heading(call: Call) -> N
     ]
     places = [text.index(f"{option} ") for option in ("--head", "--hidden", "--epochs", "--lr", "--seed")]
     assert places == sorted(places)
+
+
+def test_a_recipe_that_was_printed_gives_the_same_run_and_what_is_typed_wins(
+    ask: Call, tiny: Path, tmp_path: Path
+) -> None:
+    data, file = tiny / "images", tmp_path / "recipe.toml"
+    common = ["--head", "mlp", "--hidden", "8", "--epochs", "2", "--device", "cpu"]
+    printed = ask("finetune", "tiny_net", data, "--out", tmp_path / "a", *common, "--print-recipe")
+    assert not (tmp_path / "a").exists()
+    file.write_text(printed.out)
+    ask("finetune", "tiny_net", data, "--out", tmp_path / "a", *common)
+    ask("finetune", "tiny_net", data, "--out", tmp_path / "b", "--recipe", file)
+    ask("finetune", "tiny_net", data, "--out", tmp_path / "c", "--recipe", file, "--epochs", "1")
+    a, b, c = ((tmp_path / name / "adapter.safetensors").read_bytes() for name in "abc")
+    assert a == b != c
+
+
+def test_a_mistake_in_a_recipe_file_is_in_the_words_of_the_command_line(
+    ask: Call, tiny: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "recipe.toml").write_text("lr = -1\nbatch_size = 0\n")
+    said = ask(
+        "finetune", "tiny_net", tiny / "images", "--out", tmp_path / "a", "--recipe", tmp_path / "recipe.toml"
+    )
+    assert said.code == 2
+    assert "--lr must be above 0" in said.err
+    assert "--batch-size must be at least 1" in said.err

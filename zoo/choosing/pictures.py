@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.errors import UsageError
+from zoo.errors import MissingExtra, UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,14 +24,11 @@ def check_picture(out: Path) -> None:
 
 def new_figure(width: float = 7.0, height: float = 4.5) -> Figure:
     """An empty figure of so many inches. It has no window, and leaves the user's own figures and backend
-    alone. Raises UsageError where matplotlib is missing."""
+    alone. Raises MissingExtra where matplotlib is missing."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UsageError(
-            "pictures need matplotlib, which is not installed",
-            hint="Install it: pip install 'transfer-zoo[pictures]'",
-        ) from error
+        raise MissingExtra("matplotlib", "pictures") from error
     return Figure(figsize=(width, height), layout="constrained")
 
 

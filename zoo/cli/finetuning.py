@@ -11,12 +11,14 @@ import click
 from zoo.cli.command import Context, command
 from zoo.cli.options import GroupedOption, ModelName, complete_from, license_option
 from zoo.errors import Interrupted, InvalidRecipe
+from zoo.targets import Model, RunFolder
 from zoo.training.interruption import StopSignal
 from zoo.training.intervals import FEW
-from zoo.training.recipe import KNOBS, Knob
+from zoo.training.recipe import KNOBS, Knob, Recipe, to_json
 from zoo.training.recipe.conditions import DEEPER, FOR_TEXTS
 from zoo.training.recipe.knob import Scope
 from zoo.training.recipe.wording import COMMAND_LINE, Problem
+from zoo.training.recipe_file import read_recipe, recipe_text
 from zoo.training.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ HEADINGS = {
 }
 
 
-def _recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """One option for every knob of a Recipe. Values are checked by the recipe, all problems at once."""
     rows = [knob for heading in HEADINGS for knob in KNOBS.values() if knob.heading == heading]
     for knob in reversed(rows):
@@ -93,8 +95,16 @@ def _metavar(knob: Knob) -> str:
 @click.option("--class-level", type=int, metavar="N", help="Which level of folders is the classes (1).")
 @click.option("--member", metavar="FILE", help="Which file of a .zip of word vectors.")
 @click.option("--data-license", metavar="NAME", help="Licence of your data, for run.json: an SPDX name.")
+@click.option(
+    "--recipe",
+    "recipe_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Options from a file (.toml, .yaml, .json); what is typed wins.",
+)
+@click.option("--print-recipe", is_flag=True, help="Print every option with its value, and train nothing.")
 @license_option
-@_recipe_options
+@recipe_options
 def finetune(
     context: Context,
     model: str,
@@ -107,7 +117,9 @@ def finetune(
     class_level: int | None,
     member: str | None,
     data_license: str | None,
-    **recipe: Any,
+    recipe_file: Path | None,
+    print_recipe: bool,
+    **options: Any,
 ) -> None:
     """Train a pretrained model on your own folder.
 
@@ -119,7 +131,11 @@ def finetune(
     """
     from zoo.runs.making.finetuning import finetune_model
 
-    context.find_target("finetune", model, member=member, others=[data])
+    target = context.find_target("finetune", model, member=member, others=[data])
+    recipe = None if recipe_file is None else read_recipe(recipe_file)
+    if print_recipe:
+        _print_recipe(context, target, recipe, options)
+        return
     with StopSignal() as stop:
         try:
             result = finetune_model(
@@ -137,15 +153,33 @@ def finetune(
                 data_license=data_license,
                 report=context.report,
                 stop_requested=stop,
-                **recipe,
+                recipe=recipe,
+                **options,
             )
         except InvalidRecipe as invalid:
-            raise _as_typed(invalid) from invalid
+            raise as_typed(invalid) from invalid
         except Interrupted as interrupted:
             interrupted.exit_code = stop.exit_code
             raise
 
     context.sink.done(result.facts(), lambda: describe_result(result))
+
+
+def _print_recipe(
+    context: Context, target: RunFolder | Model, recipe: Recipe | None, options: dict[str, Any]
+) -> None:
+    """Print the recipe that a run would have, without holes, as a file that --recipe takes."""
+    from zoo.runs.making.finetuning import choose_recipe
+    from zoo.runs.modalities.table import modality_of_target
+    from zoo.runs.record import read_record
+
+    record = read_record(target.path) if isinstance(target, RunFolder) else None
+    kind = modality_of_target(target).kind
+    try:
+        values = to_json(choose_recipe(record, recipe, options, kind), kind)
+    except InvalidRecipe as invalid:
+        raise as_typed(invalid) from invalid
+    context.sink.answer(values, lambda: recipe_text(values).rstrip())
 
 
 def describe_result(result: RunResult) -> str:
@@ -163,7 +197,7 @@ def describe_result(result: RunResult) -> str:
     )
 
 
-def _as_typed(error: InvalidRecipe) -> InvalidRecipe:
+def as_typed(error: InvalidRecipe) -> InvalidRecipe:
     """The same problems, with knobs as options."""
     found = (COMMAND_LINE.word(p.parts) if isinstance(p, Problem) else p for p in error.found)
     return InvalidRecipe([*found], hint=error.hint)

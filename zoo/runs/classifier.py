@@ -246,7 +246,10 @@ def build_text_network(state: Mapping[str, Tensor], recipe: Resolved, classes: i
 
 
 def attach_recipe_head(network: nn.Module, classes: tuple[str, ...], recipe: Resolved) -> Head:
-    """Attach the head that a recipe asks for; the same for training and for loading."""
+    """Attach the head that a recipe asks for; the same for training and for loading.
+
+    Its weights depend on the recipe's seed and nothing else: not on what the network drew while it was built.
+    """
     from adapters import attach_head
 
     return attach_head(
@@ -258,6 +261,7 @@ def attach_recipe_head(network: nn.Module, classes: tuple[str, ...], recipe: Res
         activation=recipe.activation,
         batch_norm=recipe.batch_norm,
         standardize=recipe.standardize,
+        seed=recipe.seed,
     )
 
 

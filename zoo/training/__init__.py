@@ -10,6 +10,7 @@ From the ground up; a file imports only what is above it in this list:
     tasks            what is learned, how it is measured
     stopping         when to stop, and which epoch was the best
     recipe/          every knob of a run, its default and its rules
+    recipe_file      a recipe as a file
     strategies       the phases of a recipe
     stages           how deep a recipe unfreezes a network
     device           where to compute

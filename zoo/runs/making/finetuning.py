@@ -108,7 +108,7 @@ def finetune_model(
         Interrupted: Ctrl-C, or `stop_requested`; the best weights so far, if any, were written to `out`.
     """
     store, report = store or default_store(), report or usual_report()
-    plan = _plan_run(
+    plan = plan_run(
         name,
         data,
         out=out,
@@ -130,11 +130,11 @@ def finetune_model(
     return train_run(plan, store=store, report=report, stop_requested=stop_requested)
 
 
-def _plan_run(
+def plan_run(
     name: str | Path,
     data: str | Path,
     *,
-    out: str | Path,
+    out: str | Path | None,
     store: Store,
     registry: Registry | None = None,
     path_column: str | None = None,
@@ -151,16 +151,17 @@ def _plan_run(
     """Decide everything about a run, in the order target, kind of item, recipe, data; refuse what cannot be.
 
     Imports no torch and fetches nothing but a file of vectors of the Hub. Arguments and errors as those of
-    `finetune_model`; options: its further keywords.
+    `finetune_model`; options: its further keywords. out: None for a run that is not written.
     """
     began = time.perf_counter()
-    out, data = Path(out), Path(data)
+    data = Path(data)
     target = accept(find_target(name, registry=registry, store=store, member=member), "zoo finetune")
     start = target.path if isinstance(target, RunFolder) else None
     record = None if start is None else read_record(start)
     data_license = None if data_license is None else check_license_name(data_license)
-    refuse_existing(out)
-    refuse_unwritable(out)
+    if out is not None:
+        refuse_existing(Path(out))
+        refuse_unwritable(Path(out))
     local, entry = None, None if record is None else record.entry
     if isinstance(target, HubModel | RegistryModel | Unlisted):
         entry = describe_target(target, store, report=report)
@@ -200,7 +201,7 @@ def _plan_run(
         entry,
         dataset,
         checked,
-        out,
+        Path() if out is None else Path(out),
         began,
         start,
         record,

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from torch import Tensor
 
-from adapters import count_parameters, frozen_fingerprint, unfreeze
+from adapters import Head, count_parameters, frozen_fingerprint, unfreeze
 from zoo.data.dataset import PARTS, Dataset
 from zoo.data.names import one_line, safe_text
 from zoo.errors import Interrupted, TrainingStopped
@@ -53,30 +53,9 @@ def train_run(
 
 def _carry_out(session: Session) -> RunResult:
     """The run of a plan, from its network to its folder."""
-    plan, recipe = session.plan, session.recipe
-    steps = modality_of(plan.entry).load_training()
-    model = steps.prepare(session)
-    count_stages(model.network, recipe.unfreeze)  # refuses a stage that is not there, before the features
-    data = steps.read_data(session, model)
-    if (
-        recipe.standardize and data.train and not (plan.start or recipe.from_scratch)
-    ):  # random ones say nothing
-        model.head.fit_standardize(data.train.features)
-
-    outcome = Outcome()
-    try:
-        for phase in phases(recipe):
-            if phase.trains == "features":
-                outcome.after(train_head(session, phase, model, data))
-            else:
-                outcome.after(tune(session, phase, steps, model, data, outcome.best))
-            if outcome.interrupted:
-                break
-    except TrainingStopped as fault:
-        if fault.result is not None:
-            outcome.after(fault.result)
-        outcome.fault = fault
-
+    plan = session.plan
+    steps, model, data = begin_run(session)
+    outcome = train_phases(session, steps, model, data)
     model.network.to("cpu").eval()
     if outcome.best is None:
         raise outcome.fault or Interrupted(
@@ -95,6 +74,42 @@ def _carry_out(session: Session) -> RunResult:
             hint=f"Go on from it: zoo finetune {plan.out} {plan.as_typed[1]} --out {next_free(plan.out)}",
         )
     return result
+
+
+def begin_run(session: Session) -> tuple[TrainingSteps, PreparedModel, TrainingData]:
+    """The network of a plan with its new head, and what it learns from: everything before the first step."""
+    steps = modality_of(session.plan.entry).load_training()
+    model = steps.prepare(session)
+    count_stages(model.network, session.recipe.unfreeze)  # refuses a stage that is not there, before features
+    data = steps.read_data(session, model)
+    standardize_features(session, model.head, data)
+    return steps, model, data
+
+
+def standardize_features(session: Session, head: Head, data: TrainingData) -> None:
+    """Measure the features that a new head standardises: random ones mean nothing, a trained head keeps its
+    own."""
+    recipe, plan = session.recipe, session.plan
+    if recipe.standardize and data.train and not (plan.start or recipe.from_scratch):
+        head.fit_standardize(data.train.features)
+
+
+def train_phases(session: Session, steps: TrainingSteps, model: PreparedModel, data: TrainingData) -> Outcome:
+    """Train every phase of the recipe; a fault that ends training is in the outcome, with the best so far."""
+    outcome = Outcome()
+    try:
+        for phase in phases(session.recipe):
+            if phase.trains == "features":
+                outcome.after(train_head(session, phase, model, data))
+            else:
+                outcome.after(tune(session, phase, steps, model, data, outcome.best))
+            if outcome.interrupted:
+                break
+    except TrainingStopped as fault:
+        if fault.result is not None:
+            outcome.after(fault.result)
+        outcome.fault = fault
+    return outcome
 
 
 def train_head(session: Session, phase: Phase, model: PreparedModel, data: TrainingData) -> FitResult:
