@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zoo.catalogue.search import list_models as list_models
     from zoo.choosing.checking.checker import check as check
     from zoo.choosing.picking.picker import pick as pick
+    from zoo.choosing.tuning.tuner import tune as tune
     from zoo.errors import ZooError as ZooError
     from zoo.runs.making.finetuning import finetune_model as finetune_model
     from zoo.runs.run import embed as embed
@@ -42,6 +43,7 @@ PUBLIC = {
     "load_run": "zoo.runs.run",
     "pick": "zoo.choosing.picking.picker",
     "preprocessing": "zoo.runs.using.preparation",
+    "tune": "zoo.choosing.tuning.tuner",
 }
 
 __all__ = ["__version__", *PUBLIC]

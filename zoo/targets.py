@@ -282,6 +282,7 @@ NEEDS: dict[str, Need] = {
     "zoo registry add --like": _MODEL,
     "zoo check": _MODEL,
     "zoo pick": _MODEL,
+    "zoo tune": _MODEL,
     "zoo.embed": _MODEL_OR_RUN,
     "zoo.preprocessing": _CLASSIFIES,
     "zoo.fetch_model": _MODEL,

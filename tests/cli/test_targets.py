@@ -33,6 +33,7 @@ TYPED = {
     "bundle": "bundle @ -o new.tar",
     "check": "check DATA --model @",
     "pick": "pick DATA --model @",
+    "tune": "tune @ DATA --trials 1 --epochs 1 --out new-study",
     "finetune": "finetune @ DATA --out new --epochs 1",
     "predict": "predict @ ITEMS",
     "evaluate": "evaluate @ DATA",

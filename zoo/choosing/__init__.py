@@ -7,4 +7,5 @@ From the ground up; a file imports only what is above it in this list:
     checking/        is the data good
     pictures         figures without a screen
     picking/         which model
+    tuning/          which settings
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,8 +36,13 @@ def new_figure(width: float = 7.0, height: float = 4.5) -> Figure:
 def save_figure(figure: Figure, out: Path) -> None:
     """Write a figure, beside and renamed. Raises UsageError as `check_picture` does."""
     check_picture(out)
+    replace_figure(figure, out)
+
+
+def replace_figure(figure: Figure, out: Path) -> None:
+    """Write a figure to a file of our own, beside and renamed."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    draft = out.with_name(f".{out.name}.partial")
+    draft = out.with_name(f".{out.name}.{os.getpid()}.partial")  # of this process: others may draw the same
     try:
         figure.savefig(draft, format=out.suffix[1:].lower(), dpi=150)
         draft.replace(out)

@@ -7,6 +7,7 @@ hidden = [256, 64]
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def recipe_text(values: Recipe | Mapping[str, Any], comment: str = "") -> str:
 
 def write_recipe(recipe: Recipe, path: Path, comment: str = "") -> None:
     """Write a recipe as TOML, beside and renamed: whoever reads it meanwhile has the old one or the new."""
-    draft = path.with_name(f".{path.name}.partial")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.partial")
     draft.write_text(recipe_text(recipe, comment), "utf-8")
     draft.replace(path)
 
