@@ -7,7 +7,7 @@
 # The machine is expected to have torch, torchvision, numpy, scipy, scikit-learn and pillow for the Python named,
 # as images with CUDA do. Everything else that the tests import comes along: wheels (no gensim, no polars: the
 # vectors are packed in a format that needs neither), photographs made smaller, weights, words and texts from
-# --data (../shared/data by default). The folder stays below 50 MiB; git ignores it.
+# --data (../shared/data by default). The folder and the checkout stay below 60 MiB; git ignores it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,7 +24,8 @@ done
 own=${OWN_PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
 
 needs="click msgspec platformdirs filelock pyyaml safetensors tokenizers timm threadpoolctl rich markdown-it-py
-mdurl pygments pytest pytest-timeout pluggy iniconfig packaging hypothesis sortedcontainers attrs"
+mdurl pygments pytest pytest-timeout pluggy iniconfig packaging hypothesis sortedcontainers attrs optuna alembic
+colorlog sqlalchemy mako greenlet tqdm"
 
 mkdir -p "$into"
 "$own" tools/pack_gpu_data.py "$data" "$into/data"
@@ -41,8 +42,8 @@ fi
 packed=$(du -sk "$into" | cut -f1)
 tracked=$(git ls-files -z | xargs -0 du -ck | tail -n 1 | cut -f1)
 echo "packed $((packed / 1024)) MiB into $into; $(((packed + tracked) / 1024)) MiB with the checkout"
-if [ $((packed + tracked)) -gt $((50 * 1024)) ]; then
-  echo "more than 50 MiB: give --data a smaller folder" >&2
+if [ $((packed + tracked)) -gt $((60 * 1024)) ]; then
+  echo "more than 60 MiB: give --data a smaller folder" >&2
   exit 1
 fi
 echo "run there, in the checkout (at most 8 minutes; the table is $into/out/gpu.md):"
