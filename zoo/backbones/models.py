@@ -27,6 +27,7 @@ def load_model(
     precision: str | None = None,
     strict: bool = False,
     member: str | None = None,
+    encoding: str | None = None,
 ) -> Any:
     """A pretrained network, verified, float32, in eval mode; or word vectors.
 
@@ -43,6 +44,8 @@ def load_model(
         strict: Refuse word vectors whose file has faults, instead of reporting them.
         member: The file to read in a .zip of word vectors; the weights to take of a checkpoint that holds
             several ("state_dict", "ema.module"), as `weights: member` in a registry.
+        encoding: Of a text file of word vectors, as Python names it ("latin-1", "cp1251"); None takes the one
+            that was named last, else UTF-8, or reports a guess.
 
     Returns:
         An `nn.Module` with its facts at `.zoo_entry`, or a `WordVectors`.
@@ -58,13 +61,21 @@ def load_model(
     """
     store = store or default_store()
     target = find_model_target(name, "zoo.load_model", registry, store, member)
-    if kind_of(target) == "images" and (precision or strict):
-        raise UsageError(f"precision and strict are for word vectors: {name} is a model for images")
+    if kind_of(target) == "images" and (precision or strict or encoding):
+        raise UsageError(f"precision, strict and encoding are for word vectors: {name} is a model for images")
     local = fetch_target(target, store, report=report)
     if isinstance(local.entry, WordModel):
         from zoo.words.loading import load_words
 
-        return load_words(local, store, precision=precision, strict=strict, member=member, report=report)
+        return load_words(
+            local,
+            store,
+            precision=precision,
+            strict=strict,
+            member=member,
+            encoding=encoding,
+            report=report,
+        )
     from zoo.backbones.loading import load_backbone
 
     if member is not None:

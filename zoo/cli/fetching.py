@@ -107,7 +107,9 @@ def fetch(
             ended[name] = Fetched(name, None, error)
     about_words = bool(ended) or any(entry.task == "word-vectors" for entry in entries.values())
     if any(words.values()) and not about_words:
-        raise UsageError("--precision, --strict and --member are for word vectors", hint="Leave them out.")
+        raise UsageError(
+            "--precision, --strict, --member and --encoding are for word vectors", hint="Leave them out."
+        )
     if dry_run:
         planned = dict(zip(entries, plan_fetch(context.store, [*entries.values()], pins=pins), strict=True))
         planned |= {name: _planned_of(fetched) for name, fetched in ended.items()}

@@ -115,6 +115,12 @@ def word_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add what every verb on word vectors takes: how they are compiled, where they are not yet."""
     for option in (
         click.option("--member", metavar="FILE", help="Which file of a .zip."),
+        click.option(
+            "--encoding",
+            metavar="NAME",
+            help="Of a text file: latin-1, cp1251, gb18030, …  [default: the last one named, else UTF-8, "
+            "or a guess]",
+        ),
         click.option("--strict", is_flag=True, help="Refuse vectors whose file has any fault."),
         click.option(
             "--precision",

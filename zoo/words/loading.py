@@ -12,6 +12,7 @@ from zoo.events import Note, Report, silent
 from zoo.store.local import LocalModel
 from zoo.store.store import Store
 from zoo.words.compiling.compiler import compile_into
+from zoo.words.compiling.encodings import check_encoding
 from zoo.words.vectors.layout import HEADER_BYTES, PRECISIONS, VERSION, is_compiled
 from zoo.words.vectors.word_vectors import WordVectors, open_vectors
 
@@ -19,15 +20,18 @@ KIND = f"words{VERSION}"  # of what the store derives: what another version comp
 
 
 class Form(NamedTuple):
-    """One way in which a file was compiled. member: of an archive; "" for the whole file."""
+    """One way in which a file was compiled. member: of an archive; "" for the whole file. encoding: as it was
+    named; "" where it was not."""
 
     precision: str
     member: str
+    encoding: str = ""
 
     @property
     def kind(self) -> str:
         """What the store calls it."""
-        return "-".join([KIND, self.precision, *([self.member] if self.member else [])])
+        precision = f"{self.precision}~{self.encoding}" if self.encoding else self.precision
+        return "-".join([KIND, precision, *([self.member] if self.member else [])])
 
 
 def load_words(
@@ -37,13 +41,15 @@ def load_words(
     precision: str | None = None,
     strict: bool = False,
     member: str | None = None,
+    encoding: str | None = None,
     keep_source: bool = True,
     report: Report = silent,
 ) -> WordVectors:
     """The vectors of a registry entry, in milliseconds once they are compiled.
 
     precision: None takes what is compiled already, float32 first. The compiled file lies in the store under
-    its own sha256, one per precision and member. keep_source: False deletes the published file once the
+    its own sha256, one per precision, member and encoding. encoding: None takes the one that was named last,
+    if any. keep_source: False deletes the published file once the
     compiled one is safe. The other options are those of `compile_vectors`.
 
     Raises what `compile_vectors` raises; LicenseRefused; UsageError for an entry that is not word vectors;
@@ -55,7 +61,8 @@ def load_words(
     if precision is not None and precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
     store.check_license(entry)
-    path = _find_compiled(local, store, precision, member)
+    encoding = check_encoding(encoding)
+    path = _find_compiled(local, store, precision, member, encoding)
     if path is None:
         _check_source(local)
         wanted = precision or "float32"
@@ -71,12 +78,12 @@ def load_words(
                     strict=strict,
                     member=member,
                     source_sha256=local.sha256,
+                    encoding=encoding,
                     report=report,
                 )
 
-        path = store.derive(
-            local, Form(wanted, member or "").kind, write, keep_source=keep_source, report=report
-        )
+        form = Form(wanted, member or "", encoding or "")
+        path = store.derive(local, form.kind, write, keep_source=keep_source, report=report)
     vectors = open_vectors(path)
     if strict:
         _refuse_faults(vectors, entry.name)
@@ -94,21 +101,32 @@ def compiled_forms(local: LocalModel, store: Store) -> dict[Form, Path]:
     for kind, path in store.derivations(local).items():
         made, _, rest = kind.partition("-")
         if made == KIND:
-            precision, _, member = rest.partition("-")
-            forms[Form(precision, member)] = path
+            how, _, member = rest.partition("-")
+            precision, _, encoding = how.partition("~")
+            forms[Form(precision, member, encoding)] = path
     return dict(sorted(forms.items(), reverse=True))
 
 
 def _find_compiled(
-    local: LocalModel, store: Store, precision: str | None = None, member: str | None = None
+    local: LocalModel,
+    store: Store,
+    precision: str | None = None,
+    member: str | None = None,
+    encoding: str | None = None,
 ) -> Path | None:
-    """The compiled file of a precision and a member, if it is here; None also where several members fit.
+    """The compiled file of a precision, a member and an encoding, if it is here; None also where several
+    members fit.
 
-    precision, member: None takes any, float32 first, and the whole file before a member of it.
+    precision, member, encoding: None takes any, float32 first, the whole file before a member of it, the
+    encoding that was named last.
     """
     forms = compiled_forms(local, store)
     fitting = [f for f in forms if precision in (None, f.precision) and member in (None, f.member)]
     fitting = [form for form in fitting if not form.member] or fitting
+    if encoding is not None:
+        fitting = [form for form in fitting if form.encoding == encoding]
+    elif named := [form for form in fitting if form.encoding]:
+        fitting = sorted(named, key=lambda form: forms[form].stat().st_mtime_ns, reverse=True)
     return forms[fitting[0]] if len({form.member for form in fitting}) == 1 else None
 
 

@@ -668,7 +668,6 @@ def test_lines_that_end_in_carriage_returns_are_read(compile_bytes: Any) -> None
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "a pointer of Git LFS"),
         (b"\x08\x07\x12\x07pytorch\x1a\x052.1.0:\x8d\x03" + bytes(99), "an ONNX model"),
-        (b"\x28\xb5\x2f\xfd" + bytes(99), "compressed with Zstandard"),
         (b"<!DOCTYPE html>\n<html>\n", "a web page"),
         (b'{"a": 1}\n', "JSON text"),
         (b"\x10\0\0\0\0\0\0\0{}              " + bytes(99), "safetensors"),

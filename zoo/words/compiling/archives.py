@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import io
 import lzma
+import shlex
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -19,6 +21,9 @@ ZIP_MAGIC = b"PK\x03\x04"
 # Numbers as text pack 2.5 to 4 times. deflate can reach 1032: that is a bomb, not a vocabulary.
 MOST_RATIO = 100
 FREE_BYTES = 16 << 20  # a small file may pack better
+READ_AT_ONCE = 1 << 20
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 VECTOR_SUFFIXES = (".txt", ".vec", ".bin", "")
 
 
@@ -55,6 +60,7 @@ class PackedSource:
         self._plain = plain
         self._raw = raw
         self._given = 0
+        self._unread = b""
         self._compressed = plain is not raw
 
     @property
@@ -67,13 +73,18 @@ class PackedSource:
         """The file on disk where its bytes are the plain ones, to be mapped; None where it is packed."""
         return None if self._compressed else self._raw
 
+    def unread(self, begun: bytes) -> None:
+        """Give back the first bytes that were read, fewer than will be read next."""
+        self._unread = begun
+
     def read(self, size: int) -> bytes:
         """Up to `size` plain bytes; fewer only at the end.
 
         Raises IntegrityError where a packed file is cut, damaged, or unpacks to far more than it can hold.
         """
-        parts = []
-        wanted = size
+        parts = [self._unread] if self._unread else []
+        wanted = size - len(self._unread)
+        self._unread = b""
         try:
             while wanted > 0 and (part := self._plain.read(wanted)):
                 parts.append(part)
@@ -97,15 +108,63 @@ class PackedSource:
         return b"".join(parts) if len(parts) != 1 else parts[0]
 
 
+class RecodedSource(PackedSource):
+    """A text file of another encoding as one of UTF-8. Bytes that are wrong in it stay as they are."""
+
+    def __init__(self, source: PackedSource, encoding: str, begun: bytes = b"") -> None:
+        super().__init__(source.packed_name, source.name, source._plain, source._raw, source.packed)
+        self._compressed = True  # its bytes are not those of the file on disk
+        self._source = source
+        self._encoding = encoding
+        self._decoder = codecs.getincrementaldecoder(encoding)("surrogateescape")
+        self._waiting = self._recode(begun)
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes of UTF-8; fewer only at the end. Raises IntegrityError as its source does."""
+        while len(self._waiting) < size and (part := self._source.read(READ_AT_ONCE)):
+            self._waiting += self._recode(part)
+            if len(part) < READ_AT_ONCE:
+                self._waiting += self._recode(b"", last=True)
+        taken, self._waiting = self._waiting[:size], self._waiting[size:]
+        return taken
+
+    def _recode(self, part: bytes, last: bool = False) -> bytes:
+        try:
+            return self._decoder.decode(part, last).encode("utf-8", "surrogateescape")
+        except UnicodeError as error:
+            raise IntegrityError(
+                f"{self.packed_name} is not text in {self._encoding}: {error}",
+                hint="Name another one: --encoding NAME.",
+            ) from error
+
+
 @contextmanager
-def open_source(path: Path, member: str | None = None, name: str | None = None) -> Iterator[PackedSource]:
+def open_source(
+    path: Path, member: str | None = None, name: str | None = None, encoding: str | None = None
+) -> Iterator[PackedSource]:
     """The plain bytes of a file that may be a .gz, .bz2, .xz or .zip (detected by its first bytes).
 
     member: which file of a .zip; needed only where it holds several. name: what the file is called in errors.
+    encoding: of its text, which comes as UTF-8; None recodes only what has the mark of UTF-16.
 
     Raises UsageError where a .zip holds several vector files and `member` names none of them, or where a
-    member is given for a file that is not a .zip.
+    member is given for a file that is not a .zip; IntegrityError for .zst.
     """
+    with _open_packed(path, member, name) as source:
+        if encoding is not None:
+            yield RecodedSource(source, encoding)
+            return
+        begun = source.read(2)
+        if begun in UTF16_MARKS:
+            yield RecodedSource(source, "utf-16", begun)
+        else:
+            source.unread(begun)
+            yield source
+
+
+@contextmanager
+def _open_packed(path: Path, member: str | None, name: str | None) -> Iterator[PackedSource]:
+    """`open_source`, whatever its text is encoded in."""
     size = path.stat().st_size
     packed_name = name or path.name
     with path.open("rb", buffering=0) as raw:
@@ -113,6 +172,11 @@ def open_source(path: Path, member: str | None = None, name: str | None = None) 
         raw.seek(0)
         if member is not None and not magic.startswith(ZIP_MAGIC):
             raise UsageError(f"{packed_name} is not a .zip: there is no {member!r} in it")
+        if magic.startswith(ZSTD_MAGIC):
+            raise IntegrityError(
+                f"{packed_name} is compressed with Zstandard, which is not read here",
+                hint=f"Unpack it, and use that file: zstd -d {shlex.quote(packed_name)}",
+            )
         packing = next((row for row in _STREAMS if magic[row.at :].startswith(row.magic)), None)
         if packing is not None:
             name = packed_name.removesuffix(packing.suffix)

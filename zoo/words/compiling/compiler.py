@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from zoo.errors import DiskFull, IntegrityError, UnknownName, UsageError
 from zoo.events import Note, Progress, Report, silent
 from zoo.words.compiling.archives import PackedSource, open_source
+from zoo.words.compiling.encodings import Guess, check_encoding, guess_encoding
 from zoo.words.compiling.fasttext import open_fasttext
 from zoo.words.compiling.formats import SAMPLE_BYTES, Shape, check_format, refuse_unsafe, sniff_format
 from zoo.words.compiling.parsing import READERS, Block
@@ -75,6 +76,7 @@ def compile_vectors(
     strict: bool = False,
     member: str | None = None,
     source_sha256: str = "",
+    encoding: str | None = None,
     report: Report = silent,
 ) -> CompileReport:
     """Parse a file of word vectors once, and write `target`, which `open_vectors` opens in milliseconds.
@@ -83,10 +85,12 @@ def compile_vectors(
     or .zip (member: which file of it).
     format: a name of FORMATS, with or without `words/`; the bytes win over it, and the report states that.
     strict: refuse a file with any fault instead of reporting it. target appears whole or not at all.
+    encoding: of a text file, by Python's name; None takes it for UTF-8, or guesses it, as a fault, where most
+    words beyond ASCII are not.
 
     Raises UnsafeFile for pickles (gensim's own save); IntegrityError for a file that does not hold vectors,
-    is cut in its compression, or has a fault while `strict`; DiskFull; UnknownName for a format or
-    a precision.
+    is cut in its compression, or has a fault while `strict`; DiskFull; UnknownName for a format, a
+    precision or an encoding; UsageError for an encoding of a binary file.
     """
     if not source.is_file():
         raise UsageError(f"no file {source}")
@@ -101,6 +105,7 @@ def compile_vectors(
                 strict=strict,
                 member=member,
                 source_sha256=source_sha256,
+                encoding=encoding,
                 report=report,
             )
             os.fsync(file.fileno())
@@ -128,6 +133,7 @@ def compile_into(
     strict: bool = False,
     member: str | None = None,
     source_sha256: str = "",
+    encoding: str | None = None,
     report: Report = silent,
 ) -> CompileReport:
     """`compile_vectors` into an empty file, open for reading and writing, that the caller syncs and renames.
@@ -140,8 +146,13 @@ def compile_into(
     started = time.monotonic()
     name = name or source.name
     refuse_unsafe(name, b"")
-    with open_source(source, member, name) as stream:
-        compiled = _write_compiled(file, stream, declared, precision, strict, source_sha256, report)
+    named, guess = check_encoding(encoding), None
+    if named is None:
+        guess = _guess_encoding(source, member, name)
+    else:
+        _refuse_binary(source, member, name, named)
+    with open_source(source, member, name, guess.encoding if guess else named) as stream:
+        compiled = _write_compiled(file, stream, declared, guess, precision, strict, source_sha256, report)
     compiled = replace(compiled, seconds=time.monotonic() - started)
     for fault in compiled.faults:
         report(Note(f"{name}: {fault}", level="warning"))
@@ -150,10 +161,34 @@ def compile_into(
     return compiled
 
 
+def _guess_encoding(source: Path, member: str | None, name: str) -> Guess | None:
+    """The encoding of a text file, where it has to be guessed."""
+    with open_source(source, member, name) as stream:
+        sample = stream.read(SAMPLE_BYTES)
+        if sample.isascii() or sniff_format(sample, stream.name).is_binary:
+            return None
+    return guess_encoding(sample.splitlines())
+
+
+def _refuse_binary(source: Path, member: str | None, name: str, encoding: str) -> None:
+    """Raise UsageError where an encoding is named for a file that is not text."""
+    with open_source(source, member, name) as stream:
+        try:
+            shape = sniff_format(stream.read(SAMPLE_BYTES), stream.name)
+        except IntegrityError:
+            return  # it may be text in that encoding alone
+    if shape.is_binary:
+        raise UsageError(
+            f"{name} is {shape.format}: the encoding {encoding} can be named for text only",
+            hint="Leave it out.",
+        )
+
+
 def _write_compiled(
     file: IO[bytes],
     stream: PackedSource,
     declared: str,
+    guess: Guess | None,
     precision: str,
     strict: bool,
     source_sha256: str,
@@ -163,6 +198,8 @@ def _write_compiled(
     sample = stream.read(SAMPLE_BYTES)
     shape = sniff_format(sample, stream.name, declared)
     faults = FaultCounter("word" if shape.is_binary else "line")
+    if guess is not None:
+        faults.add("encoding", None, str(guess))
     for contradiction in shape.contradictions:
         faults.add("declared", None, contradiction)
     with ExitStack() as stack:

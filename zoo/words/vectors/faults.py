@@ -19,6 +19,9 @@ FAULTS: dict[str, _Fate] = {
     "not-utf8": _Fate(
         "word is not valid UTF-8", "words are not valid UTF-8", "kept, the bad bytes became U+FFFD"
     ),
+    "encoding": _Fate(
+        "encoding is guessed", "encodings are guessed", "if letters look wrong, name it: --encoding NAME"
+    ),
     "duplicate": _Fate("word comes again", "words come again", "the first vector was kept"),
     "wrong-dimension": _Fate("line has another dimension", "lines have another dimension", "left out"),
     "not-a-number": _Fate(
