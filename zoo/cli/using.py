@@ -323,7 +323,10 @@ def _evaluation_parts(found: Evaluation) -> Iterator[str]:
     help="How word vectors become one of a text.  [default: mean]",
 )
 @click.option(
-    "--unknown", metavar="POLICY", help="What to do with unknown words, fold+hyphen+ngrams.  [default: skip]"
+    "--unknown",
+    metavar="POLICY",
+    help="What to do with unknown words, fold+hyphen+ngrams.  [default: apostrophe, then n-grams of a "
+    "fastText .bin]",
 )
 @click.option("--member", metavar="FILE", help="Which file of a .zip of word vectors.")
 @_text_options

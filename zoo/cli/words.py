@@ -110,13 +110,15 @@ def coverage(
     """
     from zoo.data.texts import list_texts
     from zoo.words.texts.pooling import coverage as measure
+    from zoo.words.texts.tokens import blankless_note
 
     texts, notes = list_texts(data, text_column=text_column)
     for note in notes:
         context.report(note)
-    found = measure(
-        _open_model(context, "coverage", model, **options), [text.text for text in texts], most=top
-    )
+    vectors = _open_model(context, "coverage", model, **options)
+    found = measure(vectors, [text.text for text in texts], most=top)
+    if found.script is not None:
+        context.report(blankless_note(found.script, vectors.subwords is not None))
     places = [str(texts[number].place) for number in found.without_known]
     unknown = [{"word": word, "count": count} for word, count in found.unknown]
     facts = {
@@ -129,6 +131,7 @@ def coverage(
         "unknown": unknown,
         "without_known_words": places,
         "from_ngrams": found.from_ngrams,
+        "script_without_blanks": found.script,
     }
 
     def human() -> str:

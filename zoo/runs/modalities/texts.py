@@ -16,7 +16,7 @@ from adapters.texts import draw_vectors
 from zoo.data.dataset import Dataset, Item
 from zoo.data.texts import Text
 from zoo.errors import DatasetError
-from zoo.events import Note
+from zoo.events import Note, Report
 from zoo.runs.baseline import measure_baseline
 from zoo.runs.classifier import attach_recipe_head, build_text_network, put_adapter
 from zoo.runs.folder import read_adapter, read_words
@@ -35,9 +35,9 @@ from zoo.training.seeds import seed_torch
 from zoo.training.strategies import Phase, phases
 from zoo.words.loading import load_words
 from zoo.words.texts.policies import STAND_INS, parse_policy
-from zoo.words.texts.pooling import Pooling, fit_pooling
+from zoo.words.texts.pooling import Pooling, fit_pooling, tell_of_missing_blanks
 from zoo.words.texts.selection import ReadText, TextReader, WordSelection, known_forms, select_words
-from zoo.words.texts.tokens import usual_tokenizer
+from zoo.words.texts.tokens import fitting_tokenizer
 from zoo.words.texts.unknown import usual_policy
 from zoo.words.vectors.word_vectors import WordVectors
 
@@ -54,7 +54,7 @@ def prepare(session: Session) -> PreparedModel:
         vectors = load_words(
             local, session.store, precision="float32", member=plan.member, report=session.report
         )
-        reader, encoder = _choose_words(vectors, plan.dataset, recipe)
+        reader, encoder = _choose_words(vectors, plan.dataset, recipe, session.report)
         network = TextClassifier(encoder, len(plan.dataset.classes))
         sha256, state = None if recipe.from_scratch else local.sha256, {}
     freeze(network)
@@ -65,19 +65,22 @@ def prepare(session: Session) -> PreparedModel:
     return PreparedModel(network, head, sha256, "", kept, frozen_fingerprint(network), reader)
 
 
-def _choose_words(vectors: WordVectors, dataset: Dataset, recipe: Resolved) -> tuple[TextReader, TextEncoder]:
+def _choose_words(
+    vectors: WordVectors, dataset: Dataset, recipe: Resolved, report: Report
+) -> tuple[TextReader, TextEncoder]:
     """How the dataset's texts are read, and an encoder with the vectors of the words that they need.
 
     Words that the vectors know are taken from every part: their vectors were published before anybody saw
     these texts. New words, and what a word weighs, come from train alone.
     """
-    tokenizer = usual_tokenizer(vectors.lowercase)
+    tokenizer = fitting_tokenizer(vectors.key_to_index, vectors.lowercase)
     policy = recipe.unknown
 
     def words(items: Sequence[Item]) -> list[list[str]]:
         return known_forms(vectors, (i.text or "" for i in items), tokenizer, policy, recipe.max_words)
 
     train = words(dataset.train)
+    tell_of_missing_blanks(vectors, train, report)
     known = select_words(vectors, train + words(dataset.val + dataset.test), new_from=None)
     if not any(vectors.vocabulary.find_many([word for text in train for word in text]) >= 0):
         raise DatasetError(

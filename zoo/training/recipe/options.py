@@ -65,8 +65,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             with a trained encoder. Default: 100.
         new_words: How often an unknown word must occur in the training texts to get its own vector; 0: never.
             Only for texts and with unfreeze=2 or more. Default: 2.
-        unknown: What to do with other unknown words; several in the order to try: fold+hyphen+ngrams. ngrams
-            and mean help words of the training texts only. Only for texts. Default: fold+hyphen.
+        unknown: What to do with other unknown words; several in the order to try: fold+apostrophe+ngrams.
+            ngrams and mean help words of the training texts only. Only for texts. Default:
+            fold+apostrophe+hyphen.
         max_words: Words of a text that are read. Only for texts. Default: 1000.
         baseline: Measure TF-IDF with logistic regression on the same split, to compare with. Only for texts.
             Default: yes.

@@ -44,10 +44,10 @@ KNOBS = (
     Knob(
         name="unknown",
         kind=str,
-        doc="What to do with other unknown words; several in the order to try: fold+hyphen+ngrams. "
+        doc="What to do with other unknown words; several in the order to try: fold+apostrophe+ngrams. "
         "ngrams and mean help words of the training texts only.",
         heading="texts",
-        default=Default("fold+hyphen"),
+        default=Default("fold+apostrophe+hyphen"),
         choices=tuple(POLICIES),
         pattern=rf"({_POLICY})(\+({_POLICY}))+",
         only=(FOR_TEXTS,),

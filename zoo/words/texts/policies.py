@@ -3,12 +3,14 @@
     policy        a word that is not there gets
     skip          no vector
     fold          the vector of its other case, or of its digits folded as the vectors have them
+    apostrophe    the mean of the parts that an apostrophe joins, as the vectors write them: l'homme as l' and
+                  homme, or l and homme; don't as do and n't, or do and not; o'clock also as o’clock
     hyphen        the mean of its parts that are there
     ngrams        of a fastText .bin: the vector of its character n-grams; of other vectors: the mean of the
                   words that share most of its letters, weighted by how many
     mean          the mean of all vectors
 
-Policies combine in the order to try: `fold+hyphen+ngrams`.
+Policies combine in the order to try: `fold+apostrophe+hyphen+ngrams`.
 """
 
 from __future__ import annotations
@@ -21,6 +23,10 @@ from typing import TypeAlias
 
 from zoo.errors import UnknownName
 
+APOSTROPHES = re.compile("[’ʼ＇‘`´]")
+# What English contracts, where it stands for one word only.
+SHORT = {"n't": "not", "'re": "are", "'ve": "have", "'ll": "will", "'m": "am"}
+_CONTRACTION = re.compile(r"(?i)(\w*?)(n't|'(?:s|m|d|re|ve|ll))")
 StandIns: TypeAlias = Callable[[str, Container[str]], tuple[str, ...]]
 
 
@@ -35,6 +41,45 @@ def _parted(word: str, known: Container[str]) -> tuple[str, ...]:
     if len(parts) < 2:
         return ()
     return tuple(form for part in parts for form in ((part,) if part in known else _folded(part, known)))
+
+
+def _split_elisions(word: str, known: Container[str]) -> tuple[str, ...]:
+    """The known words that an apostrophe joins, in any case; none of a word without an apostrophe.
+
+    >>> _split_elisions("l'homme", {"l'", "l", "homme"}), _split_elisions("L'Été", {"l", "été"})
+    (("l'", 'homme'), ('l', 'été'))
+    >>> _split_elisions("don't", {"do", "not"}), _split_elisions("n't", {"not"})
+    (('do', 'not'), ('not',))
+    """
+    plain = APOSTROPHES.sub("'", word)
+    if "'" not in plain:
+        return ()
+    whole = next((form for form in (plain.replace("'", "’"), plain) if form != word and form in known), None)
+    if whole is not None:
+        return (whole,)
+    found = _CONTRACTION.fullmatch(plain)
+    parts = [found[1], found[2]] if found else re.split(r"(?<=')", plain)
+    return tuple(form for part in parts for form in _read_part(part, known))
+
+
+def _read_part(part: str, known: Container[str]) -> tuple[str, ...]:
+    """A part of an elided word: with its apostrophe, without, as what it is short for, or by its hyphens."""
+    bare = part.strip("'")
+    if not bare:
+        return ()
+    spelled = SHORT.get(part.lower())
+    forms = [part, part.replace("'", "’"), *([spelled] if spelled else [] if _is_ambiguous(part) else [bare])]
+    for form in forms:
+        if form in known:
+            return (form,)
+        if folded := _folded(form, known):
+            return folded
+    return _parted(bare, known)
+
+
+def _is_ambiguous(part: str) -> bool:
+    """Whether a part is what English leaves of a word ('s, 'd), which is not a letter's name."""
+    return part.lower() in ("'s", "'d")
 
 
 @dataclass(frozen=True)
@@ -52,6 +97,7 @@ class Policy:
 POLICIES: dict[str, Policy] = {
     "skip": Policy(),
     "fold": Policy(stand_ins=_folded),
+    "apostrophe": Policy(stand_ins=_split_elisions),
     "hyphen": Policy(stand_ins=_parted),
     "ngrams": Policy(maker="zoo.words.texts.unknown:ngrams"),
     "mean": Policy(maker="zoo.words.texts.unknown:mean"),

@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 
 from zoo.errors import UnknownName, UsageError
 from zoo.events import Progress, Report, silent
-from zoo.words.texts.tokens import WordTokenizer, usual_tokenizer
+from zoo.words.texts.tokens import (
+    WordTokenizer,
+    blankless_note,
+    fitting_tokenizer,
+    script_without_blanks,
+)
 from zoo.words.texts.unknown import Resolved, resolve_words, usual_policy
 from zoo.words.vectors.nearest import Floats
 from zoo.words.vectors.subwords import Subwords
@@ -74,7 +79,8 @@ class Coverage:
 
     unknown: the most frequent unknown words and how often each comes, most frequent first. without_known: the
     numbers, from 0, of the texts that have no known word. from_ngrams: unknown words (all of them, as
-    `tokens`) that a fastText model makes a vector for.
+    `tokens`) that a fastText model makes a vector for. script: of most words, where they are unknown because
+    it has no blanks between words.
     """
 
     texts: int
@@ -85,6 +91,7 @@ class Coverage:
     unknown: tuple[tuple[str, int], ...]
     without_known: tuple[int, ...]
     from_ngrams: int = 0
+    script: str | None = None
 
     @property
     def share(self) -> float:
@@ -118,6 +125,7 @@ def coverage(
         unknown=tuple(unknown.most_common(most)),
         without_known=tuple(i for i, words in enumerate(cut) if known.isdisjoint(words)),
         from_ngrams=0 if vectors.subwords is None else _count_with_ngrams(vectors.subwords, unknown),
+        script=script_without_blanks(unknown, counts.total()),
     )
 
 
@@ -139,14 +147,26 @@ def embed_texts(
     """One vector per text, in order, and how much of each text is known.
 
     pooling: one that was fitted, or a name of POOLINGS, which is then fitted on these very texts.
-    policy: what to do with unknown words, see zoo.words.texts.unknown; None: n-grams of a fastText model,
-    skip for other vectors. texts: as for `coverage`.
+    policy: what to do with unknown words, see zoo.words.texts.policies; None: split at apostrophes, then the
+    n-grams of a fastText model. texts: as for `coverage`.
     """
     cut = _cut_texts(vectors, texts, tokenizer)
-    policy = policy or usual_policy(vectors)
+    policy = policy or f"apostrophe+{usual_policy(vectors)}"
     if isinstance(pooling, str):
         pooling = fit_pooling(vectors, cut, pooling, policy=policy)
+    tell_of_missing_blanks(vectors, cut, report)
     return _pool_words(vectors, cut, pooling, policy=policy, report=report)
+
+
+def tell_of_missing_blanks(vectors: WordVectors, texts: Sequence[Sequence[str]], report: Report) -> None:
+    """Report that most words of some texts are unknown because their script has no blanks between them."""
+    counts = Counter(word for words in texts for word in words)
+    strange = [word for word in counts if not word.isascii()]
+    rows = vectors.vocabulary.find_many(strange).tolist()
+    unknown = {word: counts[word] for word, row in zip(strange, rows, strict=True) if row < 0}
+    script = script_without_blanks(unknown, counts.total())
+    if script is not None:
+        report(blankless_note(script, vectors.subwords is not None))
 
 
 def fit_pooling(
@@ -199,7 +219,7 @@ def _cut_texts(
         raise UsageError(
             "one text was given where a list of texts is expected", hint="Put it in a list: [text]."
         )
-    cutter = tokenizer or usual_tokenizer(vectors.lowercase)
+    cutter = tokenizer or fitting_tokenizer(vectors.key_to_index, vectors.lowercase)
     return [cutter(text) if isinstance(text, str) else text for text in texts]
 
 

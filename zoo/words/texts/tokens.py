@@ -3,16 +3,20 @@
 GloVe's and most others were cut as the Penn Treebank is: "it's" is two words, "don't" is "do" and "n't",
 punctuation stands alone. The work is done by Hugging Face's tokenizers (https://huggingface.co/docs/tokenizers),
 whose settings are JSON: a run keeps them, and cuts texts in the same way whatever the defaults are then.
+Vectors that have "don't" and lack "n't" come from a corpus that was cut otherwise: `fitting_tokenizer`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping
 from functools import cached_property, lru_cache
 from typing import Any
 
 from zoo.errors import IntegrityError, UnknownName
+from zoo.events import Note
 
 # Tried from left to right at each place of the text; Oniguruma syntax. (?i) because case is folded apart.
 TREEBANK = "|".join(
@@ -28,8 +32,32 @@ TREEBANK = "|".join(
         r"[^\w\s]",
     ]
 )
+# The same, but "don't" and "it's" are one word each.
+WHOLE = "|".join(
+    [
+        r"<\w+>",
+        r"(?:\p{L}\.){2,}",
+        r"\d+(?:[.,:/]\d+)*(?!\w)",
+        r"\w+(?:[-']\w+)*",
+        r"\.{2,}|-{2,}",
+        r"[^\w\s]",
+    ]
+)
 # name -> the pattern that words match
-TOKENIZERS: dict[str, str] = {"treebank": TREEBANK, "whitespace": r"\S+"}
+TOKENIZERS: dict[str, str] = {"treebank": TREEBANK, "whole": WHOLE, "whitespace": r"\S+"}
+CONTRACTIONS = ("don't", "it's", "can't", "i'm")  # whose vectors show how a corpus was cut
+OTHER_APOSTROPHES = "’ʼ＇"  # corpora have the plain one
+# Scripts that put no blanks between words, and the names of their characters in Unicode.
+BLANKLESS = {
+    "CJK": "Chinese or Japanese",
+    "HIRAGANA": "Japanese",
+    "KATAKANA": "Japanese",
+    "THAI": "Thai",
+    "LAO": "Lao",
+    "KHMER": "Khmer",
+    "MYANMAR": "Burmese",
+    "TIBETAN": "Tibetan",
+}
 
 
 class WordTokenizer:
@@ -77,9 +105,54 @@ class WordTokenizer:
 
 
 @lru_cache(maxsize=8)
-def usual_tokenizer(lowercase: bool) -> WordTokenizer:
-    """The default tokenizer, built once."""
-    return WordTokenizer(lowercase=lowercase)
+def usual_tokenizer(lowercase: bool, name: str = "treebank") -> WordTokenizer:
+    """A tokenizer of that name, built once."""
+    return WordTokenizer(lowercase=lowercase, name=name)
+
+
+def fitting_tokenizer(known: Container[str], lowercase: bool) -> WordTokenizer:
+    """The tokenizer that cuts as the corpus of some vectors was: contractions stay whole where the vectors
+    have them, and do not have "n't".
+
+    >>> fitting_tokenizer({"don't"}, True)("I don't"), fitting_tokenizer({"n't", "don't"}, True)("I don't")
+    (['i', "don't"], ['i', 'do', "n't"])
+    """
+    whole = "n't" not in known and any(word in known for word in CONTRACTIONS)
+    return usual_tokenizer(lowercase, "whole" if whole else "treebank")
+
+
+def script_without_blanks(unknown: Mapping[str, int], words: int) -> str | None:
+    """The script of most of some texts' words, where it has no blanks between words and they are unknown.
+
+    unknown: how often each unknown word comes. words: how many all are.
+
+    >>> script_without_blanks({"我喜歡電影": 3, "kino": 1}, 5), script_without_blanks({"我": 1}, 9)
+    ('Chinese or Japanese', None)
+    """
+    counts: Counter[str] = Counter()
+    for word, count in unknown.items():
+        if not word.isascii():
+            scripts = {unicodedata.name(c, "?").split()[0] for c in word}
+            counts += Counter({name: count for name in dict.fromkeys(map(BLANKLESS.get, scripts)) if name})
+    if not counts:
+        return None
+    name, count = max(counts.items(), key=lambda item: (item[1], -len(item[0])))
+    return name if count * 2 > words else None
+
+
+def blankless_note(script: str, has_ngrams: bool) -> Note:
+    """The warning about texts in a script without blanks, whose words are unknown for that."""
+    ngrams = (
+        "Or read every piece by its character n-grams: --unknown ngrams"
+        if has_ngrams
+        else "Or use a fastText .bin of the language, which knows character n-grams."
+    )
+    return Note(
+        f"most words are unknown, for these texts are {script}, which has no blanks between words: "
+        "each piece between two signs was looked up as one word",
+        hint=f"Put blanks between the words first (jieba, MeCab, PyThaiNLP, …).\n{ngrams}",
+        level="warning",
+    )
 
 
 def tokenize(text: str, lowercase: bool) -> list[str]:
@@ -99,7 +172,8 @@ def _tokenizer_settings(name: str, lowercase: bool) -> dict[str, Any]:
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
     definition = Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>"))
-    steps: list[Any] = [normalizers.NFC(), normalizers.Replace("’", "'")]  # corpora have the plain one
+    plain = [normalizers.Replace(other, "'") for other in OTHER_APOSTROPHES]
+    steps: list[Any] = [normalizers.NFC(), *plain]
     definition.normalizer = normalizers.Sequence([*steps, normalizers.Lowercase()] if lowercase else steps)
     definition.pre_tokenizer = pre_tokenizers.Split(Regex(TOKENIZERS[name]), behavior="removed", invert=True)
     return {
