@@ -379,13 +379,15 @@ def _find_by_bytes(name: str, path: Path, member: str | None, store: Store) -> T
     if _is_checkpoint(path, start):
         return Checkpoint(name, path)
     from zoo.words.compiling.archives import open_source  # numpy, which a name has no need of
-    from zoo.words.compiling.formats import SAMPLE_BYTES, sniff_format
+    from zoo.words.compiling.formats import SAMPLE_BYTES, WordCounts, sniff_format
 
     try:
         with open_source(path, member) as stream:
             sniff_format(stream.read(SAMPLE_BYTES), stream.name)
     except UnsafeFile:
         raise
+    except WordCounts as error:
+        raise UsageError(error.message, hint=error.hint) from error
     except IntegrityError as error:
         if (kind := _kind_of_data(path.name)) is None:
             raise

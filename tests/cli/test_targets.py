@@ -70,6 +70,7 @@ NOTHING = {
     "reviews": "reviews is a folder of texts, not a model or a run",
     "empty": "empty is a folder without run.json, not a model or a run",
     "one.png": "one.png is an image, not a model or a run",
+    "counts.txt": "counts.txt has one number on each line: a list of words and their counts, not vectors",
     "table.csv": "table.csv is a file of texts, not a model or a run",
     "nosuchrun": "no model 'nosuchrun', and no run folder or file of that name",
     "./nosuchrun": "./nosuchrun: no such file or folder",
@@ -102,6 +103,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lines = (f"a {name} film {number}" for number in range(20))
         (folder / "reviews" / f"{name}.txt").write_text("\n".join(lines))
     (folder / "table.csv").write_text("text,label\na good film,good\na bad film,bad\n")
+    (folder / "counts.txt").write_text("the 1061396\nof 593677\nking 4\n")
     words = "good 1 2 3\nbad 3 1 2\nugly 2 2 1\nfilm 0 1 0\n"
     for name in ("own.txt", "registered.txt", "forgotten.txt", "gone.txt"):
         (folder / name).write_text(f"{name} 0 0 1\n{words}")

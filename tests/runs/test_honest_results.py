@@ -7,6 +7,7 @@ import io
 import shutil
 from pathlib import Path
 
+import polars
 import pytest
 from support.commands import Call
 from support.kits import Kit, on_tiny
@@ -77,6 +78,24 @@ def test_mistakes_are_listed_the_surest_first_and_written(
     said = ask("evaluate", trained.run, data, "-o", out)
     assert "SUREST MISTAKES" in said.out
     assert [row["path"] for row in csv.DictReader(io.StringIO(out.read_text()))] == [o.path for o in wrong]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_file_of_no_mistakes_has_its_columns(
+    kit: Kit, ask: Call, trained: RunResult, shared_store: Store, tmp_path: Path, suffix: str
+) -> None:
+    right = load_run(trained.run, store=shared_store).predict(sorted((kit.images / "val").rglob("*.png")))
+    for one in right:
+        if one.error is None and one.path.parent.name == one.label:
+            (tmp_path / "right" / one.label).mkdir(parents=True, exist_ok=True)
+            shutil.copy(one.path, tmp_path / "right" / one.label)
+    out = tmp_path / f"wrong{suffix}"
+    assert ask("evaluate", trained.run, tmp_path / "right", "-o", out, "--json").json["wrong"] == []
+    columns = ["path", "label", "predicted", "probability"]
+    if suffix == ".parquet":
+        assert (polars.read_parquet(out).columns, polars.read_parquet(out).height) == (columns, 0)
+    else:
+        assert out.read_text() == {".csv": ",".join(columns) + "\n", ".jsonl": ""}[suffix]
 
 
 @pytest.mark.parametrize(("column", "items"), [("none", 6), ("part", 3)])

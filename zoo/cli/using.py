@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from zoo.cli.options import Choice, ModelName
 from zoo.cli.sink import Fit, Mode, table
 from zoo.data.listing import refuse_missing
 from zoo.errors import DatasetError, Interrupted, UsageError
-from zoo.events import Note, Progress
+from zoo.events import Progress
 
 if TYPE_CHECKING:
     from zoo.runs.answers import ItemSource, Prediction
@@ -262,7 +262,7 @@ def evaluate(context: Context, run: str, data: Path, out: Path | None, **options
     refuse_missing([data])
     context.sink.details = False
     from zoo.runs.classifier import load_classifier
-    from zoo.runs.using.evaluation import evaluate_classifier
+    from zoo.runs.using.evaluation import WrongAnswer, evaluate_classifier
     from zoo.runs.using.prediction_files import check_out, write_rows
 
     if out is not None:
@@ -272,8 +272,8 @@ def evaluate(context: Context, run: str, data: Path, out: Path | None, **options
     )
     found = evaluate_classifier(classifier, data, report=context.report, **options)
     mistakes = [asdict(wrong) for wrong in getattr(found, "wrong", ())]
-    if out is not None and not write_rows(mistakes, out):
-        context.report(Note(f"no mistakes: {out} is not written"))
+    if out is not None:
+        write_rows(mistakes, out, [field.name for field in fields(WrongAnswer)])
     context.sink.answer(found.facts, lambda: "\n\n".join(_evaluation_parts(found)))
 
 

@@ -219,7 +219,7 @@ def test_several_labels_in_a_cell_are_refused_with_the_task_that_takes_them(
         DatasetError, match=r"hold several labels, as .*: this is the task multi-label"
     ) as error:
         read_labels(cells * 3, "labels", tmp_path / "t.csv")
-    assert "--task multi-label" in str(error.value.hint)
+    assert "one label per row" in str(error.value.hint)
 
 
 @pytest.mark.parametrize(
@@ -236,6 +236,15 @@ def test_several_labels_in_a_cell_are_refused_with_the_task_that_takes_them(
 def test_names_of_classes_may_hold_separators(tmp_path: Path, cells: list[str]) -> None:
     found, _ = read_labels(cells, "label", tmp_path / "t.csv")
     assert found == cells
+
+
+def test_a_few_numbers_with_fractions_are_classes_with_a_warning(tmp_path: Path) -> None:
+    cells = ["1.5", "2", "2.5"] * 4
+    found, notes = read_labels(cells, "stars", tmp_path / "t.csv")
+    assert found == cells
+    assert [note.level for note in notes] == ["warning"]
+    assert "3 different numbers, as 1.5: each is taken for a class" in notes[0].message
+    assert read_labels(["1.0", "2", "v2.5"], "stars", tmp_path / "t.csv")[1] == []
 
 
 def test_a_column_of_many_measures_is_not_one_of_classes(tmp_path: Path) -> None:

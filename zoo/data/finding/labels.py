@@ -52,7 +52,7 @@ def read_labels(cells: Sequence[str | None], column: str, table: Path) -> tuple[
     counts = Counter(label for label in labels if label is not None)
     _refuse_several(counts, column, table)
     _refuse_measures(counts, column, table)
-    notes: list[Note] = []
+    notes = _fractions_note(counts, column, table)
     whole = _whole_numbers(counts)
     if whole:
         example = next(label for label in whole if whole[label] != label)
@@ -107,13 +107,37 @@ def _whole_numbers(labels: Counter[str]) -> dict[str, str]:
 def _refuse_measures(labels: Counter[str], column: str, table: Path) -> None:
     """Raise DatasetError for many different numbers that are not whole: measures, not classes."""
     numbers = [label for label in labels if _NUMBER.fullmatch(label)]
-    broken = [label for label in numbers if not (label.lstrip("+-").isdecimal() or _WHOLE.fullmatch(label))]
+    broken = [label for label in numbers if not _is_whole(label)]
     if len(numbers) == len(labels) > _FEW and len(broken) > _FEW:
         raise DatasetError(
             f"{one_line(column)} of {one_line(table)} holds {len(labels):,} different numbers, as "
             f"{broken[0]}: measures, not classes",
             hint="A class is one of a few names. Put the numbers into groups, and name those.",
         )
+
+
+def _fractions_note(labels: Counter[str], column: str, table: Path) -> list[Note]:
+    """A warning where all labels are numbers, few enough to be classes, and some are not whole."""
+    broken = [label for label in labels if _NUMBER.fullmatch(label) and not _is_whole(label)]
+    if not broken or not all(map(_NUMBER.fullmatch, labels)):
+        return []
+    return [
+        Note(
+            f"{one_line(column)} of {one_line(table)} holds {len(labels)} different numbers, as {broken[0]}: "
+            f"each is taken for a class",
+            hint="Classes have no order: a wrong answer is as wrong for the next number as for the farthest.",
+            level="warning",
+        )
+    ]
+
+
+def _is_whole(number: str) -> bool:
+    """Whether a number has no fraction.
+
+    >>> [_is_whole(number) for number in ("-3", "2.0", "2.5", "1e-3")]
+    [True, True, False, False]
+    """
+    return number.lstrip("+-").isdecimal() or _WHOLE.fullmatch(number) is not None
 
 
 def _refuse_several(labels: Counter[str], column: str, table: Path) -> None:
@@ -132,7 +156,7 @@ def _refuse_several(labels: Counter[str], column: str, table: Path) -> None:
         raise DatasetError(
             f"{rows:,} cells of {one_line(column)} in {one_line(table)} hold several labels, as "
             f"{_shown(max(written, key=len))}: this is the task multi-label",
-            hint="Give one label per row; for several labels per item see --task multi-label.",
+            hint="Give one label per row: several labels per item cannot be trained on yet.",
         )
 
 

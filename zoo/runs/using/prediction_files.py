@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol
@@ -35,6 +35,7 @@ class _Sheet(Protocol):
     """A format: rows are added to an open file, and it is closed."""
 
     def add(self, row: Mapping[str, Any]) -> None: ...
+    def begin(self, columns: Sequence[str]) -> None: ...
     def close(self) -> None: ...
 
 
@@ -48,9 +49,14 @@ class CsvRows:
     def add(self, row: Mapping[str, Any]) -> None:
         """Write a row; all have the columns of the first."""
         if self._writer is None:
-            self._writer = csv.DictWriter(self._file, list(row), lineterminator="\n")
-            self._writer.writeheader()
+            self.begin(list(row))
+        assert self._writer is not None
         self._writer.writerow(row)
+
+    def begin(self, columns: Sequence[str]) -> None:
+        """Write the names of the columns."""
+        self._writer = csv.DictWriter(self._file, columns, lineterminator="\n")
+        self._writer.writeheader()
 
     def close(self) -> None:
         """Write what is still in memory."""
@@ -64,6 +70,9 @@ class _JsonLines:
     def add(self, row: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
+    def begin(self, columns: Sequence[str]) -> None:
+        pass  # each line names its own
+
     def close(self) -> None:
         self._file.flush()
 
@@ -74,14 +83,18 @@ class _Parquet:
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._rows: list[Mapping[str, Any]] = []
+        self._columns: Sequence[str] | None = None
 
     def add(self, row: Mapping[str, Any]) -> None:
         self._rows.append(row)
 
+    def begin(self, columns: Sequence[str]) -> None:
+        self._columns = columns
+
     def close(self) -> None:
         import polars
 
-        polars.DataFrame(self._rows, infer_schema_length=None).write_parquet(self._file)
+        polars.DataFrame(self._rows, self._columns, infer_schema_length=None).write_parquet(self._file)
 
 
 FORMATS: dict[str, tuple[bool, Callable[[Any], _Sheet]]] = {
@@ -106,12 +119,13 @@ def check_out(out: Path, formats: Mapping[str, Any] = FORMATS) -> None:
 class PredictionFile:
     """A file of predictions. When the block ends, by an error or Ctrl-C too, it has every row that was added.
 
-    Raises what `check_out` does.
+    columns: what a file without rows has; without them there is then no file. Raises what `check_out` does.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, columns: Sequence[str] = ()) -> None:
         check_out(out)
         self.out = out
+        self._columns = columns
         self.rows = 0
         self._draft = out.with_name(f".{out.name}.partial")
 
@@ -132,19 +146,23 @@ class PredictionFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        empty = not self.rows and error is None and bool(self._columns)
         try:
+            if empty:
+                self._sheet.begin(self._columns)
             self._sheet.close()
             self._file.close()
-            if self.rows:
+            if self.rows or empty:
                 self._draft.replace(self.out)
         finally:
             self._file.close()
             self._draft.unlink(missing_ok=True)
 
 
-def write_rows(rows: Iterable[Mapping[str, Any]], out: Path) -> int:
-    """Write rows with the same columns to a file; returns how many. Raises what `check_out` does."""
-    with PredictionFile(out) as file:
+def write_rows(rows: Iterable[Mapping[str, Any]], out: Path, columns: Sequence[str] = ()) -> int:
+    """Write rows with the same columns to a file; returns how many. columns: of a file without rows, which is
+    written all the same. Raises what `check_out` does."""
+    with PredictionFile(out, columns) as file:
         for row in rows:
             file.add(row)
     return file.rows

@@ -49,6 +49,12 @@ UNSAFE_MAGIC: dict[bytes, str] = {
 _BLANKS = re.compile(rb"[ \t]+")  # a word may hold other white space
 _LOOSE = re.compile(rb"\t|  |^ ")
 _NUMBERS_INSIDE = re.compile(rb"[,;:|]\s*-?\d+\.\d+")
+
+
+class WordCounts(IntegrityError):
+    """A list of words with one number each, as it lies beside many vectors."""
+
+
 UNSAFE_SUFFIXES = (".kv", ".model", ".pkl", ".pickle", ".w2v_format.pkl")
 WRONG_MAGIC: dict[bytes, tuple[str, str]] = {
     b"\x93NUMPY": (
@@ -209,9 +215,9 @@ def _sniff_text(sample: bytes, mark: int, name: str) -> Shape | None:
 
 
 def _refuse_counts(rows: Sequence[bytes], dimension: int, header: tuple[int, int] | None, name: str) -> None:
-    """Raise IntegrityError for lists of words that hold a number each, or whose "words" hold the numbers."""
+    """Raise WordCounts for words with a number each, IntegrityError where "words" hold the numbers."""
     if dimension == 1 and len(rows) > 1 and not header:
-        raise IntegrityError(
+        raise WordCounts(
             f"{name} has one number on each line: a list of words and their counts, not vectors",
             hint="Use the file of the vectors.",
         )
