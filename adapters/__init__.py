@@ -46,6 +46,17 @@ While the backbone is frozen its features never change: compute them once, and t
 >>> features.shape, head(features).shape
 (torch.Size([8, 16]), torch.Size([8, 3]))
 
+A network may also keep its weights and learn small corrections of them, which are merged in the end:
+
+>>> from adapters import add_low_rank, merge_low_rank
+>>> _ = freeze(model)
+>>> add_low_rank(model, rank=4)
+{'0': 4, '4': 4}
+>>> with frozen_guard(model):
+...     train(parameter_groups(model, lr=1e-3))
+>>> merge_low_rank(model)
+['0', '4']
+
 Importing `adapters` imports no torch: names are resolved at first use.
 """
 
@@ -80,6 +91,12 @@ if TYPE_CHECKING:
     from adapters.heads import Head as Head
     from adapters.heads import Standardize as Standardize
     from adapters.heads import build_head as build_head
+    from adapters.low_rank import LowRank as LowRank
+    from adapters.low_rank import add_low_rank as add_low_rank
+    from adapters.low_rank import load_low_rank as load_low_rank
+    from adapters.low_rank import low_rank_state as low_rank_state
+    from adapters.low_rank import merge_low_rank as merge_low_rank
+    from adapters.low_rank import remove_low_rank as remove_low_rank
     from adapters.staging import Stage as Stage
     from adapters.staging import stages as stages
     from adapters.tables import ACTIVATIONS as ACTIVATIONS
@@ -104,6 +121,7 @@ PUBLIC = {
     "Head": "adapters.heads",
     "InvalidHead": "adapters.errors",
     "InvalidText": "adapters.texts",
+    "LowRank": "adapters.low_rank",
     "NoClassifier": "adapters.errors",
     "Stage": "adapters.staging",
     "Standardize": "adapters.heads",
@@ -111,6 +129,7 @@ PUBLIC = {
     "TextEncoder": "adapters.texts",
     "UnknownName": "adapters.errors",
     "WordEmbedding": "adapters.texts",
+    "add_low_rank": "adapters.low_rank",
     "assert_frozen_unchanged": "adapters.fingerprints",
     "attach_head": "adapters.attaching",
     "build_head": "adapters.heads",
@@ -123,8 +142,12 @@ PUBLIC = {
     "freeze": "adapters.freezing",
     "frozen_fingerprint": "adapters.fingerprints",
     "frozen_guard": "adapters.fingerprints",
+    "load_low_rank": "adapters.low_rank",
+    "low_rank_state": "adapters.low_rank",
+    "merge_low_rank": "adapters.low_rank",
     "pad_ids": "adapters.texts",
     "parameter_groups": "adapters.grouping",
+    "remove_low_rank": "adapters.low_rank",
     "stages": "adapters.staging",
     "unfreeze": "adapters.freezing",
 }

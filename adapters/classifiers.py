@@ -12,7 +12,15 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from adapters.errors import AdapterError, NoClassifier
 from adapters.heads import Head, SecondHead, to_vectors
-from adapters.structure import copy_structure, is_inside, is_parameter_free, join_name, replace_module, unwrap
+from adapters.structure import (
+    copy_structure,
+    is_inside,
+    is_parameter_free,
+    join_name,
+    layers_in,
+    replace_module,
+    unwrap,
+)
 
 # Usual names of a network's last layer. Used only where its position in the tree is ambiguous.
 USUAL_NAMES = frozenset(
@@ -293,7 +301,7 @@ def _named_layers(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn
 
     A linear layer is one layer, whatever parametrisation is below it.
     """
-    children = list(module.named_children())
+    children = layers_in(module)
     if not children or next(module.parameters(recurse=False), None) is not None:
         yield prefix, module
     if not _is_linear(module):

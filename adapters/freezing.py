@@ -34,7 +34,7 @@ from adapters import staging
 from adapters.errors import AdapterError
 from adapters.heads import Head
 from adapters.staging import Stage, find_stage
-from adapters.structure import owner_of, unwrap
+from adapters.structure import Attached, owner_of, unwrap
 
 FIXED = "fixed_parameters"  # attribute of a frozen module: its parameters that were fixed before
 
@@ -65,7 +65,7 @@ def freeze(model: nn.Module, until: str | int | None = None) -> list[str]:
         model: Any network.
         until: The first stage that is not changed, by name or index, like the end of a range:
             `until="layer4"` freezes everything before layer4. None freezes the whole network including its
-            classifier, but not a Head, which was attached to learn.
+            classifier, but not a Head or a low-rank part, which were attached to learn.
 
     Returns:
         The names of the parameters that were frozen.
@@ -227,6 +227,6 @@ def _unlock(module: nn.Module) -> None:
 
 
 def _learning_modules(model: nn.Module) -> set[nn.Module]:
-    """The modules of attached heads; empty if the model itself is a head."""
-    heads: Iterator[nn.Module] = (module for module in model.modules() if isinstance(module, Head))
-    return set() if isinstance(model, Head) else {inside for head in heads for inside in head.modules()}
+    """The modules of attached heads and low-rank parts; empty if the model itself is a head."""
+    parts: Iterator[nn.Module] = (m for m in model.modules() if isinstance(m, Attached))
+    return set() if isinstance(model, Head) else {inside for part in parts for inside in part.modules()}

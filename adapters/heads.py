@@ -22,6 +22,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from adapters.errors import InvalidHead, UnknownName
+from adapters.structure import Attached
 from adapters.tables import ACTIVATIONS, HEADS, HeadPlan
 
 OUTPUT_STD = 0.01  # of the last layer's weights: the first loss is then ln(classes), whatever the features
@@ -112,7 +113,7 @@ class CosineLinear(nn.Module):
         return f"in_features={self.weight.shape[1]}, classes={self.weight.shape[0]}"
 
 
-class Head(nn.Module):
+class Head(Attached):
     """A classifier for the features of a backbone: (batch, features) in, logits (batch, classes) out.
 
     Made by `build_head` and `attach_head`.

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from adapters.classifiers import AUXILIARY, find_classifiers
 from adapters.errors import NoClassifier, UnknownName
 from adapters.heads import Head
-from adapters.structure import is_inside, is_parameter_free, join_name, unwrap
+from adapters.structure import is_inside, is_own, is_parameter_free, join_name, layers_in, unwrap
 
 NEARLY_ALL = 0.9  # share of the layers from which on a container is always opened
 MOST = 0.5  # share of the layers from which on it is opened if its neighbours are of another kind
@@ -117,7 +117,7 @@ def stages(model: nn.Module) -> list[Stage]:
 def _fold_leftovers(model: nn.Module, found: list[Stage]) -> list[Stage]:
     """The stages without leftovers at the end: a norm, a gate or a position encoding after the last block,
     with hardly a parameter, belongs to the block. Else "unfreeze the last stage" trains next to nothing."""
-    sizes = [sum(parameter.numel() for _, parameter in stage.named_parameters(model)) for stage in found]
+    sizes = [sum(p.numel() for n, p in stage.named_parameters(model) if is_own(n)) for stage in found]
     while len(found) > 1 and sizes[-1] < LEFTOVER * min(sum(sizes), 10 * sizes[-2]):
         last = found.pop()
         found[-1] = Stage(found[-1].name, found[-1].parts + last.parts)
@@ -220,10 +220,10 @@ def _open_module(module: nn.Module, name: str, classifiers: Sequence[str]) -> li
         _Piece(
             (join_name(name, child_name),),
             owns=not is_parameter_free(child),
-            matrices=sum(parameter.ndim > 1 for parameter in child.parameters()),
-            kind=type(child) if list(child.children()) else None,
+            matrices=sum(tensor.ndim > 1 for inside, tensor in child.named_parameters() if is_own(inside)),
+            kind=type(child) if layers_in(child) else None,
         )
-        for child_name, child in module.named_children()
+        for child_name, child in layers_in(module)
     ]
     if isinstance(module, nn.Sequential) and _is_flat(children, classifiers):
         pools = ["Pool" in type(child).__name__ for child in module.children()]

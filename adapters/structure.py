@@ -7,7 +7,12 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor, nn
 
+PARAMETRIZED = "parametrizations"  # the child that torch.nn.utils.parametrize adds to a layer
 WRAPPED = ("module", "_orig_mod")  # the name of the network in DataParallel and in torch.compile's module
+
+
+class Attached(nn.Module):
+    """A module that was added to a network in order to learn: `freeze` spares it."""
 
 
 def join_name(prefix: str, name: str) -> str:
@@ -39,13 +44,30 @@ def is_parameter_free(module: nn.Module) -> bool:
     return next(module.parameters(), None) is None and next(module.buffers(), None) is None
 
 
+def layers_in(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The children by name, without what torch.nn.utils.parametrize added: a layer stays a layer with it."""
+    return [(name, child) for name, child in module.named_children() if name != PARAMETRIZED]
+
+
+def is_own(name: str) -> bool:
+    """Whether a parameter's dotted name is that of a layer's own tensor, not of what was added to it.
+
+    >>> is_own("conv.weight"), is_own("conv.parametrizations.weight.original")
+    (True, True)
+    >>> is_own("conv.parametrizations.weight.0.up")
+    False
+    """
+    *above, last = name.split(".")
+    return PARAMETRIZED not in above or last.startswith("original")
+
+
 def unwrap(model: nn.Module) -> tuple[str, nn.Module]:
     """The name and module of the network inside wrappers (DataParallel, torch.compile, or custom ones)."""
     name = ""
     while not isinstance(model, nn.Sequential):
-        children = list(model.named_children())
+        children = layers_in(model)
         own = next(model.parameters(recurse=False), None)
-        if len(children) != 1 or own is not None or not list(children[0][1].children()):
+        if len(children) != 1 or own is not None or not layers_in(children[0][1]):
             break
         # torch.compile's module shows the attributes of the network in it
         if children[0][0] not in WRAPPED and hasattr(model, "get_classifier"):
