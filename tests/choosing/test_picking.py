@@ -258,6 +258,23 @@ def test_files_that_cannot_be_read_are_counted_and_end_nothing(
     assert choice.best.items == choice.items
 
 
+def test_items_of_one_group_are_in_one_fold(kit: Kit, store: Store, tmp_path: Path) -> None:
+    # Three near copies of each digit, labelled without regard to what they show: whoever has seen one of
+    # them knows the others, and whoever has not can only guess.
+    for number, source in enumerate(sorted((kit.images / "train" / kit.classes[0]).iterdir())[:24]):
+        folder = tmp_path / "photos" / ("odd" if number % 2 else "even")
+        folder.mkdir(parents=True, exist_ok=True)
+        for again in range(3):
+            image = Image.open(source).convert("RGB")
+            image.putpixel((again, 0), (9, 9, 9))
+            image.save(folder / f"digit{number:02}-{again}.png")
+    asked = {"models": [kit.net], "registry": kit.registry, "store": store, "device": "cpu"}
+    torn = pick(tmp_path / "photos", **asked)
+    whole = pick(tmp_path / "photos", group_by=r"digit\d+", **asked)
+    assert torn.best.accuracy > 0.9
+    assert whole.best.accuracy < 0.75
+
+
 def write_folder(folder: Path, classes: dict[str, int]) -> Path:
     """A folder of plain images, so many of each class."""
     for label, count in classes.items():

@@ -18,6 +18,7 @@ def scan_any(
     label_column: str | None = None,
     split_column: str | None = None,
     class_level: int | None = None,
+    group_by: str | None = None,
     seed: int = 0,
 ) -> Dataset:
     """The labelled images or texts at a path: images, if it can be read as such. Options as `scan_dataset`.
@@ -33,6 +34,7 @@ def scan_any(
         "label_column": label_column,
         "split_column": split_column,
         "class_level": class_level,
+        "group_by": group_by,
         "seed": seed,
     }
     if text_column is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.cli.command import Context, command
-from zoo.cli.options import ModelName, complete_from
+from zoo.cli.options import ModelName, complete_from, group_by_option
 from zoo.cli.sink import Fit, table
 from zoo.errors import UsageError
 
@@ -60,7 +60,7 @@ def _check_names(_: click.Context) -> list[str]:
     metavar="FILE.html",
     help="Write the findings with their pictures.",
 )
-@click.option("--group-by", metavar="REGEX", help="Items with equal matches belong together: one patient.")
+@group_by_option
 @click.option("--path-column", help="Column of a table that names the files.")
 @click.option("--text-column", help="Column of a table that holds the texts.")
 @click.option("--label-column", help="Column of a table that names the classes.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from zoo.cli.command import Context, command
-from zoo.cli.options import GroupedOption, ModelName, complete_from, license_option
+from zoo.cli.options import GroupedOption, ModelName, complete_from, group_by_option, license_option
 from zoo.errors import Interrupted, InvalidRecipe
 from zoo.targets import Model, RunFolder
 from zoo.training.interruption import StopSignal
@@ -93,6 +93,7 @@ def _metavar(knob: Knob) -> str:
 @click.option("--label-column", help="Column of a table that names the classes.")
 @click.option("--split-column", metavar="NAME", help="Column of a table that names the parts, or none.")
 @click.option("--class-level", type=int, metavar="N", help="Which level of folders is the classes (1).")
+@group_by_option
 @click.option("--member", metavar="FILE", help="Which file of a .zip of word vectors.")
 @click.option("--data-license", metavar="NAME", help="Licence of your data, for run.json: an SPDX name.")
 @click.option(
@@ -115,6 +116,7 @@ def finetune(
     label_column: str | None,
     split_column: str | None,
     class_level: int | None,
+    group_by: str | None,
     member: str | None,
     data_license: str | None,
     recipe_file: Path | None,
@@ -149,6 +151,7 @@ def finetune(
                 label_column=label_column,
                 split_column=split_column,
                 class_level=class_level,
+                group_by=group_by,
                 member=member,
                 data_license=data_license,
                 report=context.report,

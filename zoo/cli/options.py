@@ -90,6 +90,13 @@ class Choice(click.ParamType[str]):
         return [CompletionItem(name) for name in self.names() if name.startswith(incomplete)]
 
 
+group_by_option = click.option(
+    "--group-by",
+    metavar="COLUMN|REGEX",
+    help="Items with equal cells, or equal matches in their paths, belong together: one patient.",
+)
+
+
 def license_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the option `--license`: its store then gives out no model under another licence."""
 

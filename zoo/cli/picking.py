@@ -12,7 +12,7 @@ import click
 
 from zoo.cli.command import Context, command
 from zoo.cli.finetuning import describe_result
-from zoo.cli.options import ModelName, complete_from, entries_to_complete
+from zoo.cli.options import ModelName, complete_from, entries_to_complete, group_by_option
 from zoo.cli.sink import Fit, many, table
 from zoo.errors import Interrupted, UsageError
 from zoo.events import Note
@@ -75,6 +75,7 @@ _MOST_REASONS = 4
 @click.option("--label-column", help="Column of a table that names the classes.")
 @click.option("--split-column", metavar="NAME", help="Column of a table that names the parts, or none.")
 @click.option("--class-level", type=int, metavar="N", help="Which level of folders is the classes (1).")
+@group_by_option
 @click.option(
     "--device",
     default="auto",
@@ -99,6 +100,7 @@ def pick(
     label_column: str | None,
     split_column: str | None,
     class_level: int | None,
+    group_by: str | None,
     device: str,
 ) -> None:
     """Find the model that suits your data best, in minutes.
@@ -130,6 +132,7 @@ def pick(
         "label_column": label_column,
         "split_column": split_column,
         "class_level": class_level,
+        "group_by": group_by,
     }
     from zoo.choosing.picking.picker import pick as pick_model
 

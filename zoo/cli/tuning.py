@@ -11,7 +11,7 @@ import click
 
 from zoo.cli.command import Context, command
 from zoo.cli.finetuning import as_typed, recipe_options
-from zoo.cli.options import ModelName, complete_from
+from zoo.cli.options import ModelName, complete_from, group_by_option
 from zoo.cli.sink import Fit, table
 from zoo.errors import Interrupted, InvalidRecipe
 from zoo.training.interruption import StopSignal
@@ -85,6 +85,7 @@ def _names(_: click.Context) -> list[str]:
 @click.option("--label-column", help="Column of a table that names the classes.")
 @click.option("--split-column", metavar="NAME", help="Column of a table that names the parts, or none.")
 @click.option("--class-level", type=int, metavar="N", help="Which level of folders is the classes (1).")
+@group_by_option
 @click.option("--member", metavar="FILE", help="Which file of a .zip of word vectors.")
 @click.option(
     "--recipe",
@@ -111,6 +112,7 @@ def tune(
     label_column: str | None,
     split_column: str | None,
     class_level: int | None,
+    group_by: str | None,
     member: str | None,
     recipe_file: Path | None,
     **options: Any,
@@ -145,6 +147,7 @@ def tune(
                 label_column=label_column,
                 split_column=split_column,
                 class_level=class_level,
+                group_by=group_by,
                 member=member,
                 report=context.report,
                 stop_requested=stop,

@@ -32,12 +32,14 @@ class Item:
     """One image file, or one text, and what a model learns to answer for it.
 
     path: of the file; of a text that is not alone in its file with its place behind it: reviews.csv:17.
-    target: see `Target`; an int is an index into the dataset's classes. text: None for an image.
+    target: see `Target`; an int is an index into the dataset's classes. text: None for an image. group: what
+    it belongs to, with others that must lie in the same part: one patient, one video.
     """
 
     path: Path
     target: Target
     text: str | None = None
+    group: str | None = None
 
     @property
     def label(self) -> int:
@@ -63,7 +65,8 @@ class Split:
 
     origin: `folders` or `table` where the user made the split; `made` where zoo drew the validation part,
     with `seed` and `val_fraction` (None otherwise). train, val, test: names relative to the root, sorted.
-    contents: a digest of each training item, by which it is found again wherever it lies.
+    group_by: the column or expression whose groups were kept in one part. contents: a digest of each training
+    item, by which it is found again wherever it lies.
     """
 
     origin: Origin
@@ -73,6 +76,7 @@ class Split:
     seed: int | None = None
     val_fraction: float | None = None
     contents: tuple[str, ...] = ()
+    group_by: str | None = None
 
     @cached_property
     def hash(self) -> str:
@@ -88,8 +92,9 @@ class Split:
         """The split as plain JSON values."""
         drawn = {"seed": self.seed, "val_fraction": self.val_fraction} if self.origin == "made" else {}
         contents = {"contents": list(self.contents)} if self.contents else {}
+        grouped = {} if self.group_by is None else {"group_by": self.group_by}
         names: dict[str, Any] = {part: list(getattr(self, part)) for part in PARTS}
-        return {"origin": self.origin, **drawn, "hash": self.hash, **names, **contents}
+        return {"origin": self.origin, **drawn, **grouped, "hash": self.hash, **names, **contents}
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Split:
@@ -101,6 +106,7 @@ class Split:
             seed=facts.get("seed"),
             val_fraction=facts.get("val_fraction"),
             contents=tuple(facts.get("contents", ())),
+            group_by=facts.get("group_by"),
         )
 
 
@@ -197,9 +203,10 @@ def describe_classes(dataset: Dataset, most: int = 6) -> Note:
 def describe_draw(dataset: Dataset) -> Note:
     """How many items were drawn for validation, and how."""
     kept, split = dataset.kind.count(len(dataset.val)), dataset.split
-    return Note(
-        f"{kept} ({split.val_fraction or 0:.0%} of every class, seed {split.seed}) kept for validation"
-    )
+    how = f"{split.val_fraction or 0:.0%} of every class"
+    if split.group_by is not None:
+        how = f"about {how}, in whole groups"
+    return Note(f"{kept} ({how}, seed {split.seed}) kept for validation")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from zoo.data.containers import open_file, size_of
 from zoo.data.dataset import Dataset, Item, describe_draw
+from zoo.data.grouping import split_off_groups
 from zoo.data.kinds import IMAGES, Kind
 from zoo.data.names import one_line, shortened
 from zoo.data.splits import split_off
@@ -86,9 +87,8 @@ def _draw_again(dataset: Dataset, groups: Iterable[Sequence[Item]]) -> Dataset:
         return dataset
     copies = {item.path: min(other.path for other in group) for group in groups for item in group}
     items = sorted((*dataset.train, *dataset.val), key=lambda item: (item.label, str(item.path)))
-    train, val = split_off(
-        items, root=dataset.root, fraction=split.val_fraction, seed=split.seed, copies=copies
-    )
+    draw = split_off if split.group_by is None else split_off_groups
+    train, val = draw(items, root=dataset.root, fraction=split.val_fraction, seed=split.seed, copies=copies)
     return dataset.with_parts(train=train, val=val, test=dataset.test)
 
 

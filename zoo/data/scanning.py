@@ -33,6 +33,7 @@ from zoo.data.finding.table import Named, find_in_table
 from zoo.data.finding.table_file import is_table, may_be_table
 from zoo.data.finding.walking import Tally, is_junk
 from zoo.data.finding.zip_tree import ZipTree, is_zip, root_in_zip
+from zoo.data.grouping import describe_groups, match_groups, split_off_groups
 from zoo.data.kinds import IMAGES, Kind
 from zoo.data.listing import no_such_path
 from zoo.data.names import natural_key, one_line, shortened, twin_key
@@ -55,6 +56,7 @@ def scan_dataset(
     label_column: str | None = None,
     split_column: str | None = None,
     class_level: int | None = None,
+    group_by: str | None = None,
     classes: Sequence[str] | None = None,
 ) -> Dataset:
     """Every image or text below a folder, or in a table, with its class and its part.
@@ -63,13 +65,17 @@ def scan_dataset(
     parts are matched by name. Where there is no validation part, `val_fraction` of every class is drawn for
     it; texts that are equal stay together. item_column, label_column, split_column: of a table, by name or
     number; split_column "none" draws a split in spite of one. class_level: which level of folders is the
-    classes, the first by default. Raises DatasetError with what was found and what is expected; UsageError
-    for an option that the data cannot have.
+    classes, the first by default. group_by: a column, or a regular expression that is matched with paths:
+    items with equal cells, or equal matches, are drawn together. Raises DatasetError with what was found and
+    what is expected; UsageError for an option that the data cannot have.
     """
     if not 0 < val_fraction < 1:
         raise UsageError(f"val_fraction must lie between 0 and 1, not {val_fraction}")
     path = Path(path)
-    found = _find(path, kind, _Reading(Named(item_column, label_column, split_column), class_level))
+    columns = Named(item_column, label_column, split_column, group_by)
+    found = _find(path, kind, _Reading(columns, class_level))
+    if group_by is not None and found.groups is None:
+        found = replace(found, groups=match_groups(_all_paths(found), found.root, group_by, kind))
     source = "train" if "train" in found.parts else None
     if source not in found.parts:
         names = " and ".join(part for part in PARTS if part in found.parts)
@@ -85,23 +91,29 @@ def scan_dataset(
     made = "val" not in items
     if made:
         _check_enough_to_split(path, items["train"], order, kind)
-        items["train"], items["val"] = split_off(
-            items["train"],
-            root=found.root,
-            fraction=val_fraction,
-            seed=seed,
-            copies={item.path: Path(item.content) for item in items["train"] if item.content is not None},
+        copies = {item.path: Path(item.content) for item in items["train"] if item.content is not None}
+        draw = split_off if group_by is None else split_off_groups
+        items["train"], items["val"] = draw(
+            items["train"], root=found.root, fraction=val_fraction, seed=seed, copies=copies
         )
+        if group_by is not None and not items["val"]:
+            raise _one_group(path, kind, items["train"])
     elif not items["val"]:
         raise DatasetError(
             f"the validation part of {one_line(path)} has no {kind.noun}s",
             hint="Put some in, or remove it: then a part of train is kept for validation.",
         )
     origin: Origin = "made" if made else "folders" if path.is_dir() or is_zip(path) else "table"
-    empty = Split(origin, (), (), seed=seed if made else None, val_fraction=val_fraction if made else None)
+    empty = Split(origin, (), (), group_by=group_by)
+    if made:
+        empty = replace(empty, seed=seed, val_fraction=val_fraction)
     blank = Dataset(found.root, order, (), (), (), tuple(notes), empty, kind, found.layout)
     dataset = blank.with_parts(train=items["train"], val=items["val"], test=items.get("test", ()))
-    return dataset.with_notes(describe_draw(dataset)) if made else dataset
+    more = [
+        *([describe_draw(dataset)] if made else []),
+        *(describe_groups(dataset, group_by) if group_by else ()),
+    ]
+    return dataset.with_notes(*more)
 
 
 def scan_evaluation(
@@ -293,8 +305,9 @@ def _label_files(found: Found, part: Part | None, classes: Sequence[str], path: 
                 if close
                 else f"There are: {_quote(classes)}.",
             )
+    groups = found.groups or {}
     return [
-        Item(Path(file), labels[name], found.texts.get(file))
+        Item(Path(file), labels[name], found.texts.get(file), groups.get(file))
         for name in classes
         for file in files.get(name, ())
     ]
@@ -348,6 +361,20 @@ def _check_enough_to_split(path: Path, items: Sequence[Item], classes: Sequence[
             "only: at least two are needed, one to train on and one to check with",
             hint=f"Add {kind.noun}s, or make a val part yourself.",
         )
+
+
+def _one_group(path: Path, kind: Kind, items: Sequence[Item]) -> DatasetError:
+    """The error for items of which no whole group can be kept for validation."""
+    groups = {item.group for item in items if item.group is not None}
+    return DatasetError(
+        f"no group of {one_line(path)} can be kept for validation: all {kind.noun}s of a class are of one "
+        f"group ({len(groups)} group{'s' * (len(groups) != 1)} in all)",
+        hint="Each class needs items of two groups at least. Without --group-by, single items are drawn.",
+    )
+
+
+def _all_paths(found: Found) -> list[str]:
+    return [file for files in found.parts.values() for paths in files.values() for file in paths]
 
 
 def _missing_classes(files: ClassFiles, classes: Sequence[str], part: str, kind: Kind) -> Iterator[Note]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from zoo.choosing.checking.finding import Check, Finding
 from zoo.choosing.checking.gathering import gather_evidence
 from zoo.choosing.checking.table import CHECKS
 from zoo.choosing.data_kind import scan_any
-from zoo.data.dataset import Dataset, Item, relative_name
+from zoo.data.dataset import Dataset, Item
 from zoo.data.names import one_line
 from zoo.errors import UnknownName, UsageError
 from zoo.events import Report
@@ -139,8 +138,9 @@ def check(
         model: A model for images, or word vectors, whose features show wrong labels and unusual items. None:
             of images the best one in the store, if there is one; texts are judged by their own words.
         skip: Names of checks that are not made.
-        group_by: A regular expression: items whose paths, below the root of the data, have equal matches (of
-            its first group, if it has one) belong together, and lie in one part: one patient, one video.
+        group_by: A column of a table, or a regular expression that is matched with the items' paths below the
+            root of the data: items with equal cells, or equal matches (of its first group, if it has one),
+            belong together, and lie in one part: one patient, one video.
         registry: The registry to find the model in; None for the default one.
         store: The store to keep files and features in; None for the default one.
         path_column: The column of a table that names the image files.
@@ -157,8 +157,8 @@ def check(
 
     Raises:
         DatasetError: The data cannot be read as labelled items.
-        UsageError: The model cannot be used for this, there is no such check, or `group_by` is not a regular
-            expression or fits no item.
+        UsageError: The model cannot be used for this, there is no such check, or `group_by` is neither a
+            column nor a regular expression that fits an item.
         NetworkError: The model cannot be fetched.
     """
     began = time.perf_counter()
@@ -170,6 +170,7 @@ def check(
         label_column=label_column,
         split_column=split_column,
         class_level=class_level,
+        group_by=group_by,
     )
     for note in dataset.notes:
         if dataset.split.origin != "made" or "kept for validation" not in note.message:
@@ -178,28 +179,11 @@ def check(
     target = (
         _model_to_look_with(model, dataset, registry, store) if any(c.needs_model for c in checks) else None
     )
-    groups = {} if group_by is None else _groups(dataset, group_by)
-    evidence = gather_evidence(dataset, target, store=store, device=device, groups=groups, report=report)
+    evidence = gather_evidence(dataset, target, store=store, device=device, report=report)
     unmade = {each.name: why for each in checks if (why := _why_not(each, evidence)) is not None}
     findings = {each.name: tuple(each.find(evidence)) for each in checks if each.name not in unmade}
     name = None if target is None else target.name
     return DataCheck(evidence, findings, unmade, name, time.perf_counter() - began)
-
-
-def _groups(dataset: Dataset, group_by: str) -> dict[Path, str]:
-    """The group of each item whose path fits the expression. Raises UsageError where none does."""
-    try:
-        pattern = re.compile(group_by)
-    except re.error as error:
-        raise UsageError(f"{group_by!r} is not a regular expression: {error}") from error
-    fits = ((item, pattern.search(relative_name(item.path, dataset.root))) for item in dataset.items)
-    groups = {item.path: fit[1 if pattern.groups else 0] for item, fit in fits if fit is not None}
-    if not groups:
-        example = relative_name(dataset.items[0].path, dataset.root)
-        raise UsageError(
-            f"{group_by!r} fits no {dataset.kind.noun}", hint=f"It is matched with paths like {example}."
-        )
-    return {path: name for path, name in groups.items() if name is not None}
 
 
 def _why_not(check: Check, evidence: Evidence) -> str | None:

@@ -49,8 +49,8 @@ def find_torn_groups(evidence: Evidence) -> Iterator[Finding]:
     """Items that belong together, in two parts: what is measured is a relative of what was learned."""
     groups: dict[str, list[Item]] = {}
     for item in evidence.items:
-        if (name := evidence.group_of.get(item.path)) is not None:
-            groups.setdefault(name, []).append(item)
+        if item.group is not None:
+            groups.setdefault(item.group, []).append(item)
     for name, items in groups.items():
         parts = sorted({evidence.part(item) for item in items}, key=_PLACES.index)
         if len(parts) > 1:

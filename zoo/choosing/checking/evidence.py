@@ -24,8 +24,7 @@ WHOLE = "data"
 class Evidence:
     """What is known of a data set. By the items' paths: appearances, of images that can be read; unreadable,
     why the others cannot. copies: items that are one. features: (items, width) of `judged`, what a model sees
-    in them; None without a model. labels: what is thought of their labels. group_of: which
-    items belong together (one patient, one video), where the user gave them."""
+    in them; None without a model. labels: what is thought of their labels."""
 
     dataset: Dataset
     appearances: Mapping[Path, Appearance] = field(default_factory=dict)
@@ -34,7 +33,6 @@ class Evidence:
     judged: tuple[Item, ...] = ()
     features: NDArray[np.float32] | None = None
     labels: JudgedLabels = field(default_factory=JudgedLabels)
-    group_of: Mapping[Path, str] = field(default_factory=dict)
 
     @cached_property
     def items(self) -> tuple[Item, ...]:

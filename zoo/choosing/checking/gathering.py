@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +29,10 @@ def gather_evidence(
     *,
     store: Store,
     device: str = "auto",
-    groups: Mapping[Path, str] | None = None,
     report: Report = silent,
 ) -> Evidence:
     """What the checks look at. target: the model whose features are looked at; None: of images nothing, of
-    texts what TF-IDF says. groups: see Evidence.group_of. Raises what fetching and loading the model
-    raise."""
+    texts what TF-IDF says. Raises what fetching and loading the model raise."""
     items, kind = dataset.items, dataset.kind
     values = measure_range(items) if kind.in_files else None
     appearances: dict[Path, Appearance] = {}
@@ -68,7 +66,6 @@ def gather_evidence(
         tuple(judged),
         features,
         JudgedLabels() if features is None else judge_labels(features, _labels(judged)),
-        groups or {},
     )
 
 

@@ -19,6 +19,7 @@ from zoo.choosing.picking.probe import fit_probe, fold_items
 from zoo.choosing.picking.significance import correct_for_many, expect_of_the_best, paired_p
 from zoo.data.contents import number_contents, read_contents
 from zoo.data.dataset import Dataset, Item
+from zoo.data.grouping import join_groups
 from zoo.data.pixels.batches import measure_range
 from zoo.errors import DatasetError, TrainingStopped, UsageError
 from zoo.events import Event, Progress, Report
@@ -53,6 +54,7 @@ def pick(
     label_column: str | None = None,
     split_column: str | None = None,
     class_level: int | None = None,
+    group_by: str | None = None,
     device: str = "auto",
     report: Report | None = None,
 ) -> Choice:
@@ -77,6 +79,9 @@ def pick(
         label_column: The column of a table that names the classes.
         split_column: The column of a table that names the part of each item.
         class_level: Which level of folders is the classes.
+        group_by: A column of a table, or a regular expression that is matched with the items' paths below the
+            root of the data: items with equal cells, or equal matches (of its first group, if it has one),
+            belong together, and are drawn together: one patient, one video.
         device: Where to compute: "auto", "cpu", "cuda", "cuda:1", "mps".
         report: Called with every event. None: a bar on a terminal and in a notebook, and
             nothing in a pipe; `zoo.events.silent`: nothing.
@@ -101,6 +106,7 @@ def pick(
         label_column=label_column,
         split_column=split_column,
         class_level=class_level,
+        group_by=group_by,
     )
     items = _items_to_learn(dataset)
     wishes = Wishes(tuple(models), tuple(families), max_bytes, tuple(licenses), fetch)
@@ -166,10 +172,15 @@ def _items_to_learn(dataset: Dataset) -> Sequence[Item]:
 
 
 def _groups(items: Sequence[Item]) -> list[object]:
-    """What equal items share: copies must lie in one fold, or a probe is asked about what it has seen."""
-    if items[0].text is not None:
-        return [item.content for item in items]
-    return [*number_contents(read_contents([item.path for item in items]))[0]]
+    """What equal items share: copies must lie in one fold, or a probe is asked about what it has seen; and so
+    must items that the user keeps together."""
+    texts = items[0].text is not None
+    copies = (
+        [item.content for item in items]
+        if texts
+        else [*number_contents(read_contents([item.path for item in items]))[0]]
+    )
+    return [*join_groups(items, copies)]
 
 
 def _nothing_tried(contest: Contest, minutes: float) -> TrainingStopped:

@@ -72,6 +72,7 @@ def tune(
     label_column: str | None = None,
     split_column: str | None = None,
     class_level: int | None = None,
+    group_by: str | None = None,
     member: str | None = None,
     report: Report | None = None,
     stop_requested: Callable[[], bool] = never,
@@ -105,6 +106,9 @@ def tune(
         label_column: The column of a table that names the classes.
         split_column: The column of a table that names the part of each item.
         class_level: Which level of folders is the classes.
+        group_by: A column of a table, or a regular expression that is matched with the items' paths below the
+            root of the data: items with equal cells, or equal matches (of its first group, if it has one),
+            belong together, and are drawn together: one patient, one video.
         member: Which file of a .zip of word vectors.
         report: Called with every event. None: a bar on a terminal and in a notebook, and
             nothing in a pipe; `zoo.events.silent`: nothing.
@@ -145,6 +149,7 @@ def tune(
             "label_column": label_column,
             "split_column": split_column,
             "class_level": class_level,
+            "group_by": group_by,
             "member": member,
         },
         "base": base,

@@ -19,7 +19,8 @@ class Found:
     """Labelled items, sorted within their class.
 
     parts: by part; the only part is None where the data are not split. Every class is a key. empty: what the
-    folders of classes without an item hold. texts: those that were read already, by path. by_line: files that
+    folders of classes without an item hold. texts: those that were read already, by path. groups: by path,
+    where a table has the column that says what belongs together; None without one. by_line: files that
     hold an item per line. layout: how texts lie in their files.
     """
 
@@ -30,6 +31,7 @@ class Found:
     texts: Mapping[str, str] = field(default_factory=dict)
     by_line: frozenset[str] = frozenset()
     layout: Layout | None = None
+    groups: Mapping[str, str] | None = None
 
 
 def class_name(name: str) -> str:

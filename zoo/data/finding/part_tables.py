@@ -59,11 +59,12 @@ def join_tables(root: Path, tables: Mapping[Part, Sequence[Path]], kind: Kind, n
     """What several tables hold, each in one part. Raises as `find_in_table`."""
     parts: dict[Part | None, ClassFiles] = {}
     texts: dict[str, str] = {}
+    groups: dict[str, str] | None = None
     listed = ", ".join(f"{one_line(paths[0].name)} is {part}" for part, paths in tables.items())
     notes = [Note(f"parts by the names of tables: {listed}")]
     first = tables["train"][0]
     columns = choose(read_table(first, kind, named=(named.item, named.label)), kind, named)[0]
-    same = Named(columns.item, columns.label, NO_COLUMN)
+    same = Named(columns.item, columns.label, NO_COLUMN, named.group)
     for part, paths in tables.items():
         for path in paths:
             table = read_table(path, kind, named=(columns.item, columns.label))
@@ -82,6 +83,8 @@ def join_tables(root: Path, tables: Mapping[Part, Sequence[Path]], kind: Kind, n
             for name, files in found.parts[None].items():
                 parts.setdefault(part, {}).setdefault(name, []).extend(files)
             texts |= found.texts
+            if found.groups is not None:
+                groups = {**(groups or {}), **found.groups}
             notes += found.notes
     layout: Layout | None = None if kind.in_files else "table"
-    return Found(root, parts, tuple(notes), texts=texts, layout=layout)
+    return Found(root, parts, tuple(notes), texts=texts, layout=layout, groups=groups)

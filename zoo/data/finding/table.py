@@ -6,12 +6,13 @@ Paths are relative to the table.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zoo.data.dataset import Layout, Part
 from zoo.data.finding.cells import Table
-from zoo.data.finding.columns import Columns, choose_columns
+from zoo.data.finding.columns import Columns, choose_columns, find_column
 from zoo.data.finding.found import ClassFiles, Found
 from zoo.data.finding.labels import is_missing, read_labels
 from zoo.data.finding.locating import Locator
@@ -20,17 +21,19 @@ from zoo.data.finding.split_words import read_part
 from zoo.data.finding.table_file import read_table
 from zoo.data.kinds import Kind
 from zoo.data.names import one_line, shortened
-from zoo.errors import DatasetError
+from zoo.errors import DatasetError, UnknownName
 from zoo.events import Note
 
 
 @dataclass(frozen=True)
 class Named:
-    """The columns that the user named; None leaves one to what is found. split: "none" for no such column."""
+    """The columns that the user named; None leaves one to what is found. split: "none" for no such column.
+    group: a column whose equal cells belong together, or what is not a column but an expression for paths."""
 
     item: str | None = None
     label: str | None = None
     split: str | None = None
+    group: str | None = None
 
 
 class NoLabels(DatasetError):
@@ -51,30 +54,55 @@ def find_in_cells(table: Table, kind: Kind, named: Named, part: Part | None = No
     """As `find_in_table`, of a table that was read. part: that all of it is."""
     columns, parts, split_notes = choose(table, kind, named)
     labels, label_notes = _labels_of(table, columns.label)
-    rows, lacking = _rows(table, kind, columns, labels, parts)
+    groups = _groups_of(table, named.group)
+    rows, lacking = _rows(table, kind, columns, labels, parts, groups)
     used = f"{kind.noun}s in {one_line(columns.item)}, labels in {one_line(columns.label)}"
     notes = [*table.notes, Note(f"{one_line(table.path)}: {used}"), *split_notes, *label_notes, *lacking]
     if columns.item in table.embedded:
-        return _found(table, kind, rows, notes, [f"{table.path}/{columns.item}/{row.number}" for row in rows])
-    if kind.in_files:
-        return _find_files(table.path, kind, rows, notes, part)
-    names = [f"{table.path}:{row.number}" for row in rows]
-    return _found(table, kind, rows, notes, names)
+        names = [f"{table.path}/{columns.item}/{row.number}" for row in rows]
+        found = _found(table, kind, rows, notes, names)
+    elif kind.in_files:
+        found = _find_files(table.path, kind, rows, notes, part)
+    else:
+        found = _found(table, kind, rows, notes, [f"{table.path}:{row.number}" for row in rows])
+    return found if groups is not None else replace(found, groups=None)
 
 
 def choose(table: Table, kind: Kind, named: Named) -> tuple[Columns, Parts | None, list[Note]]:
     """The columns of items and labels, and the part of every row."""
-    columns, free = None, list(table.frame.columns)
+    group = group_column(table, named.group)
+    columns, free = None, [name for name in table.frame.columns if name != group]
     try:
-        columns = choose_columns(table, kind, named.item, named.label)
+        columns = choose_columns(table, kind, named.item, named.label, not_labels=[group] if group else ())
         free = [name for name in free if name not in (columns.item, columns.label)]
     except DatasetError:  # the label may be what is left beside the columns of parts
         parts, notes = find_parts(table, free, named.split)
-        columns = choose_columns(
-            table, kind, named.item, named.label, not_labels=parts.columns if parts else ()
-        )
-        return columns, parts, notes
+        others = [*(parts.columns if parts else ()), *([group] if group else ())]
+        return choose_columns(table, kind, named.item, named.label, not_labels=others), parts, notes
     return columns, *find_parts(table, free, named.split)
+
+
+def group_column(table: Table, given: str | None) -> str | None:
+    """The column of that name or number; None where there is none."""
+    if given is None:
+        return None
+    with suppress(UnknownName):
+        return find_column(table, given)
+    return None
+
+
+def _groups_of(table: Table, given: str | None) -> list[str | None] | None:
+    """The group of every row, None where the cell is empty; None for all where no such column is."""
+    column = group_column(table, given)
+    if column is None:
+        return None
+    cells = [None if cell is None else str(cell).strip() for cell in table.frame[column]]
+    groups = [None if is_missing(cell) else cell for cell in cells]
+    if not any(groups):
+        raise DatasetError(
+            f"the column {one_line(column)} of {one_line(table.path)} is empty: no group is known"
+        )
+    return groups
 
 
 def _labels_of(table: Table, column: str) -> tuple[list[str | None], list[Note]]:
@@ -96,13 +124,19 @@ class _Row:
     item: str
     label: str
     part: Part | None
+    group: str | None = None
 
     def __str__(self) -> str:
         return shortened(self.label) if self.part is None else f"{shortened(self.label)} in {self.part}"
 
 
 def _rows(
-    table: Table, kind: Kind, columns: Columns, labels: Sequence[str | None], parts: Parts | None
+    table: Table,
+    kind: Kind,
+    columns: Columns,
+    labels: Sequence[str | None],
+    parts: Parts | None,
+    groups: Sequence[str | None] | None,
 ) -> tuple[list[_Row], list[Note]]:
     """Every row with an item, a label and, where there are parts, a part; a note on the others."""
     embedded = columns.item in table.embedded
@@ -119,7 +153,7 @@ def _rows(
         elif label is None:
             unlabelled += 1
         else:
-            rows.append(_Row(number, name, label, part))
+            rows.append(_Row(number, name, label, part, groups[number - 1] if groups else None))
     if not rows:
         raise NoLabels(f"{one_line(table.path)} has no row with a {kind.cell} and a label")
     lacks = [(bare, kind.cell), (unlabelled, "label")]
@@ -143,7 +177,8 @@ def _found(
         parts.setdefault(row.part, {}).setdefault(row.label, []).append(name)
     texts = {} if kind.in_files else {name: row.item for row, name in zip(rows, names, strict=True)}
     layout: Layout | None = None if kind.in_files else "table"
-    return Found(table.path.parent, parts, tuple(notes), texts=texts, layout=layout)
+    groups = {name: row.group for row, name in zip(rows, names, strict=True) if row.group is not None}
+    return Found(table.path.parent, parts, tuple(notes), texts=texts, layout=layout, groups=groups)
 
 
 def _find_files(
@@ -156,6 +191,7 @@ def _find_files(
     parts: dict[Part | None, ClassFiles] = {}
     known: dict[tuple[int, int] | Path, _Row] = {}
     absent: list[str] = []
+    groups: dict[str, str] = {}
     repeated = 0
     for row in rows:
         path = locator.locate(row.item, row.part)
@@ -178,6 +214,8 @@ def _find_files(
         if identity is path:
             absent.append(row.item)
         parts.setdefault(row.part, {}).setdefault(row.label, []).append(str(path))
+        if row.group is not None:
+            groups[str(path)] = row.group
     if len(absent) == len(known):
         raise DatasetError(
             f"none of the {len(known):,} files in {one_line(table)} exists, the first: "
@@ -193,4 +231,4 @@ def _find_files(
     for classes in parts.values():
         for files in classes.values():
             files.sort()
-    return Found(table.parent, parts, (*notes, *more))
+    return Found(table.parent, parts, (*notes, *more), groups=groups)

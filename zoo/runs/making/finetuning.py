@@ -61,6 +61,7 @@ def finetune_model(
     label_column: str | None = None,
     split_column: str | None = None,
     class_level: int | None = None,
+    group_by: str | None = None,
     member: str | None = None,
     data_license: str | None = None,
     report: Report | None = None,
@@ -85,6 +86,9 @@ def finetune_model(
         split_column: The column of a table that names the part of each item; "none" draws a split in spite
             of one.
         class_level: Which level of folders is the classes.
+        group_by: A column of a table, or a regular expression that is matched with the items' paths below the
+            root of the data: items with equal cells, or equal matches (of its first group, if it has one),
+            belong together, and are drawn together: one patient, one video.
         member: Which file of a .zip of word vectors.
         data_license: The licence of the data, for run.json.
         report: Called with every event. None: a bar on a terminal and in a notebook, and
@@ -119,6 +123,7 @@ def finetune_model(
         label_column=label_column,
         split_column=split_column,
         class_level=class_level,
+        group_by=group_by,
         member=member,
         data_license=data_license,
         report=report,
@@ -142,6 +147,7 @@ def plan_run(
     label_column: str | None = None,
     split_column: str | None = None,
     class_level: int | None = None,
+    group_by: str | None = None,
     member: str | None = None,
     data_license: str | None = None,
     report: Report = silent,
@@ -159,6 +165,8 @@ def plan_run(
     start = target.path if isinstance(target, RunFolder) else None
     record = None if start is None else read_record(start)
     data_license = None if data_license is None else check_license_name(data_license)
+    if group_by is None and record is not None:  # else items that were trained on would be measured
+        group_by = record.data["split"].get("group_by")
     if out is not None:
         refuse_existing(Path(out))
         refuse_unwritable(Path(out))
@@ -184,6 +192,7 @@ def plan_run(
             label_column=label_column,
             split_column=split_column,
             class_level=class_level,
+            group_by=group_by,
         )
     )
     if record is not None and dataset.classes != record.classes:
