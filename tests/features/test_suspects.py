@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from zoo.features.suspects import confident_errors, cross_validate, find_unusual, judge_labels
+from zoo.features.suspects import confident_errors, cross_validate, doubt_labels, find_unusual, judge_labels
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,20 @@ def test_swapped_labels_are_found_and_hardly_any_other(
 
 
 @pytest.mark.parametrize("seed", range(3))
+def test_a_moment_finds_many_of_the_swapped_labels_and_hardly_any_other(
+    digits: tuple[NDArray[np.float32], NDArray[np.int64]], seed: int
+) -> None:
+    features, labels = digits
+    given, wrong = swapped(labels, 20, seed)
+    doubts = doubt_labels(features, given + 5)  # labels are any integers
+    found = {one.row for one in doubts}
+    assert len(found & wrong) >= 8
+    assert len(found - wrong) <= 3
+    assert np.mean([labels[one.row] == one.suggested - 5 for one in doubts if one.row in wrong]) > 0.9
+    assert all(one.probability < one.suggested_probability for one in doubts)
+
+
+@pytest.mark.parametrize("seed", range(3))
 def test_what_is_accused_is_right_as_often_as_what_cleanlab_accuses(
     digits: tuple[NDArray[np.float32], NDArray[np.int64]], seed: int
 ) -> None:
@@ -64,6 +78,7 @@ def test_labels_of_noise_are_not_judged() -> None:
     judged = judge_labels(rng.normal(size=(300, 20)), rng.integers(0, 3, 300))
     assert judged.agreement is not None
     assert judged.agreement < 0.6
+    assert doubt_labels(rng.normal(size=(300, 20)), rng.integers(0, 3, 300)) == []
     assert not judged.trusted
     assert judged.wrong == ()
 

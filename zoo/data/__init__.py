@@ -7,6 +7,7 @@ From the ground up; a file imports only what is above it in this list:
     contents         what is in a file, by hash
     dataset          labelled items and their parts
     splits           training, validation and test parts
+    grouping         items that must lie in one part: one patient, one video
     finding/         the layout of a folder, the columns of a table
     listing          the files that a user names, alone or by their folder
     texts            labelled texts

@@ -8,6 +8,7 @@ From the ground up; a file imports only what is above it in this list:
     baseline         what guessing reaches
     plan             what is decided before torch is imported
     answers          what a network is asked about, and what it answers
+    review           a look at the items before they are trained on
     session          what the steps of training hand to each other
     classifier       a trained network with its labels
     modalities/      images | texts

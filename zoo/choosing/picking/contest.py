@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from zoo.choosing.item_features import ItemFeatures
 from zoo.choosing.picking.candidates import Candidate
 from zoo.choosing.picking.clock import Clock, TimeIsUp
-from zoo.choosing.picking.probe import Labels, predict_unseen
+from zoo.choosing.picking.probe import predict_unseen
 from zoo.choosing.picking.significance import Right, paired_p
 from zoo.data.dataset import Item
 from zoo.errors import TrainingStopped, ZooError
 from zoo.events import Note, Report
+from zoo.features.ridge import Labels
 
 See = Callable[[Candidate, Sequence[Item], Report], ItemFeatures]
 """What a candidate sees of some items."""

@@ -25,6 +25,7 @@ from zoo.features.lookalikes import find_resaved
 from zoo.runs.classifier import attach_recipe_head, build_start, image_model, put_adapter
 from zoo.runs.folder import read_adapter
 from zoo.runs.modalities.image_items import ImageItems
+from zoo.runs.review import review_items
 from zoo.runs.session import (
     VAL_BATCH,
     PreparedModel,
@@ -35,6 +36,7 @@ from zoo.runs.session import (
 )
 from zoo.training.batches import ImageBatches
 from zoo.training.strategies import Phase
+from zoo.training.tasks import SINGLE_LABEL
 
 
 def prepare(session: Session) -> PreparedModel:
@@ -92,6 +94,11 @@ def read_data(session: Session, model: PreparedModel) -> TrainingData:
     resaved = find_resaved(readable.train, train, readable.val, val, _input_of(session))
     if resaved:
         session.report(describe_leak(resaved, "val", len(readable.val)))
+    if session.plan.task is SINGLE_LABEL:
+        seen = (*readable.train, *readable.val)
+        remark = review_items(readable, seen, torch.cat([train, val]), session.plan.as_typed[1])
+        if remark is not None:
+            session.report(remark)
     return TrainingData(
         readable,
         batches_of(
