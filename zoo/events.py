@@ -21,7 +21,7 @@ class Progress:
     task: str
     done: int
     total: int | None
-    unit: Literal["bytes", "images", "texts", "steps", "epochs", "words", "models", "trials"]
+    unit: Literal["bytes", "images", "texts", "steps", "epochs", "words", "models", "trials", "folds"]
 
 
 @dataclass(frozen=True)

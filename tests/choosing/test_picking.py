@@ -19,12 +19,13 @@ from torchvision.models import mobilenet_v2
 
 from zoo.catalogue.entry import Weights, draft_entry
 from zoo.catalogue.registry import load_registry
+from zoo.choosing.folds import fold_items
 from zoo.choosing.item_features import ItemFeatures
 from zoo.choosing.picking.candidates import Candidate, in_order
 from zoo.choosing.picking.clock import Clock
 from zoo.choosing.picking.contest import Contest, fair_order
 from zoo.choosing.picking.picker import pick
-from zoo.choosing.picking.probe import fit_probe, fold_items, predict_unseen
+from zoo.choosing.picking.probe import fit_probe, predict_unseen
 from zoo.choosing.picking.significance import compare_all, expect_of_the_best
 from zoo.data.dataset import Item
 from zoo.errors import DatasetError, TrainingStopped, UsageError
@@ -69,7 +70,7 @@ def test_a_probe_is_the_ridge_regression_with_the_least_error_of_left_out_items(
 def test_features_that_say_nothing_give_the_most_frequent_class(constant: float) -> None:
     labels = np.array([0] * 6 + [1] * 12)
     features = np.full((18, 4), constant, dtype=np.float32)
-    assert (predict_unseen(features, labels, np.arange(18) % 3, 2) == 1).all()
+    assert (predict_unseen(features, labels, np.arange(18) % 3, 2).found == 1).all()
 
 
 def test_copies_lie_in_one_fold_and_classes_are_spread() -> None:
@@ -89,6 +90,15 @@ def test_the_best_of_many_that_guess_is_expected_to_guess() -> None:
     assert abs(accuracy - 0.5) < 0.02
     assert low < 0.5 < high
     assert min(compare_all(right).values()) > 0.05  # and none of them is better than another
+
+
+def test_the_best_of_many_that_guess_is_expected_to_guess_by_nested_folds() -> None:
+    race = Race({f"model{'x' * number}": 0.0 for number in range(12)})
+    contest = race.run(400)
+    assert contest.accuracy(contest.finalists[0]) > 0.53  # what it was chosen by
+    assert abs(contest.expect() - 0.5) < 0.03
+    alone = Race({"model": 3.0}).run(400)
+    assert alone.expect() == alone.accuracy(alone.finalists[0])
 
 
 class Race:

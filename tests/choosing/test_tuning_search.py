@@ -283,6 +283,13 @@ def test_labels_that_mean_nothing_are_expected_to_be_guessed(
     low, high = found.expected.interval
     assert found.expected.accuracy < found.best.metrics["accuracy"]
     assert low < 0.5 < high
+    nested = search(data=folder, trials=40, epochs=10, val_fraction=0.4, nested=3)
+    assert nested.best == found.best  # the study is gone on with: there is nothing left to do
+    assert nested.expected is not None
+    assert nested.expected.how == "nested cross-validation: the search repeated in 3 folds"
+    low, high = nested.expected.interval
+    assert low < 0.5 < high
+    assert high - low < 0.16  # every item counts, not the validation items alone
 
 
 def test_the_test_part_is_measured_by_the_best_recipe_alone(
@@ -404,6 +411,8 @@ def test_answers_survive_their_text(count: int) -> None:
     [
         ({"trials": 0}, UsageError, "above 0"),
         ({"minutes": float("nan")}, UsageError, "above 0"),
+        ({"nested": 2}, UsageError, "nested must be at least 3"),
+        ({"nested": 5, "minutes": 1}, UsageError, "--trials"),
         ({"over": ["learning"]}, UnknownName, "learning"),
         ({"lr": -1}, InvalidRecipe, "lr"),
         ({"data": Path("nowhere")}, DatasetError, "nowhere"),

@@ -80,6 +80,12 @@ def _names(_: click.Context) -> list[str]:
 @click.option(
     "--explain", is_flag=True, help="Draw what rate, batch size, layers and neurons do on your data."
 )
+@click.option(
+    "--nested",
+    type=int,
+    metavar="FOLDS",
+    help="Repeat the search in so many folds, to measure what it finds on items that had no part in it.",
+)
 @click.option("--path-column", help="Column of a table that names the files.")
 @click.option("--text-column", help="Column of a table that holds the texts.")
 @click.option("--label-column", help="Column of a table that names the classes.")
@@ -107,6 +113,7 @@ def tune(
     jobs: int | None,
     study: str | None,
     explain: bool,
+    nested: int | None,
     path_column: str | None,
     text_column: str | None,
     label_column: str | None,
@@ -140,6 +147,7 @@ def tune(
                 jobs=jobs,
                 study=study,
                 explain=explain,
+                nested=nested,
                 registry=context.registry,
                 store=context.store,
                 path_column=path_column,

@@ -31,12 +31,14 @@ _ALL_ROUNDS = 0.9  # the rest is for what is measured of the winner
 
 @dataclass
 class Standing:
-    """How a candidate does. right: (items,) of those that it was shown; shown: how many of the order.
-    per_item: seconds for each that was not known before; overhead: of loading it."""
+    """How a candidate does. right: (items,) of those that it was shown; shown: how many of the order. inner:
+    fold -> how well it does on the other folds alone. per_item: seconds for each that was not known before;
+    overhead: of loading it."""
 
     candidate: Candidate
     right: Right
     shown: int = 0
+    inner: dict[int, float] = field(default_factory=dict)
     per_item: float = 0.0
     overhead: float = 0.0
 
@@ -90,6 +92,22 @@ class Contest:
         """Of the items that it was shown."""
         return float(standing.right[self.shown_to(standing)].mean())
 
+    def expect(self) -> float:
+        """The accuracy of whichever finalist is best, on items that had no part in the choice.
+
+        Nested cross-validation: of each fold those items count that the candidate answers rightly which does
+        best on the other folds alone. Of several equally good ones, their mean. The items are those that the
+        best one was shown.
+        """
+        rows = self.shown_to(self.finalists[0])
+        right = 0.0
+        for fold in np.unique(self.folds[rows]).tolist():
+            held = rows[self.folds[rows] == fold]
+            most = max(standing.inner.get(fold, 0.0) for standing in self.finalists)
+            best = [s for s in self.finalists if s.inner.get(fold, 0.0) == most]
+            right += float(np.mean([s.right[held].sum() for s in best]))
+        return right / len(rows)
+
     def shown_to(self, *standings: Standing) -> Labels:
         """The rows that all of these were shown and that can be read."""
         rows = self.order[: min(standing.shown for standing in standings)]
@@ -132,8 +150,9 @@ class Contest:
         features, readable = _as_table(seen, [self.items[row] for row in rows])
         self.readable[rows[~readable]] = False
         rows, features = rows[readable], features[readable]
-        found = predict_unseen(features, self.labels[rows], self.folds[rows], self.classes)
-        standing.right[rows] = found == self.labels[rows]
+        unseen = predict_unseen(features, self.labels[rows], self.folds[rows], self.classes)
+        standing.right[rows] = unseen.found == self.labels[rows]
+        standing.inner = unseen.inner
         standing.shown = size
 
     def _ranked(self, size: int) -> list[Standing]:

@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.choosing.data_kind import scan_any
+from zoo.choosing.folds import fold_items, keep_together
 from zoo.choosing.item_features import ItemFeatures, compute_item_features
 from zoo.choosing.picking.candidates import Candidate, Wishes, find_candidates
 from zoo.choosing.picking.choice import Choice, Expected, Ranked
 from zoo.choosing.picking.clock import Clock
 from zoo.choosing.picking.contest import Contest, See, Standing, fair_order
 from zoo.choosing.picking.costs import milliseconds_per_item
-from zoo.choosing.picking.probe import fit_probe, fold_items
-from zoo.choosing.picking.significance import correct_for_many, expect_of_the_best, paired_p
-from zoo.data.contents import number_contents, read_contents
+from zoo.choosing.picking.probe import fit_probe
+from zoo.choosing.picking.significance import correct_for_many, paired_p
 from zoo.data.dataset import Dataset, Item
-from zoo.data.grouping import join_groups
 from zoo.data.pixels.batches import measure_range
 from zoo.errors import DatasetError, TrainingStopped, UsageError
 from zoo.events import Event, Progress, Report
@@ -126,7 +125,7 @@ def pick(
     contest = Contest(
         items,
         labels,
-        fold_items(labels, _groups(items)),
+        fold_items(labels, keep_together(items)),
         fair_order(labels),
         len(dataset.classes),
         clock,
@@ -169,18 +168,6 @@ def _items_to_learn(dataset: Dataset) -> Sequence[Item]:
             hint="Collect more, or leave these classes out.",
         )
     return items
-
-
-def _groups(items: Sequence[Item]) -> list[object]:
-    """What equal items share: copies must lie in one fold, or a probe is asked about what it has seen; and so
-    must items that the user keeps together."""
-    texts = items[0].text is not None
-    copies = (
-        [item.content for item in items]
-        if texts
-        else [*number_contents(read_contents([item.path for item in items]))[0]]
-    )
-    return [*join_groups(items, copies)]
 
 
 def _nothing_tried(contest: Contest, minutes: float) -> TrainingStopped:
@@ -264,15 +251,14 @@ def _measure_baseline(contest: Contest) -> Baseline:
 
 
 def _expect(contest: Contest, dataset: Dataset, see: See, report: Report) -> Expected:
-    """The accuracy of the best on new items: on the test part, which nothing has seen; else what resampling
-    leaves of its lead."""
+    """The accuracy of the best on new items: on the test part, which nothing has seen; else by nested
+    cross-validation."""
     best = contest.finalists[0]
     rows = contest.shown_to(best)
     if not (asked := _test_items(dataset, best, contest.clock)):
-        right = {s.name: s.right[contest.shown_to(best)] for s in contest.finalists}
-        accuracy, low, high = expect_of_the_best(right)
-        how = f", the choice among {len(right):,} repeated on resampled items" if len(right) > 1 else ""
-        return Expected(accuracy, (low, high), f"cross-validation{how}")
+        accuracy, count = contest.expect(), len(contest.finalists)
+        how = f"nested cross-validation of the choice among {count:,}" if count > 1 else "cross-validation"
+        return Expected(accuracy, accuracy_interval(accuracy, len(rows)), how)
     learned = see(best.candidate, [contest.items[row] for row in rows], report)
     found = see(best.candidate, asked, report)
     if not (items := len(found.items) + len(found.unknown)):

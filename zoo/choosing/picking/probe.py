@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.features.ridge import Floats, Labels, fit_ridge
-
-FOLDS = 5
+from zoo.features.ridge import Floats, Labels, Ridge, fit_ridge
 
 
 @dataclass(frozen=True)
@@ -30,30 +28,34 @@ class Probe:
 
 def fit_probe(features: Floats, labels: Labels, classes: int) -> Probe:
     """The probe of features (items, width) with labels (items,) in 0..classes."""
-    found = fit_ridge(features, labels, classes)
-    return Probe(found.mean, found.spread, found.weights, found.offset)
+    return _probe_of(fit_ridge(features, labels, classes))
 
 
-def fold_items(labels: Labels, groups: Sequence[object], *, seed: int = 0) -> Labels:
-    """(items,) the fold of each item: classes spread evenly, and equal groups (copies) in one fold."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    _, numbers = np.unique(np.array([str(group) for group in groups]), return_inverse=True)
-    folds = np.zeros(len(labels), dtype=np.int64)
-    count = min(FOLDS, len(np.unique(numbers)))
-    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-    for number, (_, rows) in enumerate(splitter.split(labels, labels, numbers)):
-        folds[rows] = number
-    return folds
+def _probe_of(ridge: Ridge) -> Probe:
+    return Probe(ridge.mean, ridge.spread, ridge.weights, ridge.offset)
 
 
-def predict_unseen(features: Floats, labels: Labels, folds: Labels, classes: int) -> Labels:
-    """(items,) the class that a probe gives to each item, trained on the items of the other folds."""
+class Unseen(NamedTuple):
+    """What probes say of items that they were not trained on.
+
+    found: (items,) the class of each. inner: fold -> the accuracy of the probe that was trained without it,
+    among the items that it was trained on, each left out in turn.
+    """
+
+    found: Labels
+    inner: dict[int, float]
+
+
+def predict_unseen(features: Floats, labels: Labels, folds: Labels, classes: int) -> Unseen:
+    """What a probe says of each item, trained on the items of the other folds."""
     found = np.full(len(labels), -1, dtype=np.int64)
-    for fold in np.unique(folds):
+    inner: dict[int, float] = {}
+    for fold in np.unique(folds).tolist():
         held = folds == fold
         if len(np.unique(labels[~held])) > 1:
-            found[held] = fit_probe(features[~held], labels[~held], classes)(features[held])
+            ridge = fit_ridge(features[~held], labels[~held], classes)
+            inner[fold] = float((ridge.left_out().argmax(axis=1) == labels[~held]).mean())
+            found[held] = _probe_of(ridge)(features[held])
         elif not held.all():
             found[held] = labels[~held][0]
-    return found
+    return Unseen(found, inner)

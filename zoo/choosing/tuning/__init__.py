@@ -8,6 +8,7 @@ From the ground up; a file imports only what is above it in this list:
     search       trial after trial, until there are enough or the time is over
     lessons      what rate, batch size, layers and neurons do
     answer       what was found, with its evidence
+    estimate     what accuracy to expect of it
     pictures     importances and slices, drawn
     helpers      more processes on one study
     tuner        from a name and data to the answer

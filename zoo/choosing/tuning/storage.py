@@ -88,15 +88,26 @@ def _open_storage(place: Path | str) -> Any:
     return optuna.storages.JournalStorage(JournalFileBackend(str(place / JOURNAL)))
 
 
+def new_study(storage: Any = None) -> Study:
+    """An empty study; None: in memory, for this process alone."""
+    import optuna
+
+    return optuna.create_study(study_name=NAME, storage=storage, pruner=_pruner(), direction="maximize")
+
+
 def _load_or_create(storage: Any) -> tuple[Study, bool]:
     import optuna
 
     names = {summary.study_name for summary in optuna.get_all_study_summaries(storage)}
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=10)
     if NAME in names:
-        return optuna.load_study(study_name=NAME, storage=storage, pruner=pruner), False
-    made = optuna.create_study(study_name=NAME, storage=storage, pruner=pruner, direction="maximize")
-    return made, True
+        return optuna.load_study(study_name=NAME, storage=storage, pruner=_pruner()), False
+    return new_study(storage), True
+
+
+def _pruner() -> Any:
+    import optuna
+
+    return optuna.pruners.MedianPruner(n_startup_trials=10)
 
 
 def _cannot_open(place: Path | str, error: Exception) -> ZooError:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 import msgspec
 
-from zoo.choosing.picking.choice import Expected
 from zoo.choosing.tuning.answer import (
     Tuned,
     expect_by_resampling,
@@ -20,6 +17,7 @@ from zoo.choosing.tuning.answer import (
     read_trials,
 )
 from zoo.choosing.tuning.bench import Bench
+from zoo.choosing.tuning.estimate import expect_nested, expect_on_test
 from zoo.choosing.tuning.helpers import helpers
 from zoo.choosing.tuning.lessons import Lesson, draw_lesson, make_lessons
 from zoo.choosing.tuning.search import Search
@@ -30,16 +28,13 @@ from zoo.errors import Interrupted, InvalidRecipe, MissingExtra, TrainingStopped
 from zoo.events import Note, Report, silent
 from zoo.progress import usual_report
 from zoo.runs.making.finetuning import plan_run
-from zoo.runs.making.trainer import train_run
 from zoo.runs.modalities.table import modality_of
 from zoo.runs.plan import Plan
-from zoo.runs.run import load_run
 from zoo.runs.session import Session
 from zoo.store.names import default_store
 from zoo.training.device import pick_device
 from zoo.training.interruption import never
-from zoo.training.intervals import accuracy_interval
-from zoo.training.recipe import Recipe, RecipeOptions, merge, read_options, resolve
+from zoo.training.recipe import Recipe, RecipeOptions, merge, read_options
 from zoo.training.recipe_file import write_recipe
 from zoo.training.strategies import phases
 
@@ -65,6 +60,7 @@ def tune(
     jobs: int | None = None,
     study: str | None = None,
     explain: bool = False,
+    nested: int | None = None,
     registry: Registry | None = None,
     store: Store | None = None,
     path_column: str | None = None,
@@ -99,6 +95,9 @@ def tune(
         study: The URL of a database that holds the study instead of a file in `out`, for several machines.
         explain: Also train three short series of heads, which show what the learning rate, the batch size,
             layers and neurons do on these data.
+        nested: So many folds, in each of which the search is repeated on the others, to find what accuracy to
+            expect of its outcome. It costs as much as so many more searches. None: the test part gives it, or
+            resampling of the validation items, on which the epochs were chosen too.
         registry: The registry to find the model in; None for the default one.
         store: The store to keep files and features in; None for the default one.
         path_column: The column of a table that names the image files.
@@ -127,6 +126,16 @@ def tune(
         Interrupted: Ctrl-C, or `stop_requested`; the finished trials are in `out`.
     """
     _check_numbers(trials, minutes, jobs)
+    if nested is not None and nested < 3:
+        raise UsageError(
+            f"nested must be at least 3, not {nested}: one fold to measure on, one to validate with, the "
+            "rest to train on"
+        )
+    if nested is not None and minutes is not None:
+        raise UsageError(
+            "nested searches repeat the trials, however long they take",
+            hint="Say how many, instead of how long: --trials 100.",
+        )
     report = report or usual_report()
     given, problems = read_options(options)
     base = given if recipe is None else merge(recipe, given)
@@ -162,7 +171,7 @@ def tune(
             search.bench.prepare()  # else every process would compute the features
         with helpers(count - 1, arguments):
             search.run()
-        return _finish(search, Path(out), began=began, explain=explain, report=report)
+        return _finish(search, Path(out), began=began, explain=explain, folds=nested, report=report)
 
 
 def _usual_jobs(search: Search) -> int:
@@ -243,7 +252,9 @@ def _facts(plan: Plan, space: Space) -> dict[str, Any]:
     }
 
 
-def _finish(search: Search, out: Path, *, began: float, explain: bool, report: Report) -> Tuned:
+def _finish(
+    search: Search, out: Path, *, began: float, explain: bool, folds: int | None, report: Report
+) -> Tuned:
     """Read the study, write the best recipe, draw, and find what to expect of it."""
     trials = read_trials(search.study)
     if not trials or trials[0].score is None:
@@ -267,7 +278,9 @@ def _finish(search: Search, out: Path, *, began: float, explain: bool, report: R
     headline = plan.task.headline
     lessons = make_lessons(search.bench, recipe) if explain else []
     pictures = _draw(search, out, importances, lessons, report)
-    tested = _measure_test(search, recipe, report) if plan.dataset.test else None
+    expected = expect_on_test(search, recipe, report) if plan.dataset.test else None
+    if expected is None and folds:
+        expected = expect_nested(search, folds, report)
     return Tuned(
         folder=out,
         trials=tuple(trials),
@@ -275,7 +288,7 @@ def _finish(search: Search, out: Path, *, began: float, explain: bool, report: R
         recipe=recipe,
         file=file,
         importances=importances,
-        expected=tested or expect_by_resampling(search.study, trials),
+        expected=expected or expect_by_resampling(search.study, trials),
         validation=_count_validation(search, trials),
         headline=headline,
         lessons=tuple(lessons),
@@ -314,26 +327,3 @@ def _draw(
         report(Note(f"no pictures: {missing.message}", hint=missing.hint))
         return ()
     return tuple(drawn)
-
-
-def _measure_test(search: Search, recipe: Recipe, report: Report) -> Expected | None:
-    """The accuracy of the best recipe on the test items: trained again, as `zoo finetune` would, and asked
-    about them once."""
-    session = search.bench.session
-    with tempfile.TemporaryDirectory(prefix="zoo-tune-") as place:
-        plan = replace(session.plan, recipe=resolve(recipe, search.space.kind), out=Path(place) / "run")
-        train_run(plan, store=session.store, report=silent, stop_requested=session.stop_requested)
-        run = load_run(plan.out, store=session.store, report=report)
-        items = plan.dataset.test
-        asked = [item.path if item.text is None else item.text for item in items]
-        found = run.predict(asked, device=plan.recipe.device)
-        labels = plan.dataset.classes
-        answered = [(p, i) for p, i in zip(found, items, strict=True) if p.error is None]
-        if not answered:
-            return None
-        accuracy = sum(p.label == labels[i.label] for p, i in answered) / len(answered)
-    return Expected(
-        accuracy,
-        accuracy_interval(accuracy, len(answered)),
-        f"the {len(answered):,} test items, asked about once",
-    )
