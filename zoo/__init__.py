@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from zoo.choosing.tuning.tuner import tune as tune
     from zoo.errors import ZooError as ZooError
     from zoo.runs.making.finetuning import finetune_model as finetune_model
+    from zoo.runs.making.resuming import resume as resume
     from zoo.runs.run import embed as embed
     from zoo.runs.run import load_run as load_run
     from zoo.runs.using.preparation import preprocessing as preprocessing
@@ -43,6 +44,7 @@ PUBLIC = {
     "load_run": "zoo.runs.run",
     "pick": "zoo.choosing.picking.picker",
     "preprocessing": "zoo.runs.using.preparation",
+    "resume": "zoo.runs.making.resuming",
     "tune": "zoo.choosing.tuning.tuner",
 }
 

@@ -9,7 +9,8 @@
     │   ├── InvalidRecipe                 every problem of a recipe at once
     │   ├── MissingExtra                  an optional dependency is not installed
     │   ├── LicenseRefused                a policy does not name the licence of a model
-    │   └── RunExists                     a run folder is never overwritten
+    │   ├── RunExists                     a run folder is never overwritten
+    │   └── ResumeRefused                 a run would go on with something else than it began with
     ├── BrokenPlugin                  1   a URL scheme or architecture of another package does not work
     ├── IntegrityError                3   a file is not what it should be, or is not safe to open
     │   ├── HashMismatch
@@ -168,6 +169,18 @@ class LicenseRefused(UsageError):
 
 class RunExists(UsageError):
     """The run folder exists already; the hint names the next free one."""
+
+
+class ResumeRefused(UsageError):
+    """An unfinished run that would go on with something else than it began with.
+
+    differences: what is not the same, a sentence each.
+    """
+
+    def __init__(self, run: object, differences: Sequence[str], *, hint: str | None = None) -> None:
+        self.differences = tuple(differences)
+        listed = "".join(f"\n  - {difference}" for difference in self.differences)
+        super().__init__(f"{run} did not begin with what it would go on with:{listed}", hint=hint)
 
 
 class IntegrityError(ZooError):

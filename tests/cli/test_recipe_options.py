@@ -121,3 +121,21 @@ def test_a_mistake_in_a_recipe_file_is_in_the_words_of_the_command_line(
     assert said.code == 2
     assert "--lr must be above 0" in said.err
     assert "--batch-size must be at least 1" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--resume", "run", "--out", "other"], "--out cannot be given with --resume"),
+        (["--resume", "run", "--label-column", "kind"], "--label-column cannot be given with --resume"),
+        (["tiny_net", "--resume", "run"], "tiny_net is one of them without the other"),
+        (["--resume", "run"], "nothing to go on from: there is no checkpoint in run.partial"),
+        (["tiny_net", "data", "--out", "run", "--force"], "--force is for --resume alone"),
+        (["tiny_net", "--out", "run"], "missing argument 'DATA'"),
+        (["tiny_net", "data"], "missing option '--out'"),
+        (["tiny_net", "data", "--out", "run", "--checkpoint-every", "0"], "--checkpoint-every"),
+    ],
+)
+def test_what_does_not_go_with_resume_is_refused(call: Call, arguments: list[str], words: str) -> None:
+    said = call("finetune", *arguments)
+    assert (said.code, words in said.err) == (2, True), said.err

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
 from zoo.cli.command import Context, command
 from zoo.cli.options import GroupedOption, ModelName, complete_from, group_by_option, license_option
-from zoo.errors import Interrupted, InvalidRecipe
+from zoo.errors import Interrupted, InvalidRecipe, UsageError
 from zoo.targets import Model, RunFolder
 from zoo.training.interruption import StopSignal
 from zoo.training.intervals import FEW
@@ -23,6 +24,9 @@ from zoo.training.tasks import TASKS
 
 if TYPE_CHECKING:
     from zoo.runs.record import RunResult
+
+
+T = TypeVar("T")
 
 
 class Heading(NamedTuple):
@@ -81,12 +85,26 @@ def _metavar(knob: Knob) -> str:
 @command(
     "zoo finetune mobilenet_v2 photos/ --out run\n"
     "zoo finetune mobilenet_v2 photos/ --unfreeze 1 --out run-deeper\n"
-    "zoo finetune glove-wiki-gigaword-100 reviews.csv --unfreeze all --out run-reviews"
+    "zoo finetune glove-wiki-gigaword-100 reviews.csv --unfreeze all --out run-reviews\n"
+    "zoo finetune --resume run-reviews"
 )
-@click.argument("model", type=ModelName())
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("model", type=ModelName(), required=False)
+@click.argument("data", type=click.Path(path_type=Path), required=False)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; never overwritten.")
 @click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Folder of the run; never overwritten."
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Go on with an interrupted run, exactly where it stopped; without MODEL and DATA.",
+)
+@click.option(
+    "--force", is_flag=True, help="With --resume: with other data or options too, as far as they fit."
+)
+@click.option(
+    "--checkpoint-every",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Epochs between two checkpoints.  [default: one in 5 seconds at most, and one after each phase]",
 )
 @click.option("--path-column", help="Column of a table that names the files.")
 @click.option("--text-column", help="Column of a table that holds the texts.")
@@ -108,9 +126,12 @@ def _metavar(knob: Knob) -> str:
 @recipe_options
 def finetune(
     context: Context,
-    model: str,
-    data: Path,
-    out: Path,
+    model: str | None,
+    data: Path | None,
+    out: Path | None,
+    resume: Path | None,
+    force: bool,
+    checkpoint_every: int | None,
     path_column: str | None,
     text_column: str | None,
     label_column: str | None,
@@ -130,35 +151,80 @@ def finetune(
 
     Word vectors take texts: MODEL may be a file of them, and DATA a folder with a CLASS.txt per class (a text
     per line), folders of .txt files, or a CSV, TSV, JSONL or Parquet table with a text and a label column.
-    """
-    from zoo.runs.making.finetuning import finetune_model
 
-    target = context.find_target("finetune", model, member=member, others=[data])
+    An interrupted run goes on with --resume, after Ctrl-C, a kill or a power cut.
+    """
     recipe = None if recipe_file is None else read_recipe(recipe_file)
-    if print_recipe:
+    settings: dict[str, Any] = {
+        "registry": context.registry,
+        "store": context.store,
+        "checkpoint_every": checkpoint_every,
+        "report": context.report,
+        "recipe": recipe,
+        **options,
+    }
+    about_data = {
+        "path_column": path_column,
+        "text_column": text_column,
+        "label_column": label_column,
+        "split_column": split_column,
+        "class_level": class_level,
+        "group_by": group_by,
+        "member": member,
+        "data_license": data_license,
+    }
+    if resume is not None:
+        given = {"out": out, "print_recipe": print_recipe or None, **about_data}
+        _refuse_beside_resume(model, data, given)
+        from zoo.runs.making.resuming import resume as go_on
+
+        _train(context, partial(go_on, resume, name=model, data=data, force=force, **settings))
+        return
+    if force:
+        raise UsageError("--force is for --resume alone: a run is never overwritten")
+    model, data = _need("argument", "MODEL", model), _need("argument", "DATA", data)
+    if not print_recipe:
+        _need("option", "--out", out)
+    target = context.find_target("finetune", model, member=member, others=[data])
+    if print_recipe or out is None:
         _print_recipe(context, target, recipe, options)
         return
+    from zoo.runs.making.finetuning import finetune_model
+
+    settings |= about_data
+    _train(context, partial(finetune_model, model, data, out=out, **settings))
+
+
+def _need(kind: str, name: str, value: T | None) -> T:
+    """What was typed. Raises click's complaint if it is missing: only --resume does without. kind: argument
+    or option."""
+    if value is None:
+        here = click.get_current_context()
+        raise click.MissingParameter(ctx=here, param_hint=f"'{name}'", param_type=kind)
+    return value
+
+
+def _refuse_beside_resume(model: str | None, data: Path | None, given: dict[str, Any]) -> None:
+    """Raise UsageError for what a run that goes on has already."""
+    named = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
+    if named:
+        raise UsageError(
+            f"{', '.join(named)} cannot be given with --resume: the run goes on as it began",
+            hint="Like this: zoo finetune --resume RUN",
+        )
+    if model is not None and data is None:
+        raise UsageError(
+            f"--resume needs no model and no data; {model} is one of them without the other",
+            hint="Like this: zoo finetune --resume RUN\nWhere the data were moved: "
+            "zoo finetune MODEL DATA --resume RUN",
+        )
+
+
+def _train(context: Context, train: Callable[..., RunResult]) -> None:
+    """Train until it is finished or a signal comes in, and show what came out."""
     with StopSignal() as stop:
         try:
-            result = finetune_model(
-                model,
-                data,
-                out=out,
-                registry=context.registry,
-                store=context.store,
-                path_column=path_column,
-                text_column=text_column,
-                label_column=label_column,
-                split_column=split_column,
-                class_level=class_level,
-                group_by=group_by,
-                member=member,
-                data_license=data_license,
-                report=context.report,
-                stop_requested=stop,
-                recipe=recipe,
-                **options,
-            )
+            result = train(stop_requested=stop)
         except InvalidRecipe as invalid:
             raise as_typed(invalid) from invalid
         except Interrupted as interrupted:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shlex
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from zoo.data.names import shortened
 from zoo.errors import HashMismatch, IntegrityError, RunExists, StorageError
 from zoo.events import EpochEnd
 from zoo.runs.record import RunRecord, TextRecord, name_metrics
+from zoo.store.disk.blobs import flush
 from zoo.targets import ADAPTER, HISTORY, RECORD, WORDS
 
 if TYPE_CHECKING:
@@ -26,8 +28,24 @@ if TYPE_CHECKING:
 
     from zoo.words.texts.selection import TextReader
 
+PARTIAL = ".partial"
+CHECKPOINT = ".safetensors"
 _FACTS = "zoo"  # the key of the facts in the header of the adapter
 AGAIN = "Restore it from a copy, or train again."
+
+
+def partial_of(out: Path) -> Path:
+    """The folder beside a run that holds what it needs to go on, until it is finished.
+
+    >>> partial_of(Path("runs/bees"))
+    PosixPath('runs/bees.partial')
+    """
+    return out.with_name(out.name + PARTIAL)
+
+
+def find_checkpoints(partial: Path) -> list[Path]:
+    """The checkpoints of an unfinished run, the newest first."""
+    return sorted(partial.glob(f"[0-9]*-*{CHECKPOINT}"), reverse=True)
 
 
 def refuse_existing(out: Path) -> None:
@@ -36,6 +54,20 @@ def refuse_existing(out: Path) -> None:
         raise RunExists(
             f"{out} exists already, and a run is never overwritten", hint=f"Try: --out {next_free(out)}"
         )
+
+
+def refuse_unfinished(out: Path) -> None:
+    """Raise RunExists if there are checkpoints of a run that would be `out`: they would be lost."""
+    if find_checkpoints(partial_of(out)):
+        raise RunExists(
+            f"{out} is not finished: {partial_of(out)} holds its checkpoints",
+            hint=f"Go on with it: {resume_command(out)}\nOr begin another: --out {next_free(out)}",
+        )
+
+
+def resume_command(out: Path) -> str:
+    """What to type to go on with an unfinished run."""
+    return f"zoo finetune --resume {shlex.quote(str(out))}"
 
 
 def refuse_unwritable(out: Path) -> None:
@@ -57,36 +89,32 @@ def next_free(out: Path) -> Path:
     PosixPath('/no/such/run')
     """
     number, free = 1, out
-    while os.path.lexists(free):
+    while os.path.lexists(free) or os.path.lexists(partial_of(free)):
         number += 1
         free = out.with_name(f"{out.name}-{number}")
     return free
 
 
 @contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """A folder to fill: named once everything in it is on the disk, and gone if anything fails."""
+def new_folder(out: Path, make_room: Callable[[Path], object] | None = None) -> Iterator[Path]:
+    """A folder to fill: named once everything in it is on the disk, and gone if anything fails.
+
+    make_room: called with the full folder before it gets its name.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
     draft.mkdir()
     try:
         yield draft
         for path in [*draft.iterdir(), draft]:
-            _sync(path)
+            flush(path)
+        if make_room is not None:
+            make_room(draft)
         refuse_existing(out)  # two runs of one name at once: os.rename would replace an empty folder
         draft.rename(out)
-        _sync(out.parent)
+        flush(out.parent)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def write_history(history: Iterable[EpochEnd], folder: Path) -> None:

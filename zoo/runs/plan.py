@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from zoo.catalogue.entry import ModelEntry
 from zoo.data.dataset import Dataset
 from zoo.runs.record import RunRecord
+from zoo.targets import KindName
 from zoo.training.recipe import Resolved
 from zoo.training.tasks import SINGLE_LABEL, Task
 
 if TYPE_CHECKING:
     from zoo.catalogue.registry import Registry
     from zoo.store.local import LocalModel
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody asked for, besides the recipe: enough to plan the same run again.
+
+    name: of the model; of a run or a file of vectors its whole path. kind: of target, see zoo/targets. data:
+    the whole path. reading: how the data are read: columns, level of the classes. skips_any: see Plan.
+    checkpoint_every: epochs.
+    """
+
+    name: str
+    kind: KindName
+    data: str
+    reading: Mapping[str, Any] = {}
+    member: str | None = None
+    data_license: str | None = None
+    skips_any: bool = False
+    checkpoint_every: int | None = None
+
+
+NOBODY = Request(name="", kind="images", data="")
+"""The request of a plan that was made by hand."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +51,7 @@ class Plan:
     a .zip of vectors. as_typed: the model and the data as the user named them. task: how targets are learned.
     registry: where the weights of an earlier run may be found again; None for the default one.
     skips_any: unreadable files are passed over however many there are, because somebody asked for it.
+    request: what the plan was made of.
     """
 
     entry: ModelEntry
@@ -41,3 +68,4 @@ class Plan:
     task: Task = SINGLE_LABEL
     skips_any: bool = False
     registry: Registry | None = None
+    request: Request = NOBODY

@@ -50,13 +50,21 @@ class FitResult:
     frozen_changed: int
 
 
+def keep_nothing(state: PhaseState) -> None:
+    """Keep nothing of a phase between two epochs."""
+
+
 def fit(
-    state: PhaseState, *, report: Report = silent, stop_requested: Callable[[], bool] = never
+    state: PhaseState,
+    *,
+    report: Report = silent,
+    stop_requested: Callable[[], bool] = never,
+    after_epoch: Callable[[PhaseState], object] = keep_nothing,
 ) -> FitResult:
     """Train a phase to its end, and leave its model with the weights of its best epoch.
 
-    state: as `begin_phase` or `load_phase` returns it. Whenever an EpochEnd is reported the state is between
-    two epochs, and can be saved.
+    state: as `begin_phase` or `load_phase` returns it. after_epoch: called with it between two epochs, when
+    it can be saved; of several processes, in the first alone.
 
     Losses that are reported are without class weights and smoothing, of train (in train mode, while weights
     move) and val alike: smoothing puts a floor under a loss and weights change its scale; without them the
@@ -74,6 +82,8 @@ def fit(
             train_loss = train_epoch(state, report=report, stop_requested=stop_requested)
             found = validate(state, stop_requested=stop_requested)
             close_epoch(state, train_loss, found, began=began, report=report)
+            if state.machine.is_first:
+                after_epoch(state)
 
     report(Progress(f"train {state.phase.name}", state.step, state.step, "steps"))
     result = _result_of(state)

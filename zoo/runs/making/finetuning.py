@@ -17,9 +17,10 @@ from zoo.data.trained import with_contents
 from zoo.errors import UsageError
 from zoo.events import Note, Report, silent
 from zoo.progress import usual_report
-from zoo.runs.folder import refuse_existing, refuse_unwritable
+from zoo.runs.folder import refuse_unwritable
+from zoo.runs.making.unfinished import refuse_taken
 from zoo.runs.modalities.table import modality_of, modality_of_target
-from zoo.runs.plan import Plan
+from zoo.runs.plan import Plan, Request
 from zoo.runs.record import RunRecord, RunResult, read_record
 from zoo.store.names import default_store
 from zoo.targets import (
@@ -27,12 +28,14 @@ from zoo.targets import (
     HubModel,
     RegistryModel,
     RunFolder,
+    Target,
     Unlisted,
     VectorFile,
     accept,
     describe_target,
     fetch_target,
     find_target,
+    kind_of,
 )
 from zoo.training.interruption import never
 from zoo.training.recipe import Recipe, RecipeOptions, Resolved, go_on, merge, read_options, resolve
@@ -64,6 +67,7 @@ def finetune_model(
     group_by: str | None = None,
     member: str | None = None,
     data_license: str | None = None,
+    checkpoint_every: int | None = None,
     report: Report | None = None,
     stop_requested: Callable[[], bool] = never,
     recipe: Recipe | None = None,
@@ -91,6 +95,8 @@ def finetune_model(
             belong together, and are drawn together: one patient, one video.
         member: Which file of a .zip of word vectors.
         data_license: The licence of the data, for run.json.
+        checkpoint_every: Epochs between two checkpoints, for `zoo.resume`. None: one in five seconds at most.
+            One is written at the end of each phase too.
         report: Called with every event. None: a bar on a terminal and in a notebook, and
             nothing in a pipe; `zoo.events.silent`: nothing.
         stop_requested: Asked after every step; once it is true, the best weights so far are kept.
@@ -126,6 +132,7 @@ def finetune_model(
         group_by=group_by,
         member=member,
         data_license=data_license,
+        checkpoint_every=checkpoint_every,
         report=report,
         recipe=recipe,
         options=options,
@@ -150,25 +157,47 @@ def plan_run(
     group_by: str | None = None,
     member: str | None = None,
     data_license: str | None = None,
+    checkpoint_every: int | None = None,
     report: Report = silent,
     recipe: Recipe | None = None,
+    target: Target | None = None,
     options: Mapping[str, Any],
 ) -> Plan:
     """Decide everything about a run, in the order target, kind of item, recipe, data; refuse what cannot be.
 
     Imports no torch and fetches nothing but a file of vectors of the Hub. Arguments and errors as those of
-    `finetune_model`; options: its further keywords. out: None for a run that is not written.
+    `finetune_model`; options: its further keywords. out: None for a run that is not written. target: what the
+    name means, where that is known.
     """
     began = time.perf_counter()
     data = Path(data)
-    target = accept(find_target(name, registry=registry, store=store, member=member), "zoo finetune")
+    target = accept(
+        target or find_target(name, registry=registry, store=store, member=member), "zoo finetune"
+    )
     start = target.path if isinstance(target, RunFolder) else None
     record = None if start is None else read_record(start)
+    request = Request(
+        name=str(target.path.absolute() if isinstance(target, RunFolder | VectorFile) else name),
+        kind=kind_of(target),
+        data=str(data.absolute()),
+        reading={
+            "path_column": path_column,
+            "text_column": text_column,
+            "label_column": label_column,
+            "split_column": split_column,
+            "class_level": class_level,
+            "group_by": group_by,
+        },
+        member=member,
+        data_license=data_license,
+        skips_any="skip" in (options.get("on_bad"), recipe and recipe.on_bad),
+        checkpoint_every=_check_epochs(checkpoint_every),
+    )
     data_license = None if data_license is None else check_license_name(data_license)
     if group_by is None and record is not None:  # else items that were trained on would be measured
         group_by = record.data["split"].get("group_by")
     if out is not None:
-        refuse_existing(Path(out))
+        refuse_taken(Path(out))
         refuse_unwritable(Path(out))
     local, entry = None, None if record is None else record.entry
     if isinstance(target, HubModel | RegistryModel | Unlisted):
@@ -219,8 +248,19 @@ def plan_run(
         member,
         (str(name), str(data)),
         registry=registry,
-        skips_any="skip" in (options.get("on_bad"), recipe and recipe.on_bad),
+        skips_any=request.skips_any,
+        request=request,
     )
+
+
+def _check_epochs(every: int | None) -> int | None:
+    """The epochs between two checkpoints. Raises UsageError unless they are a whole number from 1 on."""
+    if every is not None and (type(every) is not int or every < 1):
+        raise UsageError(
+            f"checkpoint_every is {every!r}: a whole number of epochs, from 1 on",
+            hint="Leave it away: a checkpoint is written every few seconds.",
+        )
+    return every
 
 
 def _license_of_data(named: str | None, record: RunRecord | None, fingerprint: str) -> str | None:

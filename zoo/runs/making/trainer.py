@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from torch import Tensor
+from torch import Tensor, nn
 
 from adapters import Head, count_parameters, frozen_fingerprint, unfreeze
 from zoo.data.dataset import PARTS, Dataset
@@ -20,18 +22,31 @@ from zoo.data.names import one_line, safe_text
 from zoo.errors import Interrupted, TrainingStopped
 from zoo.events import Note, Report, silent
 from zoo.runs.classifier import DIGITS
-from zoo.runs.folder import new_folder, next_free, write_adapter, write_history, write_words
+from zoo.runs.folder import (
+    new_folder,
+    next_free,
+    refuse_existing,
+    refuse_unfinished,
+    resume_command,
+    write_adapter,
+    write_history,
+    write_words,
+)
+from zoo.runs.making.checkpoints import Checkpoints, features_sha256, read_newest
+from zoo.runs.making.differences import Resumption, check_same
+from zoo.runs.making.unfinished import Facts, Partial, facts_of, hold_partial
 from zoo.runs.modalities.table import modality_of
 from zoo.runs.plan import Plan
 from zoo.runs.record import Baseline, RunRecord, RunResult, model_facts, write_record
 from zoo.runs.session import Outcome, PreparedModel, Session, TrainingData, TrainingSteps
 from zoo.runs.versions import library_versions
 from zoo.store.store import Store
+from zoo.training.batches import BatchSource
 from zoo.training.device import pick_device, precision_for
 from zoo.training.interruption import never
-from zoo.training.loop import FitResult, fit
+from zoo.training.loop import fit
 from zoo.training.machine import Machine, one_thread
-from zoo.training.phase_state import begin_phase
+from zoo.training.phase_state import PhaseState, begin_phase
 from zoo.training.seeds import seeded
 from zoo.training.stages import count_stages
 from zoo.training.stopping import Score
@@ -40,40 +55,83 @@ from zoo.training.tasks import SINGLE_LABEL
 
 
 def train_run(
-    plan: Plan, *, store: Store, report: Report = silent, stop_requested: Callable[[], bool] = never
+    plan: Plan,
+    *,
+    store: Store,
+    report: Report = silent,
+    stop_requested: Callable[[], bool] = never,
+    resumption: Resumption | None = None,
 ) -> RunResult:
     """Carry out a plan and write its run folder; see `finetune_model` for what it raises.
 
-    The process is left as it was: its random generators, its threads, its choice of kernels.
+    The process is left as it was: its random generators, its threads, its choice of kernels. resumption: of
+    the unfinished run that it goes on with; None for one that begins.
     """
     recipe, device = plan.recipe, pick_device(plan.recipe.device)
-    with seeded(recipe.seed, device=device, deterministic=recipe.deterministic):
-        return _carry_out(Session(plan, store, device, report, stop_requested))
+    with (
+        hold_partial(plan.out) as partial,
+        seeded(recipe.seed, device=device, deterministic=recipe.deterministic),
+    ):
+        if resumption is None:  # asked again: another process may have trained it in the meantime
+            refuse_unfinished(plan.out)
+            refuse_existing(plan.out)
+        return _carry_out(Session(plan, store, device, report, stop_requested), partial, resumption)
 
 
-def _carry_out(session: Session) -> RunResult:
+def _carry_out(session: Session, partial: Partial, resumption: Resumption | None) -> RunResult:
     """The run of a plan, from its network to its folder."""
-    plan = session.plan
+    plan, report = session.plan, session.report
+    found = None if resumption is None else read_newest(partial.folder, plan.out, report=report)
+    if found is not None:
+        plan = replace(plan, began=plan.began - found.seconds)
+        session = replace(session, plan=plan)
     steps, model, data = begin_run(session)
-    outcome = train_phases(session, steps, model, data)
+    facts = _all_facts(session, model, data)
+    if resumption is not None:
+        check_same(resumption, facts, out=plan.out, report=report, earlier=facts_of(plan))
+    with partial.disk_errors("the plan of the run"):
+        partial.write_facts(facts)
+    checkpoints = Checkpoints(partial.folder, plan.request.checkpoint_every, plan.began, report, found)
+    outcome = train_phases(session, steps, model, data, checkpoints)
     model.network.to("cpu").eval()
     if outcome.best is None:
         raise outcome.fault or Interrupted(
             "stopped before the first epoch was finished: there is nothing to keep",
             hint="The same command begins again" + ("." if model.reader else ": the features are kept."),
         )
-    result = save(session, model, data, outcome)
+    result = save(session, model, data, outcome, partial)
     if outcome.fault is not None:
-        outcome.fault.hint = (
-            f"{outcome.fault.hint or ''} Epoch {outcome.best_epoch} is in {plan.out}.".strip()
-        )
+        kept = f"Epoch {outcome.best_epoch} is in {plan.out}."
+        if partial.resumable:
+            kept += f" With another option it goes on: {resume_command(plan.out)} --force …"
+        outcome.fault.hint = f"{outcome.fault.hint or ''} {kept}".strip()
         raise outcome.fault
     if outcome.interrupted:
         raise Interrupted(
             f"stopped in epoch {len(outcome.history) + 1}; epoch {outcome.best_epoch} was best: {plan.out}",
-            hint=f"Go on from it: zoo finetune {plan.out} {plan.as_typed[1]} --out {next_free(plan.out)}",
+            hint=_how_to_go_on(plan, partial),
         )
+    partial.finished = True
     return result
+
+
+def _how_to_go_on(plan: Plan, partial: Partial) -> str:
+    """What to type after an interruption; without a checkpoint the best epoch so far is a beginning."""
+    if partial.resumable:
+        return f"Go on: {resume_command(plan.out)}"
+    return f"Go on from it: zoo finetune {plan.out} {plan.as_typed[1]} --out {next_free(plan.out)}"
+
+
+def _all_facts(session: Session, model: PreparedModel, data: TrainingData) -> Facts:
+    """What the run depends on, now that its network and its items were read."""
+    parts = {"train": data.train, "val": data.val}
+    features = {name: part.features for name, part in parts.items() if part is not None}
+    return msgspec.structs.replace(
+        facts_of(session.plan),
+        weights_sha256=model.sha256,
+        device=session.device.type,
+        features=features_sha256(features) if features else None,
+    )
 
 
 def begin_run(session: Session) -> tuple[TrainingSteps, PreparedModel, TrainingData]:
@@ -94,71 +152,93 @@ def standardize_features(session: Session, head: Head, data: TrainingData) -> No
         head.fit_standardize(data.train.features)
 
 
-def train_phases(session: Session, steps: TrainingSteps, model: PreparedModel, data: TrainingData) -> Outcome:
-    """Train every phase of the recipe; a fault that ends training is in the outcome, with the best so far."""
-    outcome = Outcome()
+def train_phases(
+    session: Session,
+    steps: TrainingSteps,
+    model: PreparedModel,
+    data: TrainingData,
+    checkpoints: Checkpoints | None = None,
+) -> Outcome:
+    """Train every phase of the recipe; a fault that ends training is in the outcome, with the best so far.
+
+    checkpoints: what is kept on the way, and gone on from; None keeps nothing.
+    """
+    checkpoints = checkpoints or Checkpoints()
+    outcome = checkpoints.start(model.network)
     try:
-        for phase in phases(session.recipe):
-            if phase.trains == "features":
-                outcome.after(train_head(session, phase, model, data))
-            else:
-                outcome.after(tune(session, phase, steps, model, data, outcome.best))
+        for number, phase in enumerate(phases(session.recipe)):
+            open_stages(session, phase, model)
+            if number < checkpoints.finished:
+                continue
+            with one_thread() if phase.trains == "features" else nullcontext():
+                state = begin(session, phase, steps, model, data, outcome.best)
+                state = checkpoints.begin_phase(state, number, outcome)
+                result = fit(
+                    state,
+                    report=session.report,
+                    stop_requested=session.stop_requested,
+                    after_epoch=checkpoints.after_epoch,
+                )
+            outcome.after(result)
             if outcome.interrupted:
                 break
+            checkpoints.after_phase(model.network, number, outcome)
     except TrainingStopped as fault:
         if fault.result is not None:
             outcome.after(fault.result)
         outcome.fault = fault
+    finally:
+        checkpoints.flush()
     return outcome
 
 
-def train_head(session: Session, phase: Phase, model: PreparedModel, data: TrainingData) -> FitResult:
-    """Train the head alone, on features that are all in memory."""
-    assert data.train is not None
-    assert data.val is not None
-    with one_thread():
-        state = begin_phase(
-            model.head,
-            data.train,
-            data.val,
-            recipe=session.recipe,
-            phase=phase,
-            machine=Machine(session.device, phase.precision),
-            task=session.plan.task,
-            class_weights=class_weights(session, data.dataset),
-            classes=data.dataset.classes,
-        )
-        return fit(state, report=session.report, stop_requested=session.stop_requested)
+def open_stages(session: Session, phase: Phase, model: PreparedModel) -> None:
+    """Unfreeze what a phase trains besides the head.
+
+    Pretrained batch norms keep their statistics: batches of a few dozen images measure them badly, and the
+    head was fitted to features that were normalised with them.
+    """
+    if phase.trains == "items":
+        stages = count_stages(model.network, phase.unfreeze)
+        unfreeze(model.network, stages, freeze_norm=not session.recipe.from_scratch)
 
 
-def tune(
+def begin(
     session: Session,
     phase: Phase,
     steps: TrainingSteps,
     model: PreparedModel,
     data: TrainingData,
     best: Score | None,
-) -> FitResult:
-    """Train the last stages together with the head, on the items themselves; deeper ones at smaller rates.
-
-    Pretrained batch norms keep their statistics: batches of a few dozen images measure them badly, and the
-    head was fitted to features that were normalised with them.
-    """
-    recipe, network, dataset = session.recipe, model.network, data.dataset
-    unfreeze(network, count_stages(network, phase.unfreeze), freeze_norm=not recipe.from_scratch)
-    state = begin_phase(
-        network,
-        steps.open_batches(session, data, dataset.train, phase),
-        steps.open_batches(session, data, dataset.val),
-        recipe=recipe,
+) -> PhaseState:
+    """A phase before its first step: the head alone, on features that are all in memory; or the last stages
+    together with the head, on the items themselves, deeper ones at smaller rates."""
+    dataset, device = data.dataset, session.device
+    trained: nn.Module
+    train: BatchSource
+    val: BatchSource
+    if phase.trains == "features":
+        assert data.train is not None
+        assert data.val is not None
+        trained, train, val = model.head, data.train, data.val
+        machine = Machine(device, phase.precision)
+    else:
+        trained = model.network
+        train = steps.open_batches(session, data, dataset.train, phase)
+        val = steps.open_batches(session, data, dataset.val)
+        machine = Machine(device, precision_for(device, phase.precision))
+    return begin_phase(
+        trained,
+        train,
+        val,
+        recipe=session.recipe,
         phase=phase,
-        machine=Machine(session.device, precision_for(session.device, phase.precision)),
+        machine=machine,
         task=session.plan.task,
         class_weights=class_weights(session, dataset),
         classes=dataset.classes,
         start=best,
     )
-    return fit(state, report=session.report, stop_requested=session.stop_requested)
 
 
 def class_weights(session: Session, dataset: Dataset) -> Tensor | None:
@@ -169,8 +249,13 @@ def class_weights(session: Session, dataset: Dataset) -> Tensor | None:
     return task.balance(session.encode(dataset.train), task.width(dataset.classes))
 
 
-def save(session: Session, model: PreparedModel, data: TrainingData, outcome: Outcome) -> RunResult:
-    """Compare what was frozen with what it was, and write the run folder."""
+def save(
+    session: Session, model: PreparedModel, data: TrainingData, outcome: Outcome, partial: Partial
+) -> RunResult:
+    """Compare what was frozen with what it was, and write the run folder.
+
+    Raises DiskFull; nothing half-written stays, and the checkpoints do.
+    """
     assert outcome.best is not None
     plan, network = session.plan, model.network
     after = frozen_fingerprint(network)
@@ -200,7 +285,11 @@ def save(session: Session, model: PreparedModel, data: TrainingData, outcome: Ou
         val_items=len(data.dataset.val),
         majority=_majority(data.dataset) if plan.task is SINGLE_LABEL else None,
     )
-    with new_folder(plan.out) as folder:
+    needed = sum(tensor.nbytes for tensor in state.values())
+    with (
+        partial.disk_errors(str(plan.out), needed),
+        new_folder(plan.out, partial.make_room) as folder,
+    ):
         write_history(outcome.history, folder)
         record = RunRecord(
             created=datetime.now(UTC).isoformat(timespec="seconds"),

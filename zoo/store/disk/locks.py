@@ -43,7 +43,7 @@ def hold(path: Path, what: str, *, patience: float = 3600.0, report: Report = si
             lock.acquire(timeout=max(wait, 0.0), poll_interval=POLL)
             break
         except filelock.Timeout:
-            holder = _describe_holder(path)
+            holder = describe_holder(path)
             if time.monotonic() - started >= patience:
                 raise LockTimeout(
                     f"{what}: {holder} has held the lock for more than {patience:.0f} s",
@@ -90,7 +90,7 @@ def _owner_file(path: Path) -> Path:
     return path.with_suffix(".owner")
 
 
-def _describe_holder(path: Path) -> str:
+def describe_holder(path: Path) -> str:
     """The holder of the lock, for messages: "process 4711 (since 12:30:05)"."""
     try:
         owner = json.loads(_owner_file(path).read_text())
