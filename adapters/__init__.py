@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from adapters.fingerprints import frozen_guard as frozen_guard
     from adapters.freezing import freeze as freeze
     from adapters.freezing import unfreeze as unfreeze
+    from adapters.freezing import unfreeze_norms as unfreeze_norms
     from adapters.grouping import Counts as Counts
     from adapters.grouping import count_parameters as count_parameters
     from adapters.grouping import parameter_groups as parameter_groups
@@ -150,6 +151,7 @@ PUBLIC = {
     "remove_low_rank": "adapters.low_rank",
     "stages": "adapters.staging",
     "unfreeze": "adapters.freezing",
+    "unfreeze_norms": "adapters.freezing",
 }
 
 __all__ = [*PUBLIC]

@@ -110,6 +110,28 @@ def unfreeze(
     return unfrozen
 
 
+def unfreeze_norms(model: nn.Module) -> list[str]:
+    """Make the scales and shifts of normalisation layers, and every bias, trainable, in place.
+
+    These are the parameters of one dimension. Modules stay in the mode that `freeze` locked them in: batch
+    norms keep their statistics.
+
+    Args:
+        model: Any network.
+
+    Returns:
+        The names of the parameters that were unfrozen.
+    """
+    unfrozen = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.ndim == 1 and parameter.is_floating_point() and not parameter.requires_grad
+    ]
+    for name in unfrozen:
+        model.get_parameter(name).requires_grad_(True)
+    return unfrozen
+
+
 def sync_eval_locks(module: nn.Module) -> bool:
     """Lock in eval every container without trainable parameters and unlock the rest. Returns whether `module`
     is locked.

@@ -26,6 +26,7 @@ from adapters import (
     frozen_guard,
     stages,
     unfreeze,
+    unfreeze_norms,
 )
 
 Network = Callable[[str], nn.Module]
@@ -420,6 +421,25 @@ def test_converted_norms_are_held_again_by_freezing_again(small: nn.Sequential) 
     freeze(converted, until="10")
     converted.train()
     assert not any(module.training for module in converted.modules() if isinstance(module, nn.SyncBatchNorm))
+
+
+@pytest.mark.parametrize("name", ["tv/resnet18", "timm/test_vit", "timm/mobilenetv2_050"])
+def test_norms_and_biases_alone_learn_and_statistics_stay(network: Network, name: str) -> None:
+    model = network(name)
+    freeze(model)
+    unfrozen = unfreeze_norms(model)
+    assert learning(model) == set(unfrozen)
+    assert {parameter.ndim for parameter in model.parameters() if parameter.requires_grad} == {1}
+    assert unfreeze_norms(model) == []
+    side = 160 if "vit" in name else 64
+    before = copy.deepcopy(model.state_dict())
+    with frozen_guard(model):
+        train(model, torch.randn(2, 3, side, side), steps=2)
+    moved = {key for key, tensor in model.state_dict().items() if not torch.equal(tensor, before[key])}
+    assert moved
+    assert moved <= set(unfrozen)
+    freeze(model)
+    assert learning(model) == set()
 
 
 def test_a_text_encoder_is_frozen_like_any_network() -> None:

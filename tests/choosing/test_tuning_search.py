@@ -374,6 +374,10 @@ def test_what_is_given_is_not_searched_and_what_has_no_effect_neither() -> None:
     assert {"unfreeze", "tune_lr", "augment"} <= set(choose_space(Recipe(), IMAGES, deeper=True).names)
     assert "augment" not in choose_space(Recipe(), TEXTS, deeper=True).names
     assert choose_space(Recipe(), IMAGES, over=["lr"]).names == ("lr",)
+    of_lora = set(choose_space(Recipe(strategy="lora"), IMAGES, deeper=True).names)
+    assert "unfreeze" not in of_lora
+    assert {"tune_lr", "augment"} <= of_lora
+    assert "tune_lr" not in choose_space(Recipe(strategy="head"), IMAGES, deeper=True).names
 
 
 @pytest.mark.parametrize("kind", [IMAGES, TEXTS], ids=lambda kind: kind.noun)
@@ -418,6 +422,7 @@ def test_answers_survive_their_text(count: int) -> None:
         ({"data": Path("nowhere")}, DatasetError, "nowhere"),
         ({"study": "nonsense://x"}, UsageError, "cannot be opened"),
         ({"learning_rate": 1}, InvalidRecipe, "learning_rate"),
+        ({"strategy": "auto"}, UsageError, "every trial would choose anew"),
     ],
 )
 def test_what_cannot_be_is_refused(

@@ -86,7 +86,7 @@ def test_help_has_every_knob_with_its_default_below_its_heading(call: Call) -> N
     assert headings[1:-1] == [
         "Head",
         "Training",
-        "Deeper stages, with --unfreeze",
+        "Deeper stages, with --strategy or --unfreeze",
         "Texts, with word vectors",
         "Stopping",
         "Data",

@@ -77,6 +77,54 @@ def test_a_run_that_stops_again_and_again_is_the_uninterrupted_one(
     assert not out.with_name("run.partial").exists()
 
 
+@pytest.mark.fault("T7")
+@on_tiny
+@pytest.mark.parametrize("strategy", ["full", "lp-ft", "norms", "l2-sp", "lora", "gradual"])
+def test_every_strategy_goes_on_bit_for_bit(
+    few: Path, finetune: Callable[..., RunResult], shared_store: Store, tmp_path: Path, strategy: str
+) -> None:
+    depth = {"gradual": 2, "l2-sp": 2}.get(strategy)
+    recipe = RECIPE | {"strategy": strategy, "unfreeze": depth, "tune_epochs": 2, "tune_lr": 0.003}
+    whole, out, wishes = tmp_path / "whole", tmp_path / "run", _after(5)
+    finetune(folder=few, out=whole, **recipe)
+    with pytest.raises(Interrupted):
+        finetune(folder=few, out=out, stop_requested=wishes.__next__, **recipe)
+    for _ in range(30):
+        wishes = _after(5)
+        try:
+            assert zoo.resume(out, store=shared_store, stop_requested=wishes.__next__).frozen_changed == 0
+            break
+        except Interrupted:
+            load_run(out, store=shared_store)
+    assert (out / "adapter.safetensors").read_bytes() == (whole / "adapter.safetensors").read_bytes()
+
+
+@pytest.mark.fault("T7")
+@on_tiny
+@pytest.mark.parametrize("strategy", ["norms", "lora"])
+def test_what_the_last_phase_trained_is_there_after_a_kill_before_it_was_saved(
+    few: Path,
+    finetune: Callable[..., RunResult],
+    shared_store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    strategy: str,
+) -> None:
+    recipe = RECIPE | {"strategy": strategy, "unfreeze": None, "epochs": 0, "tune_epochs": 2}
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    finetune(folder=few, out=whole, **recipe)
+
+    def killed(*_: object) -> RunResult:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("zoo.runs.making.trainer.save", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            finetune(folder=few, out=out, **recipe)
+    zoo.resume(out, store=shared_store)
+    assert (out / "adapter.safetensors").read_bytes() == (whole / "adapter.safetensors").read_bytes()
+
+
 @on_tiny
 @pytest.mark.fault("T8")
 def test_other_data_are_refused_by_the_names_of_the_items(

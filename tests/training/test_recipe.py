@@ -101,7 +101,9 @@ def test_the_text_of_every_default_is_what_resolve_fills_in(knob: Knob) -> None:
         example = applies | (dict(condition.example) if condition else {})
         if condition and knob.name in example:
             continue
-        if condition and "unfreeze" in applies:
+        if "strategy" in example:
+            example.pop("unfreeze", None)
+        elif condition and "unfreeze" in applies:
             example.setdefault("unfreeze", applies["unfreeze"])
         for choice in value.values if isinstance(value, By) else [None]:
             wishes = example if choice is None else example | {value.knob: choice}
@@ -224,6 +226,23 @@ def test_all_problems_are_named_at_once() -> None:
         ({"unfreeze": -1}, "unfreeze must be at least 0"),
         ({"unfreeze": "al"}, "Did you mean all"),
         ({"encoder": "cnn"}, "encoder is for texts, and this model takes images"),
+        (
+            {"strategy": "full", "unfreeze": 2},
+            'strategy="full" trains the whole network from the first epoch, and unfreeze=2 says otherwise: '
+            "leave one of them out",
+        ),
+        ({"strategy": "head", "unfreeze": "all"}, "trains the head alone"),
+        ({"strategy": "partial", "unfreeze": "all"}, "trains the last stages"),
+        ({"strategy": "partial", "unfreeze": 0}, "unfreeze=0 says otherwise"),
+        ({"strategy": "lora", "unfreeze": "none"}, 'unfreeze="none" says otherwise'),
+        ({"strategy": "auto", "unfreeze": 2}, "chooses itself what is trained"),
+        ({"strategy": "lora", "from_scratch": True}, 'use strategy="full"'),
+        ({"strategy": "partial", "from_scratch": True}, 'use strategy="full"'),
+        ({"rank": 4}, 'rank belongs to strategy="lora"; the strategy is head'),
+        ({"rank": 4, "unfreeze": 2}, "the strategy is partial"),
+        ({"pull": 0.1, "strategy": "full"}, 'pull belongs to strategy="l2-sp"'),
+        ({"strategy": "head", "tune_lr": 0.1}, "stays frozen"),
+        ({"strategy": "lorra"}, "Did you mean lora"),
     ],
 )
 def test_wishes_that_contradict_each_other_are_one_problem(wishes: dict[str, Any], named: str) -> None:
@@ -242,6 +261,8 @@ def test_wishes_that_contradict_each_other_are_one_problem(wishes: dict[str, Any
         ({"new_words": 3}, "no word learns: add unfreeze=2"),
         ({"new_words": 3, "unfreeze": 1}, "no word learns: add unfreeze=2"),
         ({"unfreeze": 4}, "the last first, encoder, new, known; or all"),
+        ({"strategy": "lora"}, 'strategy="lora" is for images'),
+        ({"strategy": "head", "encoder": "gru"}, "the encoder gru begins with random weights"),
         ({"unfreeze": "layer4"}, "the last first, encoder, new, known; or all"),
         ({"unfreeze": "all", "from_scratch": True, "encoder": "sif"}, "sif is fitted to them"),
         (
@@ -284,6 +305,7 @@ def rule_problems() -> list[tuple[Any, Problem]]:
         {"schedule": "one-cycle", "warmup": 0.0},
         {"epochs": 0},
         {"unfreeze": "alll"},
+        {"strategy": "full", "unfreeze": 2},
         {"from_scratch": True},
         {"kind": TEXTS, "from_scratch": True, "unfreeze": "all", "encoder": "sif"},
         {"precision": "fp16", "device": "cpu"},
@@ -327,10 +349,11 @@ def test_a_resolved_recipe_is_whole_and_valid(
     idle = {name for name in KNOBS if written[name] is None}
     only_with_mlp = {"hidden", "activation", "batch_norm"} if head != "mlp" else set()
     deeper = {name for name in KNOBS if name.startswith("tune_")} | {"lr_decay", "augment"}
+    of_strategies = {"rank", "pull"}
     without = deeper if unfreeze in ("none", 0) else set()
     momentum = {"momentum"} if optimizer.startswith("adam") else set()
     texts = {name for name, knob in KNOBS.items() if knob.heading == "texts"}
-    assert idle == {"clip_norm", "workers"} | only_with_mlp | without | momentum | texts
+    assert idle == {"clip_norm", "workers"} | only_with_mlp | without | momentum | texts | of_strategies
 
 
 @pytest.mark.parametrize(("encoder", "unfreeze"), list(itertools.product(ENCODERS, ["none", 1, 2, "all"])))
@@ -456,7 +479,8 @@ def test_the_recipe_of_an_old_run_loads_and_is_written_as_it_was(folder: str, ki
     old = json.loads((RUNS / folder / "run.json").read_text())["recipe"]
     recipe = from_json(old, kind)
     written = to_json(recipe, kind)
-    assert {name: value for name, value in written.items() if value != old[name]} == {"batch_norm": None}
+    changed = {name: value for name, value in written.items() if value != old.get(name)}
+    assert changed == {"batch_norm": None, "strategy": "head"}
     assert from_json(written, kind) == recipe
 
 

@@ -27,6 +27,7 @@ from zoo.training.loop import FitResult, fit
 from zoo.training.machine import Machine
 from zoo.training.phase_state import PhaseState, SavedPhase, begin_phase, load_phase, state_to_save
 from zoo.training.recipe import Recipe, resolve
+from zoo.training.stages import open_phase
 from zoo.training.stopping import Score
 from zoo.training.strategies import phases
 
@@ -45,6 +46,9 @@ HEADS: dict[str, dict[str, Any]] = {
 TUNES: dict[str, dict[str, Any]] = {
     "adam": {"dropout": 0.5, "augment": "strong"},
     "sgd with momentum, plateau": {"optimizer": "sgd", "schedule": "plateau", "tune_lr": 0.1},
+    "low rank": {"strategy": "lora", "unfreeze": None, "dropout": 0.5},
+    "norms": {"strategy": "norms", "unfreeze": None},
+    "pulled": {"strategy": "l2-sp"},
 }
 
 
@@ -128,16 +132,17 @@ def test_a_tune_phase_goes_on_bit_for_bit_from_any_epoch(
 ) -> None:
     write_digits(tmp_path / "digits")
     dataset = scan_dataset(tmp_path / "digits")
-    recipe = resolve(
-        Recipe(unfreeze=2, epochs=0, tune_epochs=4, tune_patience=0, batch_size=8, **options), IMAGES
-    )
+    usual = {"unfreeze": 2, "epochs": 0, "tune_epochs": 4, "tune_patience": 0, "batch_size": 8}
+    recipe = resolve(Recipe(**usual | options), IMAGES)
     [phase] = phases(recipe)
 
     def begin() -> PhaseState:
         network = load_model("digits", store=store)
         freeze(network)
         attach_head(network, dataset.classes, dropout=recipe.dropout, seed=0)
-        unfreeze(network, 2)  # their batch norms too: statistics are part of the state
+        open_phase(network, phase, recipe)
+        if phase.opens == "stages":
+            unfreeze(network, 2)  # their batch norms too: statistics are part of the state
         train = ImageBatches(dataset.train, SMALL, 8, augmentation=phase.augment, seed=recipe.seed)
         val = ImageBatches(dataset.val[::10], SMALL, 32)
         return begin_phase(

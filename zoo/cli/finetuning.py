@@ -39,7 +39,7 @@ class Heading(NamedTuple):
 HEADINGS = {
     "head": Heading("Head"),
     "training": Heading("Training"),
-    "deeper": Heading("Deeper stages, with --unfreeze", (DEEPER,)),
+    "deeper": Heading("Deeper stages, with --strategy or --unfreeze", (DEEPER,)),
     "texts": Heading("Texts, with word vectors", (FOR_TEXTS,)),
     "stopping": Heading("Stopping"),
     "data": Heading("Data"),

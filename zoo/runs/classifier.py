@@ -127,7 +127,7 @@ def load_run_classifier(
     Raises WeightsMismatch if the backbone's bytes, or the tensors of the adapter, are not those of the run:
     labels would be silently wrong.
     """
-    from adapters import freeze
+    from adapters import freeze, merge_low_rank
 
     adapter = read_adapter(folder, record)
     state = adapter.state
@@ -145,6 +145,8 @@ def load_run_classifier(
     attach_recipe_head(network, record.classes, record.recipe)
     put_adapter(network, state, record, folder)
     _refuse_other_backbone(network, adapter.frozen, record, folder)
+    if put_low_rank(network, state, record, folder):
+        merge_low_rank(network)  # an ordinary network again, with the same answers
     identity = (
         record.adapter_sha256 if record.tuned or record.weights_sha256 is None else record.weights_sha256
     )
@@ -266,9 +268,14 @@ def attach_recipe_head(network: nn.Module, classes: tuple[str, ...], recipe: Res
 
 
 def put_adapter(network: nn.Module, state: dict[str, Any], record: RunRecord, folder: Path) -> None:
-    """Load what was trained into the network; every tensor must find its place, and the head be whole."""
-    from adapters import find_classifier
+    """Load what was trained into the network; every tensor must find its place, and the head be whole.
 
+    Low-rank parts are left for `put_low_rank`.
+    """
+    from adapters import find_classifier
+    from adapters.low_rank import is_low_rank
+
+    state = {name: tensor for name, tensor in state.items() if not is_low_rank(name)}
     own = network.state_dict()
     head = find_classifier(network)[0]
     unmatched = [name for name, tensor in state.items() if name not in own or own[name].shape != tensor.shape]
@@ -280,6 +287,37 @@ def put_adapter(network: nn.Module, state: dict[str, Any], record: RunRecord, fo
             hint=f"The run was made with {dict(record.versions)}; `zoo doctor` shows what is installed.",
         )
     network.load_state_dict(state, strict=False)  # strict=False: the backbone is not in it
+
+
+def put_low_rank(
+    network: nn.Module, state: Mapping[str, Tensor], record: RunRecord, folder: Path
+) -> list[str]:
+    """Give the network the low-rank parts that a run has trained; returns the names of their layers.
+
+    Raises WeightsMismatch where they do not fit.
+    """
+    from adapters import AdapterError, load_low_rank
+
+    try:
+        return load_low_rank(network, state)
+    except AdapterError as error:
+        raise WeightsMismatch(
+            f"{folder}: the adapter does not fit {record.model['name']}: {error.message}",
+            hint=f"The run was made with {dict(record.versions)}; `zoo doctor` shows what is installed.",
+        ) from error
+
+
+def take_over_low_rank(
+    network: nn.Module, state: Mapping[str, Tensor], record: RunRecord, folder: Path, recipe: Resolved
+) -> frozenset[str]:
+    """Put the low-rank parts of an earlier run into the network: to learn on, where the recipe has the same,
+    else merged into the weights. Returns the names of the weights that merging has changed."""
+    from adapters import merge_low_rank
+
+    put_low_rank(network, state, record, folder)
+    if (recipe.strategy, recipe.rank) == (record.recipe.strategy, record.recipe.rank):
+        return frozenset()
+    return frozenset(f"{layer}.weight" for layer in merge_low_rank(network))
 
 
 DIGITS = 16

@@ -11,8 +11,9 @@ From the ground up; a file imports only what is above it in this list:
     stopping         when to stop, and which epoch was the best
     recipe/          every knob of a run, its default and its rules
     recipe_file      a recipe as a file
+    suggestion       which strategy suits the items
     strategies       the phases of a recipe
-    stages           how deep a recipe unfreezes a network
+    stages           what a recipe trains of a network
     device           where to compute
     machine          a device and its steps
     batches          items in batches

@@ -138,6 +138,8 @@ def train_epoch(
         # backward, and one step
         if recipe.l1:
             loss = loss + recipe.l1 * l1_norm(state.parameters)
+        if state.pull is not None:
+            loss = loss + state.pull()
         machine.step(loss, optimizer, state.parameters, recipe.clip_norm, state.scaler)
         state.step += 1
 

@@ -20,6 +20,7 @@ from zoo.backbones.memory_format import channels_last
 from zoo.errors import InvalidRecipe, TrainingStopped, WeightsMismatch
 from zoo.events import EpochEnd
 from zoo.training.batches import BatchSource
+from zoo.training.losses import StartPull
 from zoo.training.machine import Machine
 from zoo.training.optimizers import build_optimizer
 from zoo.training.recipe import Resolved
@@ -33,8 +34,8 @@ class PhaseState:
     """A phase while it trains. Chance needs no field: shuffles and dropout depend on (seed, epoch) alone.
 
     Fixed: rates: the base rate of each parameter group. objective: the loss that is minimised; plain: the one
-    that is reported, without class weights and smoothing; None where they are the same. frozen: sha256 of
-    every frozen tensor. classes: names for messages.
+    that is reported, without class weights and smoothing; None where they are the same. pull: towards the
+    weights that the phase begins with. frozen: sha256 of every frozen tensor. classes: names for messages.
     Moving, with the model's own tensors: step: steps done. history: an EpochEnd per finished epoch. best:
     name -> CPU tensor of everything that is not frozen, as it was after the best epoch. lr: of the head, in
     the last step. reported: when progress was last reported. interrupted: somebody asked to stop. fault: what
@@ -52,6 +53,7 @@ class PhaseState:
     rates: list[float]
     objective: Loss
     plain: Loss | None
+    pull: StartPull | None
     frozen: Mapping[str, str]
     classes: Sequence[str]
 
@@ -119,6 +121,8 @@ def begin_phase(
         raise InvalidRecipe(problems)
     frozen = frozen_fingerprint(model)
     groups = parameter_groups(model, phase.lr, decay=phase.lr_decay, weight_decay=phase.weight_decay)
+    pull = StartPull(model, phase.pull) if phase.pull else None
+    groups = groups if pull is None else pull.without_decay(groups)
     optimizer = build_optimizer(recipe.optimizer, groups, momentum=recipe.momentum)
     weights = None if class_weights is None else class_weights.to(machine.device)
     altered = weights is not None or recipe.label_smoothing > 0
@@ -140,6 +144,7 @@ def begin_phase(
         rates=[group["lr"] for group in optimizer.param_groups],
         objective=task.loss(weights, recipe.label_smoothing),
         plain=task.loss(None, 0.0) if altered else None,
+        pull=pull,
         frozen=frozen,
         classes=classes,
         optimizer=optimizer,

@@ -86,7 +86,15 @@ def make_lessons(bench: Bench, best: Recipe) -> list[Lesson]:
 def _for_the_head_alone(recipe: Recipe) -> Recipe:
     """The recipe without its deeper part, for a fixed number of epochs."""
     deeper = {name: None for name in recipe.__struct_fields__ if name.startswith("tune_")}
-    open_ = {"unfreeze": None, "lr_decay": None, "augment": None, "new_words": None}
+    open_ = {
+        "strategy": None,
+        "rank": None,
+        "pull": None,
+        "unfreeze": None,
+        "lr_decay": None,
+        "augment": None,
+        "new_words": None,
+    }
     return msgspec.structs.replace(recipe, **deeper, **open_, epochs=_EPOCHS, patience=0)
 
 

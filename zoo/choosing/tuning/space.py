@@ -61,7 +61,7 @@ def _has_layers(values: Values) -> bool:
 
 
 def _trains_stages(values: Values) -> bool:
-    return bool(values.get("unfreeze", "none") != "none")
+    return bool(values.get("unfreeze", "none") != "none" or values.get("strategy", "head") != "head")
 
 
 def _row(name: str, suggest: Callable[[Trial, str], Any], **more: Any) -> Parameter:
@@ -93,7 +93,7 @@ PARAMETERS = (
         where=_has_layers,
     ),
     _row("activation", _one_of(*ACTIVATIONS), where=_has_layers),
-    _row("unfreeze", _one_of("none", 1, 2), deeper=True),
+    Parameter("unfreeze", ("unfreeze", "strategy"), _one_of("none", 1, 2), _knob("unfreeze"), deeper=True),
     _row("tune_lr", _log(1e-6, 1e-1), where=_trains_stages, deeper=True),
     _row("lr_decay", _steps(0.3, 1.0, 0.1), where=_trains_stages, deeper=True),
     _row("augment", _one_of("none", "light", "strong"), where=_trains_stages, deeper=True),
@@ -150,7 +150,9 @@ class Space:
     @property
     def _given(self) -> dict[str, Any]:
         return {
-            name: value for name in ("head", "unfreeze") if (value := getattr(self.base, name)) is not None
+            name: value
+            for name in ("head", "unfreeze", "strategy")
+            if (value := getattr(self.base, name)) is not None
         }
 
 
@@ -186,7 +188,8 @@ def _usable(base: Recipe, kind: Kind, parameter: Parameter) -> bool:
         given = Space(base, kind, (parameter,))._given
         if parameter.name == "augment" and kind.cell == "text":
             return False
-        return parameter.where(given) or parameter.where({"head": "mlp", "unfreeze": 1} | given)
+        open_ = {"head": "mlp"} if "strategy" in given else {"head": "mlp", "unfreeze": 1}
+        return parameter.where(given) or parameter.where(open_ | given)
     value = parameter.usual(resolve(base, kind))
     try:
         resolve(merge(base, Recipe(**{parameter.knobs[0]: value})), kind)

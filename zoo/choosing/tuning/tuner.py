@@ -34,7 +34,7 @@ from zoo.runs.session import Session
 from zoo.store.names import default_store
 from zoo.training.device import pick_device
 from zoo.training.interruption import never
-from zoo.training.recipe import Recipe, RecipeOptions, merge, read_options
+from zoo.training.recipe import AUTO, Recipe, RecipeOptions, merge, read_options
 from zoo.training.recipe_file import write_recipe
 from zoo.training.strategies import phases
 
@@ -230,6 +230,11 @@ def _open_search(
         raise UsageError(
             f"{name} is a run, whose head is trained already",
             hint=f"Tune the model that it began with: zoo tune {plan.entry.name} {data} --out {out}",
+        )
+    if base.strategy == AUTO:
+        raise UsageError(
+            "zoo tune does not take strategy auto: every trial would choose anew",
+            hint="Name one, or leave it out: --deeper searches how deep to train.",
         )
     kind = modality_of(plan.entry).kind
     space = choose_space(base, kind, deeper=deeper, over=over, items=len(plan.dataset.train))

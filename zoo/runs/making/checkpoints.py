@@ -81,6 +81,11 @@ class Checkpoints:
     copy_cost: float = 0.0
     warned: bool = False
 
+    @property
+    def done(self) -> int:
+        """How many phases were finished in what the run goes on from."""
+        return 0 if self.found is None else self.found.finished
+
     def start(self, network: nn.Module) -> Outcome:
         """What the run found so far; the network has what finished phases trained."""
         if self.found is None:

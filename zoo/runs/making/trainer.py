@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from torch import Tensor, nn
 
-from adapters import Head, count_parameters, frozen_fingerprint, unfreeze
+from adapters import Head, count_parameters, frozen_fingerprint, low_rank_state, remove_low_rank
 from zoo.data.dataset import PARTS, Dataset
 from zoo.data.names import one_line, safe_text
 from zoo.errors import Interrupted, TrainingStopped
@@ -33,6 +33,7 @@ from zoo.runs.folder import (
     write_words,
 )
 from zoo.runs.making.checkpoints import Checkpoints, features_sha256, read_newest
+from zoo.runs.making.deciding import decide_strategy
 from zoo.runs.making.differences import Resumption, check_same
 from zoo.runs.making.unfinished import Facts, Partial, facts_of, hold_partial
 from zoo.runs.modalities.table import modality_of
@@ -48,7 +49,7 @@ from zoo.training.loop import fit
 from zoo.training.machine import Machine, one_thread
 from zoo.training.phase_state import PhaseState, begin_phase
 from zoo.training.seeds import seeded
-from zoo.training.stages import count_stages
+from zoo.training.stages import count_opened, count_stages, open_phase
 from zoo.training.stopping import Score
 from zoo.training.strategies import Phase, phases
 from zoo.training.tasks import SINGLE_LABEL
@@ -67,7 +68,9 @@ def train_run(
     The process is left as it was: its random generators, its threads, its choice of kernels. resumption: of
     the unfinished run that it goes on with; None for one that begins.
     """
-    recipe, device = plan.recipe, pick_device(plan.recipe.device)
+    device = pick_device(plan.recipe.device)
+    plan = decide_strategy(plan, device, report=report)
+    recipe = plan.recipe
     with (
         hold_partial(plan.out) as partial,
         seeded(recipe.seed, device=device, deterministic=recipe.deterministic),
@@ -164,12 +167,15 @@ def train_phases(
     checkpoints: what is kept on the way, and gone on from; None keeps nothing.
     """
     checkpoints = checkpoints or Checkpoints()
-    outcome = checkpoints.start(model.network)
+    planned = phases(session.recipe, count_opened(model.network, session.recipe))
+    for phase in planned[: checkpoints.done]:
+        open_stages(session, phase, model)
+    outcome = checkpoints.start(model.network)  # what those phases trained has its place now
     try:
-        for number, phase in enumerate(phases(session.recipe)):
-            open_stages(session, phase, model)
+        for number, phase in enumerate(planned):
             if number < checkpoints.finished:
                 continue
+            open_stages(session, phase, model)
             with one_thread() if phase.trains == "features" else nullcontext():
                 state = begin(session, phase, steps, model, data, outcome.best)
                 state = checkpoints.begin_phase(state, number, outcome)
@@ -193,14 +199,9 @@ def train_phases(
 
 
 def open_stages(session: Session, phase: Phase, model: PreparedModel) -> None:
-    """Unfreeze what a phase trains besides the head.
-
-    Pretrained batch norms keep their statistics: batches of a few dozen images measure them badly, and the
-    head was fitted to features that were normalised with them.
-    """
+    """Let learn what a phase trains besides the head."""
     if phase.trains == "items":
-        stages = count_stages(model.network, phase.unfreeze)
-        unfreeze(model.network, stages, freeze_norm=not session.recipe.from_scratch)
+        open_phase(model.network, phase, session.recipe)
 
 
 def begin(
@@ -258,6 +259,9 @@ def save(
     """
     assert outcome.best is not None
     plan, network = session.plan, model.network
+    trained = count_parameters(network).trainable
+    corrections = low_rank_state(network)
+    remove_low_rank(network)  # what is below is compared with what was published
     after = frozen_fingerprint(network)
     changed = [name for name, digest in after.items() if model.frozen.get(name, digest) != digest]
     if changed:  # never seen; a library that writes into frozen tensors must not pass silently
@@ -267,7 +271,7 @@ def save(
         name: tensor
         for name, tensor in network.state_dict().items()
         if name not in after or name in model.kept
-    }
+    } | corrections
     result = RunResult(
         run=str(plan.out),
         classes=data.dataset.classes,
@@ -278,7 +282,7 @@ def save(
         metrics=outcome.best.metrics,
         frozen_tensors=len(after),
         frozen_changed=len(changed),
-        trained_parameters=count_parameters(network).trainable,
+        trained_parameters=trained,
         seconds=time.perf_counter() - plan.began,
         baseline=data.baseline,
         task=plan.task.name,

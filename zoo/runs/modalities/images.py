@@ -22,7 +22,13 @@ from zoo.data.pixels.batches import (
 )
 from zoo.data.pixels.ranges import ValueRange
 from zoo.features.lookalikes import find_resaved
-from zoo.runs.classifier import attach_recipe_head, build_start, image_model, put_adapter
+from zoo.runs.classifier import (
+    attach_recipe_head,
+    build_start,
+    image_model,
+    put_adapter,
+    take_over_low_rank,
+)
 from zoo.runs.folder import read_adapter
 from zoo.runs.modalities.image_items import ImageItems
 from zoo.runs.review import review_items
@@ -53,12 +59,16 @@ def prepare(session: Session) -> PreparedModel:
     head = attach_recipe_head(network, plan.dataset.classes, recipe)
     identity = sha256 or f"random {recipe.seed}"
     earlier: frozenset[str] = frozenset()
+    frozen = frozen_fingerprint(network)
     if record is not None and plan.start is not None:
         state = read_adapter(plan.start, record).state
         put_adapter(network, state, record, plan.start)
-        earlier = frozenset(state)
+        frozen = frozen_fingerprint(network)
+        merged = take_over_low_rank(network, state, record, plan.start, recipe)
+        frozen = frozen_fingerprint(network) if merged else frozen
+        earlier = frozenset(state) | merged
         identity = record.adapter_sha256 if record.tuned else identity
-    return PreparedModel(network, head, sha256, identity, earlier, frozen_fingerprint(network))
+    return PreparedModel(network, head, sha256, identity, earlier, frozen)
 
 
 def open_items(

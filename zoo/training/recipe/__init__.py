@@ -1,11 +1,12 @@
 """A recipe: everything that decides a fine-tuning run. Imports no torch.
 
 `Recipe` holds what somebody wishes, `resolve` fills in what suits the rest, and `Resolved` is what a run is
-made with and what its run.json keeps. Every field is a knob: one row in the file of its topic (head, phases,
-images, texts, data, machine). After a change of the rows: `python tools/generate_recipe.py`.
+made with and what its run.json keeps. Every field is a knob: one row in the file of its topic (head, depth,
+phases, images, texts, data, machine). After a change of the rows: `python tools/generate_recipe.py`.
 """
 
 from zoo.training.recipe.conditions import LEARNED_ENCODERS as LEARNED_ENCODERS
+from zoo.training.recipe.depth import AUTO as AUTO
 from zoo.training.recipe.knob import Knob as Knob
 from zoo.training.recipe.machine import DEVICES as DEVICES
 from zoo.training.recipe.options import Recipe as Recipe
@@ -20,4 +21,5 @@ from zoo.training.recipe.resolving import read_options as read_options
 from zoo.training.recipe.resolving import resolve as resolve
 from zoo.training.recipe.resolving import to_json as to_json
 from zoo.training.recipe.resolving import wishes_of as wishes_of
+from zoo.training.recipe.resolving import with_chosen as with_chosen
 from zoo.training.recipe.table import KNOBS as KNOBS

@@ -128,8 +128,65 @@ ONE_CYCLE = Condition(
 
 
 def _has_one_phase(rest: Rest) -> bool:
-    """Whether everything trains at once, for lack of anything pretrained that a new head could disturb."""
-    return rest.from_scratch or rest.encoder in LEARNED_ENCODERS
+    """Whether everything trains at once: on request, or for lack of anything pretrained that a new head could
+    disturb."""
+    return rest.from_scratch or rest.encoder in LEARNED_ENCODERS or _asked_for(rest, ("full",))
+
+
+def _asked_for(rest: Rest, strategies: tuple[str, ...]) -> bool:
+    """Whether one of these was given. Only what was given counts: else it follows from `unfreeze`."""
+    return rest.requested("strategy") and rest.strategy in strategies
+
+
+def asked_for(*strategies: str) -> Condition:
+    """That one of these strategies was given."""
+    return Condition(
+        words=("with ", Name("strategy"), f" {listed(strategies)}"),
+        holds=lambda rest: _asked_for(rest, strategies),
+        example={"strategy": strategies[0]},
+    )
+
+
+SOME_WORDS = Condition(
+    words=("for texts with ", Name("strategy"), " partial"),
+    holds=lambda rest: rest.kind is TEXTS and _asked_for(rest, ("partial",)),
+    example={"kind": TEXTS, "strategy": "partial"},
+)
+
+
+def with_strategy(strategy: str) -> Scope:
+    """That a knob belongs to one strategy."""
+    return Scope(
+        words=("with ", Setting("strategy", strategy)),
+        holds=lambda rest: bool(rest.strategy == strategy),
+        example={"strategy": strategy},
+        needs=("strategy", "unfreeze"),
+        unmet=lambda knob, rest: (
+            *(Name(knob), " belongs to ", Setting("strategy", strategy)),
+            f"; the strategy is {rest.strategy}",
+        ),
+    )
+
+
+AT_ONCE = Condition(
+    words=("with ", Setting("unfreeze", "all"), " where no head is trained first"),
+    holds=lambda rest: (
+        rest.unfreeze == "all" and (rest.from_scratch or rest.encoder in LEARNED_ENCODERS or rest.epochs == 0)
+    ),
+    example={"unfreeze": "all", "epochs": 0},
+)
+
+EVERYTHING = Condition(
+    words=("with ", Setting("unfreeze", "all")),
+    holds=lambda rest: bool(rest.unfreeze == "all"),
+    example={"unfreeze": "all"},
+)
+
+SOME_STAGES = Condition(
+    words=("with other stages",),
+    holds=_deeper,
+    example={"unfreeze": 1},
+)
 
 
 def meant_for_the_only_phase(knob: str, example: float, least: float = 0) -> Condition:

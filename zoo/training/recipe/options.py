@@ -23,6 +23,16 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         batch_norm: Normalise each hidden layer over the batch. Only with head="mlp". Default: no.
         standardize: Give the head features of mean 0 and standard deviation 1, as measured on the training
             items. Default: yes.
+        strategy: What is trained, and in which order; auto chooses by the number of items and classes and by
+            the device. One of: "head", "partial", "full", "lp-ft", "norms", "l2-sp", "lora", "gradual",
+            "auto". Default: head; full with unfreeze="all" where no head is trained first; lp-ft with
+            unfreeze="all"; partial with other stages.
+        unfreeze: Then train the backbone too: its last N stages, those from the named one on, or all.
+            Default: none; all with strategy full, lp-ft, norms, l2-sp, lora, gradual, auto; 2 with a trained
+            encoder; 2 for texts with strategy partial; 1 with strategy partial.
+        rank: Rank of the correction that each layer learns. Only with strategy="lora". Default: 8.
+        pull: Strength of the pull towards the first weights; 0: none. Only with strategy="l2-sp". Default:
+            0.1.
         epochs: Maximum number of epochs while only the head is trained. Default: 100.
         lr: Learning rate of the head while only the head is trained. Default: 0.001 (sgd, nesterov: 0.01).
         weight_decay: Weight decay while only the head is trained (biases and norms excluded). Default: 0.03.
@@ -38,21 +48,20 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             constant.
         warmup: Share of the steps in which the learning rate rises. Default: 0; 0.3 with one-cycle.
         clip_norm: Clip gradients to this norm. Default: off.
-        unfreeze: Then train the backbone too: its last N stages, those from the named one on, or all.
-            Default: none; 2 with a trained encoder.
         from_scratch: Begin with random weights: shows what the pretrained ones are worth. Default: no.
         tune_epochs: Maximum number of epochs once stages are unfrozen. Only with unfreeze. Default: 10;
             epochs if given, where everything trains at once; 50 from scratch.
         tune_lr: Learning rate of the head once stages are unfrozen. Only with unfreeze. Default: 0.0001 (sgd,
-            nesterov: 0.001); lr if given, where everything trains at once; 0.003 (sgd, nesterov: 0.03) for
-            texts; 0.001 (sgd, nesterov: 0.01) from scratch.
+            nesterov: 0.001); lr if given, where everything trains at once; 0.001 (sgd, nesterov: 0.01) with
+            strategy norms, lora; 0.003 (sgd, nesterov: 0.03) for texts; 0.001 (sgd, nesterov: 0.01) from
+            scratch.
         tune_weight_decay: Weight decay once stages are unfrozen (biases and norms excluded). Only with
             unfreeze. Default: 0.0001; weight_decay if given, where everything trains at once.
         tune_patience: Epochs without a better monitored value before training ends, once stages are unfrozen;
-            0: never. Only with unfreeze. Default: 5; patience if given, where everything trains at once;
-            patience from scratch; patience if that is less.
+            0: never. Only with unfreeze. Default: 5; patience if given, where everything trains at once; 2
+            with strategy gradual; patience from scratch; patience if that is less.
         lr_decay: Factor of the learning rate per stage further down. Only with unfreeze. Default: 0.7; 1 for
-            texts; 1 from scratch.
+            texts; 1 from scratch; 1 with strategy norms, lora.
         min_delta: Smallest improvement that counts as better. Default: 0.
         monitor: Validation value that decides which epoch is the best. One of: "loss", "accuracy". Default:
             loss.
@@ -89,6 +98,10 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     dropout: float | None = None
     batch_norm: bool | None = None
     standardize: bool | None = None
+    strategy: str | None = None
+    unfreeze: int | str | None = None
+    rank: int | None = None
+    pull: float | None = None
     epochs: int | None = None
     lr: float | None = None
     weight_decay: float | None = None
@@ -102,7 +115,6 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     schedule: str | None = None
     warmup: float | None = None
     clip_norm: float | None = None
-    unfreeze: int | str | None = None
     from_scratch: bool | None = None
     tune_epochs: int | None = None
     tune_lr: float | None = None
@@ -136,6 +148,10 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     dropout: float
     batch_norm: bool
     standardize: bool
+    strategy: str
+    unfreeze: int | str
+    rank: int
+    pull: float
     epochs: int
     lr: float
     weight_decay: float
@@ -149,7 +165,6 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     schedule: str
     warmup: float
     clip_norm: float | None
-    unfreeze: int | str
     from_scratch: bool
     tune_epochs: int
     tune_lr: float
@@ -183,6 +198,10 @@ class RecipeOptions(TypedDict, total=False):
     dropout: float | None
     batch_norm: bool | None
     standardize: bool | None
+    strategy: Literal["head", "partial", "full", "lp-ft", "norms", "l2-sp", "lora", "gradual", "auto"] | None
+    unfreeze: int | str | None
+    rank: int | None
+    pull: float | None
     epochs: int | None
     lr: float | None
     weight_decay: float | None
@@ -196,7 +215,6 @@ class RecipeOptions(TypedDict, total=False):
     schedule: Literal["constant", "cosine", "one-cycle", "plateau"] | None
     warmup: float | None
     clip_norm: float | None
-    unfreeze: int | str | None
     from_scratch: bool | None
     tune_epochs: int | None
     tune_lr: float | None

@@ -1,4 +1,4 @@
-"""The phases: the knobs that each of them has, those that all share, and how deep the second one goes."""
+"""The phases: the knobs that each of them has, and those that all share."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from zoo.training.recipe.conditions import (
     DEEPER,
     FOR_TEXTS,
     FROM_SCRATCH,
-    LEARNED_ENCODER,
     MOMENTUM,
     ONE_CYCLE,
+    asked_for,
     lower,
     meant_for_the_only_phase,
 )
@@ -181,19 +181,7 @@ _SHARED = (
     ),
 )
 
-_DEPTH = (
-    Knob(
-        name="unfreeze",
-        kind=int,
-        doc="Then train the backbone too: its last N stages, those from the named one on, or all.",
-        heading="deeper",
-        default=Default("none", ((LEARNED_ENCODER, 2),)),  # the encoder, and new words with it
-        choices=("none", "all"),
-        pattern=r"[A-Za-z_]\w*(\.\w+)*",
-        pattern_example="STAGE",
-        low=0,
-        unset=("none", 0),
-    ),
+_SCRATCH = (
     Knob(
         name="from_scratch",
         kind=bool,
@@ -203,6 +191,8 @@ _DEPTH = (
         fixed_on_resume=True,
     ),
 )
+
+_LIGHT = asked_for("norms", "lora")  # few numbers learn, and none of them undoes a weight
 
 # From scratch there is nothing to be careful of, and more to learn.
 _TUNE_PHASE = _phase_knobs(
@@ -217,6 +207,7 @@ _TUNE_PHASE = _phase_knobs(
             _by_optimizer(lambda row: row.tune_lr),
             (
                 (meant_for_the_only_phase("lr", 0.5), Same("lr")),
+                (_LIGHT, _by_optimizer(lambda row: row.head_lr)),
                 (FOR_TEXTS, _by_optimizer(lambda row: 3 * row.head_lr)),
                 (FROM_SCRATCH, _by_optimizer(lambda row: row.head_lr)),
             ),
@@ -228,6 +219,7 @@ _TUNE_PHASE = _phase_knobs(
             5,
             (
                 (meant_for_the_only_phase("patience", 7), Same("patience")),
+                (asked_for("gradual"), 2),  # of each stage
                 (FROM_SCRATCH, Same("patience")),
                 (lower("patience", 5), Same("patience")),
             ),
@@ -243,7 +235,7 @@ _STEPS_DOWN = (
         kind=float,
         doc="Factor of the learning rate per stage further down.",
         heading="deeper",
-        default=Default(0.7, ((FOR_TEXTS, 1.0), (FROM_SCRATCH, 1.0))),
+        default=Default(0.7, ((FOR_TEXTS, 1.0), (FROM_SCRATCH, 1.0), (_LIGHT, 1.0))),
         above=0,
         high=1,
         only=(DEEPER,),
@@ -269,4 +261,4 @@ _STOPPING = (
     ),
 )
 
-KNOBS = (*_HEAD_PHASE, *_SHARED, *_DEPTH, *_TUNE_PHASE, *_STEPS_DOWN, *_STOPPING)
+KNOBS = (*_HEAD_PHASE, *_SHARED, *_SCRATCH, *_TUNE_PHASE, *_STEPS_DOWN, *_STOPPING)

@@ -9,6 +9,7 @@ import msgspec
 
 from zoo.data.kinds import Kind
 from zoo.errors import InvalidRecipe, UnknownName
+from zoo.training.recipe.depth import go_together
 from zoo.training.recipe.options import Recipe, Resolved
 from zoo.training.recipe.rules import RULES
 from zoo.training.recipe.table import KNOBS
@@ -68,9 +69,17 @@ def read_options(options: Mapping[str, Any]) -> tuple[Recipe, list[Problem]]:
 def merge(first: Recipe, second: Recipe) -> Recipe:
     """The wishes of both; where they differ those of the second.
 
+    A strategy and `unfreeze` answer one question: the later answer replaces one that it contradicts.
+
     >>> merge(Recipe(epochs=5, lr=0.1), Recipe(epochs=7))
     Recipe(epochs=7, lr=0.1)
+    >>> merge(Recipe(strategy="head"), Recipe(unfreeze=2))
+    Recipe(unfreeze=2)
     """
+    if not go_together(first.strategy, second.unfreeze):
+        first = msgspec.structs.replace(first, strategy=None)
+    if not go_together(second.strategy, first.unfreeze):
+        first = msgspec.structs.replace(first, unfreeze=None)
     return msgspec.structs.replace(first, **_wishes(second))
 
 
@@ -102,10 +111,26 @@ def go_on(earlier: Resolved, wishes: Recipe, kind: Kind) -> tuple[Recipe, list[P
         for name in changed
     ]
     wishes = msgspec.structs.replace(wishes, **dict.fromkeys(changed))
-    inherited = wishes_of(earlier, kind)
+    return _without_idle(wishes_of(earlier, kind), wishes, kind, bad), problems
+
+
+def with_chosen(recipe: Resolved, strategy: str, kind: Kind) -> Resolved:
+    """A recipe whose strategy is auto, with the one that was chosen; what then has no effect is left out.
+
+    >>> from zoo.data.kinds import IMAGES
+    >>> auto = resolve(Recipe(strategy="auto", tune_lr=0.1), IMAGES)
+    >>> with_chosen(auto, "head", IMAGES) == resolve(Recipe(), IMAGES)
+    True
+    """
+    wishes = msgspec.structs.replace(wishes_of(recipe, kind), strategy=None)
+    return resolve(_without_idle(wishes, Recipe(strategy=strategy), kind, set()), kind)
+
+
+def _without_idle(inherited: Recipe, wishes: Recipe, kind: Kind, bad: set[str]) -> Recipe:
+    """The wishes of both, without inherited ones that have no effect beside the new ones."""
     draft = _Draft(merge(inherited, wishes), kind, without=bad)
     idle = {name: None for name in _wishes(inherited) if KNOBS[name].unmet(draft) is not None}
-    return merge(msgspec.structs.replace(inherited, **idle), wishes), problems
+    return merge(msgspec.structs.replace(inherited, **idle), wishes)
 
 
 def wishes_of(recipe: Resolved, kind: Kind) -> Recipe:

@@ -10,7 +10,13 @@ from collections.abc import Callable, Iterator
 from adapters.tables import TEXT_STAGES
 from zoo.data.kinds import TEXTS
 from zoo.errors import close_names
-from zoo.training.recipe.conditions import HIDDEN_LAYERS, unfreezing, unfrozen_text_stages
+from zoo.training.recipe.conditions import (
+    HIDDEN_LAYERS,
+    LEARNED_ENCODERS,
+    unfreezing,
+    unfrozen_text_stages,
+)
+from zoo.training.recipe.depth import AUTO, DEPTHS, go_together
 from zoo.training.recipe.knob import Rest
 from zoo.training.recipe.wording import Name, Problem, Setting, listed
 from zoo.words.texts.policies import POLICIES
@@ -81,9 +87,46 @@ def _check_stage(rest: Rest) -> Iterator[Problem]:
         yield Problem(("unfreeze",), (Name("unfreeze"), f" cannot be {name!r}. Did you mean {close[0]}?"))
 
 
+def _check_strategy(rest: Rest) -> Iterator[Problem]:
+    """A strategy says itself how deep it goes; one that keeps something needs something to keep."""
+    strategy, unfreeze = rest.wish("strategy"), rest.wish("unfreeze")
+    if strategy is None:
+        return
+    if not go_together(strategy, unfreeze):
+        yield Problem(
+            ("strategy", "unfreeze"),
+            (
+                *(Setting("strategy", strategy), f" {DEPTHS[strategy].what}, and "),
+                *(Setting("unfreeze", unfreeze), " says otherwise: leave one of them out"),
+            ),
+        )
+    elif rest.from_scratch and strategy not in ("full", AUTO):
+        yield Problem(
+            ("strategy", "from_scratch"),
+            (
+                *(Setting("from_scratch", True), " has no weights that ", Setting("strategy", strategy)),
+                *(" could keep or begin with: use ", Setting("strategy", "full")),
+            ),
+        )
+    elif rest.encoder in LEARNED_ENCODERS and strategy not in ("partial", "full", AUTO):
+        yield Problem(
+            ("strategy", "encoder"),
+            (
+                f"the encoder {rest.encoder} begins with random weights, which ",
+                *(Setting("strategy", strategy), " would keep or begin with: use "),
+                Setting("strategy", "full"),
+            ),
+        )
+    elif rest.kind is TEXTS and strategy in ("norms", "lora"):
+        yield Problem(
+            ("strategy",),
+            (Setting("strategy", strategy), " is for images: word vectors have no layers of that kind"),
+        )
+
+
 def _check_from_scratch(rest: Rest) -> Iterator[Problem]:
     """Random weights that stay frozen are of no use."""
-    if rest.from_scratch and rest.unfreeze != "all":
+    if rest.from_scratch and rest.unfreeze != "all" and not rest.requested("strategy"):
         yield Problem(
             ("from_scratch", "unfreeze"),
             (Setting("from_scratch", True), " begins with random weights: add ", Setting("unfreeze", "all")),
@@ -126,6 +169,7 @@ RULES: tuple[Callable[[Rest], Iterator[Problem]], ...] = (
     _check_warmup,
     _check_something_trains,
     _check_stage,
+    _check_strategy,
     _check_from_scratch,
     _check_vectors,
     _check_precision,
