@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from zoo.store.store import Store
 
 RUN_FILES = RECORD, ADAPTER, HISTORY, WORDS = "run.json", "adapter.safetensors", "history.jsonl", "words.txt"
+PARTIAL, PLAN = ".partial", "plan.json"  # of a run that is not finished: RUN.partial/plan.json
 FILES = {"image": "an image", "text": "a file of texts", "application/json": "a JSON file"}
 FOLDERS = {"image": "a folder of images", "text": "a folder of texts"}
 MOST_LOOKED_AT = 200  # names in a folder that is not a run, to say what it holds
@@ -131,8 +132,8 @@ def find_target(
     """What a name, path or address means; the table above is the order.
 
     Raises NotAModel for a file or folder of something else; UnknownModel, with the close names; UsageError
-    for an https:// address, and for a path where nothing is; UnsafeFile and IntegrityError for a file that
-    could run code or is damaged.
+    for an https:// address, for a path where nothing is, and for a run that is not finished; UnsafeFile and
+    IntegrityError for a file that could run code or is damaged.
     """
     text = str(name)
     if not text.strip():
@@ -163,6 +164,11 @@ def find_target(
             unknown = error
     if (entry := recall_entry(text, store) or (None if explicit else store.recall(text))) is not None:
         return Unlisted(text, entry)
+    if (unfinished := _find_unfinished(path)) is not None:
+        raise UsageError(
+            f"{text} is a run that is not finished",
+            hint=f"Go on with it: zoo finetune --resume {shlex.quote(str(unfinished))}",
+        )
     if path.is_dir():
         raise _not_a_run(text, path)
     if explicit or text.endswith(SUFFIXES):
@@ -412,6 +418,13 @@ def _is_checkpoint(path: Path, start: bytes) -> bool:
 
     with path.open("rb") as file:
         return not is_compiled(file.read(HEADER_BYTES))
+
+
+def _find_unfinished(path: Path) -> Path | None:
+    """The folder that an unfinished run will have, given that or RUN.partial; None where there is none."""
+    out = path.with_name(path.name.removesuffix(PARTIAL)) if path.name.endswith(PARTIAL) else path
+    partial = out.with_name(out.name + PARTIAL)
+    return out if out.name and (partial / PLAN).is_file() else None
 
 
 def _not_a_run(name: str, path: Path) -> UsageError | IntegrityError:

@@ -77,6 +77,33 @@ def test_two_runs_repeat_bit_for_bit_when_asked_to(kit: Kit, shared_store: Store
     assert a == b
 
 
+@pytest.mark.fault("T7")
+@pytest.mark.parametrize("precision", ["bf16", "fp16" if DEVICE == "cuda" else "fp32"])
+def test_a_run_that_is_stopped_in_the_tune_phase_is_resumed_bit_for_bit(
+    kit: Kit, few: Path, shared_store: Store, tmp_path: Path, precision: str
+) -> None:
+    """fp16 has a scaler, whose state is part of the run."""
+    environment = os.environ | {"ZOO_HOME": str(shared_store.home)}
+    options = (
+        f"--unfreeze 1 --epochs 3 --tune-epochs 8 --tune-patience 0 --batch-size 8 --precision {precision}"
+    )
+    settings = ["--registry", kit.registry_file, "--device", DEVICE, "--deterministic", *options.split()]
+    zoo = [sys.executable, "-m", "zoo", "finetune"]
+    command = [*zoo, kit.net, few, *settings, "--out"]
+    subprocess.run([*command, tmp_path / "whole"], env=environment, check=True)
+    with subprocess.Popen(
+        [*command, tmp_path / "run"], env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        next(line for line in process.stderr if line.startswith("tune"))
+        process.terminate()
+        process.stderr.read()
+    assert process.returncode == 143
+    subprocess.run([*zoo, "--resume", tmp_path / "run"], env=environment, check=True)
+    whole, run = ((tmp_path / name / "adapter.safetensors").read_bytes() for name in ("whole", "run"))
+    assert run == whole
+
+
 @pytest.mark.parametrize("recipe", [{"unfreeze": "all", "epochs": 3}, {"encoder": "cnn"}], ids=str)
 def test_texts_train_on_the_gpu_and_the_run_predicts_on_the_cpu(
     kit: Kit, finetune: Callable[..., RunResult], shared_store: Store, recipe: dict[str, Any]

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from support.kits import Kit, on_real_slowly, on_tiny
 
 import zoo
-from zoo.errors import Interrupted, ResumeRefused, UsageError
+from zoo.errors import Interrupted, ResumeRefused, TrainingStopped, UsageError
 from zoo.events import Event, Note
 from zoo.runs.record import RunResult
 from zoo.runs.run import load_run
 from zoo.store.store import Store
+from zoo.training.schedules import SCHEDULES, Moment, constant
 
 RECIPE: dict[str, Any] = {
     "unfreeze": 1,
@@ -265,6 +268,71 @@ def test_going_on_from_an_earlier_run_can_be_interrupted_too(
         finetune(first, few, out=out, stop_requested=wishes.__next__, **RECIPE)
     zoo.resume(out, store=shared_store)
     assert (out / "adapter.safetensors").read_bytes() == (whole / "adapter.safetensors").read_bytes()
+
+
+@on_tiny
+@pytest.mark.fault("T2")
+def test_a_run_that_lacked_memory_once_goes_on_when_there_is_more(
+    finetune: Callable[..., RunResult],
+    few: Path,
+    shared_store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    finetune(folder=few, out=whole, **RECIPE)
+
+    def lack(moment: Moment) -> float:
+        if len(moment.losses) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return 1.0
+
+    monkeypatch.setitem(SCHEDULES, "constant", lack)
+    with pytest.raises(TrainingStopped) as stopped:
+        finetune(folder=few, out=out, **RECIPE)
+    monkeypatch.setitem(SCHEDULES, "constant", constant)
+    assert f"Epoch 2 is in {out}. It goes on: zoo finetune --resume {out}" in (stopped.value.hint or "")
+    zoo.resume(out, store=shared_store)
+    assert (out / "adapter.safetensors").read_bytes() == (whole / "adapter.safetensors").read_bytes()
+
+
+@on_tiny
+@pytest.mark.fault("T1")
+def test_a_run_that_blew_up_goes_on_with_a_smaller_rate(
+    finetune: Callable[..., RunResult],
+    few: Path,
+    shared_store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "run"
+    monkeypatch.setitem(SCHEDULES, "constant", lambda moment: 1e38 if len(moment.losses) == 2 else 1.0)
+    with pytest.raises(TrainingStopped):
+        finetune(folder=few, out=out, **RECIPE)
+    monkeypatch.setitem(SCHEDULES, "constant", constant)
+    result = zoo.resume(out, store=shared_store, lr=1e-4, force=True)
+    assert (result.epochs, result.frozen_changed) == (6, 0)
+    assert load_run(out, store=shared_store).record.recipe.lr == 1e-4
+
+
+@on_tiny
+def test_another_number_of_threads_is_a_remark(stopped: Stop, shared_store: Store) -> None:
+    out, notes = stopped(), list[Event]()
+    edit(out, lambda facts: facts.update(threads=64))
+    zoo.resume(out, store=shared_store, report=notes.append)
+    assert any(isinstance(note, Note) and "torch had 64 threads" in note.message for note in notes)
+
+
+@on_tiny
+@pytest.mark.parametrize("name", ["run", "run.partial"])
+def test_a_verb_that_is_given_an_unfinished_run_says_how_to_finish_it(
+    stopped: Stop, shared_store: Store, tmp_path: Path, name: str
+) -> None:
+    out = stopped()
+    shutil.rmtree(out)  # as after a kill
+    with pytest.raises(UsageError, match="is a run that is not finished") as refused:
+        load_run(tmp_path / name, store=shared_store)
+    assert refused.value.hint == f"Go on with it: zoo finetune --resume {out}"
 
 
 @on_tiny

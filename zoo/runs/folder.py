@@ -21,14 +21,13 @@ from zoo.errors import HashMismatch, IntegrityError, RunExists, StorageError
 from zoo.events import EpochEnd
 from zoo.runs.record import RunRecord, TextRecord, name_metrics
 from zoo.store.disk.blobs import flush
-from zoo.targets import ADAPTER, HISTORY, RECORD, WORDS
+from zoo.targets import ADAPTER, HISTORY, PARTIAL, RECORD, WORDS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from zoo.words.texts.selection import TextReader
 
-PARTIAL = ".partial"
 CHECKPOINT = ".safetensors"
 _FACTS = "zoo"  # the key of the facts in the header of the adapter
 AGAIN = "Restore it from a copy, or train again."

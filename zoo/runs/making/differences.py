@@ -57,6 +57,14 @@ def check_same(
     if found and (binding or not resumption.force):
         hint = f"Begin another run: {resumption.begin}" if binding else _FORCE
         raise ResumeRefused(out, [difference.words for difference in found], hint=hint)
+    if None not in (resumption.facts.threads, now.threads) and resumption.facts.threads != now.threads:
+        report(
+            Note(
+                f"torch had {resumption.facts.threads} threads and has {now.threads} now: sums are rounded "
+                "in another way, and the last digits may differ",
+                hint=f"As before: OMP_NUM_THREADS={resumption.facts.threads}",
+            )
+        )
     for difference in found:
         report(Note(f"going on all the same: {difference.words}", level="warning"))
 

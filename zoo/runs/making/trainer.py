@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+import torch
 from torch import Tensor, nn
 
 from adapters import Head, count_parameters, frozen_fingerprint, low_rank_state, remove_low_rank
@@ -106,7 +107,7 @@ def _carry_out(session: Session, partial: Partial, resumption: Resumption | None
     if outcome.fault is not None:
         kept = f"Epoch {outcome.best_epoch} is in {plan.out}."
         if partial.resumable:
-            kept += f" With another option it goes on: {resume_command(plan.out)} --force …"
+            kept += f" It goes on: {resume_command(plan.out)} (with another option: --force)"
         outcome.fault.hint = f"{outcome.fault.hint or ''} {kept}".strip()
         raise outcome.fault
     if outcome.interrupted:
@@ -134,6 +135,7 @@ def _all_facts(session: Session, model: PreparedModel, data: TrainingData) -> Fa
         weights_sha256=model.sha256,
         device=session.device.type,
         features=features_sha256(features) if features else None,
+        threads=torch.get_num_threads(),
     )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -24,7 +25,6 @@ import msgspec
 
 from zoo.errors import DiskFull, IntegrityError, LockTimeout, RunExists, StorageError, UsageError
 from zoo.runs.folder import (
-    PARTIAL,
     find_checkpoints,
     next_free,
     partial_of,
@@ -38,10 +38,10 @@ from zoo.runs.versions import library_versions
 from zoo.store.disk.blobs import write_whole
 from zoo.store.disk.locks import describe_holder, hold
 from zoo.store.disk.space import FULL, free_bytes, size_text
-from zoo.targets import RECORD
+from zoo.targets import PARTIAL, PLAN, RECORD
 from zoo.training.recipe import to_json
 
-PLAN, OWN, LOCK = "plan.json", "own", "lock"
+OWN, LOCK = "own", "lock"
 SCHEMA = 1
 
 
@@ -66,6 +66,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     weights_sha256: str | None = None
     device: str | None = None
     features: str | None = None
+    threads: int | None = None
 
 
 @dataclass
@@ -234,7 +235,7 @@ def _nothing_to_resume(out: Path) -> UsageError:
         result = read_record(out).result
         return UsageError(
             f"{out} is finished: {result.epochs} epochs, epoch {result.best_epoch} was best",
-            hint=f"Train it further: zoo finetune {out} DATA --out {next_free(out)}",
+            hint=f"Train it further: zoo finetune {shlex.quote(str(out))} DATA --out {next_free(out)}",
         )
     return UsageError(
         f"nothing to go on from: there is no checkpoint in {partial_of(out)}",
