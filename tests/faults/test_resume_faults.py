@@ -195,13 +195,13 @@ def test_a_second_ctrl_c_in_a_save_is_immediate_and_the_checkpoint_before_stays(
 
 
 @pytest.mark.fault("T4")
-def test_a_signal_between_two_checkpoints_keeps_the_last_epoch_all_the_same(
+def test_a_signal_between_two_checkpoints_keeps_what_was_finished_all_the_same(
     images: Bench, tmp_path: Path
 ) -> None:
-    """Checkpoints are rare here; what the last one lacks is written when the run is asked to stop."""
+    """Checkpoints are rare here; what the last one lacks was copied in memory, where that costs little."""
     out, rare = tmp_path / "run", ("--checkpoint-every", 1000, "--tune-epochs", 1000, "--tune-patience", 0)
     pid = images.forks.start(*images.arguments(out, *rare), home=str(images.home))
-    wait_until(lambda: any(line.startswith("tune") for line in images.forks.printed(pid)), 60)
+    wait_until(lambda: any(line.startswith("tune ") for line in images.forks.printed(pid)[-1:]), 60)
     os.kill(pid, signal.SIGTERM)
     ended = images.forks.wait(pid)
     assert ended.code == 143
@@ -209,8 +209,8 @@ def test_a_signal_between_two_checkpoints_keeps_the_last_epoch_all_the_same(
     assert stopped is not None
     ended = images.resume(out, "--tune-epochs", 1, "--force")  # it has more than that behind it already
     assert ended.code == 0
-    assert f"going on after epoch {int(stopped[1]) - 1}" in ended.err
-    assert len(history(out)) == int(stopped[1]) - 1
+    assert 3 < len(history(out)) < int(stopped[1])
+    assert f"going on after epoch {len(history(out))}" in ended.err
 
 
 @pytest.mark.fault("T5")

@@ -316,6 +316,21 @@ def test_a_run_that_blew_up_goes_on_with_a_smaller_rate(
 
 
 @on_tiny
+@pytest.mark.fault("T12")
+def test_what_else_is_in_a_folder_of_the_name_of_the_partial_one_is_left_alone(
+    finetune: Callable[..., RunResult], stopped: Stop, few: Path, shared_store: Store, tmp_path: Path
+) -> None:
+    mine = tmp_path / "run.partial" / "precious.tmp"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    finetune(folder=few, epochs=1)
+    assert [path.name for path in mine.parent.iterdir()] == [mine.name]
+    shutil.rmtree(tmp_path / "run")
+    zoo.resume(stopped(), store=shared_store)
+    assert [path.name for path in mine.parent.iterdir()] == [mine.name]
+
+
+@on_tiny
 def test_another_number_of_threads_is_a_remark(stopped: Stop, shared_store: Store) -> None:
     out, notes = stopped(), list[Event]()
     edit(out, lambda facts: facts.update(threads=64))

@@ -3,6 +3,7 @@
     plan.json               the recipe, the model, the data: what must be the same when the run goes on
     NUMBER-SHA256.safetensors  the last two checkpoints, see zoo/runs/making/checkpoints
     own                     sha256 of each run.json that this run wrote: the best so far of an interruption
+    earlier                 what an interruption wrote, while the finished run takes its place
     lock                    of the process that trains
 
 It is there while a run is trained, and after an interruption; it is gone when the run is finished, and where
@@ -25,6 +26,7 @@ import msgspec
 
 from zoo.errors import DiskFull, IntegrityError, LockTimeout, RunExists, StorageError, UsageError
 from zoo.runs.folder import (
+    CHECKPOINT,
     find_checkpoints,
     next_free,
     partial_of,
@@ -41,7 +43,7 @@ from zoo.store.disk.space import FULL, free_bytes, size_text
 from zoo.targets import PARTIAL, PLAN, RECORD
 from zoo.training.recipe import to_json
 
-OWN, LOCK = "own", "lock"
+OWN, LOCK, EARLIER = "own", "lock", "earlier"
 SCHEMA = 1
 
 
@@ -87,11 +89,25 @@ class Partial:
         write_whole(self.folder / PLAN, msgspec.json.format(msgspec.json.encode(facts), indent=1))
 
     def discard(self) -> None:
-        """Delete the folder: the checkpoints first, so that what is left of it at any moment is either enough
-        to go on from, or known to be of no use."""
+        """Delete what is ours of the folder, and the folder if nothing else is in it.
+
+        The checkpoints go first, so that what is left at any moment is either enough to go on from, or known
+        to be of no use.
+        """
+        self.remove_torn()
         for path in find_checkpoints(self.folder):
             path.unlink(missing_ok=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.folder / EARLIER, ignore_errors=True)
+        for name in (PLAN, OWN, LOCK, f"{LOCK}.owner"):
+            (self.folder / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            self.folder.rmdir()
+
+    def remove_torn(self) -> None:
+        """Delete what processes that were killed were writing."""
+        for pattern in (f"{PLAN}.*.tmp", f"{OWN}.*.tmp", f"[0-9]*-*{CHECKPOINT}.*.tmp"):
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
 
     def make_room(self, draft: Path) -> None:
         """Move what an interruption wrote of this run out of the way of the draft that takes its name.
@@ -102,8 +118,8 @@ class Partial:
         known = [*_own_records(self.folder), _record_sha256(draft)]
         write_whole(self.folder / OWN, "\n".join(known).encode())
         if is_own(self.out):
-            shutil.rmtree(self.folder / "earlier", ignore_errors=True)
-            self.out.rename(self.folder / "earlier")
+            shutil.rmtree(self.folder / EARLIER, ignore_errors=True)
+            self.out.rename(self.folder / EARLIER)
 
     @contextmanager
     def disk_errors(self, what: str, needed: int | None = None) -> Iterator[None]:
@@ -148,8 +164,7 @@ def hold_partial(out: Path) -> Iterator[Partial]:
                 f"{out} is being trained by {describe_holder(partial.folder / LOCK)}",
                 hint=f"Try: --out {next_free(out)}",
             ) from error
-        for torn in partial.folder.glob("*.tmp"):  # of a process that was killed while it wrote
-            torn.unlink(missing_ok=True)
+        partial.remove_torn()
         try:
             yield partial
         finally:
