@@ -25,6 +25,7 @@ def attach_head(
     activation: str = "relu",
     batch_norm: bool = False,
     standardize: bool = False,
+    rescale: bool = False,
     aux: bool = True,
     at: str | None = None,
     seed: int | None = None,
@@ -47,6 +48,7 @@ def attach_head(
         activation: A row of ACTIVATIONS, after each hidden layer.
         batch_norm: Whether there is a batch norm after each hidden layer.
         standardize: Whether the head standardises its features; see `Standardize`.
+        rescale: Whether the outputs are numbers to be learned, in a unit of their own; see `Rescale`.
         aux: Whether auxiliary classifiers (Inception v3, GoogLeNet) stay, with the new classes; False drops
             them, and the network returns plain logits in train mode as well.
         at: The dotted name of the layer to replace, where `find_classifier` cannot know it.
@@ -82,6 +84,7 @@ def attach_head(
         batch_norm=batch_norm,
         standardize=standardize,
         maps=site.maps,
+        rescale=rescale,
         generator=generator,
     )
     if len(site.names) > 1 and new.kind != "linear":

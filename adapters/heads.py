@@ -85,6 +85,56 @@ class Standardize(nn.Module):
         return str(len(self.mean))
 
 
+class Rescale(nn.Module):
+    """Gives outputs the mean and the standard deviation of the numbers that are learned, so that layers learn
+    numbers around 0 whatever their unit, and the network answers in that unit.
+
+    The statistics are buffers, `mean` and `std`, (outputs,). Before `fit` the module is an identity.
+
+    Args:
+        outputs: How many numbers there are.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(outputs))
+        self.register_buffer("std", torch.ones(outputs))
+
+    @torch.no_grad()
+    def fit(self, targets: Tensor) -> Rescale:
+        """Measure mean and standard deviation; a number that never changes keeps a deviation of 1.
+
+        Args:
+            targets: (items, outputs), at least one item.
+
+        Returns:
+            The module itself.
+
+        Raises:
+            InvalidHead: For no items, another width, or values that are not finite.
+        """
+        if targets.ndim != 2 or not len(targets) or targets.shape[1] != len(self.mean):
+            raise InvalidHead(
+                f"cannot rescale to targets of shape {tuple(targets.shape)}",
+                hint=f"They must be (items, {len(self.mean)}), with at least one item.",
+            )
+        std, mean = torch.std_mean(targets.double().cpu(), dim=0, correction=0)
+        if not (mean.isfinite().all() and std.isfinite().all()):
+            raise InvalidHead("cannot rescale: some targets are NaN or infinite")
+        self.mean.copy_(mean)
+        self.std.copy_(std.masked_fill(std <= 1e-9 * mean.abs(), 1.0))
+        return self
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        return outputs * self.std + self.mean
+
+    def extra_repr(self) -> str:
+        return str(len(self.mean))
+
+
 class CosineLinear(nn.Module):
     """The cosine of the features with one learned direction per class, times a learned scale.
 
@@ -125,6 +175,7 @@ class Head(Attached):
         standardize: Whether features are standardised first; see `Standardize`.
         maps: Whether features are (batch, features, height, width), as for a classifier that was a 1 × 1
             convolution; the head then averages over the positions first.
+        rescale: Whether outputs are numbers in a unit of their own; see `Rescale`.
         generator: A generator on the CPU; None for torch's global one.
 
     Attributes:
@@ -142,6 +193,7 @@ class Head(Attached):
         class_names: tuple[str, ...] | None = None,
         standardize: bool = False,
         maps: bool = False,
+        rescale: bool = False,
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
@@ -152,6 +204,7 @@ class Head(Attached):
         self.maps = maps
         self.standardize = Standardize(plan.in_features) if standardize else nn.Identity()
         self.layers = _look_up(HEADS, "head", kind).build(plan, generator)
+        self.rescale = Rescale(plan.classes) if rescale else nn.Identity()
 
     @property
     def out_features(self) -> int:
@@ -171,8 +224,21 @@ class Head(Attached):
             raise InvalidHead("this head does not standardise", hint="Build it with standardize=True.")
         self.standardize.fit(features)
 
+    def fit_rescale(self, targets: Tensor) -> None:
+        """Fit the unit of the outputs to the training targets.
+
+        Args:
+            targets: (items, outputs).
+
+        Raises:
+            InvalidHead: If the head was built without it.
+        """
+        if not isinstance(self.rescale, Rescale):
+            raise InvalidHead("this head does not rescale its outputs", hint="Build it with rescale=True.")
+        self.rescale.fit(targets)
+
     def forward(self, features: Tensor) -> Tensor:
-        logits: Tensor = self.layers(self.standardize(to_vectors(features, self.maps)))
+        logits: Tensor = self.rescale(self.layers(self.standardize(to_vectors(features, self.maps))))
         return logits
 
     def extra_repr(self) -> str:
@@ -205,6 +271,7 @@ def build_head(
     batch_norm: bool = False,
     standardize: bool = False,
     maps: bool = False,
+    rescale: bool = False,
     seed: int | None = None,
     generator: Generator | None = None,
 ) -> Head:
@@ -224,6 +291,7 @@ def build_head(
         batch_norm: Whether there is a batch norm after each hidden layer.
         standardize: See `Standardize`; call `fit_standardize` before training.
         maps: See `Head`.
+        rescale: For a regression, see `Rescale`; call `fit_rescale` before training.
         seed: For repeatable weights. torch's global generator is used only without seed and generator.
         generator: A generator on the CPU, instead of a seed.
 
@@ -238,7 +306,15 @@ def build_head(
     plan = HeadPlan(in_features, number, dropout, _read_widths(hidden), activation, batch_norm)
     _check_plan(kind, plan)
     generator = pick_generator(seed, generator)
-    return Head(kind, plan, class_names=names, standardize=standardize, maps=maps, generator=generator)
+    return Head(
+        kind,
+        plan,
+        class_names=names,
+        standardize=standardize,
+        maps=maps,
+        rescale=rescale,
+        generator=generator,
+    )
 
 
 def pick_generator(seed: int | None, generator: Generator | None) -> Generator | None:

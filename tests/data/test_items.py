@@ -24,10 +24,12 @@ def test_an_item_of_one_class_has_a_label_and_others_have_none() -> None:
             _ = Item(Path("a.jpg"), target).label
 
 
-def test_counting_by_class_refuses_items_of_several_classes() -> None:
+def test_an_item_counts_in_each_of_its_classes() -> None:
     assert dataset(0, 1, 1).counts("train") == (1, 2)
+    assert dataset((0, 1), (1,), ()).counts("train") == (1, 2)
+    assert dataset(0.5, 1.0).counts("train") == (0, 0)
     with pytest.raises(TypeError, match="not a single class"):
-        dataset((0, 1), 1).counts("train")
+        _ = Item(Path("a.jpg"), (0, 1)).label
 
 
 def test_every_kind_of_target_is_part_of_the_fingerprint() -> None:

@@ -21,7 +21,7 @@ from zoo.training.metrics import evaluate
 from zoo.training.optimizers import OPTIMIZERS
 from zoo.training.recipe import Recipe
 from zoo.training.schedules import SCHEDULES
-from zoo.training.tasks import balanced_weights
+from zoo.training.single_label import balanced_weights
 
 CPU = Machine(torch.device("cpu"))
 SHORT = {"epochs": 6, "patience": 0}

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from zoo.training.losses import l1_norm, main_output, objective
-from zoo.training.tasks import SINGLE_LABEL, balanced_weights
+from zoo.training.single_label import SINGLE_LABEL, balanced_weights
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 0.0]])
 TARGETS = torch.tensor([0, 2])

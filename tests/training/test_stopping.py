@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
+from zoo.training.single_label import SINGLE_LABEL
 from zoo.training.stopping import EarlyStopping, Score
-from zoo.training.tasks import SINGLE_LABEL
 
 
 def follow(

@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 import pytest
 import torch
-from support.tasks import MULTI_LABEL, REGRESSION, hot
 from torch import nn
 
 from zoo.data.kinds import IMAGES
@@ -16,10 +15,13 @@ from zoo.training.batches import FeatureBatches
 from zoo.training.loop import FitResult, fit
 from zoo.training.machine import Machine
 from zoo.training.metrics import evaluate
+from zoo.training.multi_label import MULTI_LABEL, choose_thresholds
 from zoo.training.phase_state import begin_phase
 from zoo.training.recipe import Recipe, resolve
+from zoo.training.regression import REGRESSION
+from zoo.training.single_label import SINGLE_LABEL
 from zoo.training.strategies import phases
-from zoo.training.tasks import SINGLE_LABEL, Task
+from zoo.training.task import Task
 
 CPU = Machine(torch.device("cpu"))
 
@@ -72,7 +74,7 @@ def sets(features: Any) -> list[tuple[int, ...]]:
 def test_numbers_are_learned_and_measured_by_name(features: Any, numbers: list[float], monitor: str) -> None:
     head, result = train(REGRESSION, numbers, ["weight"], features, monitor=monitor, optimizer="adam")
     assert result.best is not None
-    assert list(result.best.metrics) == ["mae", "r2"]
+    assert list(result.best.metrics) == ["mae", "rmse", "r2"]
     assert result.best.metrics["r2"] > 0.5
     best = {
         "loss": min(result.history, key=lambda end: end.val_loss),
@@ -92,8 +94,9 @@ def test_numbers_are_learned_and_measured_by_name(features: Any, numbers: list[f
     assert found.targets is not None
     errors = (found.outputs - found.targets).abs()
     assert found.metrics["mae"] == pytest.approx(errors.mean().item(), rel=1e-5)
-    [[(name, value)], *_] = REGRESSION.decide(found.outputs, ["weight"], 5)
-    assert (name, value) == ("weight", found.outputs[0].item())
+    answer = REGRESSION.decide(found.outputs, ["weight"], 5, None)[0]
+    assert answer.values == {"weight": found.outputs[0].item()}
+    assert (answer.ranking, answer.labels) == ((), ())
 
 
 def test_several_labels_are_learned_and_measured_by_name(features: Any, sets: list[tuple[int, ...]]) -> None:
@@ -102,13 +105,14 @@ def test_several_labels_are_learned_and_measured_by_name(features: Any, sets: li
     head, result = train(MULTI_LABEL, sets, ["ant", "high"], features, monitor="f1")
     assert result.best is not None
     assert result.best.metrics["f1"] > 0.85
-    targets = hot(sets[245:], 2)
+    targets = MULTI_LABEL.encode(sets[245:], 2)
     with torch.no_grad():
         outputs = head(features.val)
     expected = f1_score(targets.numpy(), (outputs > 0).numpy(), average="macro", zero_division=0.0)
     assert result.best.metrics["f1"] == pytest.approx(expected)
-    answers = MULTI_LABEL.decide(outputs, ["ant", "high"], 5)
-    assert {len(answer) for answer in answers} == {0, 1, 2}
+    answers = MULTI_LABEL.decide(outputs, ["ant", "high"], 5, None)
+    assert {len(answer.labels) for answer in answers} == {0, 1, 2}
+    assert all(len(answer.ranking) == 2 for answer in answers)
 
 
 def test_what_a_task_does_not_have_is_refused_before_training(features: Any, numbers: list[float]) -> None:
@@ -116,7 +120,7 @@ def test_what_a_task_does_not_have_is_refused_before_training(features: Any, num
         train(
             REGRESSION, numbers, ["weight"], features, monitor="accuracy", balance=True, label_smoothing=0.1
         )
-    for part in ("monitor accuracy is not measured for regression; these are: loss, mae, r2",
+    for part in ("monitor accuracy is not measured for regression; these are: loss, mae, rmse, r2",
                  "balance needs classes", "label_smoothing does not apply to regression"):  # fmt: skip
         assert part in str(refused.value)
 
@@ -133,16 +137,108 @@ def test_a_metric_that_is_not_defined_is_left_out(features: Any) -> None:
     """R² of targets that are all the same: JSON has no nan, and nobody could compare it."""
     _, result = train(REGRESSION, [1.0] * 398, ["weight"], features, epochs=1)
     assert result.best is not None
-    assert list(result.best.metrics) == ["mae"]
+    assert list(result.best.metrics) == ["mae", "rmse"]
 
 
 def test_the_classes_of_items_are_encoded_ranked_and_counted() -> None:
     assert SINGLE_LABEL.width(["ant", "bee"]) == 2
     assert SINGLE_LABEL.encode([1, 0, 1], 2).tolist() == [1, 0, 1]
     logits = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 3.0]])
-    ranked = SINGLE_LABEL.decide(logits, ["ant", "bee", "wasp"], 2)
-    assert [[name for name, _ in row] for row in ranked] == [["ant", "bee"], ["wasp", "bee"]]
-    assert ranked[0][0][1] == pytest.approx(logits[0].softmax(0)[0].item())
+    answers = SINGLE_LABEL.decide(logits, ["ant", "bee", "wasp"], 2, None)
+    assert [[name for name, _ in one.ranking] for one in answers] == [["ant", "bee"], ["wasp", "bee"]]
+    assert [one.labels for one in answers] == [("ant",), ("wasp",)]
+    assert answers[0].ranking[0][1] == pytest.approx(logits[0].softmax(0)[0].item())
     assert SINGLE_LABEL.headline == "accuracy"
     assert SINGLE_LABEL.is_better(0.9, 0.8)
     assert REGRESSION.is_better(0.1, 0.2)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.02])
+def test_figures_of_several_labels_are_those_of_scikit_learn(share: float) -> None:
+    from sklearn.metrics import accuracy_score, average_precision_score, f1_score
+
+    chance = torch.Generator().manual_seed(0)
+    targets = (torch.rand(2000, 5, generator=chance) < share).float()
+    outputs = 2 * torch.randn(2000, 5, generator=chance) + 1.5 * targets
+    found = MULTI_LABEL.figures(outputs, targets)
+    chosen = (outputs > 0).numpy()
+    assert found["map"] == pytest.approx(average_precision_score(targets, outputs, average="macro"), abs=2e-3)
+    assert found["f1"] == pytest.approx(f1_score(targets, chosen, average="macro"))
+    assert found["exact"] == pytest.approx(accuracy_score(targets, chosen))
+
+
+def test_a_label_that_no_item_has_counts_for_nothing() -> None:
+    targets = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    found = MULTI_LABEL.figures(torch.tensor([[3.0, -3.0], [-3.0, -3.0]]), targets)
+    assert found == {"map": 1.0, "f1": 1.0, "exact": 1.0}
+    assert "map" not in MULTI_LABEL.figures(torch.zeros(2, 1), torch.zeros(2, 1))
+
+
+def test_thresholds_give_the_highest_f1_of_all() -> None:
+    from sklearn.metrics import f1_score
+
+    chance = torch.Generator().manual_seed(0)
+    targets = (torch.rand(60, 3, generator=chance) < 0.3).float()
+    targets[:, 2] = 0
+    outputs = torch.randn(60, 3, generator=chance) + targets
+    chosen = choose_thresholds(outputs, targets)
+    assert chosen[2] == 0.5
+    for label in range(2):
+        probabilities = outputs[:, label].sigmoid()
+        best = max(
+            f1_score(targets[:, label], probabilities >= threshold, zero_division=0.0)
+            for threshold in [0.0, *probabilities.tolist()]
+        )
+        assert f1_score(targets[:, label], probabilities.double() >= chosen[label]) == pytest.approx(best)
+    names = ["a", "b", "c"]
+    answers = MULTI_LABEL.decide(outputs, names, 3, chosen)
+    assert all(
+        set(answer.labels) == {n for n, p, t in zip(names, row, chosen, strict=True) if p >= t}
+        for answer, row in zip(answers, outputs.sigmoid().tolist(), strict=True)
+    )
+
+
+def test_figures_of_numbers_are_those_of_scikit_learn() -> None:
+    from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
+
+    chance = torch.Generator().manual_seed(0)
+    targets = torch.randn(500, 2, generator=chance) * torch.tensor([1.0, 40.0]) + 7
+    outputs = targets + torch.randn(500, 2, generator=chance)
+    found = REGRESSION.figures(outputs, targets)
+    assert found["mae"] == pytest.approx(mean_absolute_error(targets, outputs), rel=1e-5)
+    assert found["rmse"] == pytest.approx(root_mean_squared_error(targets, outputs), rel=1e-5)
+    assert found["r2"] == pytest.approx(r2_score(targets, outputs), rel=1e-5)
+
+
+@pytest.mark.parametrize("task", [SINGLE_LABEL, MULTI_LABEL, REGRESSION], ids=lambda task: task.name)
+def test_figures_of_parts_add_up_to_those_of_the_whole(task: Task) -> None:
+    chance = torch.Generator().manual_seed(0)
+    outputs = torch.randn(40, 3, generator=chance)
+    targets: Any = {
+        "single-label": torch.arange(40) % 3,
+        "multi-label": (torch.rand(40, 3, generator=chance) < 0.4).float(),
+        "regression": torch.randn(40, 3, generator=chance),
+    }[task.name]
+    for name, metric in task.metrics.items():
+        parts = [metric.sums(outputs[a:b], targets[a:b]).double() for a, b in ((0, 7), (7, 40))]
+        assert metric.value(sum(parts), 40) == pytest.approx(task.figures(outputs, targets)[name])
+
+
+def test_who_knows_the_training_targets_alone_guesses() -> None:
+    name, outputs = SINGLE_LABEL.guess(torch.tensor([0, 1, 1, 2]), 3)
+    assert (name, int(outputs.argmax())) == ("always {0}", 1)
+    _, outputs = MULTI_LABEL.guess(torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0], [1.0, 0.0]]), 2)
+    assert outputs.sigmoid().tolist() == pytest.approx([0.75, 0.25])
+    _, outputs = REGRESSION.guess(torch.tensor([[1.0], [3.0]]), 1)
+    assert outputs.tolist() == [2.0]
+
+
+def test_smoothing_and_balance_of_several_labels() -> None:
+    targets = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 0.0]])
+    assert MULTI_LABEL.balance is not None
+    assert MULTI_LABEL.balance(targets, 2).tolist() == pytest.approx([1 / 3, 3.0])
+    outputs = torch.tensor([[0.3, -0.2]]).expand(4, 2)
+    plain, smooth = MULTI_LABEL.loss(None, 0.0), MULTI_LABEL.loss(None, 1.0)
+    assert float(smooth(outputs, targets)) == pytest.approx(
+        float((plain(outputs, targets) + plain(outputs, 1 - targets)) / 2)
+    )

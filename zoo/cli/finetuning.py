@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from zoo.cli.command import Context, command
-from zoo.cli.options import GroupedOption, ModelName, complete_from, group_by_option, license_option
+from zoo.cli.options import Choice, GroupedOption, ModelName, complete_from, group_by_option, license_option
 from zoo.errors import Interrupted, InvalidRecipe, UsageError
 from zoo.targets import Model, RunFolder
 from zoo.training.interruption import StopSignal
@@ -23,7 +23,7 @@ from zoo.training.recipe_file import read_recipe, recipe_text
 from zoo.training.tasks import TASKS
 
 if TYPE_CHECKING:
-    from zoo.runs.record import RunResult
+    from zoo.runs.record import Baseline, RunResult
 
 
 T = TypeVar("T")
@@ -108,10 +108,15 @@ def _metavar(knob: Knob) -> str:
 )
 @click.option("--path-column", help="Column of a table that names the files.")
 @click.option("--text-column", help="Column of a table that holds the texts.")
-@click.option("--label-column", help="Column of a table that names the classes.")
+@click.option("--label-column", metavar="NAME,…", help="Column of a table that names the classes.")
 @click.option("--split-column", metavar="NAME", help="Column of a table that names the parts, or none.")
 @click.option("--class-level", type=int, metavar="N", help="Which level of folders is the classes (1).")
 @group_by_option
+@click.option(
+    "--task",
+    type=Choice("task", lambda: [*TASKS]),
+    help="What is learned: one class, several classes, or numbers of a table.  [default: single-label]",
+)
 @click.option("--member", metavar="FILE", help="Which file of a .zip of word vectors.")
 @click.option("--data-license", metavar="NAME", help="Licence of your data, for run.json: an SPDX name.")
 @click.option(
@@ -138,6 +143,7 @@ def finetune(
     split_column: str | None,
     class_level: int | None,
     group_by: str | None,
+    task: str | None,
     member: str | None,
     data_license: str | None,
     recipe_file: Path | None,
@@ -170,6 +176,7 @@ def finetune(
         "split_column": split_column,
         "class_level": class_level,
         "group_by": group_by,
+        "task": task,
         "member": member,
         "data_license": data_license,
     }
@@ -274,6 +281,8 @@ def as_typed(error: InvalidRecipe) -> InvalidRecipe:
 
 def _how_sure(result: RunResult) -> str:
     """The interval of the accuracy beside what always answering one class reaches, and remarks on both."""
+    if result.majority is not None and "accuracy" not in result.metrics:
+        return _compare_with_guess(result, result.majority)
     if (interval := result.val_interval) is None or result.majority is None:
         return ""
     majority = result.majority.metrics["accuracy"]
@@ -285,6 +294,16 @@ def _how_sure(result: RunResult) -> str:
         line += f"This is not better than {result.majority.name}. If classes are uneven: --balance\n"
     if (result.val_items or 0) < FEW:
         line += "So few validation items say little: keep more with --val-fraction, or collect more.\n"
+    return line
+
+
+def _compare_with_guess(result: RunResult, guess: Baseline) -> str:
+    """What is reached without looking at the items, and whether the run is better."""
+    figures = ", ".join(f"{name} {value:.4f}" for name, value in guess.metrics.items())
+    line = f"of {result.val_items:,} items; {guess.name}: {figures}\n"
+    task = TASKS[result.task]
+    if not task.is_better(result.metrics[task.headline], guess.metrics[task.headline]):
+        line += f"This is not better than {guess.name}.\n"
     return line
 
 

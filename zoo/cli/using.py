@@ -18,9 +18,10 @@ from zoo.errors import DatasetError, Interrupted, UsageError
 from zoo.events import Progress
 
 if TYPE_CHECKING:
-    from zoo.runs.answers import ItemSource, Prediction
+    from zoo.runs.answers import Guess, ItemSource, Prediction
     from zoo.runs.classifier import Classifier
-    from zoo.runs.using.evaluation import Evaluation
+    from zoo.runs.using.evaluation import ClassScore, Evaluation
+    from zoo.runs.using.prediction_files import Shape
     from zoo.targets import Model, RunFolder
 
 FILES = click.Path(path_type=Path)
@@ -113,10 +114,15 @@ def predict(
     items = gather(context, target, (*files, *_listed(files_from)), options)
     classifier, source = open_source(context, target, items, options)
     from zoo.runs.using.prediction import predict_items
+    from zoo.runs.using.prediction_files import Shape
 
     found = predict_items(classifier, source, top=top, device=options["device"], report=context.report)
     total = len(source.places)
-    failed = _write(context, found, out, total, top) if out else _print(context, found, source, top, as_csv)
+    shape = Shape.of(classifier)
+    if out:
+        failed = _write(context, found, out, total, top, shape)
+    else:
+        failed = _print(context, found, source, top, as_csv, shape)
     return DatasetError.exit_code if failed else 0
 
 
@@ -135,7 +141,9 @@ def _listed(files_from: str | None) -> list[Path]:
     return [Path(name) for name in names]
 
 
-def _write(context: Context, found: Iterator[Prediction], out: Path, total: int, top: int) -> int:
+def _write(
+    context: Context, found: Iterator[Prediction], out: Path, total: int, top: int, shape: Shape
+) -> int:
     """Write every prediction to a file, and say so; returns how many have an error. After Ctrl-C the file has
     what was finished."""
     from zoo.runs.using.prediction_files import PredictionFile, flat_row
@@ -144,7 +152,7 @@ def _write(context: Context, found: Iterator[Prediction], out: Path, total: int,
     try:
         with file:
             for prediction in found:
-                file.add(flat_row(prediction, top))
+                file.add(flat_row(prediction, top, shape))
                 failed += prediction.error is not None
                 context.report(Progress("predict", file.rows, total, "images"))
     except KeyboardInterrupt:
@@ -158,19 +166,26 @@ def _write(context: Context, found: Iterator[Prediction], out: Path, total: int,
     return failed
 
 
-def _print(context: Context, found: Iterator[Prediction], source: ItemSource, top: int, as_csv: bool) -> int:
+def _print(
+    context: Context,
+    found: Iterator[Prediction],
+    source: ItemSource,
+    top: int,
+    as_csv: bool,
+    shape: Shape,
+) -> int:
     """Print every prediction as it comes; returns how many have an error."""
     from zoo.cli.rows import open_rows
-    from zoo.runs.using.prediction_files import flat_row
+    from zoo.runs.using.prediction_files import flat_row, whole_row
 
-    columns = _columns_of(source)
+    columns = _columns_of(source, shape)
     widths = {"path": max((len(str(place)) for place in source.places), default=0)}
     rows = open_rows(context.sink, columns, FIT, widths, csv=as_csv)
     done = failed = 0
     try:
         for prediction in found:
-            row = {**asdict(prediction), "path": str(prediction.path)}
-            rows.add(flat_row(prediction, top) if as_csv else row, shown(row))
+            row = flat_row(prediction, top, shape) if as_csv else whole_row(prediction, shape)
+            rows.add(row, shown(prediction, shape))
             done, failed = done + 1, failed + (prediction.error is not None)
     except KeyboardInterrupt:
         raise Interrupted(
@@ -181,33 +196,43 @@ def _print(context: Context, found: Iterator[Prediction], source: ItemSource, to
     return failed
 
 
-def shown(row: dict[str, Any]) -> dict[str, Any]:
+def shown(prediction: Prediction, shape: Shape) -> dict[str, Any]:
     """A prediction as a line of the table; one that means nothing says so."""
-    if row["error"] is not None:
-        return {
-            "path": row["path"],
-            "label": "",
-            "probability": "",
-            "next": f"cannot be read: {row['error']}",
-        }
-    line = {
-        "path": row["path"],
-        "label": row["label"],
-        "probability": f"{row['probability']:.3f}",
-        "next": ", ".join(f"{guess['label']} {guess['probability']:.3f}" for guess in row["top"][1:]),
-    }
-    if "text" in row:
-        known = f"{row['known']}/{row['words']}" if row["known"] else "none: means nothing"
-        line |= {"known": known, "text": " ".join(row["text"].split())}
+    from zoo.runs.answers import TextPrediction
+
+    line: dict[str, Any] = {"path": str(prediction.path)}
+    if shape.numbers:
+        line |= {name: _rounded(value) for name, value in (prediction.values or {}).items()}
+        line = {"path": "", **dict.fromkeys(shape.numbers, ""), **line}
+    elif shape.several:
+        line |= {"labels": ", ".join(prediction.labels or ()), "next": _guesses(prediction.top)}
+    else:
+        line |= {"label": prediction.label or "", "probability": "", "next": _guesses(prediction.top[1:])}
+        if prediction.probability is not None:
+            line["probability"] = f"{prediction.probability:.3f}"
+    if prediction.error is not None:
+        return line | {"next": f"cannot be read: {prediction.error}"}
+    if isinstance(prediction, TextPrediction):
+        known = f"{prediction.known}/{prediction.words}" if prediction.known else "none: means nothing"
+        line |= {"known": known, "text": " ".join(prediction.text.split())}
     return line
 
 
-def _columns_of(source: ItemSource) -> dict[str, str]:
+def _guesses(top: Sequence[Guess]) -> str:
+    return ", ".join(f"{guess.label} {guess.probability:.3f}" for guess in top)
+
+
+def _columns_of(source: ItemSource, shape: Shape) -> dict[str, str]:
     """The columns of a table of predictions: a text stands last, where a terminal cuts it."""
-    columns = {"path": "FILE", "label": "LABEL", "probability": "PROBABILITY"}
-    return columns | (
-        {"known": "KNOWN", "text": "TEXT"} if "known" in source.columns else {"next": "NEXT BEST"}
-    )
+    columns = {"path": "FILE"}
+    if shape.numbers:
+        columns |= {name: name for name in shape.numbers}
+    elif shape.several:
+        columns["labels"] = "LABELS"
+    else:
+        columns |= {"label": "LABEL", "probability": "PROBABILITY"}
+    more = "PROBABILITIES" if shape.several else "" if shape.numbers else "NEXT BEST"
+    return columns | ({"known": "KNOWN", "text": "TEXT"} if "known" in source.columns else {"next": more})
 
 
 def gather(
@@ -277,22 +302,37 @@ def evaluate(context: Context, run: str, data: Path, out: Path | None, **options
     context.sink.answer(found.facts, lambda: "\n\n".join(_evaluation_parts(found)))
 
 
+def _rounded(value: Any) -> Any:
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
+def _score_row(score: ClassScore) -> dict[str, Any]:
+    return {n: f"{v:.3f}" if isinstance(v, float) else v for n, v in asdict(score).items()}
+
+
+def _interval(found: Evaluation, metric: str) -> str:
+    """The interval of a figure for the line that has it; empty where it has none."""
+    interval = getattr(found, "intervals", {}).get(metric)
+    return f" (95 % interval {interval[0]:.4f} to {interval[1]:.4f})" if interval else ""
+
+
 def _evaluation_parts(found: Evaluation) -> Iterator[str]:
     """The figures in a sentence, then what there is for each class."""
-    from zoo.runs.using.evaluation import ClassEvaluation
+    from zoo.runs.using.evaluation import ClassEvaluation, TargetEvaluation
 
     items = f"{found.items} items" + (f", {found.skipped} skipped" if found.skipped else "")
     if not isinstance(found, ClassEvaluation):
-        yield ", ".join([*(f"{name} {value:.4f}" for name, value in found.metrics.items()), items])
+        yield "\n".join(
+            [f"{name} {value:.4f}{_interval(found, name)}" for name, value in found.metrics.items()] + [items]
+        )
+        if isinstance(found, TargetEvaluation) and found.per_class:
+            yield table([_score_row(score) for score in found.per_class], SCORE_COLUMNS)
         return
     top5 = "" if found.top5 is None else f", top-5 {found.top5:.4f}"
     interval = f"95 % interval {found.accuracy_low:.4f} to {found.accuracy_high:.4f}"
     yield f"accuracy {found.accuracy:.4f} ({interval}){top5}, {items}"
     present = [i for i, row in enumerate(found.confusion) if sum(row) or any(r[i] for r in found.confusion)]
-    scores = [
-        {k: f"{v:.3f}" if isinstance(v, float) else v for k, v in asdict(found.per_class[i]).items()}
-        for i in present
-    ]
+    scores = [_score_row(found.per_class[i]) for i in present]
     yield table(scores, SCORE_COLUMNS)
     if len(present) <= MOST_CLASSES:
         counts = [

@@ -11,6 +11,7 @@ From the ground up; a file imports only what is above it in this list:
     finding/         the layout of a folder, the columns of a table
     listing          the files that a user names, alone or by their folder
     texts            labelled texts
+    targets          several classes of an item, or its numbers
     trained          what a run was trained on, found again by content
     scanning         a folder or a table becomes a dataset
     leaks            copies across the parts

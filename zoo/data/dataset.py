@@ -21,6 +21,9 @@ Origin = Literal["folders", "table", "made"]
 Layout = Literal["files", "lines", "table"]
 """How texts lie: a file each, a line each, a row each."""
 
+SINGLE = "single-label"
+"""The task of data where each item has one class."""
+
 Target = int | tuple[int, ...] | float | tuple[float, ...]
 """What a model learns to answer for an item: one class, several classes (each an index into the dataset's
 classes), one number, several numbers. What a tensor of targets looks like is the task's decision, not the
@@ -52,6 +55,16 @@ class Item:
         if type(self.target) is not int:
             raise TypeError(f"{self.path} has the target {self.target!r}, which is not a single class")
         return self.target
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The classes that the item has; none of an item whose targets are numbers.
+
+        >>> Item(Path("1.jpg"), 1).labels, Item(Path("2.jpg"), (0, 2)).labels, Item(Path("3.jpg"), 1.5).labels
+        ((1,), (0, 2), ())
+        """
+        several = self.target if isinstance(self.target, tuple) else (self.target,)
+        return tuple(target for target in several if isinstance(target, int))
 
     @property
     def content(self) -> str | None:
@@ -114,7 +127,8 @@ class Split:
 class Dataset:
     """Everything a run needs to know about its items; no image was opened for it yet, texts are read.
 
-    classes: in natural order (1, 2, 10), from the training part alone. notes: what the scan passed over.
+    classes: in natural order (1, 2, 10), from the training part alone; of numbers, what they are called.
+    task: by its name in zoo/training/tasks. notes: what the scan passed over.
     layout: how texts lie in their files.
     """
 
@@ -127,6 +141,7 @@ class Dataset:
     split: Split
     kind: Kind = IMAGES
     layout: Layout | None = None
+    task: str = SINGLE
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -149,8 +164,8 @@ class Dataset:
         return _sha256([list(self.classes), *parts])
 
     def counts(self, part: Part) -> tuple[int, ...]:
-        """Items per class in one part; single-label data only, see `Item.label`."""
-        found = Counter(item.label for item in getattr(self, part))
+        """Items that have each class, in one part; 0 for numbers."""
+        found = Counter(label for item in getattr(self, part) for label in item.labels)
         return tuple(found[label] for label in range(len(self.classes)))
 
     def without(self, paths: Collection[Path]) -> Dataset:
@@ -178,7 +193,9 @@ _UNEVEN = 5
 
 def describe_classes(dataset: Dataset, most: int = 6) -> Note:
     """The classes with their sizes, to be read before training: what was taken for a class, and how uneven
-    they are. Of more than `most` classes the largest and the smallest are named."""
+    they are. Of more than `most` classes the largest and the smallest are named. Of numbers, their range."""
+    if not any(item.labels for item in dataset.train):
+        return _describe_numbers(dataset)
     sizes = {part: dataset.counts(part) for part in PARTS}
     counts = sizes["train"]
     ranked = sorted(range(len(dataset.classes)), key=lambda label: (-counts[label], label))
@@ -194,16 +211,31 @@ def describe_classes(dataset: Dataset, most: int = 6) -> Note:
         largest, smallest = (", ".join(map(name, part)) for part in (ranked[:half], ranked[-half:]))
         shown = f"largest {largest}; smallest {smallest}"
     uneven = max(counts) >= _UNEVEN * max(1, min(counts))
+    if dataset.task != SINGLE:
+        labels = sum(counts) / len(dataset.train)
+        none = sum(not item.labels for item in dataset.train)
+        shown += f"; {labels:.1f} of each item" + (f", none of {none:,}" if none else "")
     return Note(
         f"{len(dataset.classes):,} classes: {shown}",
         hint="Their sizes differ much: --balance weighs every class alike." if uneven else None,
     )
 
 
+def _describe_numbers(dataset: Dataset) -> Note:
+    """What numbers are learned: their range and mean in the training part, and how many items there are."""
+    described = []
+    for place, name in enumerate(dataset.classes):
+        values = [float(i.target[place] if isinstance(i.target, tuple) else i.target) for i in dataset.train]
+        mean = sum(values) / len(values)
+        described.append(f"{one_line(name)} {min(values):.4g} to {max(values):.4g}, mean {mean:.4g}")
+    parts = ", ".join(f"{part} {len(getattr(dataset, part)):,}" for part in PARTS if getattr(dataset, part))
+    return Note(f"numbers: {'; '.join(described)} ({parts})")
+
+
 def describe_draw(dataset: Dataset) -> Note:
     """How many items were drawn for validation, and how."""
     kept, split = dataset.kind.count(len(dataset.val)), dataset.split
-    how = f"{split.val_fraction or 0:.0%} of every class"
+    how = f"{split.val_fraction or 0:.0%}" + (" of every class" if dataset.task == SINGLE else "")
     if split.group_by is not None:
         how = f"about {how}, in whole groups"
     return Note(f"{kept} ({how}, seed {split.seed}) kept for validation")

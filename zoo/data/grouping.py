@@ -47,26 +47,55 @@ def split_off_groups(
 ) -> tuple[list[Item], list[Item]]:
     """As `zoo.data.splits.split_off`, and no group is torn: two lists, each in the order of `items`.
 
-    Whole groups are drawn, in the order of their hash, as long as that brings the classes nearer to their
-    share, and leaves each class something to train on. Items that are copies of each other come together too,
-    which may join groups.
+    Whole groups are drawn, those with a rare class first, else in the order of their hash, as long as that
+    brings the classes nearer to their share, and leaves each class something to train on. Items that are
+    copies of each other come together too, which may join groups. Items may have several classes; of items
+    with numbers, fifths of the first number count as classes.
     """
     units: dict[str, list[int]] = {}
     names = [relative_name(copies.get(item.path, item.path), root) for item in items]
     for place, name in enumerate(join_groups(items, names)):
         units.setdefault(name, []).append(place)
-    total = Counter(item.label for item in items)
+    strata = _strata_of(items)
+    total = Counter(label for labels in strata for label in labels)
     wanted = {label: share(count, fraction) for label, count in total.items()}
     drawn: Counter[int] = Counter()
     taken: set[int] = set()
-    for name in sorted(units, key=lambda name: blake2b(f"{seed}\0{name}".encode(), digest_size=16).digest()):
-        own = Counter(items[place].label for place in units[name])
-        gain = sum(abs(wanted[c] - drawn[c]) - abs(wanted[c] - drawn[c] - n) for c, n in own.items())
-        if gain > 0 and all(drawn[label] + count < total[label] for label, count in own.items()):
-            drawn.update(own)
-            taken.update(units[name])
+
+    def order(name: str) -> tuple[int, bytes]:
+        rarest = min(total[label] for place in units[name] for label in strata[place])
+        return rarest, blake2b(f"{seed}\0{name}".encode(), digest_size=16).digest()
+
+    ranked = sorted(units, key=order)
+    for strict in (True, False):  # first what fits whole, then what brings it nearer than it is
+        for name in ranked:
+            own = Counter(label for place in units[name] for label in strata[place])
+            gain = sum(abs(wanted[c] - drawn[c]) - abs(wanted[c] - drawn[c] - n) for c, n in own.items())
+            fits = all(drawn[label] + count <= wanted[label] for label, count in own.items())
+            left = all(drawn[label] + count < total[label] for label, count in own.items())
+            if taken.isdisjoint(units[name]) and gain > 0 and left and (fits or not strict):
+                drawn.update(own)
+                taken.update(units[name])
     rest = [item for place, item in enumerate(items) if place not in taken]
     return rest, [item for place, item in enumerate(items) if place in taken]
+
+
+_FIFTHS = 5
+_NONE = -1  # the stratum of an item that has no class
+
+
+def _strata_of(items: Sequence[Item]) -> list[tuple[int, ...]]:
+    """What each item counts for, so that a part of the items is like the whole."""
+    if not any(isinstance(item.target, float) or _has_floats(item.target) for item in items):
+        return [item.labels or (_NONE,) for item in items]
+    values = [float(item.target[0] if isinstance(item.target, tuple) else item.target) for item in items]
+    ranked = sorted(range(len(items)), key=lambda place: values[place])
+    fifth = {place: rank * _FIFTHS // len(items) for rank, place in enumerate(ranked)}
+    return [(fifth[place],) for place in range(len(items))]
+
+
+def _has_floats(target: object) -> bool:
+    return isinstance(target, tuple) and any(isinstance(number, float) for number in target)
 
 
 def join_groups(items: Sequence[Item], copies: Sequence[object]) -> list[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.data.containers import open_file, size_of
-from zoo.data.dataset import Dataset, Item, describe_draw
+from zoo.data.dataset import SINGLE, Dataset, Item, describe_draw
 from zoo.data.grouping import split_off_groups
 from zoo.data.kinds import IMAGES, Kind
 from zoo.data.names import one_line, shortened
@@ -58,7 +58,7 @@ def keep_copies_together(dataset: Dataset) -> Dataset:
         after = tuple(describe_draw(dataset) if note == drawn else note for note in dataset.notes)
         dataset = replace(dataset, notes=after)
         notes.append(Note(f"copies of one {kind.noun} are kept on one side of the drawn split"))
-    if dataset.split.origin == "made":
+    if dataset.split.origin == "made" and dataset.task == SINGLE:
         notes += _classes_without_validation(dataset, groups)
     for part, held_out in (("val", dataset.val), ("test", dataset.test)):
         if pairs := _leaks(dataset.train, held_out, groups):
@@ -86,8 +86,8 @@ def _draw_again(dataset: Dataset, groups: Iterable[Sequence[Item]]) -> Dataset:
     if split.seed is None or split.val_fraction is None:
         return dataset
     copies = {item.path: min(other.path for other in group) for group in groups for item in group}
-    items = sorted((*dataset.train, *dataset.val), key=lambda item: (item.label, str(item.path)))
-    draw = split_off if split.group_by is None else split_off_groups
+    items = sorted((*dataset.train, *dataset.val), key=lambda item: (item.labels, str(item.path)))
+    draw = split_off if split.group_by is None and dataset.task == SINGLE else split_off_groups
     train, val = draw(items, root=dataset.root, fraction=split.val_fraction, seed=split.seed, copies=copies)
     return dataset.with_parts(train=train, val=val, test=dataset.test)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from zoo.data.dataset import (
     PARTS,
+    SINGLE,
     Dataset,
     EvaluationSet,
     Item,
@@ -31,6 +32,7 @@ from zoo.data.finding.found import ClassFiles, Found, class_name
 from zoo.data.finding.part_tables import join_tables, part_tables
 from zoo.data.finding.table import Named, find_in_table
 from zoo.data.finding.table_file import is_table, may_be_table
+from zoo.data.finding.targets import MULTI
 from zoo.data.finding.walking import Tally, is_junk
 from zoo.data.finding.zip_tree import ZipTree, is_zip, root_in_zip
 from zoo.data.grouping import describe_groups, match_groups, split_off_groups
@@ -38,6 +40,7 @@ from zoo.data.kinds import IMAGES, Kind
 from zoo.data.listing import no_such_path
 from zoo.data.names import natural_key, one_line, shortened, twin_key
 from zoo.data.splits import split_off
+from zoo.data.targets import check_targets, output_names, target_items
 from zoo.data.texts import read_texts
 from zoo.data.trained import leave_out_trained
 from zoo.errors import DatasetError, StorageError, UsageError, close_names, join_names
@@ -57,6 +60,7 @@ def scan_dataset(
     split_column: str | None = None,
     class_level: int | None = None,
     group_by: str | None = None,
+    task: str = SINGLE,
     classes: Sequence[str] | None = None,
 ) -> Dataset:
     """Every image or text below a folder, or in a table, with its class and its part.
@@ -66,13 +70,14 @@ def scan_dataset(
     it; texts that are equal stay together. item_column, label_column, split_column: of a table, by name or
     number; split_column "none" draws a split in spite of one. class_level: which level of folders is the
     classes, the first by default. group_by: a column, or a regular expression that is matched with paths:
-    items with equal cells, or equal matches, are drawn together. Raises DatasetError with what was found and
-    what is expected; UsageError for an option that the data cannot have.
+    items with equal cells, or equal matches, are drawn together. task: what is learned; of others than one
+    class per item, label_column may name several, with commas between. Raises DatasetError with what was
+    found and what is expected; UsageError for an option that the data cannot have.
     """
     if not 0 < val_fraction < 1:
         raise UsageError(f"val_fraction must lie between 0 and 1, not {val_fraction}")
     path = Path(path)
-    columns = Named(item_column, label_column, split_column, group_by)
+    columns = Named(item_column, label_column, split_column, group_by, task, tuple(classes or ()))
     found = _find(path, kind, _Reading(columns, class_level))
     if group_by is not None and found.groups is None:
         found = replace(found, groups=match_groups(_all_paths(found), found.root, group_by, kind))
@@ -80,23 +85,33 @@ def scan_dataset(
     if source not in found.parts:
         names = " and ".join(part for part in PARTS if part in found.parts)
         raise DatasetError(f"{one_line(path)} has {names} but no train", hint=kind.layouts)
-    order = _class_order(found.parts[source], classes, path)
-    items: dict[Part, list[Item]] = {"train": _label_files(found, source, order, path)}
-    _check_training_classes(path, found, found.parts[source], order, kind)
     notes = list(found.notes)
-    for part in ("val", "test"):
-        if part in found.parts:
-            items[part] = _label_files(found, part, order, path)
-            notes.extend(_missing_classes(found.parts[part], order, part, kind))
+    items: dict[Part, list[Item]] = {}
+    if task == SINGLE:
+        order = _class_order(found.parts[source], classes, path)
+        items["train"] = _label_files(found, source, order, path)
+        _check_training_classes(path, found, found.parts[source], order, kind)
+        for part in ("val", "test"):
+            if part in found.parts:
+                items[part] = _label_files(found, part, order, path)
+                notes.extend(_missing_classes(found.parts[part], order, part, kind))
+    else:
+        order = output_names(found, source, task, classes)
+        items["train"] = target_items(found, source, order, task, path)
+        for part in ("val", "test"):
+            if part in found.parts:
+                items[part] = target_items(found, part, order, task, path)
+        notes.extend(check_targets(items["train"], order, task, path))
     made = "val" not in items
     if made:
-        _check_enough_to_split(path, items["train"], order, kind)
+        if task == SINGLE:
+            _check_enough_to_split(path, items["train"], order, kind)
         copies = {item.path: Path(item.content) for item in items["train"] if item.content is not None}
-        draw = split_off if group_by is None else split_off_groups
+        draw = split_off if group_by is None and task == SINGLE else split_off_groups
         items["train"], items["val"] = draw(
             items["train"], root=found.root, fraction=val_fraction, seed=seed, copies=copies
         )
-        if group_by is not None and not items["val"]:
+        if draw is split_off_groups and not items["val"]:
             raise _one_group(path, kind, items["train"])
     elif not items["val"]:
         raise DatasetError(
@@ -107,7 +122,7 @@ def scan_dataset(
     empty = Split(origin, (), (), group_by=group_by)
     if made:
         empty = replace(empty, seed=seed, val_fraction=val_fraction)
-    blank = Dataset(found.root, order, (), (), (), tuple(notes), empty, kind, found.layout)
+    blank = Dataset(found.root, tuple(order), (), (), (), tuple(notes), empty, kind, found.layout, task)
     dataset = blank.with_parts(train=items["train"], val=items["val"], test=items.get("test", ()))
     more = [
         *([describe_draw(dataset)] if made else []),
@@ -125,6 +140,7 @@ def scan_evaluation(
     item_column: str | None = None,
     label_column: str | None = None,
     split_column: str | None = None,
+    task: str = SINGLE,
     rename: Callable[[str], str] | None = None,
 ) -> EvaluationSet:
     """Labelled items to measure a model with `classes` on, matched by name.
@@ -135,18 +151,19 @@ def scan_evaluation(
     and where nothing is left.
     """
     path = Path(path)
-    found = _find_known(
-        path,
-        kind,
-        _Reading(Named(item_column, label_column, split_column)),
-        frozenset(map(class_name, classes)),
-        rename,
-    )
+    order = tuple(map(class_name, classes))
+    columns = Named(item_column, label_column, split_column, task=task, outputs=order)
+    if task == SINGLE:
+        found = _find_known(path, kind, _Reading(columns), frozenset(order), rename)
+    else:
+        found = _find(path, kind, _Reading(columns))
     part: Part | None = next((p for p in ("test", "val") if p in found.parts), None)
     source = part or next(iter(found.parts))
-    order = tuple(map(class_name, classes))
-    items = _label_files(found, source, order, path)
-    notes = [*found.notes, *_missing_classes(found.parts[source], order, part or "data", kind)]
+    if task == SINGLE:
+        items = _label_files(found, source, order, path)
+        notes = [*found.notes, *_missing_classes(found.parts[source], order, part or "data", kind)]
+    else:
+        items, notes = target_items(found, source, order, task, path), [*found.notes]
     if part:
         notes.append(Note(f"measured on the {part} part"))
     if split is not None:
@@ -176,6 +193,7 @@ def _find(path: Path, kind: Kind, reading: _Reading) -> Found:
             return find_in_table(path, kind, reading.columns)
         if is_zip(path):
             _refuse_column_options(path, kind, reading.columns, "an archive")
+            _refuse_task(path, reading.columns.task)
             return read_texts(
                 find_in_tree(
                     root_in_zip(path, kind),
@@ -193,6 +211,7 @@ def _find_in_folder(path: Path, kind: Kind, reading: _Reading) -> Found:
     if tables := part_tables(path, kind):
         return join_tables(path, tables, kind, reading.columns)
     _refuse_column_options(path, kind, reading.columns, "a folder")
+    _refuse_task(path, reading.columns.task)
     return read_texts(find_in_folder(path, kind, class_level=_checked_level(reading)), kind)
 
 
@@ -209,6 +228,16 @@ def _refuse_column_options(path: Path, kind: Kind, columns: Named, what: str) ->
                 f"--{option} names a column of a table, and {one_line(path)} is {what}",
                 hint=_tables_hint(path, kind) or "Give the table itself, or leave the option out.",
             )
+
+
+def _refuse_task(path: Path, task: str) -> None:
+    """Raise UsageError for a folder of classes, where items have several classes or numbers."""
+    if task != SINGLE:
+        what = "labels" if task == MULTI else "numbers"
+        raise UsageError(
+            f"--task {task} takes a table, and {one_line(path)} has a folder for each class",
+            hint=f"Write a table with a row per item: its path or text, and its {what}.",
+        )
 
 
 def _checked_level(reading: _Reading) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -35,7 +35,9 @@ class Prediction:
 
     path: of the file; item:3 for the third of a list that is not a file. top: the best classes in order,
     beginning with that one. error: why the item cannot be read; label and probability are then None, and top
-    is empty.
+    is empty. labels: of a run whose items may have several classes, those that this one has; label is then
+    the most probable class, whether the item has it or not. values: of a run that learned numbers, by name;
+    there are then no classes.
     """
 
     path: Path
@@ -43,6 +45,8 @@ class Prediction:
     probability: float | None
     top: tuple[Guess, ...]
     error: str | None
+    labels: tuple[str, ...] | None = field(default=None, kw_only=True)
+    values: Mapping[str, float] | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from zoo.runs.folder import read_adapter, read_words
 from zoo.runs.record import RunRecord, read_record
 from zoo.store.names import default_registry, default_store
 from zoo.targets import Model, RunFolder, fetch_target
-from zoo.training.tasks import SINGLE_LABEL, Task
+from zoo.training.single_label import SINGLE_LABEL
+from zoo.training.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -43,7 +44,7 @@ class Classifier:
     trained on. reader: how texts become the network's input; None for images. data_license: of the data that
     a run was trained on; None if unknown, and for a plain model. task: what outputs mean. values: black and
     white of the training images of 16 bit or floats. label_set: the name of a plain model's classes as a
-    whole.
+    whole. thresholds: the probability of each class from which an item has it; None where it has exactly one.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Classifier:
     task: Task = SINGLE_LABEL
     values: ValueRange | None = None
     label_set: str | None = None
+    thresholds: tuple[float, ...] | None = None
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -142,7 +144,7 @@ def load_run_classifier(
     else:
         network = build_text_network(state, record.recipe, len(record.classes))
     freeze(network)
-    attach_recipe_head(network, record.classes, record.recipe)
+    attach_recipe_head(network, record.classes, record.recipe, record.task)
     put_adapter(network, state, record, folder)
     _refuse_other_backbone(network, adapter.frozen, record, folder)
     if put_low_rank(network, state, record, folder):
@@ -162,6 +164,7 @@ def load_run_classifier(
         record.data_license,
         record.task,
         record.value_range,
+        thresholds=record.thresholds,
     )
 
 
@@ -247,7 +250,9 @@ def build_text_network(state: Mapping[str, Tensor], recipe: Resolved, classes: i
     return TextClassifier(encoder, classes)
 
 
-def attach_recipe_head(network: nn.Module, classes: tuple[str, ...], recipe: Resolved) -> Head:
+def attach_recipe_head(
+    network: nn.Module, classes: tuple[str, ...], recipe: Resolved, task: Task = SINGLE_LABEL
+) -> Head:
     """Attach the head that a recipe asks for; the same for training and for loading.
 
     Its weights depend on the recipe's seed and nothing else: not on what the network drew while it was built.
@@ -263,6 +268,8 @@ def attach_recipe_head(network: nn.Module, classes: tuple[str, ...], recipe: Res
         activation=recipe.activation,
         batch_norm=recipe.batch_norm,
         standardize=recipe.standardize,
+        rescale=task.scale is not None,
+        aux=task.scale is None,  # an auxiliary classifier answers in no unit
         seed=recipe.seed,
     )
 

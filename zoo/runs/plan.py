@@ -14,7 +14,8 @@ from zoo.data.dataset import Dataset
 from zoo.runs.record import RunRecord
 from zoo.targets import KindName
 from zoo.training.recipe import Resolved
-from zoo.training.tasks import SINGLE_LABEL, Task
+from zoo.training.single_label import SINGLE_LABEL
+from zoo.training.task import Task
 
 if TYPE_CHECKING:
     from zoo.catalogue.registry import Registry

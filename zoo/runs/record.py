@@ -18,7 +18,9 @@ from zoo.errors import IntegrityError, UsageError
 from zoo.targets import RECORD
 from zoo.training.intervals import accuracy_interval
 from zoo.training.recipe import Resolved, from_json, to_json
-from zoo.training.tasks import SINGLE_LABEL, TASKS, Task
+from zoo.training.single_label import SINGLE_LABEL
+from zoo.training.task import Task
+from zoo.training.tasks import TASKS
 
 SCHEMA = 2
 
@@ -42,8 +44,8 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     item; metrics: by name, on the same validation items; both of the weights that were kept. frozen_tensors:
     parameters and buffers that were to stay as they are; frozen_changed: how many did not (always 0, or
     something is broken). seconds: of the whole run. baseline: of a run on texts. val_items: that were
-    measured; majority: what always answering the class with the most training items reaches on them; None
-    where items have more than one class, and in runs of earlier versions.
+    measured; majority: what is reached on them without looking, as by always answering the class with the
+    most training items; None in runs of earlier versions.
     """
 
     run: str
@@ -103,7 +105,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     model: the registry entry. classes: in the order of the outputs. data: where the items came from, their
     split with its hash, and what was skipped. text: how they are read. data_license: of the training data, as
-    the user named it; None where nobody did. adapter_sha256: of adapter.safetensors.
+    the user named it; None where nobody did. adapter_sha256: of adapter.safetensors. thresholds: the
+    probability of each class from which an item has it, where it may have several.
     """
 
     schema: int = SCHEMA
@@ -118,6 +121,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     versions: Mapping[str, str]
     text: TextRecord | None = None
     data_license: str | None = None
+    thresholds: tuple[float, ...] | None = None
 
     @property
     def entry(self) -> ModelEntry:

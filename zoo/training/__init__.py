@@ -7,7 +7,11 @@ From the ground up; a file imports only what is above it in this list:
     seeds            where chance starts, and the user's own generators kept
     optimizers       the optimizers by name
     schedules        how the learning rate moves
-    tasks            what is learned, how it is measured
+    task             what is learned, how it is measured
+    single_label     one class per item
+    multi_label      any number of classes
+    regression       numbers
+    tasks            the rows by name
     stopping         when to stop, and which epoch was the best
     recipe/          every knob of a run, its default and its rules
     recipe_file      a recipe as a file

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from adapters import Head
-from zoo.training.tasks import Loss
+from zoo.training.task import Loss
 
 AUXILIARY_WEIGHT = 0.4
 

@@ -13,7 +13,8 @@ from zoo.training.batches import BatchSource
 from zoo.training.interruption import never
 from zoo.training.losses import main_output
 from zoo.training.machine import Machine
-from zoo.training.tasks import SINGLE_LABEL, Task
+from zoo.training.single_label import SINGLE_LABEL
+from zoo.training.task import Task
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,10 @@ from zoo.training.losses import StartPull
 from zoo.training.machine import Machine
 from zoo.training.optimizers import build_optimizer
 from zoo.training.recipe import Resolved
+from zoo.training.single_label import SINGLE_LABEL
 from zoo.training.stopping import EarlyStopping, Score
 from zoo.training.strategies import Phase
-from zoo.training.tasks import SINGLE_LABEL, Loss, Task
+from zoo.training.task import Loss, Task
 
 
 @dataclass

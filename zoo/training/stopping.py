@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from zoo.training.tasks import LOSS, Better
+from zoo.training.task import LOSS, Better
 
 
 class Score(msgspec.Struct, frozen=True):

@@ -219,7 +219,7 @@ def test_several_labels_in_a_cell_are_refused_with_the_task_that_takes_them(
         DatasetError, match=r"hold several labels, as .*: this is the task multi-label"
     ) as error:
         read_labels(cells * 3, "labels", tmp_path / "t.csv")
-    assert "one label per row" in str(error.value.hint)
+    assert "--task multi-label" in str(error.value.hint)
 
 
 @pytest.mark.parametrize(

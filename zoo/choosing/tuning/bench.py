@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 from adapters import Head
 from zoo.events import Report, silent
 from zoo.runs.classifier import attach_recipe_head
-from zoo.runs.making.trainer import begin_run, standardize_features, train_phases
+from zoo.runs.making.trainer import begin_run, fit_head, measure_val, train_phases
 from zoo.runs.session import Outcome, PreparedModel, Session, TrainingData, TrainingSteps, batches_of
 from zoo.training.interruption import never
-from zoo.training.machine import Machine
-from zoo.training.metrics import evaluate
 from zoo.training.recipe import Resolved
 from zoo.training.seeds import seeded
 from zoo.training.strategies import phases
-from zoo.training.tasks import Task
+from zoo.training.task import Task
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class Bench:
             else:
                 steps, model, data = begin_run(replace(session, report=silent))
             outcome = train_phases(session, steps, model, data)
-            right = None if outcome.best is None else _find_right(session, steps, model, data)
+            right = None if outcome.best is None else _find_right(session, model, data)
         return TrialResult(outcome, model.head, right, time.perf_counter() - began)
 
     def _seeded(self, recipe: Resolved) -> AbstractContextManager[None]:
@@ -79,12 +77,12 @@ class Bench:
         steps, model, data = self.shared
         assert data.train is not None
         recipe = session.recipe
-        head = attach_recipe_head(model.network, session.plan.dataset.classes, recipe)
+        head = attach_recipe_head(model.network, session.plan.dataset.classes, recipe, session.plan.task)
         train = batches_of(
             data.train.features, data.train.labels, recipe.batch_size, session.device, seed=recipe.seed
         )
         data = replace(data, train=train)
-        standardize_features(session, head, data)
+        fit_head(session, head, data)
         return steps, replace(model, head=head), data
 
 
@@ -95,16 +93,9 @@ def score(task: Task, metrics: dict[str, float], loss: float) -> float:
     return sign * value - min(loss, 10.0) / 1000
 
 
-def _find_right(
-    session: Session, steps: TrainingSteps, model: PreparedModel, data: TrainingData
-) -> NDArray[np.bool_] | None:
+def _find_right(session: Session, model: PreparedModel, data: TrainingData) -> NDArray[np.bool_] | None:
     """Which validation items the trained network answers rightly."""
-    machine = Machine(session.device)
-    if data.val is not None and all(phase.trains == "features" for phase in phases(session.recipe)):
-        found = evaluate(model.head, data.val, machine=machine, keep_outputs=True)
-    else:
-        batches = steps.open_batches(session, data, data.dataset.val)
-        found = evaluate(model.network, batches, machine=machine, keep_outputs=True)
+    found = measure_val(session, model, data)
     assert found.outputs is not None
     assert found.targets is not None
     if found.targets.ndim != 1 or found.targets.is_floating_point():

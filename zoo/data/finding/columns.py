@@ -28,10 +28,12 @@ _MOST_NAMES = 12  # that a message lists
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column is what. item: the path of an image, the image itself, or the text."""
+    """Which column is what. item: the path of an image, the image itself, or the text. labels: all columns
+    that are learned together, beginning with `label`; empty where it is the only one."""
 
     item: str
     label: str
+    labels: tuple[str, ...] = ()
 
 
 def choose_columns(

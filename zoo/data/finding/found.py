@@ -20,8 +20,9 @@ class Found:
 
     parts: by part; the only part is None where the data are not split. Every class is a key. empty: what the
     folders of classes without an item hold. texts: those that were read already, by path. groups: by path,
-    where a table has the column that says what belongs together; None without one. by_line: files that
-    hold an item per line. layout: how texts lie in their files.
+    where a table has the column that says what belongs together; None without one. names: of the outputs,
+    where columns of a table give them; a class of `parts` is then a key of zoo/data/finding/targets. by_line:
+    files that hold an item per line. layout: how texts lie in their files.
     """
 
     root: Path
@@ -32,6 +33,7 @@ class Found:
     by_line: frozenset[str] = frozenset()
     layout: Layout | None = None
     groups: Mapping[str, str] | None = None
+    names: tuple[str, ...] | None = None
 
 
 def class_name(name: str) -> str:

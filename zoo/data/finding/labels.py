@@ -112,7 +112,7 @@ def _refuse_measures(labels: Counter[str], column: str, table: Path) -> None:
         raise DatasetError(
             f"{one_line(column)} of {one_line(table)} holds {len(labels):,} different numbers, as "
             f"{broken[0]}: measures, not classes",
-            hint="A class is one of a few names. Put the numbers into groups, and name those.",
+            hint="To learn the numbers: --task regression. For classes, group them, and name the groups.",
         )
 
 
@@ -125,7 +125,7 @@ def _fractions_note(labels: Counter[str], column: str, table: Path) -> list[Note
         Note(
             f"{one_line(column)} of {one_line(table)} holds {len(labels)} different numbers, as {broken[0]}: "
             f"each is taken for a class",
-            hint="Classes have no order: a wrong answer is as wrong for the next number as for the farthest.",
+            hint="To learn the numbers themselves: --task regression.",
             level="warning",
         )
     ]
@@ -156,7 +156,7 @@ def _refuse_several(labels: Counter[str], column: str, table: Path) -> None:
         raise DatasetError(
             f"{rows:,} cells of {one_line(column)} in {one_line(table)} hold several labels, as "
             f"{_shown(max(written, key=len))}: this is the task multi-label",
-            hint="Give one label per row: several labels per item cannot be trained on yet.",
+            hint="For several classes of an item: --task multi-label. Else give one label per row.",
         )
 
 

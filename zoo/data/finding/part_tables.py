@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from zoo.data.dataset import Layout, Part
+from zoo.data.dataset import SINGLE, Layout, Part
 from zoo.data.finding.found import ClassFiles, Found
 from zoo.data.finding.split_columns import NO_COLUMN
 from zoo.data.finding.split_words import Level, read_level
@@ -60,11 +60,13 @@ def join_tables(root: Path, tables: Mapping[Part, Sequence[Path]], kind: Kind, n
     parts: dict[Part | None, ClassFiles] = {}
     texts: dict[str, str] = {}
     groups: dict[str, str] | None = None
+    names: tuple[str, ...] | None = None
     listed = ", ".join(f"{one_line(paths[0].name)} is {part}" for part, paths in tables.items())
     notes = [Note(f"parts by the names of tables: {listed}")]
     first = tables["train"][0]
-    columns = choose(read_table(first, kind, named=(named.item, named.label)), kind, named)[0]
-    same = Named(columns.item, columns.label, NO_COLUMN, named.group)
+    columns = choose(read_table(first, kind, named=named.columns), kind, named)[0]
+    label = columns.label if named.task == SINGLE else None
+    same = Named(columns.item, label, NO_COLUMN, named.group, named.task, columns.labels)
     for part, paths in tables.items():
         for path in paths:
             table = read_table(path, kind, named=(columns.item, columns.label))
@@ -83,8 +85,9 @@ def join_tables(root: Path, tables: Mapping[Part, Sequence[Path]], kind: Kind, n
             for name, files in found.parts[None].items():
                 parts.setdefault(part, {}).setdefault(name, []).extend(files)
             texts |= found.texts
+            names = found.names
             if found.groups is not None:
                 groups = {**(groups or {}), **found.groups}
             notes += found.notes
     layout: Layout | None = None if kind.in_files else "table"
-    return Found(root, parts, tuple(notes), texts=texts, layout=layout, groups=groups)
+    return Found(root, parts, tuple(notes), texts=texts, layout=layout, groups=groups, names=names)

@@ -10,15 +10,16 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from zoo.data.dataset import Layout, Part
+from zoo.data.dataset import SINGLE, Layout, Part
 from zoo.data.finding.cells import Table
-from zoo.data.finding.columns import Columns, choose_columns, find_column
+from zoo.data.finding.columns import Columns, choose_columns, choose_item_column, find_column
 from zoo.data.finding.found import ClassFiles, Found
 from zoo.data.finding.labels import is_missing, read_labels
 from zoo.data.finding.locating import Locator
 from zoo.data.finding.split_columns import Parts, Where, find_parts
 from zoo.data.finding.split_words import read_part
 from zoo.data.finding.table_file import read_table
+from zoo.data.finding.targets import NUMBERS, read_targets, target_columns
 from zoo.data.kinds import Kind
 from zoo.data.names import one_line, shortened
 from zoo.errors import DatasetError, UnknownName
@@ -28,12 +29,22 @@ from zoo.events import Note
 @dataclass(frozen=True)
 class Named:
     """The columns that the user named; None leaves one to what is found. split: "none" for no such column.
-    group: a column whose equal cells belong together, or what is not a column but an expression for paths."""
+    group: a column whose equal cells belong together, or what is not a column but an expression for paths.
+    task: what is learned; of others than one class, label may name several columns, and outputs are those
+    that a model has."""
 
     item: str | None = None
     label: str | None = None
     split: str | None = None
     group: str | None = None
+    task: str = SINGLE
+    outputs: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str | None, ...]:
+        """What must be a column: it decides what is a header."""
+        several = self.task != SINGLE and self.label is not None and "," in self.label
+        return (self.item, None if several else self.label, self.split)
 
 
 class NoLabels(DatasetError):
@@ -46,18 +57,25 @@ def find_in_table(path: Path, kind: Kind, named: Named) -> Found:
     Raises DatasetError where the table cannot be read, its columns cannot be recognised, an image has two
     labels, or none of the files exists; UnknownName for a column that the table does not have.
     """
-    table = read_table(path, kind, named=(named.item, named.label, named.split))
+    table = read_table(path, kind, named=named.columns)
     return find_in_cells(table, kind, named)
 
 
 def find_in_cells(table: Table, kind: Kind, named: Named, part: Part | None = None) -> Found:
     """As `find_in_table`, of a table that was read. part: that all of it is."""
     columns, parts, split_notes = choose(table, kind, named)
-    labels, label_notes = _labels_of(table, columns.label)
+    if named.task == SINGLE:
+        labels, label_notes = _labels_of(table, columns.label)
+        outputs = None
+    else:
+        targets = read_targets(table, columns.labels, named.task)
+        labels, label_notes, outputs = targets.keys, [*targets.notes], targets.names
     groups = _groups_of(table, named.group)
     rows, lacking = _rows(table, kind, columns, labels, parts, groups)
-    used = f"{kind.noun}s in {one_line(columns.item)}, labels in {one_line(columns.label)}"
-    notes = [*table.notes, Note(f"{one_line(table.path)}: {used}"), *split_notes, *label_notes, *lacking]
+    what = "numbers" if named.task == NUMBERS else "labels"
+    learned = shortened(", ".join(columns.labels or (columns.label,)))
+    where = f"{kind.noun}s in {one_line(columns.item)}, {what} in {learned}"
+    notes = [*table.notes, Note(f"{one_line(table.path)}: {where}"), *split_notes, *label_notes, *lacking]
     if columns.item in table.embedded:
         names = [f"{table.path}/{columns.item}/{row.number}" for row in rows]
         found = _found(table, kind, rows, notes, names)
@@ -65,13 +83,15 @@ def find_in_cells(table: Table, kind: Kind, named: Named, part: Part | None = No
         found = _find_files(table.path, kind, rows, notes, part)
     else:
         found = _found(table, kind, rows, notes, [f"{table.path}:{row.number}" for row in rows])
-    return found if groups is not None else replace(found, groups=None)
+    return replace(found, names=outputs, groups=None if groups is None else found.groups)
 
 
 def choose(table: Table, kind: Kind, named: Named) -> tuple[Columns, Parts | None, list[Note]]:
     """The columns of items and labels, and the part of every row."""
     group = group_column(table, named.group)
     columns, free = None, [name for name in table.frame.columns if name != group]
+    if named.task != SINGLE:
+        return _choose_several(table, kind, named, free)
     try:
         columns = choose_columns(table, kind, named.item, named.label, not_labels=[group] if group else ())
         free = [name for name in free if name not in (columns.item, columns.label)]
@@ -80,6 +100,23 @@ def choose(table: Table, kind: Kind, named: Named) -> tuple[Columns, Parts | Non
         others = [*(parts.columns if parts else ()), *([group] if group else ())]
         return choose_columns(table, kind, named.item, named.label, not_labels=others), parts, notes
     return columns, *find_parts(table, free, named.split)
+
+
+def _choose_several(
+    table: Table, kind: Kind, named: Named, free: Sequence[str]
+) -> tuple[Columns, Parts | None, list[Note]]:
+    """As `choose`, where several columns may be learned."""
+    given = target_columns(table, named.task, named.label, named.outputs, ()) or []
+    item = choose_item_column(table, kind, named.item, but=given[0] if given else None)
+    parts, notes = find_parts(table, [name for name in free if name not in (item, *given)], named.split)
+    others = parts.columns if parts else ()
+    rest = [name for name in free if name != item and name not in others]
+    learned = given or target_columns(table, named.task, None, (), rest)
+    if learned:
+        return Columns(item, learned[0], tuple(learned)), parts, notes
+    taken = [name for name in table.columns if name not in rest]
+    usual = choose_columns(table, kind, named.item, None, not_labels=taken)
+    return Columns(item, usual.label, (usual.label,)), parts, notes
 
 
 def group_column(table: Table, given: str | None) -> str | None:
@@ -127,7 +164,8 @@ class _Row:
     group: str | None = None
 
     def __str__(self) -> str:
-        return shortened(self.label) if self.part is None else f"{shortened(self.label)} in {self.part}"
+        label = shortened(self.label.replace("\x1f", ", "))
+        return label if self.part is None else f"{label} in {self.part}"
 
 
 def _rows(

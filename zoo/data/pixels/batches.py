@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple, TypeVar, overload
 import torch
 
 from zoo.data.contents import count_cpus
-from zoo.data.dataset import Dataset
+from zoo.data.dataset import Dataset, Item
 from zoo.data.names import one_line
 from zoo.data.pixels.decoding import TRAITS, judge_start, measure_values
 from zoo.data.pixels.memory import ImageSource, MemoryImage, open_picture, place_of
@@ -251,21 +251,25 @@ def check_bad_files(
     if on_bad == "stop":
         raise DatasetError(f"{_files(len(bad))} cannot be read: {named}", hint="Repair or remove them.")
     paths = {file.path: file for file in bad}
-    total = Counter(item.label for item in dataset.items)
-    lost = Counter(item.label for item in dataset.items if item.path in paths)
+    total = Counter(label for item in dataset.items for label in _classes_of(item))
+    lost = Counter(label for item in dataset.items if item.path in paths for label in _classes_of(item))
     for label, count in sorted(lost.items()):
         if not however_many and count > _MOST_BAD * total[label]:
             of_class = [
-                paths[item.path] for item in dataset.items if item.label == label and item.path in paths
+                paths[item.path]
+                for item in dataset.items
+                if label in _classes_of(item) and item.path in paths
             ]
+            of = f" of class {one_line(dataset.classes[label])}" if label != _NO_CLASS else ""
             raise DatasetError(
-                f"{count} of the {total[label]} images of class {one_line(dataset.classes[label])} cannot be "
+                f"{count} of the {total[label]} images{of} cannot be "
                 f"read ({count / total[label]:.0%}; at most {_MOST_BAD:.0%} are passed over): "
                 f"{name_bad_files(of_class)}",
                 hint="Repair or remove them, or pass over all of them with --on-bad skip.",
             )
     rest = dataset.without(paths.keys())
-    if empty := [name for name, left in zip(rest.classes, rest.counts("train"), strict=True) if not left]:
+    counts = rest.counts("train") if any(item.labels for item in dataset.train) else ()
+    if empty := [name for name, left in zip(rest.classes, counts, strict=False) if not left]:
         raise DatasetError(
             f"no image of class {one_line(empty[0])} that can be read is left to train on: {named}",
             hint="Repair or replace them.",
@@ -275,6 +279,14 @@ def check_bad_files(
     return rest.with_notes(
         Note(f"{_files(len(bad))} of {len(dataset.items):,} passed over: {named}", level="warning")
     )
+
+
+_NO_CLASS = -1
+
+
+def _classes_of(item: Item) -> tuple[int, ...]:
+    """The classes that an item counts in; one for all that have none."""
+    return item.labels or (_NO_CLASS,)
 
 
 def name_bad_files(bad: Sequence[BadFile], most: int = 3) -> str:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from zoo.catalogue.classifiers import check_classifier
 from zoo.catalogue.licenses import UNKNOWN, check_license_name, join_licenses
-from zoo.data.dataset import describe_classes
+from zoo.data.dataset import SINGLE, describe_classes
 from zoo.data.kinds import Kind
 from zoo.data.leaks import keep_copies_together
 from zoo.data.scanning import scan_dataset
 from zoo.data.trained import with_contents
-from zoo.errors import UsageError
+from zoo.errors import InvalidRecipe, UnknownName, UsageError
 from zoo.events import Note, Report, silent
 from zoo.progress import usual_report
 from zoo.runs.folder import refuse_unwritable
@@ -39,6 +39,8 @@ from zoo.targets import (
 )
 from zoo.training.interruption import never
 from zoo.training.recipe import Recipe, RecipeOptions, Resolved, go_on, merge, read_options, resolve
+from zoo.training.task import Task
+from zoo.training.tasks import TASKS
 
 if TYPE_CHECKING:
     from zoo.catalogue.registry import Registry
@@ -65,6 +67,7 @@ def finetune_model(
     split_column: str | None = None,
     class_level: int | None = None,
     group_by: str | None = None,
+    task: str | None = None,
     member: str | None = None,
     data_license: str | None = None,
     checkpoint_every: int | None = None,
@@ -90,6 +93,10 @@ def finetune_model(
         split_column: The column of a table that names the part of each item; "none" draws a split in spite
             of one.
         class_level: Which level of folders is the classes.
+        task: What is learned: "single-label", one class per item; "multi-label", any number of classes, of a
+            table with several labels in a cell (a|b) or a column of 0 and 1 for each label; "regression", the
+            numbers of one column or several. `label_column` may then name several: "a,b". None: one class, or
+            what an earlier run learned.
         group_by: A column of a table, or a regular expression that is matched with the items' paths below the
             root of the data: items with equal cells, or equal matches (of its first group, if it has one),
             belong together, and are drawn together: one patient, one video.
@@ -130,6 +137,7 @@ def finetune_model(
         split_column=split_column,
         class_level=class_level,
         group_by=group_by,
+        task=task,
         member=member,
         data_license=data_license,
         checkpoint_every=checkpoint_every,
@@ -155,6 +163,7 @@ def plan_run(
     split_column: str | None = None,
     class_level: int | None = None,
     group_by: str | None = None,
+    task: str | None = None,
     member: str | None = None,
     data_license: str | None = None,
     checkpoint_every: int | None = None,
@@ -187,6 +196,7 @@ def plan_run(
             "split_column": split_column,
             "class_level": class_level,
             "group_by": group_by,
+            "task": task,
         },
         member=member,
         data_license=data_license,
@@ -203,7 +213,10 @@ def plan_run(
     if isinstance(target, HubModel | RegistryModel | Unlisted):
         entry = describe_target(target, store, report=report)
     kind = modality_of_target(target).kind
+    learned = _choose_task(task, record)
     checked = choose_recipe(record, recipe, options, kind)
+    if problems := list(learned.problems(checked)):
+        raise InvalidRecipe(problems)
     if isinstance(target, VectorFile | HubFile):  # read, and fetched, once the recipe is right
         local = fetch_target(target, store, report=report)
         entry = local.entry
@@ -222,6 +235,8 @@ def plan_run(
             split_column=split_column,
             class_level=class_level,
             group_by=group_by,
+            task=learned.name,
+            classes=record.classes if record is not None and learned.name != SINGLE else None,
         )
     )
     if record is not None and dataset.classes != record.classes:
@@ -247,6 +262,7 @@ def plan_run(
         local,
         member,
         (str(name), str(data)),
+        task=learned,
         registry=registry,
         skips_any=request.skips_any,
         request=request,
@@ -261,6 +277,20 @@ def _check_epochs(every: int | None) -> int | None:
             hint="Leave it away: a checkpoint is written every few seconds.",
         )
     return every
+
+
+def _choose_task(name: str | None, record: RunRecord | None) -> Task:
+    """The task of that name, or that of the run that is gone on from. Raises UsageError for another one than
+    that, UnknownName for none."""
+    if record is not None and name in (None, record.task.name):
+        return record.task
+    if name is not None and name not in TASKS:
+        raise UnknownName("task", name, TASKS)
+    if record is not None:
+        raise UsageError(
+            f"the run has learned {record.task.name}, not {name}", hint="Begin with the model itself."
+        )
+    return TASKS[name or SINGLE]
 
 
 def _license_of_data(named: str | None, record: RunRecord | None, fingerprint: str) -> str | None:

@@ -48,12 +48,13 @@ from zoo.training.device import pick_device, precision_for
 from zoo.training.interruption import never
 from zoo.training.loop import fit
 from zoo.training.machine import Machine, one_thread
+from zoo.training.metrics import Measurement, evaluate
 from zoo.training.phase_state import PhaseState, begin_phase
 from zoo.training.seeds import seeded
+from zoo.training.single_label import SINGLE_LABEL
 from zoo.training.stages import count_opened, count_stages, open_phase
 from zoo.training.stopping import Score
 from zoo.training.strategies import Phase, phases
-from zoo.training.tasks import SINGLE_LABEL
 
 
 def train_run(
@@ -145,16 +146,20 @@ def begin_run(session: Session) -> tuple[TrainingSteps, PreparedModel, TrainingD
     model = steps.prepare(session)
     count_stages(model.network, session.recipe.unfreeze)  # refuses a stage that is not there, before features
     data = steps.read_data(session, model)
-    standardize_features(session, model.head, data)
+    fit_head(session, model.head, data)
     return steps, model, data
 
 
-def standardize_features(session: Session, head: Head, data: TrainingData) -> None:
-    """Measure the features that a new head standardises: random ones mean nothing, a trained head keeps its
-    own."""
+def fit_head(session: Session, head: Head, data: TrainingData) -> None:
+    """Measure the features that a new head standardises (random ones mean nothing), and the numbers that it
+    learns; a trained head keeps its own."""
     recipe, plan = session.recipe, session.plan
-    if recipe.standardize and data.train and not (plan.start or recipe.from_scratch):
+    if plan.start:
+        return
+    if recipe.standardize and data.train and not recipe.from_scratch:
         head.fit_standardize(data.train.features)
+    if plan.task.scale is not None:
+        head.fit_rescale(session.encode(data.dataset.train))
 
 
 def train_phases(
@@ -245,11 +250,10 @@ def begin(
 
 
 def class_weights(session: Session, dataset: Dataset) -> Tensor | None:
-    """What each class weighs in the loss, if they are to be balanced and the task has classes."""
+    """What each class weighs in the loss, if they are to be balanced; what each number does, in any case."""
     task = session.plan.task
-    if task.balance is None or not session.recipe.balance:
-        return None
-    return task.balance(session.encode(dataset.train), task.width(dataset.classes))
+    weigh = task.scale or (task.balance if session.recipe.balance else None)
+    return None if weigh is None else weigh(session.encode(dataset.train), task.width(dataset.classes))
 
 
 def save(
@@ -261,6 +265,7 @@ def save(
     """
     assert outcome.best is not None
     plan, network = session.plan, model.network
+    thresholds = _choose_thresholds(session, model, data)
     trained = count_parameters(network).trainable
     corrections = low_rank_state(network)
     remove_low_rank(network)  # what is below is compared with what was published
@@ -289,7 +294,7 @@ def save(
         baseline=data.baseline,
         task=plan.task.name,
         val_items=len(data.dataset.val),
-        majority=_majority(data.dataset) if plan.task is SINGLE_LABEL else None,
+        majority=_guess(session, data.dataset),
     )
     needed = sum(tensor.nbytes for tensor in state.values())
     with (
@@ -309,6 +314,7 @@ def save(
             adapter_sha256="",
             versions=library_versions(),
             data_license=plan.data_license,
+            thresholds=thresholds,
         )
         short = {name: digest[:DIGITS] for name, digest in after.items() if name not in state}
         written = write_adapter(state, folder, record.guarded | {"frozen": short})
@@ -316,13 +322,40 @@ def save(
     return result
 
 
-def _majority(dataset: Dataset) -> Baseline:
-    """What always answering the class with the most training items reaches on the validation items."""
-    train, val = dataset.counts("train"), dataset.counts("val")
-    label = max(range(len(train)), key=lambda label: train[label])
-    return Baseline(
-        name=f"always {one_line(dataset.classes[label])}", metrics={"accuracy": val[label] / sum(val)}
-    )
+def _guess(session: Session, dataset: Dataset) -> Baseline:
+    """What is reached on the validation items without looking at them, from the training targets alone."""
+    task = session.plan.task
+    name, outputs = task.guess(session.encode(dataset.train), task.width(dataset.classes))
+    figures = task.figures(outputs.expand(len(dataset.val), -1), session.encode(dataset.val))
+    if task is SINGLE_LABEL:
+        name = name.format(one_line(dataset.classes[int(outputs.argmax())]))
+    return Baseline(name=name, metrics=figures)
+
+
+def _choose_thresholds(
+    session: Session, model: PreparedModel, data: TrainingData
+) -> tuple[float, ...] | None:
+    """From which probability an item has a class, where it may have several: chosen on the val items."""
+    task = session.plan.task
+    if task.thresholds is None:
+        return None
+    model.network.to(session.device)  # where the items are
+    found = measure_val(session, model, data)
+    model.network.to("cpu")
+    assert found.outputs is not None
+    assert found.targets is not None
+    return task.thresholds(found.outputs, found.targets)
+
+
+def measure_val(session: Session, model: PreparedModel, data: TrainingData) -> Measurement:
+    """The outputs of the trained network for the validation items, as it is."""
+    task, machine, network = session.plan.task, Machine(session.device), model.network
+    planned = phases(session.recipe, count_opened(network, session.recipe))
+    if data.val is not None and all(phase.trains == "features" for phase in planned):
+        return evaluate(model.head, data.val, machine=machine, task=task, keep_outputs=True)
+    steps = modality_of(session.plan.entry).load_training()
+    batches = steps.open_batches(session, data, data.dataset.val)
+    return evaluate(network, batches, machine=machine, task=task, keep_outputs=True)
 
 
 def _data_facts(data: TrainingData, *, one_class: bool) -> dict[str, Any]:

@@ -41,8 +41,8 @@ from zoo.runs.session import (
     compute_features,
 )
 from zoo.training.batches import ImageBatches
+from zoo.training.single_label import SINGLE_LABEL
 from zoo.training.strategies import Phase
-from zoo.training.tasks import SINGLE_LABEL
 
 
 def prepare(session: Session) -> PreparedModel:
@@ -56,7 +56,7 @@ def prepare(session: Session) -> PreparedModel:
         plan.entry, sha256, store=session.store, registry=plan.registry, report=session.report
     )
     freeze(network)
-    head = attach_recipe_head(network, plan.dataset.classes, recipe)
+    head = attach_recipe_head(network, plan.dataset.classes, recipe, plan.task)
     identity = sha256 or f"random {recipe.seed}"
     earlier: frozenset[str] = frozenset()
     frozen = frozen_fingerprint(network)

@@ -58,7 +58,7 @@ def prepare(session: Session) -> PreparedModel:
         network = TextClassifier(encoder, len(plan.dataset.classes))
         sha256, state = None if recipe.from_scratch else local.sha256, {}
     freeze(network)
-    head = attach_recipe_head(network, plan.dataset.classes, recipe)
+    head = attach_recipe_head(network, plan.dataset.classes, recipe, plan.task)
     if record is not None and plan.start is not None:
         put_adapter(network, state, record, plan.start)
     kept = frozenset(network.state_dict())
@@ -147,11 +147,12 @@ def read_data(session: Session, model: PreparedModel) -> TrainingData:
     items = dataset.train + dataset.val
     source = open_items(session, model, items)
     session.report(_describe_read(source.read, model.reader.longest))
+    tokenizer, task = model.reader.tokenizer, session.plan.task
     data = TrainingData(
         dataset,
         None,
         None,
-        baseline=measure_baseline(dataset, model.reader.tokenizer) if recipe.baseline else None,
+        baseline=measure_baseline(dataset, tokenizer, task) if recipe.baseline else None,
         read={item.path: text for item, text in zip(items, source.read, strict=True)},
     )
     if phases(recipe)[0].trains != "features":

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from zoo.events import Report, silent
 from zoo.runs.answers import refuse_unreadable
 from zoo.runs.modalities.table import modality_of
 from zoo.training.intervals import accuracy_interval
+from zoo.training.single_label import SINGLE_LABEL
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from zoo.data.dataset import Item
     from zoo.data.pixels.batches import OnBad
     from zoo.runs.classifier import Classifier
-    from zoo.training.tasks import Task
+    from zoo.training.task import Metric, Task
+
+
+_DRAWS = 200
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,16 @@ class ClassEvaluation(Evaluation):
         return sorted(pairs, key=lambda pair: -pair[2])[:most]
 
 
+@dataclass(frozen=True, repr=False)
+class TargetEvaluation(Evaluation):
+    """Of items with any number of classes, or with numbers, also: the 95 % interval of each metric, by
+    resampling the items. per_class: of classes, at the thresholds that the run chose on its validation
+    items."""
+
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    per_class: tuple[ClassScore, ...] = ()
+
+
 def evaluate_classifier(
     classifier: Classifier,
     data: Path,
@@ -126,6 +140,7 @@ def evaluate_classifier(
         item_column=modality.choose_column(classifier.name, path_column, text_column),
         label_column=label_column,
         split_column=split_column,
+        task=classifier.task.name,
         rename=classifier.rename,
     )
     for note in dataset.notes:
@@ -150,7 +165,14 @@ def evaluate_classifier(
     targets = [dataset.items[row].target for row in rows]
     skipped = len(source.failures)
     outputs = torch.cat(parts)
-    found = measure(classifier.task, outputs, targets, classifier.classes, skipped=skipped)
+    found = measure(
+        classifier.task,
+        outputs,
+        targets,
+        classifier.classes,
+        skipped=skipped,
+        thresholds=classifier.thresholds,
+    )
     if not isinstance(found, ClassEvaluation):
         return found
     return replace(found, wrong=_wrong_answers(outputs, [dataset.items[row] for row in rows], found.classes))
@@ -176,27 +198,65 @@ def measure(
     classes: tuple[str, ...],
     *,
     skipped: int = 0,
+    thresholds: Sequence[float] | None = None,
 ) -> Evaluation:
-    """The figures of the outputs (items, width) for items with these targets.
+    """The figures of the outputs (items, width) for items with these targets. thresholds: see Classifier.
 
     >>> import torch
-    >>> from zoo.training.tasks import SINGLE_LABEL
+    >>> from zoo.training.single_label import SINGLE_LABEL
     >>> measure(SINGLE_LABEL, torch.tensor([[1.0, 0.0], [1.0, 0.0]]), [0, 1], ("ant", "bee")).accuracy
     0.5
     """
     encoded = task.encode(targets, task.width(classes))
-    metrics = {
-        name: metric.value(metric.sums(outputs, encoded).double(), len(targets))
-        for name, metric in task.metrics.items()
-    }
-    plain = Evaluation(
-        items=len(targets),
-        skipped=skipped,
-        classes=classes,
-        metrics={name: value for name, value in metrics.items() if not math.isnan(value)},
+    plain = Evaluation(len(targets), skipped, classes, task.figures(outputs, encoded))
+    if task.name == SINGLE_LABEL.name:
+        return _detail_classes(plain, outputs, targets)
+    intervals = {name: resample(metric, outputs, encoded) for name, metric in task.metrics.items()}
+    scores = () if thresholds is None else _label_scores(outputs, encoded, classes, thresholds)
+    return TargetEvaluation(
+        **vars(plain),
+        intervals={name: found for name, found in intervals.items() if found is not None},
+        per_class=scores,
     )
-    detail = DETAILS.get(task.name)
-    return plain if detail is None else detail(plain, outputs, targets)
+
+
+def resample(metric: Metric, outputs: Tensor, targets: Tensor) -> tuple[float, float] | None:
+    """The 95 % interval of a figure of some items: of what it is on items that are drawn from them with
+    repetition (the percentiles of Efron's bootstrap, 1979). None for fewer than two items."""
+    import torch
+
+    items = len(targets)
+    if items < 2:
+        return None
+    chance = torch.Generator().manual_seed(0)
+    found = []
+    for _ in range(_DRAWS):
+        rows = torch.randint(items, (items,), generator=chance)
+        found.append(metric.value(metric.sums(outputs[rows], targets[rows]).double(), items))
+    kept = torch.tensor([value for value in found if not math.isnan(value)], dtype=torch.float64)
+    if not len(kept):
+        return None
+    low, high = kept.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return low, high
+
+
+def _label_scores(
+    outputs: Tensor, targets: Tensor, classes: Sequence[str], thresholds: Sequence[float]
+) -> tuple[ClassScore, ...]:
+    """Precision, recall and F1 of each class at its threshold."""
+    chosen = outputs.sigmoid().double() >= outputs.new_tensor(thresholds, dtype=outputs.double().dtype)
+    true = targets > 0.5
+    rows = zip((chosen & true).sum(0).tolist(), chosen.sum(0).tolist(), true.sum(0).tolist(), strict=True)
+    return tuple(
+        ClassScore(
+            name,
+            hits / given if given else 0.0,
+            hits / there if there else 0.0,
+            2 * hits / (given + there) if given + there else 0.0,
+            there,
+        )
+        for name, (hits, given, there) in zip(classes, rows, strict=True)
+    )
 
 
 def _detail_classes(plain: Evaluation, outputs: Tensor, truth: Sequence[int]) -> ClassEvaluation:
@@ -221,9 +281,3 @@ def _detail_classes(plain: Evaluation, outputs: Tensor, truth: Sequence[int]) ->
         ),
         confusion=tuple(tuple(map(int, row)) for row in confusion_matrix(truth, first, labels=labels)),
     )
-
-
-DETAILS: dict[str, Callable[[Evaluation, Tensor, Sequence[Any]], Evaluation]] = {
-    "single-label": _detail_classes
-}
-"""What is worth knowing beside the metrics, by task."""

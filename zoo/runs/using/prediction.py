@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from zoo.errors import IntegrityError, UsageError
@@ -27,10 +28,12 @@ def predict_items(
     _check_classes(classifier)
     done, ids = 0, dict(zip(classifier.classes, classifier.ids, strict=False))
     for positions, outputs in iterate_outputs(classifier, source, device=device):
-        ranked = classifier.task.decide(outputs, classifier.classes, top)
-        for position, ranking in zip(positions, ranked, strict=True):
+        answers = classifier.task.decide(outputs, classifier.classes, top, classifier.thresholds)
+        for position, answer in zip(positions, answers, strict=True):
             yield from _failed(source, range(done, position))
-            yield source.prediction(position, tuple(Guess(*pair, ids.get(pair[0])) for pair in ranking))
+            guesses = tuple(Guess(*pair, ids.get(pair[0])) for pair in answer.ranking)
+            labels = None if classifier.thresholds is None else answer.labels
+            yield replace(source.prediction(position, guesses), labels=labels, values=answer.values)
             done = position + 1
     yield from _failed(source, range(done, len(source.places)))
     for note in source.notes():

@@ -5,26 +5,63 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from zoo.data.names import safe_text
 from zoo.errors import UsageError
 from zoo.runs.answers import Prediction, TextPrediction
 
+if TYPE_CHECKING:
+    from zoo.runs.classifier import Classifier
 
-def flat_row(prediction: Prediction, top: int) -> dict[str, Any]:
-    """A prediction as a row with the same columns for every item: path, label, probability, for texts text,
-    words and known, the next classes as label_2, probability_2, …, error."""
-    row: dict[str, Any] = {
-        "path": safe_text(prediction.path),
-        "label": prediction.label,
-        "probability": prediction.probability,
+
+@dataclass(frozen=True)
+class Shape:
+    """What every prediction of a model has. several: any number of classes. numbers: the names of those that
+    it answers with instead of classes."""
+
+    several: bool = False
+    numbers: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, classifier: Classifier) -> Shape:
+        """The shape of a model's predictions."""
+        numbers = classifier.classes if classifier.task.scale is not None else ()
+        return cls(classifier.thresholds is not None, tuple(numbers))
+
+
+ONE_CLASS = Shape()
+_OF_CLASSES = ("label", "probability", "top")
+
+
+def whole_row(prediction: Prediction, shape: Shape = ONE_CLASS) -> dict[str, Any]:
+    """A prediction as JSON has it, without what its model never says."""
+    row = {**asdict(prediction), "path": str(prediction.path)}
+    lacks = _OF_CLASSES if shape.numbers else ("values",)
+    return {
+        name: value
+        for name, value in row.items()
+        if name not in lacks and (shape.several or name != "labels")
     }
+
+
+def flat_row(prediction: Prediction, top: int, shape: Shape = ONE_CLASS) -> dict[str, Any]:
+    """A prediction as a row with the same columns for every item: path, label, probability, for texts text,
+    words and known, the next classes as label_2, probability_2, …, error. Where an item may have several
+    classes, those that it has are in labels, with | between them; numbers have columns of their own."""
+    row: dict[str, Any] = {"path": safe_text(prediction.path)}
+    if shape.several:
+        row["labels"] = None if prediction.labels is None else "|".join(prediction.labels)
+    if shape.numbers:
+        row |= {name: (prediction.values or {}).get(name) for name in shape.numbers}
+    else:
+        row |= {"label": prediction.label, "probability": prediction.probability}
     if isinstance(prediction, TextPrediction):
         row |= {"text": prediction.text, "words": prediction.words, "known": prediction.known}
-    for place in range(1, top):
+    for place in range(1, 0 if shape.numbers else top):
         guess = prediction.top[place] if place < len(prediction.top) else None
         row[f"label_{place + 1}"] = None if guess is None else guess.label
         row[f"probability_{place + 1}"] = None if guess is None else guess.probability

@@ -63,8 +63,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         lr_decay: Factor of the learning rate per stage further down. Only with unfreeze. Default: 0.7; 1 for
             texts; 1 from scratch; 1 with strategy norms, lora.
         min_delta: Smallest improvement that counts as better. Default: 0.
-        monitor: Validation value that decides which epoch is the best. One of: "loss", "accuracy". Default:
-            loss.
+        monitor: Validation value that decides which epoch is the best. One of: "loss", "accuracy", "map",
+            "f1", "exact", "mae", "rmse", "r2". Default: loss.
         augment: Random variation of the images while stages are trained. Only for images and with unfreeze.
             One of: "none", "light", "strong". Default: light.
         workers: Threads that read images. Only for images. Default: one per core.
@@ -222,7 +222,7 @@ class RecipeOptions(TypedDict, total=False):
     tune_patience: int | None
     lr_decay: float | None
     min_delta: float | None
-    monitor: Literal["loss", "accuracy"] | None
+    monitor: Literal["loss", "accuracy", "map", "f1", "exact", "mae", "rmse", "r2"] | None
     augment: Literal["none", "light", "strong"] | None
     workers: int | None
     encoder: Literal["mean", "tfidf", "sif", "attention", "cnn", "gru", "lstm"] | None
