@@ -18,6 +18,7 @@ import pytest
 from support.commands import wait_until
 from support.training_forks import Ended, TrainingForks
 
+pytestmark = pytest.mark.thorough  # a second or more per process that is killed
 IMAGES = ("--unfreeze", 1, "--epochs", 3, "--tune-epochs", 4, "--dropout", 0.3, "--augment", "strong")
 TEXTS = ("--unfreeze", "all", "--epochs", 3, "--tune-epochs", 3, "--dropout", 0.3, "--no-baseline")
 SHARED = ("--batch-size", 8, "--patience", 0, "--tune-patience", 0, "--checkpoint-every", 1)
