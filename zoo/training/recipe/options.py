@@ -52,9 +52,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         tune_epochs: Maximum number of epochs once stages are unfrozen. Only with unfreeze. Default: 10;
             epochs if given, where everything trains at once; 50 from scratch.
         tune_lr: Learning rate of the head once stages are unfrozen. Only with unfreeze. Default: 0.0001 (sgd,
-            nesterov: 0.001); lr if given, where everything trains at once; 0.001 (sgd, nesterov: 0.01) with
-            strategy norms, lora; 0.003 (sgd, nesterov: 0.03) for texts; 0.001 (sgd, nesterov: 0.01) from
-            scratch.
+            nesterov: 0.001); lr if given, where everything trains at once; 0.003 (sgd, nesterov: 0.03) for
+            texts; 0.001 (sgd, nesterov: 0.01) from scratch.
         tune_weight_decay: Weight decay once stages are unfrozen (biases and norms excluded). Only with
             unfreeze. Default: 0.0001; weight_decay if given, where everything trains at once.
         tune_patience: Epochs without a better monitored value before training ends, once stages are unfrozen;

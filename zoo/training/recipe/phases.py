@@ -192,7 +192,7 @@ _SCRATCH = (
     ),
 )
 
-_LIGHT = asked_for("norms", "lora")  # few numbers learn, and none of them undoes a weight
+_LIGHT = asked_for("norms", "lora")  # few numbers learn in each stage, so none of them learns more slowly
 
 # From scratch there is nothing to be careful of, and more to learn.
 _TUNE_PHASE = _phase_knobs(
@@ -207,7 +207,6 @@ _TUNE_PHASE = _phase_knobs(
             _by_optimizer(lambda row: row.tune_lr),
             (
                 (meant_for_the_only_phase("lr", 0.5), Same("lr")),
-                (_LIGHT, _by_optimizer(lambda row: row.head_lr)),
                 (FOR_TEXTS, _by_optimizer(lambda row: 3 * row.head_lr)),
                 (FROM_SCRATCH, _by_optimizer(lambda row: row.head_lr)),
             ),
