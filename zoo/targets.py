@@ -7,6 +7,7 @@ Every verb, `load_model`, `load_run` and `finetune_model` call `find_target` and
     a folder with run.json          RunFolder, also for a file in it
     a name of a registry file       RegistryModel, whatever files there are
     hf://OWNER/REPO/FILE            HubFile; hf://OWNER/REPO is a HubModel
+    a folder of model2vec           VectorFile, of its weights
     a file                          VectorFile, Checkpoint or Bundle, by its bytes
     timm/TAG, torchvision/ARCH.W    RegistryModel, from the index
     what only the store remembers   Unlisted
@@ -39,15 +40,23 @@ from zoo.words.own_files import (
     entry_of,
     is_described,
     is_hub_file,
+    own_name,
     recall_entry,
     safe_name,
+    static_weights,
 )
 
 if TYPE_CHECKING:
     from zoo.catalogue.registry import Registry
     from zoo.store.store import Store
 
-RUN_FILES = RECORD, ADAPTER, HISTORY, WORDS = "run.json", "adapter.safetensors", "history.jsonl", "words.txt"
+RUN_FILES = RECORD, ADAPTER, HISTORY, WORDS, CUTTER = (
+    "run.json",
+    "adapter.safetensors",
+    "history.jsonl",
+    "words.txt",
+    "tokenizer.json",
+)
 PARTIAL, PLAN = ".partial", "plan.json"  # of a run that is not finished: RUN.partial/plan.json
 FILES = {"image": "an image", "text": "a file of texts", "application/json": "a JSON file"}
 FOLDERS = {"image": "a folder of images", "text": "a folder of texts"}
@@ -155,6 +164,8 @@ def find_target(
             f"{text}: an address alone cannot prove what comes from it",
             hint=f"Register it, with its sha256: zoo registry add {shlex.quote(text)} --to registry.yaml",
         )
+    if (weights := static_weights(path)) is not None:
+        return VectorFile(text, weights, member)
     if path.is_file():
         return _find_by_bytes(text, path, member, store)
     if not explicit:
@@ -326,7 +337,7 @@ def fetch_target(target: Model, store: Store, *, report: Report = silent) -> Loc
     match target:
         case VectorFile(path=path, member=member):
             path = path.absolute()
-            return describe_file(safe_name(path.name), path.as_uri(), path, store, member)
+            return describe_file(own_name(path), path.as_uri(), path, store, member)
         case HubFile(name=name, member=member):
             local = store.fetch(entry_of(name, name), report=report)
             return describe_file(name, name, local.path, store, member, local.sha256)
@@ -422,6 +433,8 @@ def _is_checkpoint(path: Path, start: bytes) -> bool:
 
 def _find_unfinished(path: Path) -> Path | None:
     """The folder that an unfinished run will have, given that or RUN.partial; None where there is none."""
+    if not path.name:  # the folder that one is in
+        return None
     out = path.with_name(path.name.removesuffix(PARTIAL)) if path.name.endswith(PARTIAL) else path
     partial = out.with_name(out.name + PARTIAL)
     return out if out.name and (partial / PLAN).is_file() else None

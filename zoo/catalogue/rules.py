@@ -27,7 +27,14 @@ MD5 = re.compile(r"[0-9a-f]{32}")
 NAMESPACES: dict[str, tuple[str, ...] | None] = {  # architecture namespace -> its names, None: the library's
     "torchvision": None,
     "timm": None,
-    "words": ("glove-text", "word2vec-text", "word2vec-binary", "fasttext-binary", "keyedvectors"),
+    "words": (
+        "glove-text",
+        "word2vec-text",
+        "word2vec-binary",
+        "fasttext-binary",
+        "model2vec",
+        "keyedvectors",
+    ),
 }
 ARCHITECTURE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from zoo.words.vectors.word_vectors import UnknownWord, WordVectors
 
 UNKNOWN = {"word": "UNKNOWN WORD", "count": "TIMES"}
+CUT = {"word": "WORD", "count": "TIMES", "pieces": "PIECES"}
+KNOWN = ("known", "get vectors from their character n-grams")
 NEIGHBOURS = {"word": "WORD", "similarity": "COSINE"}
 
 
@@ -120,7 +122,9 @@ def coverage(
     if found.script is not None:
         context.report(blankless_note(found.script, vectors.subwords is not None))
     places = [str(texts[number].place) for number in found.without_known]
-    unknown = [{"word": word, "count": count} for word, count in found.unknown]
+    unknown: list[dict[str, Any]] = [{"word": word, "count": count} for word, count in found.unknown]
+    if vectors.pieces is not None:
+        unknown = [{**row, "pieces": cut} for row, cut in zip(unknown, found.cut, strict=True)]
     facts = {
         "texts": found.texts,
         "words": found.tokens,
@@ -136,21 +140,20 @@ def coverage(
 
     def human() -> str:
         kinds = found.known_kinds / max(1, found.kinds)
+        known, parts = ("are one piece", "are cut into several pieces") if vectors.pieces else KNOWN
         lines = [
-            f"{found.share:.1%} of {found.tokens:,} words known; "
+            f"{found.share:.1%} of {found.tokens:,} words {known}; "
             f"{found.known_kinds:,} of {found.kinds:,} different ones ({kinds:.1%})"
         ]
         if found.from_ngrams:
-            rest = found.tokens - found.known
-            lines.append(
-                f"{found.from_ngrams:,} of the other {rest:,} get vectors from their character n-grams"
-            )
+            lines.append(f"{found.from_ngrams:,} of the other {found.tokens - found.known:,} {parts}")
         if places:
             more = ", …" if len(places) > 3 else ""
             lines.append(
                 f"{len(places):,} of {found.texts:,} texts have no known word: {', '.join(places[:3])}{more}"
             )
-        return "\n\n".join(["\n".join(lines), *([table(unknown, UNKNOWN)] if unknown else [])])
+        columns = CUT if vectors.pieces else UNKNOWN
+        return "\n\n".join(["\n".join(lines), *([table(unknown, columns)] if unknown else [])])
 
     context.sink.answer(facts, human)
 

@@ -21,7 +21,7 @@ from zoo.errors import HashMismatch, IntegrityError, RunExists, StorageError
 from zoo.events import EpochEnd
 from zoo.runs.record import RunRecord, TextRecord, name_metrics
 from zoo.store.disk.blobs import flush
-from zoo.targets import ADAPTER, HISTORY, PARTIAL, RECORD, WORDS
+from zoo.targets import ADAPTER, CUTTER, HISTORY, PARTIAL, RECORD, WORDS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -149,7 +149,17 @@ def write_adapter(state: dict[str, Tensor], folder: Path, facts: Mapping[str, An
 
 
 def write_words(reader: TextReader, folder: Path) -> TextRecord:
-    """Write the words that a run knows, and return how it reads texts."""
+    """Write the words that a run knows, and return how it reads texts.
+
+    The tokenizer of a static embedding model, megabytes of text, is a file of its own.
+    """
+    from zoo.words.texts.tokens import PIECES
+
+    settings = dict(reader.tokenizer.settings)
+    if settings["name"] == PIECES:
+        definition = settings.pop("definition").encode()
+        (folder / CUTTER).write_bytes(definition)
+        settings["definition_sha256"] = hashlib.sha256(definition).hexdigest()
     content = "".join(f"{word}\n" for word in reader.selection.words).encode()
     (folder / WORDS).write_bytes(content)
     return TextRecord(
@@ -157,7 +167,7 @@ def write_words(reader: TextReader, folder: Path) -> TextRecord:
         known=reader.selection.known,
         policy=reader.policy,
         longest=reader.longest,
-        tokenizer=reader.tokenizer.settings,
+        tokenizer=settings,
     )
 
 
@@ -166,9 +176,12 @@ def read_words(folder: Path, text: TextRecord) -> TextReader:
     from zoo.words.texts.selection import TextReader, WordSelection
     from zoo.words.texts.tokens import WordTokenizer
 
+    settings = dict(text.tokenizer)
+    if (sha256 := settings.pop("definition_sha256", None)) is not None:
+        settings["definition"] = _read_verified(folder / CUTTER, sha256).decode()
     words = _read_verified(folder / WORDS, text.words_sha256).decode().split("\n")[:-1]
     return TextReader(
-        WordTokenizer.from_settings(text.tokenizer),
+        WordTokenizer.from_settings(settings),
         WordSelection(tuple(words), text.known),
         text.policy,
         text.longest,

@@ -32,7 +32,7 @@ from zoo.store.disk.homes import find_homes, is_offline
 from zoo.store.disk.hub_records import forget_hub_entry
 from zoo.store.disk.locks import hold
 from zoo.store.disk.partial_files import claim_partial, find_parts, validator_of
-from zoo.store.disk.records import Derived, Record, source_key
+from zoo.store.disk.records import Derived, Record, companion_name, source_key
 from zoo.store.disk.space import disk_errors
 from zoo.store.fetching import Fetch, Step, lock_key
 from zoo.store.local import LocalModel
@@ -131,12 +131,22 @@ class Store(Contents):
         with disk_errors(self.home, f"remove {entry.name}"), self._lock(entry, report, patience):
             freed = sum(remove_file(p.path) for p in find_parts(self.blobs.folder, lock_key(entry)))
             forget_hub_entry(self.home, entry.name)
+            freed += self._remove_companions(entry.name)
             remove_file(self.home / "files" / f"{key}.json")
             record = self.records.read(key)
             if record is None:
                 return freed
             self.records.remove(key)
             return freed + self._drop_unneeded(record.blobs)
+
+    def _remove_companions(self, name: str) -> int:
+        """Delete the files that a model needs beside its weights. Returns the bytes freed."""
+        freed = 0
+        for key, record in list(self.records):
+            if record.name.startswith(companion_name(name, "")):
+                self.records.remove(key)
+                freed += self._drop_unneeded(record.blobs)
+        return freed
 
     def own_files(self, entry: ModelEntry) -> tuple[Path, ...]:
         """The files of a model in the user's own folder, the published one and those derived from it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -11,11 +13,14 @@ from zoo.errors import IntegrityError, UnknownName, UsageError
 from zoo.events import Note, Report, silent
 from zoo.store.local import LocalModel
 from zoo.store.store import Store
+from zoo.store.trust.hashing import hash_file
 from zoo.words.compiling.compiler import compile_into
 from zoo.words.compiling.encodings import check_encoding
+from zoo.words.own_files import OWN, fetch_companions
 from zoo.words.vectors.layout import HEADER_BYTES, PRECISIONS, VERSION, is_compiled
 from zoo.words.vectors.word_vectors import WordVectors, open_vectors
 
+STATIC = "words/model2vec"
 KIND = f"words{VERSION}"  # of what the store derives: what another version compiled is compiled again
 
 
@@ -62,9 +67,14 @@ def load_words(
         raise UnknownName("precision", precision, PRECISIONS)
     store.check_license(entry)
     encoding = check_encoding(encoding)
-    path = _find_compiled(local, store, precision, member, encoding)
+    companions, version = None, member
+    if entry.architecture == STATIC and entry.family == OWN:
+        companions = fetch_companions(local, store, report)
+        version = _version_of(companions, member)
+    path = _find_compiled(local, store, precision, version, encoding)
     if path is None:
         _check_source(local)
+        companions = companions or fetch_companions(local, store, report)
         wanted = precision or "float32"
 
         def write(path: Path) -> None:
@@ -79,10 +89,11 @@ def load_words(
                     member=member,
                     source_sha256=local.sha256,
                     encoding=encoding,
+                    companions=companions,
                     report=report,
                 )
 
-        form = Form(wanted, member or "", encoding or "")
+        form = Form(wanted, version or "", encoding or "")
         path = store.derive(local, form.kind, write, keep_source=keep_source, report=report)
     vectors = open_vectors(path)
     if strict:
@@ -128,6 +139,13 @@ def _find_compiled(
     elif named := [form for form in fitting if form.encoding]:
         fitting = sorted(named, key=lambda form: forms[form].stat().st_mtime_ns, reverse=True)
     return forms[fitting[0]] if len({form.member for form in fitting}) == 1 else None
+
+
+def _version_of(companions: Mapping[str, Path] | None, member: str | None) -> str | None:
+    """What distinguishes own models of equal weights: which files lie beside these. member: as named."""
+    if companions is None or member is not None:
+        return member
+    return sha256("".join(hash_file(path).sha256 for path in companions.values()).encode()).hexdigest()[:8]
 
 
 def _check_source(local: LocalModel) -> None:

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
-from zoo.catalogue.entry import TextInput, Weights, WordModel
+from zoo.catalogue.entry import ModelEntry, TextInput, Weights, WordModel, draft_entry
+from zoo.catalogue.schemes import parse_hub_url
+from zoo.errors import UsageError
+from zoo.events import Report
 from zoo.store.disk.blobs import Stamp, stamp_of, write_whole
 from zoo.store.disk.homes import expand
-from zoo.store.disk.records import source_key
+from zoo.store.disk.records import companion_name, source_key
 from zoo.store.disk.space import disk_errors
 from zoo.store.local import LocalModel
 from zoo.store.store import Store
 from zoo.store.trust.hashing import hash_file
+from zoo.words.compiling.model2vec_header import COMPANIONS, WEIGHTS, is_static_folder, static_dimension
 
 OWN = "own"  # the family of what no registry lists
 SUFFIXES = (".txt", ".vec", ".bin", ".gz", ".bz2", ".xz", ".zip")
@@ -51,6 +56,19 @@ def describe_file(
     if known is None or known.stamp != stamp:
         known = _Known(stamp, {})
     entry = known.entry(member)
+    static = static_dimension(path) if entry is None else None
+    if static is not None:
+        entry = entry_of(
+            name,
+            url,
+            format="model2vec",
+            dimension=static,
+            sha256=sha256 or hash_file(path).sha256,
+            bytes=stamp.bytes,
+        )
+        known = _Known(stamp, {"": entry})
+        with disk_errors(store.home, f"open {name}"):
+            write_whole(kept, msgspec.json.encode(known))
     if entry is None:
         from zoo.words.compiling.archives import (
             open_source,  # numpy and archives, which a name has no need of
@@ -74,6 +92,63 @@ def describe_file(
             write_whole(kept, msgspec.json.encode(known))
     assert entry.weights.sha256 is not None
     return LocalModel(entry, path, entry.weights.sha256)
+
+
+def static_weights(path: Path) -> Path | None:
+    """The weights of a static embedding model in a folder, or beside the files that belong to them."""
+    folder = path.parent if path.name == WEIGHTS else path
+    return folder / WEIGHTS if is_static_folder(folder) else None
+
+
+def own_name(path: Path) -> str:
+    """The name of a file's entry: its own, of a static embedding model that of its folder."""
+    return safe_name(path.parent.name if path.name == WEIGHTS else path.name)
+
+
+def fetch_companions(local: LocalModel, store: Store, report: Report) -> dict[str, Path] | None:
+    """The files beside the weights of a static embedding model, fetched at the same commit; None for others.
+
+    Raises what `Store.fetch` raises; UsageError where a folder lacks one.
+    """
+    entry = local.entry
+    if entry.architecture != "words/model2vec":
+        return None
+    if entry.family == OWN and entry.weights.urls[0].startswith("file://"):
+        companions = {name: local.path.with_name(name) for name in COMPANIONS}
+        for path in companions.values():
+            if not path.is_file():
+                raise UsageError(f"{entry.name}: no file {path}", hint="It belongs beside the weights.")
+        return companions
+    revision = store.record_of(local).revision
+    return {
+        name: store.fetch(_companion_entry(entry, name, revision), report=report).path for name in COMPANIONS
+    }
+
+
+def _companion_entry(entry: ModelEntry, name: str, revision: str | None) -> ModelEntry:
+    """The entry of a file beside the weights. revision: the commit of the Hub that those are of."""
+    urls = tuple(_companion_url(url, name, revision) for url in entry.weights.urls)
+    drafted = draft_entry(
+        companion_name(entry.name, name), Weights(url=urls if len(urls) > 1 else urls[0]), entry.license
+    )
+    return msgspec.structs.replace(drafted, registry=entry.registry)
+
+
+def _companion_url(url: str, name: str, revision: str | None) -> str:
+    """The address of a file beside another one.
+
+    >>> _companion_url("hf://o/r/model.safetensors", "config.json", "c0ffee")
+    'hf://o/r@c0ffee/config.json'
+    >>> _companion_url("m2v/model.safetensors", "config.json", None)
+    'm2v/config.json'
+    """
+    if url.startswith("hf://"):
+        named = parse_hub_url(url)
+        at = revision or (None if named.revision is None else quote(named.revision, safe=""))
+        folder = (named.file or "").rpartition("/")[0]
+        return "/".join(filter(None, [f"hf://{named.repo}{f'@{at}' if at else ''}", folder, name]))
+    head, slash, _ = url.rpartition("/")
+    return f"{head}{slash}{name}"
 
 
 def recall_entry(name: str, store: Store) -> WordModel | None:

@@ -37,7 +37,7 @@ from zoo.words.loading import load_words
 from zoo.words.texts.policies import STAND_INS, parse_policy
 from zoo.words.texts.pooling import Pooling, fit_pooling, tell_of_missing_blanks
 from zoo.words.texts.selection import ReadText, TextReader, WordSelection, known_forms, select_words
-from zoo.words.texts.tokens import fitting_tokenizer
+from zoo.words.texts.tokens import tokenizer_of
 from zoo.words.texts.unknown import usual_policy
 from zoo.words.vectors.word_vectors import WordVectors
 
@@ -73,8 +73,8 @@ def _choose_words(
     Words that the vectors know are taken from every part: their vectors were published before anybody saw
     these texts. New words, and what a word weighs, come from train alone.
     """
-    tokenizer = fitting_tokenizer(vectors.key_to_index, vectors.lowercase)
-    policy = recipe.unknown
+    tokenizer = tokenizer_of(vectors)
+    policy = recipe.unknown if vectors.pieces is None else "skip"  # a piece stands for no other one
 
     def words(items: Sequence[Item]) -> list[list[str]]:
         return known_forms(vectors, (i.text or "" for i in items), tokenizer, policy, recipe.max_words)
@@ -146,7 +146,7 @@ def read_data(session: Session, model: PreparedModel) -> TrainingData:
     assert model.reader is not None
     items = dataset.train + dataset.val
     source = open_items(session, model, items)
-    session.report(_describe_read(source.read, model.reader.longest))
+    session.report(_describe_read(source.read, model.reader))
     tokenizer, task = model.reader.tokenizer, session.plan.task
     data = TrainingData(
         dataset,
@@ -179,17 +179,17 @@ def open_batches(
     return TextBatches(ids, session.encode(items), session.recipe.batch_size, seed=seed, alike=walks)
 
 
-def _describe_read(read: Sequence[ReadText], longest: int | None) -> Note:
+def _describe_read(read: Sequence[ReadText], reader: TextReader) -> Note:
     """How many words are known, what was done about the others, what texts have none, and what was cut."""
     how: Counter[str] = sum((text.how for text in read), Counter())
-    words = sum(text.words for text in read)
+    words, unit = sum(text.words for text in read), reader.tokenizer.unit
     counts = ", ".join(f"{count:,} {name} ({count / max(1, words):.1%})" for name, count in how.most_common())
     empty = sum(text.is_empty for text in read)
     lost = f"; {empty:,} of {len(read):,} texts have no known word" if empty else ""
     cut = [text.cut for text in read if text.cut]
     if cut:
         lost += (
-            f"; {len(cut):,} of {len(read):,} texts are longer than {longest:,} words: "
-            f"{sum(cut):,} words are not read (--max-words)"
+            f"; {len(cut):,} of {len(read):,} texts are longer than {reader.longest:,} {unit}: "
+            f"{sum(cut):,} {unit} are not read (--max-words)"
         )
-    return Note(f"{words:,} words: {counts}{lost}", level="warning" if empty else "info")
+    return Note(f"{words:,} {unit}: {counts}{lost}", level="warning" if empty else "info")

@@ -85,6 +85,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         )
 
 
+def companion_name(name: str, file: str) -> str:
+    """The name of the record of a file that a model needs beside its weights."""
+    return f"{name}:{file}"
+
+
 def source_key(weights: Weights) -> str:
     """The identity of a source: its first URL."""
     return hashlib.sha256(weights.urls[0].encode()).hexdigest()

@@ -13,7 +13,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,6 +28,8 @@ from zoo.words.compiling.archives import PackedSource, open_source
 from zoo.words.compiling.encodings import Guess, check_encoding, guess_encoding
 from zoo.words.compiling.fasttext import open_fasttext
 from zoo.words.compiling.formats import SAMPLE_BYTES, Shape, check_format, refuse_unsafe, sniff_format
+from zoo.words.compiling.model2vec import StaticModel, open_model2vec
+from zoo.words.compiling.model2vec_header import COMPANIONS, WEIGHTS
 from zoo.words.compiling.parsing import READERS, Block
 from zoo.words.vectors.faults import Fault, FaultCounter
 from zoo.words.vectors.layout import ALIGNMENT, DTYPES, HEADER_BYTES, PRECISIONS, write_header
@@ -82,7 +84,7 @@ def compile_vectors(
     """Parse a file of word vectors once, and write `target`, which `open_vectors` opens in milliseconds.
 
     source: GloVe text, word2vec text or binary, fastText .vec or .bin; plain, .gz, .bz2, .xz
-    or .zip (member: which file of it).
+    or .zip (member: which file of it); or the folder of a static embedding model of model2vec.
     format: a name of FORMATS, with or without `words/`; the bytes win over it, and the report states that.
     strict: refuse a file with any fault instead of reporting it. target appears whole or not at all.
     encoding: of a text file, by Python's name; None takes it for UTF-8, or guesses it, as a fault, where most
@@ -92,8 +94,12 @@ def compile_vectors(
     is cut in its compression, or has a fault while `strict`; DiskFull; UnknownName for a format, a
     precision or an encoding; UsageError for an encoding of a binary file.
     """
-    if not source.is_file():
-        raise UsageError(f"no file {source}")
+    companions = None
+    if source.is_dir():
+        companions, source = {name: source / name for name in COMPANIONS}, source / WEIGHTS
+    for path in (source, *(companions or {}).values()):
+        if not path.is_file():
+            raise UsageError(f"no file {path}")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         with temporary.open("w+b") as file:
@@ -106,6 +112,7 @@ def compile_vectors(
                 member=member,
                 source_sha256=source_sha256,
                 encoding=encoding,
+                companions=companions,
                 report=report,
             )
             os.fsync(file.fileno())
@@ -134,17 +141,24 @@ def compile_into(
     member: str | None = None,
     source_sha256: str = "",
     encoding: str | None = None,
+    companions: Mapping[str, Path] | None = None,
     report: Report = silent,
 ) -> CompileReport:
     """`compile_vectors` into an empty file, open for reading and writing, that the caller syncs and renames.
 
-    name: what the source was published as, where its name on disk has no meaning.
+    name: what the source was published as, where its name on disk has no meaning. companions: the other files
+    of a static embedding model, by their names in COMPANIONS, whose weights the source is then.
     """
     declared = check_format(format)
     if precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
     started = time.monotonic()
     name = name or source.name
+    if companions is not None:
+        compiled = _compile_static(
+            file, source, companions, name, precision, strict, source_sha256, encoding or member, report
+        )
+        return _report_faults(replace(compiled, seconds=time.monotonic() - started), name, report)
     refuse_unsafe(name, b"")
     named, guess = check_encoding(encoding), None
     if named is None:
@@ -153,12 +167,40 @@ def compile_into(
         _refuse_binary(source, member, name, named)
     with open_source(source, member, name, guess.encoding if guess else named) as stream:
         compiled = _write_compiled(file, stream, declared, guess, precision, strict, source_sha256, report)
-    compiled = replace(compiled, seconds=time.monotonic() - started)
+    return _report_faults(replace(compiled, seconds=time.monotonic() - started), name, report)
+
+
+def _report_faults(compiled: CompileReport, name: str, report: Report) -> CompileReport:
+    """Report what compiling found."""
     for fault in compiled.faults:
         report(Note(f"{name}: {fault}", level="warning"))
-    if precision != "float32":
-        report(Note(f"{precision}: no number changed by more than {compiled.max_error:.2g}"))
+    if compiled.precision != "float32":
+        report(Note(f"{compiled.precision}: no number changed by more than {compiled.max_error:.2g}"))
     return compiled
+
+
+def _compile_static(
+    file: IO[bytes],
+    source: Path,
+    companions: Mapping[str, Path],
+    name: str,
+    precision: str,
+    strict: bool,
+    source_sha256: str,
+    unfit: str | None,
+    report: Report,
+) -> CompileReport:
+    """Write the pieces of a static embedding model. unfit: an option that only other files have."""
+    if unfit is not None:
+        raise UsageError(
+            f"{name} is a static embedding model: it has no member and no encoding", hint="Leave it out."
+        )
+    with open_source(source, None, name) as stream, open_model2vec(source, companions, name) as model:
+        shape, faults = Shape("model2vec", model.dimension, None), FaultCounter("word")
+        blocks = model.blocks(faults)
+        return _write_model(
+            file, stream, shape, blocks, model, precision, strict, source_sha256, faults, report
+        )
 
 
 def _guess_encoding(source: Path, member: str | None, name: str) -> Guess | None:
@@ -221,14 +263,14 @@ def _write_model(
     stream: PackedSource,
     shape: Shape,
     blocks: Iterator[Block],
-    subwords: Subwords | None,
+    subwords: Subwords | StaticModel | None,
     precision: str,
     strict: bool,
     source_sha256: str,
     faults: FaultCounter,
     report: Report,
 ) -> CompileReport:
-    """Write the words of all blocks, and the n-grams, if any."""
+    """Write the words of all blocks, and the n-grams or the tokenizer, if any."""
     file.seek(HEADER_BYTES)
     rows = _write_rows(file, stream, blocks, precision, faults, report)
     count = len(rows.lengths)
@@ -408,7 +450,7 @@ def _write_rest(
     ordered: SortedWords,
     text: NDArray[np.uint8],
     compiled: CompileReport,
-    subwords: Subwords | None,
+    subwords: Subwords | StaticModel | None,
     name: str,
 ) -> CompileReport:
     """Write all that follows the vectors, then the header. The report with the error of the n-grams in it."""
@@ -436,11 +478,16 @@ def _write_rest(
     crc = zlib.crc32(spacing, crc)
     shapes["spacing"] = ("U8", (len(spacing),))
     buckets = 0
-    if subwords is not None:
+    if isinstance(subwords, Subwords):
         crc, error = _write_ngrams(file, subwords, compiled.precision, name, crc)
         compiled = replace(compiled, max_error=max(compiled.max_error, error))
         buckets = len(subwords.table)
     shapes["ngrams"] = (PRECISIONS[compiled.precision], (buckets, compiled.dimension))
+    if isinstance(subwords, StaticModel):
+        definition = subwords.pieces.definition.encode()
+        file.write(definition)
+        crc = zlib.crc32(definition, crc)
+        shapes["tokenizer"] = ("U8", (len(definition),))
     metadata = {
         "source": compiled.source[:500],
         "source_bytes": str(compiled.source_bytes),

@@ -13,7 +13,7 @@ from zoo.file_formats import BEGINNING, detect_bytes, refuse_foreign
 from zoo.words.compiling import fasttext_header
 from zoo.words.vectors.layout import is_compiled
 
-FormatName = Literal["glove-text", "word2vec-text", "word2vec-binary", "fasttext-binary"]
+FormatName = Literal["glove-text", "word2vec-text", "word2vec-binary", "fasttext-binary", "model2vec"]
 SAMPLE_BYTES = 1 << 20
 BOM = b"\xef\xbb\xbf"
 
@@ -24,6 +24,7 @@ FORMATS: dict[str, str] = {
     "word2vec-text": "word2vec or fastText .vec: the same after a line 'WORDS DIMENSION'",
     "word2vec-binary": "word2vec .bin: 'WORDS DIMENSION', then word, space, float32 numbers",
     "fasttext-binary": "fastText .bin: words, and n-grams that give unknown words vectors",
+    "model2vec": "model2vec: pieces of words, beside a tokenizer.json and a config.json",
     "keyedvectors": "gensim's own save: refused where it is a pickle",
 }
 
@@ -94,7 +95,7 @@ class Shape:
     @property
     def is_binary(self) -> bool:
         """Whether its words have numbers instead of lines."""
-        return self.format.endswith("-binary")
+        return self.format.endswith("-binary") or self.format == "model2vec"
 
 
 def check_format(name: str) -> str:

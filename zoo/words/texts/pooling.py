@@ -19,11 +19,13 @@ from zoo.events import Progress, Report, silent
 from zoo.words.texts.tokens import (
     WordTokenizer,
     blankless_note,
-    fitting_tokenizer,
     script_without_blanks,
+    tokenizer_of,
+    usual_tokenizer,
 )
 from zoo.words.texts.unknown import Resolved, resolve_words, usual_policy
 from zoo.words.vectors.nearest import Floats
+from zoo.words.vectors.pieces import Pieces, PieceVectors
 from zoo.words.vectors.subwords import Subwords
 from zoo.words.vectors.word_vectors import WordVectors
 
@@ -51,7 +53,7 @@ class TextVectors:
 
     matrix: (texts, dimension) float32. Per text, (texts,): tokens, how many words it has; known, how many of
     them the vectors have; used, how many have a vector of their own or by the policy. how: tokens by what was
-    done for them ("known", a policy's name, "skipped").
+    done for them ("known", a policy's name, "skipped"). unit: what the tokens are.
     """
 
     matrix: Floats
@@ -59,6 +61,7 @@ class TextVectors:
     known: NDArray[np.int64]
     used: NDArray[np.int64]
     how: Mapping[str, int]
+    unit: str = "words"
 
     @property
     def without_vector(self) -> NDArray[np.bool_]:
@@ -70,7 +73,7 @@ class TextVectors:
         counts = ", ".join(f"{count:,} {how}" for how, count in self.how.items())
         lost = int(self.without_vector.sum())
         flagged = f"; {lost:,} of {len(self.tokens):,} texts have no known word" if lost else ""
-        return f"{int(self.tokens.sum()):,} words: {counts or 'none'}{flagged}"
+        return f"{int(self.tokens.sum()):,} {self.unit}: {counts or 'none'}{flagged}"
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ class Coverage:
     unknown: the most frequent unknown words and how often each comes, most frequent first. without_known: the
     numbers, from 0, of the texts that have no known word. from_ngrams: unknown words (all of them, as
     `tokens`) that a fastText model makes a vector for. script: of most words, where they are unknown because
-    it has no blanks between words.
+    it has no blanks between words. cut: of a static embedding model, whose known words are those that are one
+    piece, and from_ngrams those of several: the pieces of each unknown word, "?" for one that is not known.
     """
 
     texts: int
@@ -92,6 +96,7 @@ class Coverage:
     without_known: tuple[int, ...]
     from_ngrams: int = 0
     script: str | None = None
+    cut: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
@@ -110,26 +115,44 @@ def coverage(
 
     texts: strings, cut by `tokenizer` (the default one, lowering as the vectors want it), or lists of words.
     """
+    pieces = vectors.pieces
+    if pieces is not None:
+        tokenizer = tokenizer or usual_tokenizer(
+            False
+        )  # words; the model's own gives nothing but known pieces
     cut = _cut_texts(vectors, texts, tokenizer)
     counts = Counter(word for words in cut for word in words)
     kinds = list(counts)
-    found = vectors.vocabulary.find_many(kinds) >= 0
-    known = {word for word, there in zip(kinds, found.tolist(), strict=True) if there}
+    known = _known_kinds(vectors, kinds) if pieces is None else {w for w in kinds if len(pieces.cut(w)) == 1}
     unknown = Counter({word: count for word, count in counts.items() if word not in known})
+    usable = known if pieces is None else {word for word in kinds if pieces.cut(word)}
+    named = unknown.most_common(most)
     return Coverage(
         texts=len(cut),
         tokens=counts.total(),
         known=counts.total() - unknown.total(),
         kinds=len(kinds),
         known_kinds=len(known),
-        unknown=tuple(unknown.most_common(most)),
-        without_known=tuple(i for i, words in enumerate(cut) if known.isdisjoint(words)),
+        unknown=tuple(named),
+        without_known=tuple(i for i, words in enumerate(cut) if usable.isdisjoint(words)),
         from_ngrams=0 if vectors.subwords is None else _count_with_ngrams(vectors.subwords, unknown),
-        script=script_without_blanks(unknown, counts.total()),
+        script=None if pieces is not None else script_without_blanks(unknown, counts.total()),
+        cut=() if pieces is None else tuple(_shown_pieces(pieces, word) for word, _ in named),
     )
 
 
-def _count_with_ngrams(subwords: Subwords, unknown: Counter[str]) -> int:
+def _known_kinds(vectors: WordVectors, kinds: Sequence[str]) -> set[str]:
+    """Those of some words that the vectors have."""
+    found = vectors.vocabulary.find_many(kinds) >= 0
+    return {word for word, there in zip(kinds, found.tolist(), strict=True) if there}
+
+
+def _shown_pieces(pieces: Pieces, word: str) -> str:
+    """The pieces of a word, with blanks between them."""
+    return " ".join(part or "?" for part in pieces.parts(word))
+
+
+def _count_with_ngrams(subwords: Subwords | PieceVectors, unknown: Counter[str]) -> int:
     """How often the unknown words come that have n-grams."""
     there = subwords.has_ngrams(list(unknown)).tolist()
     return sum(count for count, found in zip(unknown.values(), there, strict=True) if found)
@@ -219,7 +242,7 @@ def _cut_texts(
         raise UsageError(
             "one text was given where a list of texts is expected", hint="Put it in a list: [text]."
         )
-    cutter = tokenizer or fitting_tokenizer(vectors.key_to_index, vectors.lowercase)
+    cutter = tokenizer or tokenizer_of(vectors)
     return [cutter(text) if isinstance(text, str) else text for text in texts]
 
 
@@ -242,6 +265,9 @@ def _pool_words(
         report(Progress("embed", start + len(chunk), len(texts), "texts"))
     if pooling.component is not None:
         matrix -= np.outer(matrix @ pooling.component, pooling.component)
+    if vectors.normalize:
+        lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
+        np.divide(matrix, lengths, out=matrix, where=lengths > 0)
     known, usable = resolved.known, resolved.usable
     ids = [[kinds[word] for word in words] for words in texts]
     how = Counter(resolved.how[i] for text in ids for i in text)
@@ -251,6 +277,7 @@ def _pool_words(
         np.array([known[text].sum() if text else 0 for text in ids], np.int64),
         np.array([usable[text].sum() if text else 0 for text in ids], np.int64),
         {name: how[name] for name in ["known", *dict.fromkeys(resolved.how)] if how[name]},
+        "words" if vectors.pieces is None else "pieces of words",
     )
 
 

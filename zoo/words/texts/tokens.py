@@ -13,10 +13,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 from zoo.errors import IntegrityError, UnknownName
 from zoo.events import Note
+from zoo.words.vectors.pieces import Pieces
+from zoo.words.vectors.word_vectors import WordVectors
 
 # Tried from left to right at each place of the text; Oniguruma syntax. (?i) because case is folded apart.
 TREEBANK = "|".join(
@@ -45,6 +47,7 @@ WHOLE = "|".join(
 )
 # name -> the pattern that words match
 TOKENIZERS: dict[str, str] = {"treebank": TREEBANK, "whole": WHOLE, "whitespace": r"\S+"}
+PIECES = "pieces"  # the name of a tokenizer that is a model's own
 CONTRACTIONS = ("don't", "it's", "can't", "i'm")  # whose vectors show how a corpus was cut
 OTHER_APOSTROPHES = "’ʼ＇"  # corpora have the plain one
 # Scripts that put no blanks between words, and the names of their characters in Unicode.
@@ -80,7 +83,8 @@ class WordTokenizer:
 
         Raises IntegrityError where they are not settings of this library.
         """
-        tokenizer = cls.__new__(cls)
+        kind = PieceTokenizer if settings.get("name") == PIECES else WordTokenizer
+        tokenizer = kind.__new__(kind)
         tokenizer.settings = dict(settings)
         try:
             tokenizer("a word")
@@ -94,6 +98,8 @@ class WordTokenizer:
         normalized = definition.normalizer.normalize_str(text)
         return [word for word, _ in definition.pre_tokenizer.pre_tokenize_str(normalized)]
 
+    unit: ClassVar[str] = "words"
+
     def __repr__(self) -> str:
         return f"<WordTokenizer {self.settings['name']}, lowercase={self.settings['lowercase']}>"
 
@@ -102,6 +108,41 @@ class WordTokenizer:
         from tokenizers import Tokenizer
 
         return Tokenizer.from_str(self.settings["definition"])
+
+
+class PieceTokenizer(WordTokenizer):
+    """Cuts texts into the pieces of a static embedding model, as the model itself does."""
+
+    unit = "pieces of words"
+
+    def __init__(self, pieces: Pieces) -> None:
+        import tokenizers
+
+        self.settings = {
+            "library": "tokenizers",
+            "version": tokenizers.__version__,
+            "name": PIECES,
+            "longest": pieces.longest,
+            "definition": pieces.definition,
+        }
+
+    def __call__(self, text: str) -> list[str]:
+        """The pieces of one text that are known, in order."""
+        return self._pieces.cut(text)
+
+    def __repr__(self) -> str:
+        return f"<PieceTokenizer of {len(self._pieces.names):,} pieces>"
+
+    @cached_property
+    def _pieces(self) -> Pieces:
+        return Pieces(self.settings["definition"], self.settings["longest"])
+
+
+def tokenizer_of(vectors: WordVectors) -> WordTokenizer:
+    """The tokenizer that cuts texts into what has vectors: words as their corpus had them, or pieces."""
+    if vectors.pieces is not None:
+        return PieceTokenizer(vectors.pieces)
+    return fitting_tokenizer(vectors.key_to_index, vectors.lowercase)
 
 
 @lru_cache(maxsize=8)

@@ -11,6 +11,7 @@
     text           (bytes,)      uint8    every word in UTF-8, in the order of the rows
     spacing        0 to 63 bytes
     ngrams         (buckets, dimension)  as the vectors: fastText's table of character n-grams, else of 0 rows
+    tokenizer      (bytes,)      uint8    only where the rows are pieces of words: tokenizer.json
 
 `__metadata__` states what the file was compiled from and what was wrong with it, and holds a CRC-32 over all
 that follows the header. Any safetensors reader opens the file (https://github.com/huggingface/safetensors);
@@ -42,6 +43,7 @@ FORMAT = "transfer-zoo words"
 DTYPES: dict[str, str] = {"F32": "<f4", "F16": "<f2", "U64": "<u8", "I32": "<i4", "U8": "|u1"}
 PRECISIONS: dict[str, str] = {"float32": "F32", "float16": "F16"}
 SECTIONS = ("vectors", "padding", "prefixes", "offsets", "norms", "order", "text", "spacing", "ngrams")
+OPTIONAL = ("tokenizer",)  # sections after those, in files of version 2 that have them
 
 
 class CompiledFile(NamedTuple):
@@ -162,7 +164,7 @@ def _read_header(
         if metadata["version"] != VERSION:
             raise _damaged(path, f"it was written by version {metadata['version']} of the format")
         tensors, at = {}, 0
-        for name in SECTIONS:
+        for name in (*SECTIONS, *(name for name in OPTIONAL if name in header)):
             stored, shape = header[name]["dtype"], tuple(int(n) for n in header[name]["shape"])
             dtype = DTYPES[stored]
             begin, end = header[name]["data_offsets"]

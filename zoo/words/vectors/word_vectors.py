@@ -22,6 +22,7 @@ from zoo.errors import UnknownName, UsageError, close_names
 from zoo.words.vectors.faults import Fault
 from zoo.words.vectors.layout import CompiledFile, open_layout
 from zoo.words.vectors.nearest import Floats, Index, Neighbours, Rows, nearest_rows
+from zoo.words.vectors.pieces import Pieces, PieceVectors, pieces_of
 from zoo.words.vectors.subwords import Subwords, subwords_of
 from zoo.words.vectors.vocabulary import IndexToKey, KeyToIndex, Vocabulary
 
@@ -98,6 +99,8 @@ class WordVectors:
     lowercase: no word has an upper-case letter, so lower your texts. path: the compiled file, None for
     vectors made in memory. subwords: the n-grams of a fastText model, of which `vectors[word]` of an unknown
     word is made; `word in vectors` is then True, `word in vectors.key_to_index` is not.
+    pieces: of a static embedding model, whose rows are pieces of words; subwords then makes the mean of a
+    word's pieces. normalize: such a model scales the vectors of texts to length one.
     """
 
     def __init__(self, compiled: CompiledFile, path: Path | None = None) -> None:
@@ -110,7 +113,13 @@ class WordVectors:
         self.vocabulary = Vocabulary(arrays["text"], arrays["offsets"], arrays["order"], arrays["prefixes"])
         self.key_to_index = KeyToIndex(self.vocabulary)
         self.index_to_key = IndexToKey(self.vocabulary)
-        self.subwords: Subwords | None = subwords_of(compiled)
+        self.pieces: Pieces | None = pieces_of(compiled)
+        self.subwords: Subwords | PieceVectors | None = (
+            subwords_of(compiled)
+            if self.pieces is None
+            else PieceVectors(self.pieces, self.vocabulary, self._matrix)
+        )
+        self.normalize = compiled.metadata.get("normalize") == "true"
         self.lowercase = compiled.metadata.get("lowercase") == "true"
 
     def __repr__(self) -> str:
@@ -590,7 +599,7 @@ class WordVectors:
         """A gensim KeyedVectors over the same memory. Builds gensim's dictionary of all words."""
         from gensim.models import FastText, KeyedVectors
 
-        if self.subwords is None:
+        if not isinstance(self.subwords, Subwords):
             model = KeyedVectors(self.vector_size)
         else:
             table, shortest, longest = self.subwords.table, self.subwords.shortest, self.subwords.longest
