@@ -2,11 +2,12 @@
 
     ZooError                    exit  1
     ├── UsageError                    2   the request cannot be carried out
-    │   ├── UnknownName                   no such model, head, optimizer, …; lists the close ones
-    │   │   └── UnknownModel
+    │   ├── WrongValue                    a value that cannot be used: a ValueError as well
+    │   │   ├── UnknownName               no such model, head, optimizer, …; lists the close ones
+    │   │   │   └── UnknownModel
+    │   │   └── InvalidRecipe             every problem of a recipe at once
     │   ├── NotAModel                     a name means a file or folder that is neither a model nor a run
     │   ├── InvalidRegistry               a registry file breaks the schema: file, line, field
-    │   ├── InvalidRecipe                 every problem of a recipe at once
     │   ├── MissingExtra                  an optional dependency is not installed
     │   ├── LicenseRefused                a policy does not name the licence of a model
     │   ├── RunExists                     a run folder is never overwritten
@@ -72,11 +73,15 @@ class UsageError(ZooError):
     exit_code = 2
 
 
+class WrongValue(UsageError, ValueError):
+    """A value that cannot be used, also for code that catches ValueError, as Python and gensim raise it."""
+
+
 class BrokenPlugin(ZooError):
     """A scheme or architecture of another package fails; only the models that need it are affected."""
 
 
-class UnknownName(UsageError):
+class UnknownName(WrongValue):
     """A name that is not in a table. The hint lists up to three close names, else all when they are few.
 
     Args:
@@ -137,7 +142,7 @@ class InvalidRegistry(UsageError):
     """A registry file that breaks the schema; the message starts with file:line and names the field."""
 
 
-class InvalidRecipe(UsageError):
+class InvalidRecipe(WrongValue):
     """A recipe with problems; all of them are listed at once in `problems`, as Python code names things.
 
     found: the same as they were given, so that the command line can name things as they are typed there.

@@ -194,6 +194,8 @@ def read_record(folder: Path) -> RunRecord:
         facts["model"] = _with_urls(facts["model"], _located, folder)
         kind = IMAGES if facts.get("text") is None else TEXTS
         return msgspec.convert(facts | {"recipe": from_json(facts.get("recipe"), kind)}, RunRecord)
+    except UsageError:
+        raise
     except (msgspec.DecodeError, ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
         raise IntegrityError(
             f"{path} is damaged: {error}", hint="Restore it from a copy, or train again."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import mmap
 import pickle
 import re
@@ -466,3 +467,46 @@ def test_a_pickled_object_is_the_path_of_its_file_and_opens_it_again(vectors: Wo
     pickled = pickle.dumps(vectors)
     assert len(pickled) < 1000
     assert np.array_equal(pickle.loads(pickled).vectors, vectors.vectors)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda v: v.most_similar([]),
+        lambda v: v.get_mean_vector([]),
+        lambda v: v.get_mean_vector(["king"], weights=[1, 2]),
+        lambda v: v.doesnt_match([]),
+        lambda v: v.n_similarity([], ["king"]),
+    ],
+)
+def test_a_wrong_value_is_a_value_error_as_in_gensim(
+    ask: Callable[[WordVectors], object], vectors: WordVectors
+) -> None:
+    with pytest.raises(ValueError, match=r"no words|weights|given no|none of") as caught:
+        ask(vectors)
+    assert isinstance(caught.value, UsageError)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda v: v[b"the"],
+        lambda v: v.get_index(b"the"),
+        lambda v: v.get_vector(b"the"),
+        lambda v: v.similarity(b"the", "king"),
+        lambda v: v.most_similar(b"the"),
+        lambda v: v.most_similar([b"the"]),
+    ],
+)
+def test_bytes_are_refused_as_words_and_never_taken_for_rows(
+    ask: Callable[[WordVectors], object], vectors: WordVectors
+) -> None:
+    with pytest.raises(ValueError, match="b'the'"):
+        ask(vectors)
+    assert b"the" not in vectors
+
+
+def test_the_words_of_vectors_are_json_as_a_list(vectors: WordVectors) -> None:
+    assert json.loads(json.dumps(list(vectors.index_to_key))) == list(vectors.index_to_key)
+    assert vectors.index_to_key.copy() == vectors.index_to_key

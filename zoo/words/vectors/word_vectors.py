@@ -18,7 +18,7 @@ from typing import Any, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.errors import UnknownName, UsageError, close_names
+from zoo.errors import UnknownName, UsageError, WrongValue, close_names
 from zoo.words.vectors.faults import Fault
 from zoo.words.vectors.layout import CompiledFile, open_layout
 from zoo.words.vectors.nearest import Floats, Index, Neighbours, Rows, nearest_rows
@@ -82,7 +82,7 @@ class UnknownWord(UnknownName, KeyError):
         return f"Did you mean {', '.join(self.close)}?" if self.close else None
 
 
-class NoKnownWord(UsageError, KeyError):
+class NoKnownWord(WrongValue, KeyError):
     """None of the words of a text is known: it has no vector, and a zero vector would be a lie."""
 
     def __init__(self, words: Sequence[object]) -> None:
@@ -193,6 +193,8 @@ class WordVectors:
         """One vector (dimension,) for one word; (n, dimension) for several. Raises UnknownWord."""
         if isinstance(keys, str | int | np.integer):
             return self.get_vector(keys)
+        if isinstance(keys, bytes):
+            raise _no_word(keys)
         if self.subwords is not None:
             keys = list(keys)
             return np.vstack([self.get_vector(key) for key in keys]) if keys else self.rows([])
@@ -202,10 +204,13 @@ class WordVectors:
         """Whether the word, or the row, is there."""
         return self.get_index(key, -1) >= 0
 
-    def get_index(self, key: Key, default: int | None = None) -> int:
-        """The row of a word (a row number stays what it is). Raises UnknownWord without a default."""
+    def get_index(self, key: Key | bytes, default: int | None = None) -> int:
+        """The row of a word (a row number stays what it is). Raises UnknownWord without a default, WrongValue
+        for bytes."""
         if isinstance(key, str):
             row = self.vocabulary.find(key)
+        elif isinstance(key, bytes):  # Python would take its bytes for rows
+            raise _no_word(key)
         else:
             row = int(key) if 0 <= key < len(self) else -1
         if row >= 0:
@@ -329,10 +334,10 @@ class WordVectors:
         As gensim's, but where no key is known it raises NoKnownWord: gensim gives a zero vector.
         """
         if len(keys) == 0:
-            raise UsageError("no words to take the mean of")
+            raise WrongValue("no words to take the mean of")
         factors = np.ones(len(keys), np.float32) if weights is None else np.asarray(weights)
         if len(factors) != len(keys):
-            raise UsageError(f"{len(keys)} words, but {len(factors)} weights")
+            raise WrongValue(f"{len(keys)} words, but {len(factors)} weights")
         mean = np.zeros(self.vector_size, np.float32)
         total = 0.0
         known = 0
@@ -516,7 +521,7 @@ class WordVectors:
             for item in _as_list(items)
         ]
         if not weighted:
-            raise UsageError("most_similar was given no words")
+            raise WrongValue("most_similar was given no words")
         keys = [key for key, _ in weighted]
         weights = np.array([weight for _, weight in weighted], np.float64)
         mean = self.get_mean_vector(keys, weights, post_normalize=True, ignore_missing=False)
@@ -538,7 +543,7 @@ class WordVectors:
         elif start == 0 and stop >= len(self):
             found = indexer.nearest(means, most)
         else:
-            raise UsageError("an approximate index covers all words: it cannot search some of them only")
+            raise WrongValue("an approximate index covers all words: it cannot search some of them only")
         return [
             [
                 (self.vocabulary.word(row), score)
@@ -633,6 +638,10 @@ def _read_only(what: str) -> UsageError:
     )
 
 
+def _no_word(key: bytes) -> WrongValue:
+    return WrongValue(f"{key!r} is bytes, not a word", hint="Decode it: word.decode('utf-8').")
+
+
 def _unit(vector: NDArray[Any]) -> Floats:
     """The vector scaled to length one; a zero vector stays what it is."""
     length = np.linalg.norm(vector)
@@ -654,7 +663,7 @@ def _as_list(items: Weighted | Sequence[Weighted] | None) -> list[Weighted]:
     if items is None:
         return []
     if isinstance(items, bytes):
-        raise UsageError(f"{items!r} is bytes, not a word", hint="Decode it: word.decode('utf-8').")
+        raise _no_word(items)
     if isinstance(items, str | int | np.integer) or (isinstance(items, np.ndarray) and items.ndim == 1):
         return [items]
     if isinstance(items, tuple) and len(items) == 2 and isinstance(items[1], float):
