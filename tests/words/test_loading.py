@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from zoo import load_model
 from zoo.catalogue.entry import TextInput, Weights, WordModel
 from zoo.catalogue.registry import read_registry_file
 from zoo.errors import IntegrityError, UnknownName, UnsafeFile, UsageError
@@ -175,3 +176,36 @@ def test_what_an_earlier_version_compiled_is_refused_where_its_source_is_gone(
     with pytest.raises(UsageError, match="by an earlier version") as refused:
         load_words(store.fetch(local.entry), store)
     assert "zoo rm" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize("name", ["own.txt", "own.vec", "own.bin", "own.txt.gz"])
+def test_a_limit_takes_the_first_words_as_gensim_does(name: str, store: Store, tmp_path: Path) -> None:
+    from gensim.models import KeyedVectors
+
+    rows = [f"word{number} {number} {-number}.5" for number in range(5000)]
+    whole = KeyedVectors(2)
+    whole.add_vectors([row.split()[0] for row in rows], [[*map(float, row.split()[1:])] for row in rows])
+    whole.save_word2vec_format(tmp_path / name, binary=name == "own.bin")
+    expected = KeyedVectors.load_word2vec_format(tmp_path / name, binary=name == "own.bin", limit=7)
+    told: list[Event] = []
+    vectors = load_model(str(tmp_path / name), store=store, limit=7, strict=True, report=told.append)
+    assert list(vectors.index_to_key) == expected.index_to_key
+    assert vectors.vectors.tolist() == expected.vectors.tolist()
+    assert len(load_model(str(tmp_path / name), store=store)) == 5000, (
+        "a limit holds for the call that names it"
+    )
+    assert len(load_model(str(tmp_path / name), store=store, limit=4500)) == 4500
+    assert load_model(str(tmp_path / name), store=store, limit=7).path == vectors.path
+    assert len(load_model(str(tmp_path / name), store=store, limit=9999)) == 5000
+
+
+def test_a_limit_reads_no_further_than_its_last_word(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "own.txt"
+    path.write_text("".join(f"word{n} {n}.5 1\n" for n in range(300_000)) + "the last line is broken\n")
+    assert load_model(str(path), store=store, limit=1000, strict=True).faults == ()
+
+
+def test_a_limit_below_one_is_a_wrong_value(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "own.txt").write_text("the 1 2\nof 3 4\n")
+    with pytest.raises(ValueError, match="a limit of -1 words"):
+        load_model(str(tmp_path / "own.txt"), store=store, limit=-1)

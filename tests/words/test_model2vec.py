@@ -160,9 +160,9 @@ def test_what_has_no_tokenizer_beside_it_is_no_model(tmp_path: Path, store: Stor
         load_model(str(tmp_path / "tiny"), store=store)
 
 
-@pytest.mark.parametrize("option", [{"encoding": "latin-1"}, {"member": "a.txt"}])
-def test_options_of_other_files_are_refused(option: dict[str, str], tmp_path: Path, store: Store) -> None:
-    with pytest.raises(UsageError, match="no member and no encoding"):
+@pytest.mark.parametrize("option", [{"encoding": "latin-1"}, {"member": "a.txt"}, {"limit": 3}])
+def test_options_of_other_files_are_refused(option: dict[str, Any], tmp_path: Path, store: Store) -> None:
+    with pytest.raises(UsageError, match="no member, no encoding and no limit"):
         load_model(str(lay(tmp_path / "tiny")), store=store, **option)
 
 

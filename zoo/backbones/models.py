@@ -28,6 +28,7 @@ def load_model(
     strict: bool = False,
     member: str | None = None,
     encoding: str | None = None,
+    limit: int | None = None,
 ) -> Any:
     """A pretrained network, verified, float32, in eval mode; or word vectors.
 
@@ -46,6 +47,7 @@ def load_model(
             several ("state_dict", "ema.module"), as `weights: member` in a registry.
         encoding: Of a text file of word vectors, as Python names it ("latin-1", "cp1251"); None takes the one
             that was named last, else UTF-8, or reports a guess.
+        limit: Only so many of the first words of a file of word vectors, which are its most frequent ones.
 
     Returns:
         An `nn.Module` with its facts at `.zoo_entry`, or a `WordVectors`.
@@ -61,8 +63,10 @@ def load_model(
     """
     store = store or default_store()
     target = find_model_target(name, "zoo.load_model", registry, store, member)
-    if kind_of(target) == "images" and (precision or strict or encoding):
-        raise UsageError(f"precision, strict and encoding are for word vectors: {name} is a model for images")
+    if kind_of(target) == "images" and (precision or strict or encoding or limit):
+        raise UsageError(
+            f"precision, strict, encoding and limit are for word vectors: {name} is a model for images"
+        )
     local = fetch_target(target, store, report=report)
     if isinstance(local.entry, WordModel):
         from zoo.words.loading import load_words
@@ -74,6 +78,7 @@ def load_model(
             strict=strict,
             member=member,
             encoding=encoding,
+            limit=limit,
             report=report,
         )
     from zoo.backbones.loading import load_backbone

@@ -108,7 +108,8 @@ def fetch(
     about_words = bool(ended) or any(entry.task == "word-vectors" for entry in entries.values())
     if any(words.values()) and not about_words:
         raise UsageError(
-            "--precision, --strict, --member and --encoding are for word vectors", hint="Leave them out."
+            "--precision, --strict, --member, --encoding and --limit are for word vectors",
+            hint="Leave them out.",
         )
     if dry_run:
         planned = dict(zip(entries, plan_fetch(context.store, [*entries.values()], pins=pins), strict=True))

@@ -194,7 +194,8 @@ def _compiled_facts(context: Context, local: LocalModel) -> dict[str, Any]:
     facts = {}
     for form, path in compiled_forms(local, context.store).items():
         vectors = open_vectors(path)
-        facts[" ".join(filter(None, form))] = {
+        limit = f"first {form.limit}" if form.limit else ""
+        facts[" ".join(filter(None, [*form[:3], limit]))] = {
             "path": str(path),
             "words": len(vectors),
             "dimension": vectors.vector_size,

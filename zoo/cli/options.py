@@ -128,6 +128,9 @@ def word_options(function: Callable[..., Any]) -> Callable[..., Any]:
             help="Of a text file: latin-1, cp1251, gb18030, …  [default: the last one named, else UTF-8, "
             "or a guess]",
         ),
+        click.option(
+            "--limit", type=click.IntRange(1), metavar="N", help="Only the first N words of the file."
+        ),
         click.option("--strict", is_flag=True, help="Refuse vectors whose file has any fault."),
         click.option(
             "--precision",

@@ -26,17 +26,18 @@ KIND = f"words{VERSION}"  # of what the store derives: what another version comp
 
 class Form(NamedTuple):
     """One way in which a file was compiled. member: of an archive; "" for the whole file. encoding: as it was
-    named; "" where it was not."""
+    named; "" where it was not. limit: the number of first words that were taken; "" for all of them."""
 
     precision: str
     member: str
     encoding: str = ""
+    limit: str = ""
 
     @property
     def kind(self) -> str:
         """What the store calls it."""
-        precision = f"{self.precision}~{self.encoding}" if self.encoding else self.precision
-        return "-".join([KIND, precision, *([self.member] if self.member else [])])
+        how = "~".join([self.precision, self.encoding, self.limit]).rstrip("~")
+        return "-".join([KIND, how, *([self.member] if self.member else [])])
 
 
 def load_words(
@@ -47,15 +48,16 @@ def load_words(
     strict: bool = False,
     member: str | None = None,
     encoding: str | None = None,
+    limit: int | None = None,
     keep_source: bool = True,
     report: Report = silent,
 ) -> WordVectors:
     """The vectors of a registry entry, in milliseconds once they are compiled.
 
     precision: None takes what is compiled already, float32 first. The compiled file lies in the store under
-    its own sha256, one per precision, member and encoding. encoding: None takes the one that was named last,
-    if any. keep_source: False deletes the published file once the
-    compiled one is safe. The other options are those of `compile_vectors`.
+    its own sha256, one per precision, member, encoding and limit. encoding: None takes the one that was named
+    last, if any. limit: only so many of the first words; None takes all of them. keep_source: False deletes
+    the published file once the compiled one is safe. The other options are those of `compile_vectors`.
 
     Raises what `compile_vectors` raises; LicenseRefused; UsageError for an entry that is not word vectors;
     IntegrityError where the entry states another dimension than the file has, while `strict` (else a Note).
@@ -71,7 +73,7 @@ def load_words(
     if entry.architecture == STATIC and entry.family == OWN:
         companions = fetch_companions(local, store, report)
         version = _version_of(companions, member)
-    path = _find_compiled(local, store, precision, version, encoding)
+    path = _find_compiled(local, store, precision, version, encoding, limit)
     if path is None:
         _check_source(local)
         companions = companions or fetch_companions(local, store, report)
@@ -90,10 +92,11 @@ def load_words(
                     source_sha256=local.sha256,
                     encoding=encoding,
                     companions=companions,
+                    limit=limit,
                     report=report,
                 )
 
-        form = Form(wanted, version or "", encoding or "")
+        form = Form(wanted, version or "", encoding or "", str(limit or ""))
         path = store.derive(local, form.kind, write, keep_source=keep_source, report=report)
     vectors = open_vectors(path)
     if strict:
@@ -113,8 +116,8 @@ def compiled_forms(local: LocalModel, store: Store) -> dict[Form, Path]:
         made, _, rest = kind.partition("-")
         if made == KIND:
             how, _, member = rest.partition("-")
-            precision, _, encoding = how.partition("~")
-            forms[Form(precision, member, encoding)] = path
+            precision, encoding, limit, *_ = [*how.split("~"), "", ""]
+            forms[Form(precision, member, encoding, limit)] = path
     return dict(sorted(forms.items(), reverse=True))
 
 
@@ -124,14 +127,16 @@ def _find_compiled(
     precision: str | None = None,
     member: str | None = None,
     encoding: str | None = None,
+    limit: int | None = None,
 ) -> Path | None:
     """The compiled file of a precision, a member and an encoding, if it is here; None also where several
     members fit.
 
     precision, member, encoding: None takes any, float32 first, the whole file before a member of it, the
-    encoding that was named last.
+    encoding that was named last. limit: exactly this one; None takes all words.
     """
     forms = compiled_forms(local, store)
+    forms = {form: path for form, path in forms.items() if form.limit == str(limit or "")}
     fitting = [f for f in forms if precision in (None, f.precision) and member in (None, f.member)]
     fitting = [form for form in fitting if not form.member] or fitting
     if encoding is not None:

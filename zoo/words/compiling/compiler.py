@@ -22,7 +22,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.errors import DiskFull, IntegrityError, UnknownName, UsageError
+from zoo.errors import DiskFull, IntegrityError, UnknownName, UsageError, WrongValue
 from zoo.events import Note, Progress, Report, silent
 from zoo.words.compiling.archives import PackedSource, open_source
 from zoo.words.compiling.encodings import Guess, check_encoding, guess_encoding
@@ -79,6 +79,7 @@ def compile_vectors(
     member: str | None = None,
     source_sha256: str = "",
     encoding: str | None = None,
+    limit: int | None = None,
     report: Report = silent,
 ) -> CompileReport:
     """Parse a file of word vectors once, and write `target`, which `open_vectors` opens in milliseconds.
@@ -88,7 +89,7 @@ def compile_vectors(
     format: a name of FORMATS, with or without `words/`; the bytes win over it, and the report states that.
     strict: refuse a file with any fault instead of reporting it. target appears whole or not at all.
     encoding: of a text file, by Python's name; None takes it for UTF-8, or guesses it, as a fault, where most
-    words beyond ASCII are not.
+    words beyond ASCII are not. limit: only so many of the first words; the rest of the file is not read.
 
     Raises UnsafeFile for pickles (gensim's own save); IntegrityError for a file that does not hold vectors,
     is cut in its compression, or has a fault while `strict`; DiskFull; UnknownName for a format, a
@@ -113,6 +114,7 @@ def compile_vectors(
                 source_sha256=source_sha256,
                 encoding=encoding,
                 companions=companions,
+                limit=limit,
                 report=report,
             )
             os.fsync(file.fileno())
@@ -142,6 +144,7 @@ def compile_into(
     source_sha256: str = "",
     encoding: str | None = None,
     companions: Mapping[str, Path] | None = None,
+    limit: int | None = None,
     report: Report = silent,
 ) -> CompileReport:
     """`compile_vectors` into an empty file, open for reading and writing, that the caller syncs and renames.
@@ -150,13 +153,23 @@ def compile_into(
     of a static embedding model, by their names in COMPANIONS, whose weights the source is then.
     """
     declared = check_format(format)
+    if limit is not None and limit < 1:
+        raise WrongValue(f"a limit of {limit} words", hint="It is at least 1.")
     if precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
     started = time.monotonic()
     name = name or source.name
     if companions is not None:
         compiled = _compile_static(
-            file, source, companions, name, precision, strict, source_sha256, encoding or member, report
+            file,
+            source,
+            companions,
+            name,
+            precision,
+            strict,
+            source_sha256,
+            encoding or member or limit,
+            report,
         )
         return _report_faults(replace(compiled, seconds=time.monotonic() - started), name, report)
     refuse_unsafe(name, b"")
@@ -166,7 +179,9 @@ def compile_into(
     else:
         _refuse_binary(source, member, name, named)
     with open_source(source, member, name, guess.encoding if guess else named) as stream:
-        compiled = _write_compiled(file, stream, declared, guess, precision, strict, source_sha256, report)
+        compiled = _write_compiled(
+            file, stream, declared, guess, precision, strict, source_sha256, limit, report
+        )
     return _report_faults(replace(compiled, seconds=time.monotonic() - started), name, report)
 
 
@@ -187,13 +202,14 @@ def _compile_static(
     precision: str,
     strict: bool,
     source_sha256: str,
-    unfit: str | None,
+    unfit: str | int | None,
     report: Report,
 ) -> CompileReport:
     """Write the pieces of a static embedding model. unfit: an option that only other files have."""
     if unfit is not None:
         raise UsageError(
-            f"{name} is a static embedding model: it has no member and no encoding", hint="Leave it out."
+            f"{name} is a static embedding model: it has no member, no encoding and no limit",
+            hint="Leave it out.",
         )
     with open_source(source, None, name) as stream, open_model2vec(source, companions, name) as model:
         shape, faults = Shape("model2vec", model.dimension, None), FaultCounter("word")
@@ -234,6 +250,7 @@ def _write_compiled(
     precision: str,
     strict: bool,
     source_sha256: str,
+    limit: int | None,
     report: Report,
 ) -> CompileReport:
     """Write everything into an empty file; the header last."""
@@ -253,9 +270,23 @@ def _write_compiled(
         else:
             blocks = READERS[shape.format](stream, sample, shape, faults)
         subwords = None if model is None else model.subwords
+        if limit is not None:
+            blocks, shape = _first_words(blocks, limit), replace(shape, words=None)
         return _write_model(
             file, stream, shape, blocks, subwords, precision, strict, source_sha256, faults, report
         )
+
+
+def _first_words(blocks: Iterator[Block], limit: int) -> Iterator[Block]:
+    """The blocks of the first words; nothing is read beyond the last of them."""
+    left = limit
+    for block in blocks:
+        kept = min(left, len(block.lengths))
+        text = block.text[: int(block.lengths[:kept].sum())]
+        yield Block(text, block.lengths[:kept], block.vectors[:kept], block.lines[:kept])
+        left -= kept
+        if left == 0:
+            return
 
 
 def _write_model(
