@@ -39,10 +39,14 @@ class ImageInput(Fact, frozen=True, kw_only=True):
 
 
 class TextInput(Fact, frozen=True, kw_only=True):
-    """How a text becomes words that these vectors know. dimension: of one vector."""
+    """How a text becomes words that these vectors know.
+
+    dimension: of one vector. encoding: of a text file that is not UTF-8, as Python names it.
+    """
 
     dimension: int
     lowercase: bool = False
+    encoding: str | None = None
 
 
 class Weights(Fact, frozen=True, kw_only=True):

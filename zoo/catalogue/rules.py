@@ -165,6 +165,16 @@ def _check_input(entry: ModelEntry) -> Findings:
             yield Finding(("input", field), f"{min(values)} is not above 0", "Values are divided by it.")
 
 
+def _check_encoding(entry: ModelEntry) -> Findings:
+    """The encoding of a file of words is one that Python knows."""
+    if not isinstance(entry, WordModel) or (encoding := entry.input.encoding) is None:
+        return
+    try:
+        "a".encode(encoding)
+    except (LookupError, ValueError):  # LookupError: also for bz2 and its like, which encode no text
+        yield Finding(("input", "encoding"), f"no encoding {encoding!r}", "Like this: encoding: cp1251")
+
+
 def _check_classes(entry: ModelEntry) -> Findings:
     """A classifier lists its classes; a feature extractor has none."""
     if not isinstance(entry, ImageModel):
@@ -215,6 +225,7 @@ RULES: tuple[Callable[[ModelEntry], Findings], ...] = (
     _check_sizes,
     _check_urls,
     _check_input,
+    _check_encoding,
     _check_classes,
     _check_results,
 )

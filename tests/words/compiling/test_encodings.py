@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import hashlib
 import lzma
 import warnings
 import zipfile
@@ -15,7 +16,8 @@ import numpy as np
 import pytest
 
 from zoo import load_model
-from zoo.errors import IntegrityError, UnknownName, UsageError
+from zoo.catalogue.registry import load_registry
+from zoo.errors import IntegrityError, InvalidRegistry, UnknownName, UsageError
 from zoo.store.store import Store
 from zoo.words.compiling.compiler import CompileReport
 from zoo.words.vectors.word_vectors import WordVectors
@@ -158,3 +160,20 @@ def test_the_encoding_that_was_named_last_is_kept(store: Store, tmp_path: Path) 
     assert "Москва" not in load_model(str(path), store=store)
     assert "Москва" in load_model(str(path), store=store, encoding="koi8-r")
     assert "Москва" not in load_model(str(path), store=store, encoding="cp1251")
+
+
+def test_an_entry_of_a_registry_names_the_encoding_of_its_file(store: Store, tmp_path: Path) -> None:
+    content = "".join(f"{word} {n} 1\n" for n, word in enumerate(["и", "не", "Москва"])).encode("koi8-r")
+    (tmp_path / "words.txt").write_bytes(content)
+    entry = (
+        "models:\n  own:\n    family: own\n    task: word-vectors\n    architecture: words/glove-text\n"
+        f"    weights: {{url: words.txt, sha256: {hashlib.sha256(content).hexdigest()}}}\n"
+        "    input: {dimension: 2, encoding: koi8-r}\n    license: mit\n"
+    )
+    registry = tmp_path / "registry.yaml"
+    registry.write_text(entry)
+    vectors = load_model("own", registry=load_registry([registry]), store=store, strict=True)
+    assert list(vectors.index_to_key) == ["и", "не", "Москва"]
+    registry.write_text(entry.replace("koi8-r", "koi9"))
+    with pytest.raises(InvalidRegistry, match="no encoding 'koi9'"):
+        load_registry([registry])
