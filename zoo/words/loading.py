@@ -55,10 +55,10 @@ def load_words(
     """The vectors of a registry entry, in milliseconds once they are compiled.
 
     precision: None takes what is compiled already, float32 first. The compiled file lies in the store under
-    its own sha256, one per precision, member, encoding and limit. encoding: None takes that of the entry, else
-    the one that was named last, if any. limit: only so many of the first words; None takes all of them.
-    keep_source: False deletes the published file once the compiled one is safe. The other options are those of
-    `compile_vectors`.
+    its own sha256, one per precision, member, encoding and limit. encoding: None takes that of the entry,
+    else the one that was named last, if any. limit: only so many of the first words; None takes all of them.
+    keep_source: False deletes the published file once the compiled one is safe. The other options are those
+    of `compile_vectors`.
 
     Raises what `compile_vectors` raises; LicenseRefused; UsageError for an entry that is not word vectors;
     IntegrityError where the entry states another dimension than the file has, while `strict` (else a Note).
