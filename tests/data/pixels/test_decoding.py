@@ -420,6 +420,18 @@ def test_an_image_of_too_many_pixels_is_refused_by_its_header() -> None:
     assert "has 30,000 x 30,000 pixels, more than 40 million" in reason(png_header(30_000, 30_000))
 
 
+def test_the_cap_of_pixels_can_be_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "large.png"
+    Image.new("L", (7_000, 6_000), 90).save(path)
+    with pytest.raises(UnreadableFile, match=r"more than 40 million: .* ZOO_MAX_PIXELS"):
+        read_image(path)
+    monkeypatch.setenv("ZOO_MAX_PIXELS", "50_000_000")
+    assert read_image(path).shape == (3, 6_000, 7_000)
+    monkeypatch.setenv("ZOO_MAX_PIXELS", "many")
+    with pytest.raises(UnreadableFile, match="more than 40 million"):
+        read_image(path)
+
+
 @pytest.mark.fault("I5")
 def test_a_line_is_no_picture_but_one_pixel_is() -> None:
     assert reason(encoded(Image.new("RGB", (1, 20_000)), "PNG")) == (

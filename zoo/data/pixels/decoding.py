@@ -280,12 +280,20 @@ def _check_size(image: Image.Image) -> None:
     cap = _PIXEL_CAPS.get(image.format or "", _MOST_PIXELS)
     if image.format in ("JPEG", "MPO") and not image.info.get("progressive"):
         cap = _MOST_JPEG_PIXELS
+    cap = max(cap, _allowed_pixels())
     if width * height > cap:
         raise UnreadableFile(
-            f"has {width:,} x {height:,} pixels, more than {cap / 1e6:.0f} million: save it smaller"
+            f"has {width:,} x {height:,} pixels, more than {cap / 1e6:.0f} million: save it smaller, or "
+            "allow more with ZOO_MAX_PIXELS"
         )
     if max(width, height) > _MOST_ASPECT * min(width, height):
         raise UnreadableFile(f"is a line of {width:,} x {height:,} pixels, not a picture")
+
+
+def _allowed_pixels() -> int:
+    """What ZOO_MAX_PIXELS allows beyond the caps; 0 where it is not a whole number."""
+    given = os.environ.get("ZOO_MAX_PIXELS", "").replace("_", "")
+    return int(given) if given.isdecimal() else 0
 
 
 def _reduce(image: Image.Image, keep: int | None) -> bool:
