@@ -26,7 +26,7 @@ def suggest_strategy(items: int, classes: int, device: str, kind: Kind) -> Sugge
     >>> suggest_strategy(24, 2, "cuda", IMAGES)
     Suggestion(strategy='head', why='12 images of a class are too few to train more than the head')
     >>> [suggest_strategy(90_000, 10, device, IMAGES).strategy for device in ("cpu", "cuda")]
-    ('head', 'lp-ft')
+    ['head', 'lp-ft']
     """
     each = items // max(1, classes)
     known = f"{each:,} {kind.noun}s of a class"
