@@ -83,8 +83,8 @@ def _tidy(name: str, kind: dict[str, Any], texts: dict[str, str]) -> None:
 def _describe_fields(kind: type[msgspec.Struct]) -> dict[str, str]:
     """The descriptions of a type's fields in its docstrings, which have the form `field, field: what.`
 
-    >>> _describe_fields(entry.TextInput)
-    {'dimension': 'of one vector.'}
+    >>> _describe_fields(entry.TextInput)["dimension"]
+    'of one vector.'
     """
     texts: dict[str, str] = {}
     for base in kind.__mro__[:2]:
