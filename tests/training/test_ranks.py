@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,20 +19,19 @@ pytestmark = pytest.mark.thorough
 
 PROGRAM = """
 import json, sys
+from contextlib import ExitStack
 import torch
-from torch import distributed, nn
-from zoo.events import EpochEnd
+from torch import nn
 from zoo.training.batches import FeatureBatches, Share
 from zoo.training.machine import Machine
 from zoo.training.metrics import evaluate
+from zoo.training.processes import meet
 
 torch.set_num_threads(1)
 place, rank, world = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-group = None
-if world > 1:
-    distributed.init_process_group("gloo", init_method=f"file://{place}", rank=rank, world_size=world)
-    group = distributed.group.WORLD
-machine = Machine(torch.device("cpu"), group=group)
+device = torch.device("cpu")
+meeting = ExitStack()
+machine = Machine(device, processes=meeting.enter_context(meet(device)))
 summed = machine.sum(torch.tensor([1, 10 * rank]), 2.5, torch.tensor([[float(rank)]]))
 generator = torch.Generator().manual_seed(0)
 items, labels = torch.randn(100, 5, generator=generator), torch.randint(3, (100,), generator=generator)
@@ -39,18 +39,16 @@ layer = nn.Linear(5, 3)
 with torch.no_grad():
     layer.weight.copy_(torch.randn(3, 5, generator=generator))
     layer.bias.zero_()
-batches = FeatureBatches(items, labels, 1, share=Share(machine.rank, machine.world))  # half of them empty
+batches = FeatureBatches(items, labels, 1, share=machine.processes.share)  # half of them empty
 one = evaluate(layer, batches, machine=machine)
 seven = evaluate(layer, FeatureBatches(items, labels, 7, share=Share(rank, world)), machine=machine)
 print(json.dumps({
-    "first": machine.is_first, "rank": machine.rank, "world": machine.world,
+    "first": machine.is_first, "rank": machine.processes.rank, "world": machine.processes.world,
     "sum": [part.tolist() for part in summed],
     "found": [[m.loss, dict(m.metrics), m.items] for m in (one, seven)],
 }))
-if group is not None:
-    distributed.barrier()  # who leaves first would take the connections of who still speaks
-    machine = group = None  # a group that outlives its destruction ends the process by force
-    distributed.destroy_process_group()
+machine = None  # a group that outlives its destruction ends the process by force
+meeting.close()
 """
 
 
@@ -59,6 +57,7 @@ def run(place: Path, world: int) -> list[dict[str, Any]]:
     started = [
         subprocess.Popen(
             [sys.executable, "-c", PROGRAM, str(place), str(rank), str(world)],
+            env={**os.environ, "ZOO_MEETING": str(place), "RANK": str(rank), "WORLD_SIZE": str(world)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -90,7 +89,7 @@ def test_two_processes_find_the_sums_and_figures_of_one(tmp_path: Path) -> None:
 
 def test_one_process_sums_without_company() -> None:
     machine = Machine(torch.device("cpu"))
-    assert (machine.rank, machine.world, machine.is_first) == (0, 1, True)
+    assert (machine.processes.world, machine.is_first) == (1, True)
     [sums] = machine.sum(torch.tensor([1, 2]))
     assert sums.dtype == torch.float64
     assert sums.tolist() == [1, 2]

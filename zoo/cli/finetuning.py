@@ -12,9 +12,11 @@ import click
 from zoo.cli.command import Context, command
 from zoo.cli.options import Choice, GroupedOption, ModelName, complete_from, group_by_option, license_option
 from zoo.errors import Interrupted, InvalidRecipe, UsageError
+from zoo.events import silent
 from zoo.targets import Model, RunFolder
 from zoo.training.interruption import StopSignal
 from zoo.training.intervals import FEW
+from zoo.training.ranks import are_several, is_first
 from zoo.training.recipe import KNOBS, Knob, Recipe, to_json
 from zoo.training.recipe.conditions import DEEPER, FOR_TEXTS
 from zoo.training.recipe.knob import Scope
@@ -106,6 +108,12 @@ def _metavar(knob: Knob) -> str:
     metavar="N",
     help="Epochs between two checkpoints.  [default: one in 5 seconds at most, and one after each phase]",
 )
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Processes that share every batch: one per GPU. Over several machines: torchrun.  [default: 1]",
+)
 @click.option("--path-column", help="Column of a table that names the files.")
 @click.option("--text-column", help="Column of a table that holds the texts.")
 @click.option("--label-column", metavar="NAME,…", help="Column of a table that names the classes.")
@@ -137,6 +145,7 @@ def finetune(
     resume: Path | None,
     force: bool,
     checkpoint_every: int | None,
+    processes: int | None,
     path_column: str | None,
     text_column: str | None,
     label_column: str | None,
@@ -160,12 +169,17 @@ def finetune(
 
     An interrupted run goes on with --resume, after Ctrl-C, a kill or a power cut.
     """
+    if not print_recipe and not are_several() and (count := _count_processes(processes, resume)) > 1:
+        from zoo.cli.launching import launch
+
+        here = click.get_current_context()
+        here.exit(launch(count, here.find_root().obj))
     recipe = None if recipe_file is None else read_recipe(recipe_file)
     settings: dict[str, Any] = {
         "registry": context.registry,
         "store": context.store,
         "checkpoint_every": checkpoint_every,
-        "report": context.report,
+        "report": context.report if is_first() else silent,
         "recipe": recipe,
         **options,
     }
@@ -200,6 +214,16 @@ def finetune(
 
     settings |= about_data
     _train(context, partial(finetune_model, model, data, out=out, **settings))
+
+
+def _count_processes(asked: int | None, resume: Path | None) -> int:
+    """How many processes to start: a run that goes on has as many as it began with."""
+    if asked is not None or resume is None:
+        return asked or 1
+    from zoo.runs.making.unfinished import find_unfinished
+
+    _, facts = find_unfinished(resume)
+    return facts.processes or 1
 
 
 def _need(kind: str, name: str, value: T | None) -> T:
@@ -238,7 +262,8 @@ def _train(context: Context, train: Callable[..., RunResult]) -> None:
             interrupted.exit_code = stop.exit_code
             raise
 
-    context.sink.done(result.facts(), lambda: describe_result(result))
+    if is_first():
+        context.sink.done(result.facts(), lambda: describe_result(result))
 
 
 def _print_recipe(

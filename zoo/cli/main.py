@@ -165,12 +165,18 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code."""
     _open_streams()
+    if "RANK" in os.environ:
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # it warns of what is as it should be
+    if "ZOO_PARENT" in os.environ:
+        from zoo.cli.launching import end_with_parent
+
+        end_with_parent()
     arguments = sys.argv[1:] if arguments is None else arguments
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     signal.signal(signal.SIGTERM, _stop_as_asked)
     sink = Sink(Mode.JSON if "--json" in options else Mode.HUMAN)
     try:
-        result = cli.main(arguments, prog_name="zoo", standalone_mode=False)
+        result = cli.main(arguments, prog_name="zoo", standalone_mode=False, obj=arguments)
         sys.stdout.flush()
     except BaseException as error:
         if "--debug" in options and not isinstance(error, SystemExit | click.exceptions.Exit):

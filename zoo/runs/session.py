@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from adapters import Head
+from zoo.data.contents import count_cpus
 from zoo.data.dataset import Dataset, Item
 from zoo.data.pixels.batches import BadFile
 from zoo.data.pixels.ranges import ValueRange
@@ -24,6 +25,7 @@ from zoo.runs.record import Baseline
 from zoo.store.store import Store
 from zoo.training.batches import BatchSource, FeatureBatches
 from zoo.training.loop import FitResult
+from zoo.training.processes import ALONE, Processes
 from zoo.training.recipe import Resolved
 from zoo.training.stopping import Score
 from zoo.training.strategies import Phase
@@ -42,6 +44,14 @@ class Session:
     device: torch.device
     report: Report
     stop_requested: Callable[[], bool]
+    processes: Processes = ALONE
+
+    @property
+    def workers(self) -> int | None:
+        """Threads that read images; None for one per core. Processes share the cores of a machine."""
+        if self.recipe.workers is not None or self.processes.local_world == 1:
+            return self.recipe.workers
+        return max(1, count_cpus() // self.processes.local_world)
 
     @property
     def recipe(self) -> Resolved:

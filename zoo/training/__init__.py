@@ -19,8 +19,11 @@ From the ground up; a file imports only what is above it in this list:
     strategies       the phases of a recipe
     stages           what a recipe trains of a network
     device           where to compute
-    machine          a device and its steps
+    ranks            which of several processes this one is
     batches          items in batches
+    processes        the processes of a run, and what they agree on
+    batch_norms      statistics of a batch that several processes share
+    machine          a device and its steps
     losses           what training minimises
     metrics          how good it is
     phase_state      a phase of training as one value: begin, save, load

@@ -210,11 +210,12 @@ class ImageBatches(_Batches):
         workers: int | None = None,
         on_bad: str = "skip",
         values: ValueRange | None = None,
+        share: Share = ALONE,
         report: Report = silent,
     ) -> None:
         if targets is None:
             targets = torch.tensor([item.label for item in items], dtype=torch.long)
-        super().__init__(targets, batch_size, seed)
+        super().__init__(targets, batch_size, seed, share)
         self.items = items
         self.input = input
         self.augmentation = augmentation
@@ -226,7 +227,7 @@ class ImageBatches(_Batches):
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of pass `number`; threads end with it, or when the iterator is dropped."""
-        order = self.order(number).tolist()
+        parts = [self.share.of(whole) for whole in torch.split(self.order(number), self.sizes)]
         strength = self.augmentation if self.shuffles(number) else "none"
 
         def view(image: Tensor, generator: torch.Generator) -> Tensor:
@@ -237,18 +238,27 @@ class ImageBatches(_Batches):
             view,
             self.batch_size,
             draws=Draws(self.seed or 0, number),
-            order=order,
+            order=torch.cat(parts).tolist() if parts else [],
+            sizes=None if self.share.world == 1 else [len(part) for part in parts if len(part)],
             workers=self.workers,
             on_bad=self.on_bad,
             values=self.values,
         )
         with pictures:
-            for indices, images in _join_a_last_one(pictures):
+            batches = _join_a_last_one(pictures) if self.share.world == 1 else self._fill(parts, pictures)
+            for indices, images in batches:
                 yield Batch(images, self.labels[indices], len(indices))
         for file in pictures.bad:
             if file.path not in self.bad:
                 self.bad[file.path] = file
                 self.report(Note(f"passed over: {file}", level="warning"))
+
+    def _fill(self, parts: Iterable[Tensor], pictures: Iterator[Pictures]) -> Iterator[Pictures]:
+        """A batch for every part, one without items too: all processes make the same steps."""
+        nothing = torch.empty(0, 3, self.input.size, self.input.size)
+        for part in parts:
+            indices, images = next(pictures) if len(part) else (part, nothing)
+            yield Pictures(indices, images if len(indices) else nothing)
 
 
 def _join_a_last_one(batches: Iterable[Pictures]) -> Iterator[Pictures]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeAlias
 
+import msgspec
 import torch
 
 from zoo.errors import TrainingStopped
@@ -13,6 +15,7 @@ from zoo.events import Note, Report
 from zoo.training.batches import Batch
 from zoo.training.metrics import Stopped
 from zoo.training.phase_state import PhaseState, trainable_state
+from zoo.training.processes import is_lost_process, lost_process
 
 SAFE_LR = 1e-3  # the highest rate worth a try after one that blew up: a tenth of 1e30 is not
 
@@ -35,6 +38,9 @@ def ends_with_its_best(state: PhaseState, report: Report) -> Iterator[None]:
     except TrainingStopped as fault:
         state.fault = fault
     except RuntimeError as error:
+        if is_lost_process(error):
+            state.fault = lost_process(error)
+            return
         if not _is_out_of_memory(error):
             raise
         state.fault = _stopped_by_memory(state, error)
@@ -43,12 +49,26 @@ def ends_with_its_best(state: PhaseState, report: Report) -> Iterator[None]:
         state.model.to(memory_format=torch.contiguous_format).eval()  # safetensors takes nothing else
 
 
-def stopped_by_loss(state: PhaseState, loss: float, about: tuple[int, float, Batch]) -> TrainingStopped:
+BadLoss: TypeAlias = "tuple[float, tuple[int, float, Batch]]"
+"""A loss that is not a number, and about it: the step, its rate and its batch."""
+
+
+def stopped_by_loss(state: PhaseState, bad: BadLoss | None) -> TrainingStopped:
     """The error for a loss that is not a number: where it happened, at which rate, and on what.
 
-    about: the step, its rate and its batch.
+    bad: None if it was another process's; all of them call this, and raise the same.
     """
-    step, lr, batch = about
+    own = None if bad is None else _describe_loss(state, bad)
+    if state.machine.processes.world == 1:
+        assert own is not None
+        return own
+    sent = b"" if own is None else msgspec.json.encode((own.message, own.hint))
+    message, hint = next(msgspec.json.decode(text) for text in state.machine.processes.gather(sent) if text)
+    return TrainingStopped(message, hint=hint)
+
+
+def _describe_loss(state: PhaseState, bad: BadLoss) -> TrainingStopped:
+    loss, (step, lr, batch) = bad
     inputs = batch.inputs if isinstance(batch.inputs, tuple) else (batch.inputs,)
     poisoned = not all(bool(part.isfinite().all()) for part in inputs if part.is_floating_point())
     found = "; its inputs hold nan or infinity" if poisoned else ""

@@ -18,7 +18,7 @@ from adapters import compare_frozen
 from zoo.events import EpochEnd, Progress, Report, silent
 from zoo.training.faults import ends_with_its_best, stopped_by_loss, stopped_by_validation
 from zoo.training.interruption import never
-from zoo.training.losses import l1_norm, main_output, objective
+from zoo.training.losses import l1_norm, main_output, nothing, objective
 from zoo.training.metrics import Measurement, Stopped, evaluate
 from zoo.training.phase_state import PhaseState, trainable_state
 from zoo.training.schedules import SCHEDULES, Moment
@@ -109,9 +109,19 @@ def train_epoch(
     total, items = torch.zeros((), device=machine.device), 0
     watch = machine.watch()
     model.train()
-    seed_torch(epoch_seed(recipe.seed, epoch), machine.device)  # for dropout; batches have generators of own
+    # for dropout, which differs between processes; batches have generators of their own
+    seed_torch(epoch_seed(recipe.seed, epoch, machine.processes.rank), machine.device)
+    bad = None
 
     for batch in state.train.epoch(epoch):
+        # of several processes: how much of this step is here, and whether all go on
+        weight = state.weigh(batch)
+        whole = machine.agree(weight, stop_requested, bad=bad is not None)
+        if whole.bad:
+            raise stopped_by_loss(state, bad)
+        if whole.stop:
+            raise Stopped
+
         # the learning rate of this step
         factor = schedule(Moment(state.step, steps, warmup, losses, patience))
         for group, rate in zip(optimizer.param_groups, state.rates, strict=True):
@@ -121,14 +131,15 @@ def train_epoch(
         # forward: what is minimised
         inputs, targets = machine.place(batch.inputs), machine.place(batch.targets)
         with machine.autocast():
-            output = model(inputs)
-            loss = objective(state.objective, output, targets)
-        if (bad := watch.see(loss, (state.step, state.lr, batch))) is not None:
-            raise stopped_by_loss(state, *bad)
+            output = state.forward(inputs)
+            loss = objective(state.objective, output, targets) if batch.count else nothing(output)
+        bad = watch.see(loss, (state.step, state.lr, batch))
+        if bad is not None and machine.processes.world == 1:
+            raise stopped_by_loss(state, bad)
 
         # what is reported: the same loss, unless weights, smoothing or an auxiliary output are in it
         with torch.no_grad():
-            if state.plain is None and isinstance(output, Tensor):
+            if not batch.count or (state.plain is None and isinstance(output, Tensor)):
                 total += loss * batch.count
             else:
                 plain = state.plain or state.objective
@@ -136,6 +147,8 @@ def train_epoch(
         items += batch.count
 
         # backward, and one step
+        if machine.processes.world > 1:  # gradients are averaged over the processes
+            loss = loss * (weight / whole.weight * machine.processes.world)
         if recipe.l1:
             loss = loss + recipe.l1 * l1_norm(state.parameters)
         if state.pull is not None:
@@ -143,15 +156,14 @@ def train_epoch(
         machine.step(loss, optimizer, state.parameters, recipe.clip_norm, state.scaler)
         state.step += 1
 
-        # say how far it is, and ask whether to go on
+        # say how far it is
         if (now := time.perf_counter()) - state.reported > REPORT_EVERY:
             report(Progress(f"train {phase.name}", state.step, steps, "steps"))
             state.reported = now
-        if stop_requested():
-            raise Stopped
 
-    if (bad := watch.last()) is not None:  # the last loss of a GPU comes after its step
-        raise stopped_by_loss(state, *bad)
+    bad = watch.last() if bad is None else bad  # the last loss of a GPU comes after its step
+    if machine.agree(0.0, bad=bad is not None).bad:
+        raise stopped_by_loss(state, bad)
     whole_loss, whole_items = machine.sum(total, items)
     return float(whole_loss) / max(1, int(whole_items))
 

@@ -12,16 +12,18 @@ head in fp32 and a backbone in bf16 cannot follow each other.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
+from zoo.training.batch_norms import JointBatchNorms
+from zoo.training.interruption import never
+from zoo.training.processes import ALONE, Agreement, Processes
 
 FORMATS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 T = TypeVar("T")
@@ -30,39 +32,73 @@ T = TypeVar("T")
 class Machine:
     """A device and a number format (fp32, bf16, fp16) with the verbs of a training step.
 
-    group: the processes that work together, each on its own share of every batch; None is this one alone.
-    rank: which of them this is, from 0; world: how many they are.
+    processes: that work together, each on its own share of every batch.
 
     fp16 gradients underflow below 6e-8: the loss is scaled up, and a step whose gradients overflow is left
     out (https://pytorch.org/docs/stable/amp.html). bf16 has the range of fp32 and needs none of that.
     """
 
-    def __init__(
-        self, device: torch.device, precision: str = "fp32", group: ProcessGroup | None = None
-    ) -> None:
+    def __init__(self, device: torch.device, precision: str = "fp32", processes: Processes = ALONE) -> None:
         self.device = device
-        self.group = group
-        self.rank, self.world = (0, 1) if group is None else (group.rank(), group.size())
+        self.processes = processes
         self.precision = precision
         self.format = FORMATS.get(precision)
 
     @property
     def is_first(self) -> bool:
         """Whether this process is the one that reports and writes."""
-        return self.rank == 0
+        return self.processes.is_first
 
     def sum(self, *parts: Tensor | float) -> list[Tensor]:
         """Each part added up over all processes, as float64 on the CPU: every process gets the same sums."""
         own = [torch.as_tensor(part).detach().cpu().double() for part in parts]
-        if self.group is None:
+        if self.processes.world == 1:
             return own
-        from torch import distributed
-
-        place = self.device if distributed.get_backend(self.group) == "nccl" else torch.device("cpu")
-        joined = torch.cat([part.flatten() for part in own]).to(place)
-        distributed.all_reduce(joined, group=self.group)
-        sums = torch.split(joined.cpu(), [part.numel() for part in own])
+        joined = torch.cat([part.flatten() for part in own])
+        sums = torch.split(self.processes.add_up(joined), [part.numel() for part in own])
         return [found.reshape(part.shape) for found, part in zip(sums, own, strict=True)]
+
+    def agree(
+        self, weight: float, stop_requested: Callable[[], bool] = never, *, bad: bool = False
+    ) -> Agreement:
+        """What all processes know of the step that begins; see `Agreement`."""
+        return self.processes.agree(weight, stop=stop_requested(), bad=bad)
+
+    def parallel(self, model: nn.Module) -> Callable[..., Any]:
+        """The model as a function that is called in training: of several processes, one whose gradients are
+        the mean over all of them, and whose batch norms learn from whole batches.
+
+        Whatever learns in the model at this moment takes part: make it anew when that changes. The model's
+        tensors become those of the first process.
+        """
+        group = self.processes.group
+        if group is None:
+            return model
+        from torch import distributed
+        from torch.nn.parallel import DistributedDataParallel
+
+        for buffer in model.buffers():
+            distributed.broadcast(buffer, 0, group=group)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", FutureWarning
+            )  # torch 2.13 has another word for broadcast_buffers
+            replica = DistributedDataParallel(
+                model,
+                device_ids=[self.device] if self.device.type == "cuda" else None,
+                process_group=group,
+                broadcast_buffers=False,  # they are equal: see JointBatchNorms
+                find_unused_parameters=True,  # such as the vectors of new words where there are none
+            )
+
+        # of depthwise convolutions in channels-last memory; it costs a copy of each of these gradients
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
+
+        def forward(inputs: Any) -> Any:
+            with JointBatchNorms(group):
+                return replica(inputs)
+
+        return forward
 
     def new_scaler(self) -> torch.amp.GradScaler | None:
         """What scales the loss of one phase; None where the number format needs none."""
@@ -108,7 +144,7 @@ class Machine:
 
     def watch(self) -> LossWatch:
         """What checks every loss of an epoch, in the way that suits the device."""
-        return LossWatch(self.device)
+        return LossWatch(self.device, late=True if self.processes.world > 1 else None)
 
 
 @contextmanager
@@ -132,12 +168,13 @@ class LossWatch:
 
     On the CPU it looks at once (2 µs). On a GPU reading a value waits for everything that was queued; so the
     loss is copied to pinned memory behind its own event, and read when the next one comes: one step late.
+    Of several processes all look that late, so that they can agree on it before the next step.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, *, late: bool | None = None) -> None:
         self.device = device
-        self.late = device.type == "cuda"
-        self.pending: tuple[Tensor, torch.cuda.Event, Any] | None = None
+        self.late = device.type == "cuda" if late is None else late
+        self.pending: tuple[Tensor, torch.cuda.Event | None, Any] | None = None
 
     def see(self, loss: Tensor, about: T) -> tuple[float, T] | None:
         """(loss, about) of a step whose loss is not finite; None while all is well."""
@@ -145,6 +182,9 @@ class LossWatch:
             value = loss.item()
             return None if math.isfinite(value) else (value, about)
         bad: tuple[float, T] | None = self.last()
+        if self.device.type != "cuda":
+            self.pending = (loss.detach(), None, about)
+            return bad
         host = torch.empty((), dtype=loss.dtype, pin_memory=True)
         host.copy_(loss.detach(), non_blocking=True)
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -158,6 +198,7 @@ class LossWatch:
             return None
         host, event, about = self.pending
         self.pending = None
-        event.synchronize()
+        if event is not None:
+            event.synchronize()
         value = host.item()
         return None if math.isfinite(value) else (value, about)

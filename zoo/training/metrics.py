@@ -63,7 +63,7 @@ def evaluate(
     kept: list[tuple[Tensor, Tensor]] = []
     try:
         for batch in batches.epoch(0):
-            if stop_requested():
+            if machine.agree(batch.count, stop_requested).stop:
                 raise Stopped
             inputs, targets = machine.place(batch.inputs), machine.place(batch.targets)
             with machine.autocast():

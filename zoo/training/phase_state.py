@@ -6,7 +6,7 @@ What a phase trains with is fixed when it begins; everything that moves afterwar
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,12 +19,12 @@ from adapters import frozen_fingerprint, parameter_groups
 from zoo.backbones.memory_format import channels_last
 from zoo.errors import InvalidRecipe, TrainingStopped, WeightsMismatch
 from zoo.events import EpochEnd
-from zoo.training.batches import BatchSource
+from zoo.training.batches import Batch, BatchSource
 from zoo.training.losses import StartPull
 from zoo.training.machine import Machine
 from zoo.training.optimizers import build_optimizer
 from zoo.training.recipe import Resolved
-from zoo.training.single_label import SINGLE_LABEL
+from zoo.training.single_label import SINGLE_LABEL, balanced_weights
 from zoo.training.stopping import EarlyStopping, Score
 from zoo.training.strategies import Phase
 from zoo.training.task import Loss, Task
@@ -34,9 +34,10 @@ from zoo.training.task import Loss, Task
 class PhaseState:
     """A phase while it trains. Chance needs no field: shuffles and dropout depend on (seed, epoch) alone.
 
-    Fixed: rates: the base rate of each parameter group. objective: the loss that is minimised; plain: the one
-    that is reported, without class weights and smoothing; None where they are the same. pull: towards the
-    weights that the phase begins with. frozen: sha256 of every frozen tensor. classes: names for messages.
+    Fixed: forward: the model as training calls it, see `Machine.parallel`. rates: the base rate of each
+    parameter group. objective: the loss that is minimised; plain: the one that is reported, without class
+    weights and smoothing; None where they are the same. pull: towards the weights that the phase begins with.
+    frozen: sha256 of every frozen tensor. classes: names for messages. class_weights: on the CPU.
     Moving, with the model's own tensors: step: steps done. history: an EpochEnd per finished epoch. best:
     name -> CPU tensor of everything that is not frozen, as it was after the best epoch. lr: of the head, in
     the last step. reported: when progress was last reported. interrupted: somebody asked to stop. fault: what
@@ -44,6 +45,7 @@ class PhaseState:
     """
 
     model: nn.Module
+    forward: Callable[..., Any]
     train: BatchSource
     val: BatchSource
     recipe: Resolved
@@ -57,6 +59,7 @@ class PhaseState:
     pull: StartPull | None
     frozen: Mapping[str, str]
     classes: Sequence[str]
+    class_weights: Tensor | None
 
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler | None
@@ -68,6 +71,12 @@ class PhaseState:
     reported: float = 0.0
     interrupted: bool = False
     fault: TrainingStopped | None = None
+
+    def weigh(self, batch: Batch) -> float:
+        """What a batch counts in the mean over several: its items, by the weights of their classes."""
+        if self.class_weights is None or self.task.balance is not balanced_weights:
+            return batch.count
+        return float(self.class_weights[batch.targets.cpu()].sum())
 
     @property
     def epoch(self) -> int:
@@ -120,6 +129,7 @@ def begin_phase(
     _check_trainable(model, parameters, train)
     if problems := list(task.problems(recipe)):
         raise InvalidRecipe(problems)
+    forward = machine.parallel(model)
     frozen = frozen_fingerprint(model)
     groups = parameter_groups(model, phase.lr, decay=phase.lr_decay, weight_decay=phase.weight_decay)
     pull = StartPull(model, phase.pull) if phase.pull else None
@@ -135,6 +145,7 @@ def begin_phase(
     )
     return PhaseState(
         model=model,
+        forward=forward,
         train=train,
         val=val,
         recipe=recipe,
@@ -148,6 +159,7 @@ def begin_phase(
         pull=pull,
         frozen=frozen,
         classes=classes,
+        class_weights=class_weights,
         optimizer=optimizer,
         scaler=machine.new_scaler(),
         stopping=stopping if start is None else stopping.after(0, start),

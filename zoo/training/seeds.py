@@ -62,9 +62,9 @@ def seed_torch(seed: int, device: torch.device = CPU) -> None:
         torch.mps.manual_seed(seed)
 
 
-def epoch_seed(seed: int, epoch: int) -> int:
-    """The seed of one epoch. It depends on these two alone, so that a resumed run draws alike."""
-    return (seed << 24) + epoch
+def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
+    """The seed of one epoch in one process. It depends on these alone, so that a resumed run draws alike."""
+    return (seed << 24) + epoch + (rank << 48)
 
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, NamedTuple, TypeVar, overload
@@ -100,6 +101,7 @@ def load_batches(
     batch_size: int,
     *,
     order: Sequence[int] | None = None,
+    sizes: Sequence[int] | None = None,
     workers: int | None = None,
     on_bad: OnBad = "skip",
     keep: int | None = None,
@@ -115,6 +117,7 @@ def load_batches(
     *,
     draws: Draws,
     order: Sequence[int] | None = None,
+    sizes: Sequence[int] | None = None,
     workers: int | None = None,
     on_bad: OnBad = "skip",
     keep: int | None = None,
@@ -129,6 +132,7 @@ def load_batches(
     *,
     draws: Draws | None = None,
     order: Sequence[int] | None = None,
+    sizes: Sequence[int] | None = None,
     workers: int | None = None,
     on_bad: OnBad = "skip",
     keep: int | None = None,
@@ -140,7 +144,9 @@ def load_batches(
 
     transform: from uint8 (3, height, width) to a tensor whose shape is always the same; with `draws` it gets
     a generator of the item's own too, so that no result depends on how many threads there are. order:
-    positions in `images` in the order to read them, all by default. workers: threads, one per CPU by default.
+    positions in `images` in the order to read them, all by default. sizes: how many positions each batch
+    has, in place of batch_size: those that cannot be read are missing in it, and images is empty if it has
+    none. workers: threads, one per CPU by default.
     keep: see `read_image`. values: black and white of images of 16 bit or floats; None: by each file. A file
     that cannot be read goes to `.bad` and the next one takes its place in the batch; with on_bad="stop"
     UnreadableFile is raised. At most one batch is read ahead.
@@ -162,6 +168,7 @@ def load_batches(
         indices: list[int] = []
         tensors: list[torch.Tensor] = []
         threads = workers or count_cpus()
+        ends = None if sizes is None else {*accumulate(sizes)}
         with closing(_run_ahead(load, positions, threads=threads, ahead=batch_size + threads)) as results:
             for done, (position, result) in enumerate(zip(positions, results, strict=True), start=1):
                 if isinstance(result, UnreadableFile):
@@ -173,11 +180,13 @@ def load_batches(
                     traits.update(found)
                     indices.append(position)
                     tensors.append(tensor)
-                last = done == len(positions)
-                if last or len(tensors) == batch_size:
+                full = len(tensors) == batch_size if ends is None else done in ends
+                if full or done == len(positions):
                     report(Progress(task, done, len(positions), "images"))
                     if tensors:
                         yield Batch(torch.tensor(indices), torch.stack(tensors))
+                    elif ends is not None:
+                        yield Batch(torch.empty(0, dtype=torch.long), torch.empty(0))
                     indices, tensors = [], []
 
     return Batches(batches(), failures, traits)

@@ -124,6 +124,10 @@ class Checkpoints:
         self.finished, self.outcome = number + 1, _copy_of(outcome)
         self.write(None)
 
+    def packed(self) -> bytes:
+        """Where the run is after a phase, as bytes."""
+        return pack(Checkpoint(self.finished, None, self.before, self.outcome, 0.0))
+
     def flush(self) -> None:
         """Write what was only kept in memory: training ends here."""
         if self.held is not None:

@@ -172,5 +172,6 @@ COMPARISONS = (
     Comparison(_recipe),
     Comparison(_versions),
     Comparison(_value("device", "the device")),
+    Comparison(_value("processes", "the number of processes")),
     Comparison(_features),
 )

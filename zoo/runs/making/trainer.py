@@ -7,8 +7,8 @@ What differs between images and texts is in a row of zoo/runs/modalities/table.p
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -33,7 +33,8 @@ from zoo.runs.folder import (
     write_history,
     write_words,
 )
-from zoo.runs.making.checkpoints import Checkpoints, features_sha256, read_newest
+from zoo.runs.making.agreeing import check_equal_plans
+from zoo.runs.making.checkpoints import Checkpoints, features_sha256, pack, read_newest, unpack
 from zoo.runs.making.deciding import decide_strategy
 from zoo.runs.making.differences import Resumption, check_same
 from zoo.runs.making.unfinished import Facts, Partial, facts_of, hold_partial
@@ -44,12 +45,13 @@ from zoo.runs.session import Outcome, PreparedModel, Session, TrainingData, Trai
 from zoo.runs.versions import library_versions
 from zoo.store.store import Store
 from zoo.training.batches import BatchSource
-from zoo.training.device import pick_device, precision_for
+from zoo.training.device import precision_for
 from zoo.training.interruption import never
-from zoo.training.loop import fit
+from zoo.training.loop import fit, keep_nothing
 from zoo.training.machine import Machine, one_thread
 from zoo.training.metrics import Measurement, evaluate
 from zoo.training.phase_state import PhaseState, begin_phase
+from zoo.training.processes import ALONE, Processes, is_lost_process, lost_process, meet, own_device
 from zoo.training.seeds import seeded
 from zoo.training.single_label import SINGLE_LABEL
 from zoo.training.stages import count_opened, count_stages, open_phase
@@ -70,23 +72,48 @@ def train_run(
     The process is left as it was: its random generators, its threads, its choice of kernels. resumption: of
     the unfinished run that it goes on with; None for one that begins.
     """
-    device = pick_device(plan.recipe.device)
+    device = own_device(plan.recipe.device)
     plan = decide_strategy(plan, device, report=report)
     recipe = plan.recipe
-    with (
-        hold_partial(plan.out) as partial,
-        seeded(recipe.seed, device=device, deterministic=recipe.deterministic),
-    ):
-        if resumption is None:  # asked again: another process may have trained it in the meantime
-            refuse_unfinished(plan.out)
-            refuse_existing(plan.out)
-        return _carry_out(Session(plan, store, device, report, stop_requested), partial, resumption)
+    try:
+        with (
+            meet(device) as processes,
+            hold_partial(plan.out) if processes.is_first else nullcontext() as partial,
+            seeded(recipe.seed, device=device, deterministic=recipe.deterministic),
+        ):
+            if resumption is None and partial:  # another run may have taken the place in the meantime
+                refuse_unfinished(plan.out)
+                refuse_existing(plan.out)
+            report = report if processes.is_first else silent
+            session = Session(plan, store, device, report, stop_requested, processes)
+            return _share_result(session, partial, resumption)
+    except RuntimeError as error:
+        if not is_lost_process(error):
+            raise
+        raise lost_process(error) from error
+
+
+def _share_result(session: Session, partial: Partial | None, resumption: Resumption | None) -> RunResult:
+    """The same, in one process or in several; all of them get the result."""
+    processes = session.processes
+    if processes.world > 1:
+        check_equal_plans(session.plan, processes)
+    if partial is None:
+        return follow_run(session)
+    result = _carry_out(session, partial, resumption)
+    if processes.world > 1:
+        processes.send(msgspec.json.encode(result))
+    return result
 
 
 def _carry_out(session: Session, partial: Partial, resumption: Resumption | None) -> RunResult:
     """The run of a plan, from its network to its folder."""
-    plan, report = session.plan, session.report
+    plan, report, processes = session.plan, session.report, session.processes
     found = None if resumption is None else read_newest(partial.folder, plan.out, report=report)
+    if processes.world > 1:
+        processes.send(None if found is None else pack(found))
+        if phases(plan.recipe)[-1].trains == "features":
+            report(_describe_head_alone(processes.world))
     if found is not None:
         plan = replace(plan, began=plan.began - found.seconds)
         session = replace(session, plan=plan)
@@ -120,6 +147,30 @@ def _carry_out(session: Session, partial: Partial, resumption: Resumption | None
     return result
 
 
+def follow_run(session: Session) -> RunResult:
+    """The run in a process that is not the first: it trains its share, and writes nothing.
+
+    Raises Interrupted, or what ended training, where the first process raises it too.
+    """
+    content = session.processes.receive()
+    found = None if content is None else unpack(content)
+    steps, model, data = begin_run(session)
+    outcome = train_phases(session, steps, model, data, Checkpoints(found=found))
+    if outcome.fault is not None:
+        raise outcome.fault
+    result = None if outcome.interrupted else session.processes.receive()
+    if result is None:
+        raise Interrupted("stopped with the first process of the run")
+    return msgspec.json.decode(result, type=RunResult)
+
+
+def _describe_head_alone(world: int) -> Note:
+    return Note(
+        f"only the head is trained: {world} processes share the reading of images, and the first one trains",
+        hint="More processes do not make that faster; they do with --unfreeze.",
+    )
+
+
 def _how_to_go_on(plan: Plan, partial: Partial) -> str:
     """What to type after an interruption; without a checkpoint the best epoch so far is a beginning."""
     if partial.resumable:
@@ -137,6 +188,7 @@ def _all_facts(session: Session, model: PreparedModel, data: TrainingData) -> Fa
         device=session.device.type,
         features=features_sha256(features) if features else None,
         threads=torch.get_num_threads(),
+        processes=session.processes.world,
     )
 
 
@@ -183,26 +235,86 @@ def train_phases(
             if number < checkpoints.finished:
                 continue
             open_stages(session, phase, model)
-            with one_thread() if phase.trains == "features" else nullcontext():
+            if phase.trains == "features" and not session.processes.is_first:
+                outcome = follow_phase(session.processes, model.network)
+                if outcome.interrupted:
+                    break
+                continue
+            with (
+                one_thread() if phase.trains == "features" else nullcontext(),
+                lead(session.processes, phase) as show_life,
+            ):
                 state = begin(session, phase, steps, model, data, outcome.best)
                 state = checkpoints.begin_phase(state, number, outcome)
                 result = fit(
                     state,
                     report=session.report,
                     stop_requested=session.stop_requested,
-                    after_epoch=checkpoints.after_epoch,
+                    after_epoch=in_turn(checkpoints.after_epoch, show_life),
                 )
-            outcome.after(result)
+                outcome.after(result)
+                if not outcome.interrupted:
+                    checkpoints.after_phase(model.network, number, outcome)
+                    hand_on(session.processes, phase, checkpoints)
             if outcome.interrupted:
                 break
-            checkpoints.after_phase(model.network, number, outcome)
     except TrainingStopped as fault:
         if fault.result is not None:
             outcome.after(fault.result)
         outcome.fault = fault
+    except RuntimeError as error:
+        if not is_lost_process(error):
+            raise
+        outcome.fault = lost_process(error)
     finally:
         checkpoints.flush()
     return outcome
+
+
+def in_turn(*functions: Callable[[PhaseState], None]) -> Callable[[PhaseState], None]:
+    """A function that calls all of these."""
+
+    def call(state: PhaseState) -> None:
+        for function in functions:
+            function(state)
+
+    return call
+
+
+@contextmanager
+def lead(processes: Processes, phase: Phase) -> Iterator[Callable[[PhaseState], None]]:
+    """In the first process: a phase on features, which it trains alone while the others wait. Gives what is
+    to be called now and then, so that they know it is alive; where it ends too early, they end as well."""
+    if processes.world == 1 or phase.trains != "features":
+        yield keep_nothing
+        return
+    last = time.monotonic()
+
+    def show_life(_state: PhaseState) -> None:
+        nonlocal last
+        last = processes.show_life(last)
+
+    try:
+        yield show_life
+    except BaseException:
+        processes.send(None)
+        raise
+
+
+def hand_on(processes: Processes, phase: Phase, checkpoints: Checkpoints) -> None:
+    """Give the others what a phase on features has trained."""
+    if processes.world > 1 and phase.trains == "features":
+        processes.send(checkpoints.packed())
+
+
+def follow_phase(processes: Processes, network: nn.Module) -> Outcome:
+    """In the other processes: take over what the first one has trained on features."""
+    content = processes.receive()
+    if content is None:
+        return Outcome(interrupted=True)
+    checkpoint = unpack(content)
+    network.load_state_dict(checkpoint.before, strict=False)  # strict=False: the rest is frozen
+    return checkpoint.outcome
 
 
 def open_stages(session: Session, phase: Phase, model: PreparedModel) -> None:
@@ -234,7 +346,7 @@ def begin(
         trained = model.network
         train = steps.open_batches(session, data, dataset.train, phase)
         val = steps.open_batches(session, data, dataset.val)
-        machine = Machine(device, precision_for(device, phase.precision))
+        machine = Machine(device, precision_for(device, phase.precision), session.processes)
     return begin_phase(
         trained,
         train,
@@ -264,6 +376,7 @@ def save(
     Raises DiskFull; nothing half-written stays, and the checkpoints do.
     """
     assert outcome.best is not None
+    session = replace(session, processes=ALONE)  # the others have ended
     plan, network = session.plan, model.network
     thresholds = _choose_thresholds(session, model, data)
     trained = count_parameters(network).trainable

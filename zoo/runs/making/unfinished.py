@@ -69,6 +69,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     device: str | None = None
     features: str | None = None
     threads: int | None = None
+    processes: int | None = None
 
 
 @dataclass

@@ -30,6 +30,7 @@ from zoo.runs.classifier import (
     take_over_low_rank,
 )
 from zoo.runs.folder import read_adapter
+from zoo.runs.joining import join_tables
 from zoo.runs.modalities.image_items import ImageItems
 from zoo.runs.review import review_items
 from zoo.runs.session import (
@@ -75,12 +76,11 @@ def open_items(
     session: Session, _model: PreparedModel, items: Sequence[Item], values: ValueRange | None = None
 ) -> ImageItems:
     """The photographs as the network is asked about them. values: black and white of 16 bit and floats."""
-    recipe = session.recipe
     return ImageItems(
         items,
         _input_of(session),
-        workers=recipe.workers,
-        on_bad=cast(OnBad, recipe.on_bad),
+        workers=session.workers,
+        on_bad=cast(OnBad, session.recipe.on_bad),
         values=values,
         report=session.report,
     )
@@ -91,7 +91,9 @@ def read_data(session: Session, model: PreparedModel) -> TrainingData:
     dataset, recipe = session.plan.dataset, session.recipe
     items = dataset.train + dataset.val
     values = _value_range(session)
-    table = compute_features(session, model, open_items(session, model, items, values))
+    own = session.processes.share.of(torch.arange(len(items))).tolist()
+    source = open_items(session, model, [items[row] for row in own], values)
+    table = join_tables(compute_features(session, model, source), own, session.processes)
     features = {items[row].path: vector for row, vector in zip(table.kept, table.features, strict=True)}
     readable = _check_files(session, table.bad)
     if (unusual := describe_traits(table.traits)) is not None:
@@ -147,9 +149,10 @@ def open_batches(
         augmentation="none" if phase is None else phase.augment,
         targets=session.encode(items),
         seed=None if phase is None else session.recipe.seed,
-        workers=session.recipe.workers,
+        workers=session.workers,
         on_bad=session.recipe.on_bad,
         values=data.values,
+        share=session.processes.share,
         report=session.report,
     )
 

@@ -176,7 +176,14 @@ def open_batches(
     walks = (
         session.recipe.encoder in LEARNED_ENCODERS
     )  # a mean is as good with any padding, and learns better
-    return TextBatches(ids, session.encode(items), session.recipe.batch_size, seed=seed, alike=walks)
+    return TextBatches(
+        ids,
+        session.encode(items),
+        session.recipe.batch_size,
+        seed=seed,
+        alike=walks,
+        share=session.processes.share,
+    )
 
 
 def _describe_read(read: Sequence[ReadText], reader: TextReader) -> Note:

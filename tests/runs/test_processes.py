@@ -1,0 +1,245 @@
+"""A run of two processes is the run of one, up to rounding; it stops, fails and goes on as one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from support.commands import wait_until
+
+pytestmark = pytest.mark.thorough  # every process imports torch
+CASES: dict[str, tuple[str, tuple[object, ...]]] = {
+    # 7 items a step for two, batch norms that learn, weighted classes
+    "images": ("tiny_net", ("--unfreeze", "all", "--balance", "--batch-size", 7, "--clip-norm", 1)),
+    "one stage": ("tiny_net", ("--unfreeze", 1, "--batch-size", 3)),
+    "texts": ("tiny_words", ("--unfreeze", "all", "--no-baseline", "--batch-size", 8)),
+}
+EXACT = ("--epochs", 2, "--tune-epochs", 3, "--dropout", 0, "--patience", 0, "--tune-patience", 0)
+Zoo = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def items(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """21 images to train on and 9 to validate with; 40 reviews."""
+    folder = tmp_path_factory.mktemp("few")
+    for part, counts in (("train", (10, 11)), ("val", (4, 5))):
+        for label, count in zip(("five", "eight"), counts, strict=True):
+            (folder / "images" / part / label).mkdir(parents=True)
+            for image in sorted((tiny / "images" / part / label).iterdir())[:count]:
+                (folder / "images" / part / label / image.name).write_bytes(image.read_bytes())
+    (folder / "reviews").mkdir()
+    for path in (tiny / "reviews").iterdir():
+        (folder / "reviews" / path.name).write_text("\n".join(path.read_text().splitlines()[:20]))
+    return {"tiny_net": folder / "images", "tiny_words": folder / "reviews"}
+
+
+@pytest.fixture(scope="module")
+def settings(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a command: one thread, one store for all."""
+    return {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "OMP_NUM_THREADS": "1",
+        "ZOO_HOME": str(tmp_path_factory.mktemp("home")),
+        "ZOO_REGISTRY": str(tiny / "registry.yaml"),
+        "ZOO_PROCESS_TIMEOUT": "60",
+    }
+
+
+@pytest.fixture(scope="module")
+def start(settings: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Begin a command; whatever still runs in the end is killed."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def begin(*words: object, **options: Any) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *map(str, words)],
+            env=settings,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            **options,
+        )
+        begun.append(process)
+        return process
+
+    yield begin
+    for process in begun:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def run(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., tuple[int, str, str]]:
+    """A command from its beginning to its end: its exit code, and what it printed."""
+
+    def to_its_end(*words: object) -> tuple[int, str, str]:
+        process = start(*words)
+        out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
+
+    return to_its_end
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def command(name: str, items: dict[str, Path], out: Path, *more: object) -> tuple[object, ...]:
+    model, options = CASES[name]
+    return ("zoo", "finetune", model, items[model], "--out", out, *EXACT, *options, *more)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return {name: tensor.double() for name, tensor in load_file(folder / "adapter.safetensors").items()}
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+def assert_alike(one: Path, other: Path, *, tolerance: float) -> None:
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        torch.testing.assert_close(second[name], tensor, rtol=tolerance, atol=tolerance, msg=name)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_processes_train_what_one_trains(
+    name: str, items: dict[str, Path], run: Run, tmp_path: Path
+) -> None:
+    for count in (1, 2):
+        code, out, err = run(*command(name, items, tmp_path / str(count), "--processes", count))
+        assert code == 0, err
+        assert out.count("Next: ") == err.count("train loss") / len(history(tmp_path / str(count)))
+    assert_alike(tmp_path / "1", tmp_path / "2", tolerance=1e-4)
+    for alone, both in zip(history(tmp_path / "1"), history(tmp_path / "2"), strict=True):
+        for key in ("train_loss", "val_loss"):
+            assert both[key] == pytest.approx(alone[key], rel=1e-4)
+        assert both["metrics"] == pytest.approx(alone["metrics"], abs=1e-6)
+
+
+def test_torchrun_starts_the_same_run(items: dict[str, Path], run: Run, tmp_path: Path) -> None:
+    code, _, err = run(*command("one stage", items, tmp_path / "own", "--processes", 2))
+    assert code == 0, err
+    torchrun = ("torch.distributed.run", "--standalone", "--nproc-per-node", 2, "-m")
+    code, out, err = run(*torchrun, *command("one stage", items, tmp_path / "theirs"))
+    assert code == 0, err
+    assert out.count("Next: ") == 1
+    assert_alike(tmp_path / "own", tmp_path / "theirs", tolerance=0)
+
+
+def test_a_run_that_was_killed_goes_on_with_as_many_processes_bit_for_bit(
+    items: dict[str, Path], run: Run, start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    more = ("--checkpoint-every", 1, "--processes", 2, "--dropout", 0.3)
+    assert run(*command("images", items, tmp_path / "whole", *more))[0] == 0
+    cut = start(*command("images", items, tmp_path / "cut", *more, "--tune-epochs", 3))
+    partial = tmp_path / "cut.partial"
+    wait_until(lambda: len([*partial.glob("*.safetensors")]) > 0)
+    os.killpg(cut.pid, signal.SIGKILL)
+    cut.wait()
+    code, _, err = run("zoo", "finetune", "--resume", tmp_path / "cut")
+    assert code == 0, err
+    assert_alike(tmp_path / "whole", tmp_path / "cut", tolerance=0)
+    assert history(tmp_path / "whole") == history(tmp_path / "cut")
+
+
+def test_a_killed_process_ends_the_run_with_what_it_has(
+    items: dict[str, Path], start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    long = command("images", items, out, "--tune-epochs", 500, "--checkpoint-every", 1, "--processes", 2)
+    running = start(*long)
+    wait_until(lambda: len([*(tmp_path / "run.partial").glob("*.safetensors")]) > 1)
+    second = children(running.pid)[1]
+    os.kill(second, signal.SIGKILL)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 6
+    assert "another process of this run has ended" in err
+    assert "process 1 of 2 was ended by SIGKILL" in err
+    assert f"zoo finetune --resume {out}" in err
+    assert (out / "run.json").is_file()
+    assert not alive(running.pid)
+
+
+def test_a_wish_to_stop_reaches_all_of_them(
+    items: dict[str, Path], start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    running = start(*command("images", items, out, "--tune-epochs", 500, "--processes", 2))
+    assert running.stderr is not None
+    for line in running.stderr:
+        if re.match(r"tune +\d", line):
+            break
+    running.send_signal(signal.SIGTERM)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 143
+    assert "Go on: zoo finetune --resume" in err
+    assert (out / "run.json").is_file()
+    assert not alive(running.pid)
+
+
+def test_a_mistake_is_named_once(items: dict[str, Path], run: Run, tmp_path: Path) -> None:
+    code, _, err = run(*command("images", items, tmp_path / "run", "--processes", 2, "--lr", -1))
+    assert code == 2
+    assert err.count("lr") == err.count("--lr") == 1
+    assert "process 1" not in err
+
+
+def test_what_another_process_cannot_read_is_named(items: dict[str, Path], run: Run, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "images"
+    shutil.copytree(items["tiny_net"], folder)
+    last = sorted((folder / "val" / "five").iterdir())[-1]
+    last.write_bytes(last.read_bytes()[:60])
+    places = {**items, "tiny_net": folder}
+    code, _, err = run(*command("images", places, tmp_path / "run", "--processes", 2, "--on-bad", "stop"))
+    assert code != 0
+    assert last.name in err
+
+
+def test_a_head_alone_is_trained_by_one_of_them(items: dict[str, Path], run: Run, tmp_path: Path) -> None:
+    for count in (1, 2):
+        words = (
+            "zoo",
+            "finetune",
+            "tiny_net",
+            items["tiny_net"],
+            "--epochs",
+            3,
+            "--out",
+            tmp_path / str(count),
+        )
+        code, _, err = run(*words, "--processes", count)
+        assert code == 0, err
+        assert ("only the head is trained" in err) is (count == 2)
+    assert_alike(tmp_path / "1", tmp_path / "2", tolerance=1e-4)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that this one has started, in order."""
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout
+    return sorted(map(int, found.split()))
+
+
+def alive(group: int) -> bool:
+    """Whether anything of that session still runs, after a moment."""
+    time.sleep(0.2)
+    found = subprocess.run(["pgrep", "-g", str(group)], capture_output=True, text=True, check=False).stdout
+    return bool(re.search(r"\d", found))
