@@ -56,6 +56,21 @@ def test_the_encoding_is_guessed_where_most_words_are_not_utf8_and_that_is_said(
     assert "--encoding NAME" in str(fault)
 
 
+@pytest.mark.parametrize("encoding", ["cp1251", "koi8-r"])
+def test_small_letters_alone_say_which_cyrillic_it_is(encoding: str, compile_bytes: Compile) -> None:
+    words = "москва город река человек вода дом лес окно солнце зима это стол"
+    vectors, report = compile_bytes(lines(words).encode(encoding))
+    assert list(vectors.index_to_key) == words.split()
+    assert "would fit as well" not in str(report.faults[0])
+
+
+def test_an_encoding_that_fits_as_well_is_named(compile_bytes: Compile) -> None:
+    """Czech words are words of some language in Windows-1252 too."""
+    _, report = compile_bytes(lines("the člověk řeka město žena dítě kůň").encode("cp1250"))
+    assert "read as cp1252 (" in str(report.faults[0])
+    assert "cp1250 (Central European, Windows-1250) would fit as well" in str(report.faults[0])
+
+
 @pytest.mark.parametrize("encoding", WORDS)
 def test_a_named_encoding_gives_what_gensim_reads_and_no_fault(
     encoding: str, compile_bytes: Compile, tmp_path: Path

@@ -28,6 +28,7 @@ GUESSES: dict[str, str] = {
 }
 _ACCENTS = re.compile(r"[^\x00-\x7f]{3}")  # no Latin word has so many in a row
 FEWEST = 3  # words beyond ASCII from which a guess is made
+_FINAL = re.compile("[ךםןףץ](?=[א-ת])|ς(?=[α-ώ])")  # letters that have this form only at the end of a word
 _JAPANESE = ("shift_jis", "euc_jp")
 _KANA = frozenset(("HIRAGANA", "KATAKANA"))
 # Where an encoding can write more than its language does.
@@ -35,16 +36,20 @@ _SCRIPTS = {"euc_kr": frozenset(("HANGUL",)), "gb18030": frozenset(("CJK",)), "b
 
 
 class Guess(NamedTuple):
-    """An encoding that was guessed. wrong, words: of so many words beyond ASCII so many are not UTF-8."""
+    """An encoding that was guessed. wrong, words: of so many words beyond ASCII so many are not UTF-8.
+    rivals: other encodings in which as many look like words."""
 
     encoding: str
     wrong: int
     words: int
+    rivals: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        as_good = ", ".join(f"{name} ({GUESSES[name]})" for name in self.rivals)
         return (
             f"{self.wrong:,} of the first {self.words:,} words beyond ASCII are not UTF-8, "
             f"read as {self.encoding} ({GUESSES[self.encoding]})"
+            + (f"; {as_good} would fit as well" if as_good else "")
         )
 
 
@@ -69,7 +74,7 @@ def guess_encoding(lines: Sequence[bytes]) -> Guess | None:
     look like words in no encoding.
 
     >>> guess_encoding([f"{word} 0.5".encode("cp1251") for word in ("и", "не", "что", "Москва")])
-    Guess(encoding='cp1251', wrong=4, words=4)
+    Guess(encoding='cp1251', wrong=4, words=4, rivals=())
     """
     words = [line.lstrip().partition(b" ")[0].partition(b"\t")[0] for line in lines if not line.isascii()]
     words = [word for word in words if not word.isascii()]
@@ -77,16 +82,21 @@ def guess_encoding(lines: Sequence[bytes]) -> Guess | None:
     if len(words) < FEWEST or len(wrong) * 2 <= len(words):
         return None
     scores = {name: _count_words(wrong, name) for name in GUESSES}
-    best = max(scores, key=lambda name: scores[name])
-    return Guess(best, len(wrong), len(words)) if scores[best] * 2 > len(words) else None
+    most = max(scores.values())
+    best, *rivals = [name for name, score in scores.items() if score == most]
+    return Guess(best, len(wrong), len(words), tuple(rivals)) if most * 2 > len(words) else None
 
 
-def _count_words(words: Sequence[bytes], encoding: str) -> int:
-    """How many look like words in an encoding; none in a Japanese one where no word has kana."""
+def _count_words(words: Sequence[bytes], encoding: str) -> float:
+    """How many look like words in an encoding; none in a Japanese one where no word has kana.
+
+    One in capitals counts for two thirds: KOI8-R has its capitals where Windows-1251 has small letters.
+    """
     decoded = [_decode(word, encoding) for word in words]
     if encoding in _JAPANESE and not any(scripts_of(word or "") & _KANA for word in decoded):
         return 0
-    return sum(word is not None and _is_word(word, encoding) for word in decoded)
+    fit = [word for word in decoded if word is not None and _is_word(word, encoding)]
+    return sum(2 / 3 if len(word) > 1 and word.isupper() else 1.0 for word in fit)
 
 
 def _decode(word: bytes, encoding: str) -> str | None:
@@ -107,6 +117,7 @@ def _is_word(word: str, encoding: str) -> bool:
         and unicodedata.category(word[0])[0] != "M"  # nothing begins with an accent or a vowel sign
         and (latin or not any(c.isascii() for c in letters))
         and not (latin and _ACCENTS.search(word))
+        and not _FINAL.search(word)
         and (len(scripts) == 1 or (encoding in _JAPANESE and scripts <= _KANA | {"CJK"}))
         and scripts <= _SCRIPTS.get(encoding, scripts)
         and letters in (letters.lower(), letters.upper(), letters.title())
