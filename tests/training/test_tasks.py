@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from adapters import build_head
 from zoo.data.kinds import IMAGES
 from zoo.errors import InvalidRecipe, TrainingStopped
 from zoo.training.batches import FeatureBatches
@@ -97,6 +98,37 @@ def test_numbers_are_learned_and_measured_by_name(features: Any, numbers: list[f
     answer = REGRESSION.decide(found.outputs, ["weight"], 5, None)[0]
     assert answer.values == {"weight": found.outputs[0].item()}
     assert (answer.ranking, answer.labels) == ((), ())
+
+
+def test_the_loss_of_numbers_does_not_depend_on_their_units(features: Any, numbers: list[float]) -> None:
+    """A large unit would decide alone which epoch is best, and a loss of 1 would not mean "as the mean"."""
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.randn(len(numbers), generator=generator).tolist()
+
+    def losses(unit: float) -> tuple[int, list[float]]:
+        both = [(number, unit * other) for number, other in zip(numbers, noise, strict=True)]
+        encoded = REGRESSION.encode(both, 2)
+        recipe = resolve(Recipe(epochs=6), IMAGES)
+        assert REGRESSION.scale is not None
+        head = build_head("linear", 1280, 2, rescale=True, dropout=0.0, seed=0)
+        head.fit_rescale(encoded[:245])
+        state = begin_phase(
+            head,
+            FeatureBatches(features.train, encoded[:245], 32, seed=0),
+            FeatureBatches(features.val, encoded[245:], 50),
+            recipe=recipe,
+            phase=phases(recipe)[0],
+            machine=CPU,
+            task=REGRESSION,
+            class_weights=REGRESSION.scale(encoded[:245], 2),
+            classes=["one", "other"],
+        )
+        result = fit(state)
+        return result.best_epoch, [end.val_loss for end in result.history]
+
+    best, found = losses(1.0)
+    assert 0.3 < found[0] < 3
+    assert losses(1000.0) == (best, pytest.approx(found, rel=1e-3))
 
 
 def test_several_labels_are_learned_and_measured_by_name(features: Any, sets: list[tuple[int, ...]]) -> None:

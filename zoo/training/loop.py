@@ -171,7 +171,12 @@ def train_epoch(
 def validate(state: PhaseState, *, stop_requested: Callable[[], bool] = never) -> Measurement:
     """Measure the model on the validation items. Raises TrainingStopped for a loss that is not a number."""
     found = evaluate(
-        state.model, state.val, machine=state.machine, task=state.task, stop_requested=stop_requested
+        state.model,
+        state.val,
+        machine=state.machine,
+        task=state.task,
+        loss=state.plain or state.objective,
+        stop_requested=stop_requested,
     )
     if not math.isfinite(found.loss):
         raise stopped_by_validation(state, found.loss)

@@ -14,14 +14,14 @@ from zoo.training.interruption import never
 from zoo.training.losses import main_output
 from zoo.training.machine import Machine
 from zoo.training.single_label import SINGLE_LABEL
-from zoo.training.task import Task
+from zoo.training.task import Loss, Task
 
 
 @dataclass(frozen=True)
 class Measurement:
     """What one pass over some items found.
 
-    loss: of the task, without class weights or smoothing; the mean over the items. metrics: by name; one that
+    loss: the mean over the items. metrics: by name; one that
     is not defined for these items is left out. items: how many.
     outputs: (items, width) float32 on the CPU, in the order of the batches, and targets (items, …); None
     unless they were asked for.
@@ -45,10 +45,12 @@ def evaluate(
     *,
     machine: Machine,
     task: Task = SINGLE_LABEL,
+    loss: Loss | None = None,
     keep_outputs: bool = False,
     stop_requested: Callable[[], bool] = never,
 ) -> Measurement:
-    """Run the model in eval mode over all batches; the mode it was in is put back.
+    """Run the model in eval mode over all batches; the mode it was in is put back. loss: what is reported;
+    None for that of the task, without weights.
 
     Sums stay on the device until the end: reading one would wait for the GPU at every batch. Of a machine of
     several processes each measures its share, and all get the figures of all items; outputs stay its own.
@@ -56,8 +58,8 @@ def evaluate(
     """
     was_training = model.training
     model.eval()
-    plain = task.loss(None, 0.0)
-    loss = torch.zeros((), device=machine.device)
+    plain = loss or task.loss(None, 0.0)
+    total = torch.zeros((), device=machine.device)
     sums: dict[str, Tensor] = {}
     items = 0
     kept: list[tuple[Tensor, Tensor]] = []
@@ -69,7 +71,7 @@ def evaluate(
             with machine.autocast():
                 outputs = main_output(model(inputs)).float()
             if batch.count:  # the share of a small batch may be empty, and its mean is nan
-                loss += plain(outputs, targets) * batch.count
+                total += plain(outputs, targets) * batch.count
             for name, metric in task.metrics.items():
                 part = metric.sums(outputs, targets)
                 sums[name] = sums[name] + part if name in sums else part
@@ -78,7 +80,7 @@ def evaluate(
                 kept.append((outputs, targets))
     finally:
         model.train(was_training)
-    whole_loss, whole_items, *whole = machine.sum(loss, items, *sums.values())
+    whole_loss, whole_items, *whole = machine.sum(total, items, *sums.values())
     items = int(whole_items)
     return Measurement(
         loss=float(whole_loss) / max(1, items),

@@ -136,7 +136,8 @@ def begin_phase(
     groups = groups if pull is None else pull.without_decay(groups)
     optimizer = build_optimizer(recipe.optimizer, groups, momentum=recipe.momentum)
     weights = None if class_weights is None else class_weights.to(machine.device)
-    altered = weights is not None or recipe.label_smoothing > 0
+    scale = None if task.scale is None else weights  # numbers of several units have no other common loss
+    altered = weights is not scale or recipe.label_smoothing > 0
     stopping = EarlyStopping(
         patience=phase.patience,
         min_delta=recipe.min_delta,
@@ -155,7 +156,7 @@ def begin_phase(
         parameters=parameters,
         rates=[group["lr"] for group in optimizer.param_groups],
         objective=task.loss(weights, recipe.label_smoothing),
-        plain=task.loss(None, 0.0) if altered else None,
+        plain=task.loss(scale, 0.0) if altered else None,
         pull=pull,
         frozen=frozen,
         classes=classes,
