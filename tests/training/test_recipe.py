@@ -348,7 +348,7 @@ def test_a_resolved_recipe_is_whole_and_valid(
     assert resolve(Recipe(**written), IMAGES) == recipe
     idle = {name for name in KNOBS if written[name] is None}
     only_with_mlp = {"hidden", "activation", "batch_norm"} if head != "mlp" else set()
-    deeper = {name for name in KNOBS if name.startswith("tune_")} | {"lr_decay", "augment"}
+    deeper = {name for name in KNOBS if name.startswith("tune_")} | {"lr_decay", "augment", "accumulate"}
     of_strategies = {"rank", "pull"}
     without = deeper if unfreeze in ("none", 0) else set()
     momentum = {"momentum"} if optimizer.startswith("adam") else set()

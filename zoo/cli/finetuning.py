@@ -169,11 +169,6 @@ def finetune(
 
     An interrupted run goes on with --resume, after Ctrl-C, a kill or a power cut.
     """
-    if not print_recipe and not are_several() and (count := _count_processes(processes, resume)) > 1:
-        from zoo.cli.launching import launch
-
-        here = click.get_current_context()
-        here.exit(launch(count, here.find_root().obj))
     recipe = None if recipe_file is None else read_recipe(recipe_file)
     settings: dict[str, Any] = {
         "registry": context.registry,
@@ -197,6 +192,9 @@ def finetune(
     if resume is not None:
         given = {"out": out, "print_recipe": print_recipe or None, **about_data}
         _refuse_beside_resume(model, data, given)
+    if not print_recipe:
+        _launch_several(processes, resume)
+    if resume is not None:
         from zoo.runs.making.resuming import resume as go_on
 
         _train(context, partial(go_on, resume, name=model, data=data, force=force, **settings))
@@ -216,14 +214,20 @@ def finetune(
     _train(context, partial(finetune_model, model, data, out=out, **settings))
 
 
-def _count_processes(asked: int | None, resume: Path | None) -> int:
-    """How many processes to start: a run that goes on has as many as it began with."""
-    if asked is not None or resume is None:
-        return asked or 1
-    from zoo.runs.making.unfinished import find_unfinished
+def _launch_several(asked: int | None, resume: Path | None) -> None:
+    """Leave the work to several processes, if that is asked for: a run that goes on has as many as it began
+    with."""
+    if are_several():
+        return
+    if asked is None and resume is not None:
+        from zoo.runs.making.unfinished import find_unfinished
 
-    _, facts = find_unfinished(resume)
-    return facts.processes or 1
+        asked = find_unfinished(resume)[1].processes
+    if asked is not None and asked > 1:
+        from zoo.cli.launching import launch
+
+        here = click.get_current_context()
+        here.exit(launch(asked, here.find_root().obj))
 
 
 def _need(kind: str, name: str, value: T | None) -> T:

@@ -27,6 +27,7 @@ From the ground up; a file imports only what is above it in this list:
     losses           what training minimises
     metrics          how good it is
     phase_state      a phase of training as one value: begin, save, load
+    steps            forward and backward, in parts
     faults           how a phase ends when something goes wrong
     loop             the loop
 """

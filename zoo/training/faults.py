@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeAlias
 
 import msgspec
 import torch
@@ -13,8 +12,9 @@ import torch
 from zoo.errors import TrainingStopped
 from zoo.events import Note, Report
 from zoo.training.batches import Batch
+from zoo.training.machine import is_out_of_memory
 from zoo.training.metrics import Stopped
-from zoo.training.phase_state import PhaseState, trainable_state
+from zoo.training.phase_state import BadLoss, PhaseState, trainable_state
 from zoo.training.processes import is_lost_process, lost_process
 
 SAFE_LR = 1e-3  # the highest rate worth a try after one that blew up: a tenth of 1e30 is not
@@ -41,16 +41,12 @@ def ends_with_its_best(state: PhaseState, report: Report) -> Iterator[None]:
         if is_lost_process(error):
             state.fault = lost_process(error)
             return
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         state.fault = _stopped_by_memory(state, error)
     finally:
         state.model.load_state_dict(state.best, strict=False)  # strict=False: the frozen rest is not in it
         state.model.to(memory_format=torch.contiguous_format).eval()  # safetensors takes nothing else
-
-
-BadLoss: TypeAlias = "tuple[float, tuple[int, float, Batch]]"
-"""A loss that is not a number, and about it: the step, its rate and its batch."""
 
 
 def stopped_by_loss(state: PhaseState, bad: BadLoss | None) -> TrainingStopped:
@@ -108,15 +104,14 @@ def _lower_lr(state: PhaseState, lr: float) -> str:
     return f"Try {state.phase.lr_option} {min(lr / 10, SAFE_LR):g}, or --clip-norm 1."
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether memory did not suffice. The CPU's allocator raises a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-
-
 def _stopped_by_memory(state: PhaseState, error: RuntimeError) -> TrainingStopped:
-    """The error for memory that did not suffice, with half the batch size to try."""
-    size = state.train.batch_size
-    hint = f"Try --batch-size {size // 2}." if size > 1 else "Try a smaller model, or --precision bf16."
-    fault = TrainingStopped(f"out of memory with batches of {size}", hint=hint)
+    """The error for memory that did not suffice, with what to try."""
+    size, parts = state.train.batch_size, state.accumulate
+    hint = "Try a smaller model, or --precision bf16."
+    if parts < size:
+        in_turn = f", or --accumulate {2 * parts}" if state.phase.trains == "items" else ""
+        hint = f"Try --batch-size {size // 2}{in_turn}."
+    passing = f" that pass in {parts} parts" if parts > 1 else ""
+    fault = TrainingStopped(f"out of memory with batches of {size}{passing}", hint=hint)
     fault.__cause__ = error
     return fault

@@ -18,11 +18,11 @@ from adapters import compare_frozen
 from zoo.events import EpochEnd, Progress, Report, silent
 from zoo.training.faults import ends_with_its_best, stopped_by_loss, stopped_by_validation
 from zoo.training.interruption import never
-from zoo.training.losses import l1_norm, main_output, nothing, objective
 from zoo.training.metrics import Measurement, Stopped, evaluate
 from zoo.training.phase_state import PhaseState, trainable_state
 from zoo.training.schedules import SCHEDULES, Moment
 from zoo.training.seeds import epoch_seed, kept_generators, seed_torch
+from zoo.training.steps import backward
 from zoo.training.stopping import Score
 from zoo.training.strategies import Phase
 
@@ -115,8 +115,7 @@ def train_epoch(
 
     for batch in state.train.epoch(epoch):
         # of several processes: how much of this step is here, and whether all go on
-        weight = state.weigh(batch)
-        whole = machine.agree(weight, stop_requested, bad=bad is not None)
+        whole = machine.agree(state.weigh(batch), stop_requested, bad=bad is not None)
         if whole.bad:
             raise stopped_by_loss(state, bad)
         if whole.stop:
@@ -128,32 +127,15 @@ def train_epoch(
             group["lr"] = rate * factor
         state.lr = phase.lr * factor
 
-        # forward: what is minimised
-        inputs, targets = machine.place(batch.inputs), machine.place(batch.targets)
-        with machine.autocast():
-            output = state.forward(inputs)
-            loss = objective(state.objective, output, targets) if batch.count else nothing(output)
-        bad = watch.see(loss, (state.step, state.lr, batch))
+        # forward and backward, in as many parts as the memory needs
+        found, bad = backward(state, batch, whole.weight, watch, report)
         if bad is not None and machine.processes.world == 1:
             raise stopped_by_loss(state, bad)
-
-        # what is reported: the same loss, unless weights, smoothing or an auxiliary output are in it
-        with torch.no_grad():
-            if not batch.count or (state.plain is None and isinstance(output, Tensor)):
-                total += loss * batch.count
-            else:
-                plain = state.plain or state.objective
-                total += plain(main_output(output).float(), targets) * batch.count
+        total += found
         items += batch.count
 
-        # backward, and one step
-        if machine.processes.world > 1:  # gradients are averaged over the processes
-            loss = loss * (weight / whole.weight * machine.processes.world)
-        if recipe.l1:
-            loss = loss + recipe.l1 * l1_norm(state.parameters)
-        if state.pull is not None:
-            loss = loss + state.pull()
-        machine.step(loss, optimizer, state.parameters, recipe.clip_norm, state.scaler)
+        # one step down the gradient
+        machine.step(optimizer, state.parameters, recipe.clip_norm, state.scaler)
         state.step += 1
 
         # say how far it is

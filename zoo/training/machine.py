@@ -15,6 +15,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import torch
@@ -27,6 +28,20 @@ from zoo.training.processes import ALONE, Agreement, Processes
 
 FORMATS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A model as it is called in training. joint: made anew for every call. no_sync: inside it, processes do
+    not add their gradients up: those of a later part of the step do it for all."""
+
+    model: nn.Module
+    joint: Callable[[], AbstractContextManager[Any]] = nullcontext
+    no_sync: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+    def __call__(self, inputs: Any) -> Any:
+        with self.joint():
+            return self.model(inputs)
 
 
 class Machine:
@@ -64,16 +79,16 @@ class Machine:
         """What all processes know of the step that begins; see `Agreement`."""
         return self.processes.agree(weight, stop=stop_requested(), bad=bad)
 
-    def parallel(self, model: nn.Module) -> Callable[..., Any]:
-        """The model as a function that is called in training: of several processes, one whose gradients are
-        the mean over all of them, and whose batch norms learn from whole batches.
+    def parallel(self, model: nn.Module) -> Forward:
+        """The model as it is called in training: of several processes, its gradients are the mean over all of
+        them, and its batch norms learn from whole batches.
 
         Whatever learns in the model at this moment takes part: make it anew when that changes. The model's
         tensors become those of the first process.
         """
         group = self.processes.group
         if group is None:
-            return model
+            return Forward(model)
         from torch import distributed
         from torch.nn.parallel import DistributedDataParallel
 
@@ -94,11 +109,7 @@ class Machine:
         # of depthwise convolutions in channels-last memory; it costs a copy of each of these gradients
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
 
-        def forward(inputs: Any) -> Any:
-            with JointBatchNorms(group):
-                return replica(inputs)
-
-        return forward
+        return Forward(replica, lambda: JointBatchNorms(group), replica.no_sync)
 
     def new_scaler(self) -> torch.amp.GradScaler | None:
         """What scales the loss of one phase; None where the number format needs none."""
@@ -116,26 +127,26 @@ class Machine:
             return cast(T, data.to(self.device, non_blocking=True))
         return cast(T, tuple(self.place(part) for part in cast(Iterable[Any], data)))
 
+    def backward(self, loss: Tensor, scaler: torch.amp.GradScaler | None = None) -> None:
+        """Add the gradients of `loss` to what is there. scaler: as for `step`."""
+        torch.autograd.backward(loss if scaler is None else scaler.scale(loss))
+
     def step(
         self,
-        loss: Tensor,
         optimizer: Optimizer,
         parameters: list[nn.Parameter],
         clip_norm: float | None = None,
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
-        """One step of the optimizer down the gradient of `loss`; gradients longer than clip_norm are cut.
+        """One step of the optimizer down the gradients that are there; longer ones than clip_norm are cut.
 
         scaler: of the phase, as `new_scaler` gives it.
         """
-        optimizer.zero_grad(set_to_none=True)
         if scaler is None:
-            torch.autograd.backward(loss)
             if clip_norm is not None:
                 nn.utils.clip_grad_norm_(parameters, clip_norm)
             optimizer.step()
             return
-        torch.autograd.backward(scaler.scale(loss))
         if clip_norm is not None:
             scaler.unscale_(optimizer)  # else the scale, not the gradient, would be clipped
             nn.utils.clip_grad_norm_(parameters, clip_norm)
@@ -145,6 +156,11 @@ class Machine:
     def watch(self) -> LossWatch:
         """What checks every loss of an epoch, in the way that suits the device."""
         return LossWatch(self.device, late=True if self.processes.world > 1 else None)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether memory did not suffice. The CPU's allocator raises a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 @contextmanager

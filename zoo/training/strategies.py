@@ -21,7 +21,7 @@ class Phase:
     precision: a head is a few thousand weights, so it always trains in fp32; the number format is for the
     backbone. opens: what learns of the backbone: the stages that `unfreeze` means, the norms and biases of
     all, or a correction of `rank` in every layer. pull: strength of the pull towards the weights that the
-    phase begins with; 0 for none.
+    phase begins with; 0 for none. accumulate: in how many parts the items of a step pass through the network.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Phase:
     opens: Opens = "stages"
     rank: int = 0
     pull: float = 0.0
+    accumulate: int = 1
 
 
 def phases(recipe: Resolved, depth: int | None = None) -> tuple[Phase, ...]:
@@ -77,6 +78,7 @@ def tune_only(recipe: Resolved, _depth: int | None = None) -> tuple[Phase, ...]:
         unfreeze=recipe.unfreeze,
         augment=recipe.augment,
         precision=recipe.precision,
+        accumulate=recipe.accumulate,
     )
     return (tune,)
 

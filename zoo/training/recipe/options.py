@@ -59,6 +59,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         tune_patience: Epochs without a better monitored value before training ends, once stages are unfrozen;
             0: never. Only with unfreeze. Default: 5; patience if given, where everything trains at once; 2
             with strategy gradual; patience from scratch; patience if that is less.
+        accumulate: Parts in which the items of a step pass through the network, one after another: less
+            memory, the same step. Only with unfreeze. Default: 1.
         lr_decay: Factor of the learning rate per stage further down. Only with unfreeze. Default: 0.7; 1 for
             texts; 1 from scratch; 1 with strategy norms, lora.
         min_delta: Smallest improvement that counts as better. Default: 0.
@@ -119,6 +121,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tune_lr: float | None = None
     tune_weight_decay: float | None = None
     tune_patience: int | None = None
+    accumulate: int | None = None
     lr_decay: float | None = None
     min_delta: float | None = None
     monitor: str | None = None
@@ -169,6 +172,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tune_lr: float
     tune_weight_decay: float
     tune_patience: int
+    accumulate: int
     lr_decay: float
     min_delta: float
     monitor: str
@@ -219,6 +223,7 @@ class RecipeOptions(TypedDict, total=False):
     tune_lr: float | None
     tune_weight_decay: float | None
     tune_patience: int | None
+    accumulate: int | None
     lr_decay: float | None
     min_delta: float | None
     monitor: Literal["loss", "accuracy", "map", "f1", "exact", "mae", "rmse", "r2"] | None

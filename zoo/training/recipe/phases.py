@@ -230,6 +230,17 @@ _TUNE_PHASE = _phase_knobs(
 
 _STEPS_DOWN = (
     Knob(
+        name="accumulate",
+        kind=int,
+        doc="Parts in which the items of a step pass through the network, one after another: less memory, "
+        "the same step.",
+        heading="deeper",
+        default=Default(1),
+        low=1,
+        only=(DEEPER,),
+        off=1,
+    ),
+    Knob(
         name="lr_decay",
         kind=float,
         doc="Factor of the learning rate per stage further down.",

@@ -1,0 +1,130 @@
+"""Forward and backward of one step: in one piece, or in as many parts as the memory needs.
+
+The gradient of a step is that of the mean over its items, however many parts they pass in; so batch size,
+order, schedule and checkpoints are the same with any number of parts, and only rounding differs. A batch norm
+that learns sees a part at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from zoo.events import Note, Report
+from zoo.training.batches import Batch
+from zoo.training.losses import l1_norm, main_output, nothing, objective
+from zoo.training.machine import LossWatch, is_out_of_memory
+from zoo.training.phase_state import BadLoss, PhaseState
+
+
+def backward(
+    state: PhaseState, batch: Batch, whole: float, watch: LossWatch, report: Report
+) -> tuple[Tensor, BadLoss | None]:
+    """Add the gradients of a step up; where memory does not suffice, in twice as many parts from then on.
+
+    whole: what all items of the step weigh, in all processes. Returns the sum of the losses that are
+    reported, and the first one that is not a number. Raises what torch raises where single items do not fit.
+    """
+    if state.phase.trains == "features":
+        return _in_parts(state, batch, whole, watch)
+    before = _Snapshot(state)
+    while True:
+        try:
+            return _in_parts(state, batch, whole, watch)
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or not _can_halve(state, batch):
+                raise
+        before.put_back()
+        state.accumulate *= 2
+        report(
+            Note(
+                f"out of memory: the items of a step pass in {state.accumulate} parts from now on",
+                hint=f"To begin so: --accumulate {state.accumulate}",
+                level="warning",
+            )
+        )
+
+
+def _in_parts(
+    state: PhaseState, batch: Batch, whole: float, watch: LossWatch
+) -> tuple[Tensor, BadLoss | None]:
+    """The same, in state.accumulate parts."""
+    machine, recipe, world = state.machine, state.recipe, state.machine.processes.world
+    total = torch.zeros((), device=machine.device)
+    bad: BadLoss | None = None
+    state.optimizer.zero_grad(set_to_none=True)
+    parts = [*parts_of(batch, state.accumulate, keep_empty=world > 1)]
+    for number, part in enumerate(parts, 1):
+        last = number == len(parts)
+        with nullcontext() if last else state.forward.no_sync():
+            # forward: what is minimised
+            inputs, targets = machine.place(part.inputs), machine.place(part.targets)
+            with machine.autocast():
+                output = state.forward(inputs)
+                loss = objective(state.objective, output, targets) if part.count else nothing(output)
+            bad = bad or watch.see(loss, (state.step, state.lr, batch))
+            if bad is not None and world == 1:
+                return total, bad
+
+            # what is reported: the same loss, unless weights, smoothing or an auxiliary output are in it
+            with torch.no_grad():
+                if not part.count or (state.plain is None and isinstance(output, Tensor)):
+                    total += loss * part.count
+                else:
+                    plain = state.plain or state.objective
+                    total += plain(main_output(output).float(), targets) * part.count
+
+            # backward: the share of this part in the mean over the step; processes average their gradients
+            if world > 1 or len(parts) > 1:
+                loss = loss * (state.weigh(part) / whole * world)
+            if recipe.l1 and last:
+                loss = loss + recipe.l1 * l1_norm(state.parameters)
+            if state.pull is not None and last:
+                loss = loss + state.pull()
+            machine.backward(loss, state.scaler)
+    return total, bad
+
+
+def parts_of(batch: Batch, count: int, *, keep_empty: bool = False) -> Iterator[Batch]:
+    """A batch in so many parts of about the same size; empty ones are left out, or kept."""
+    if count == 1:
+        yield batch
+        return
+    alone = isinstance(batch.inputs, Tensor)
+    inputs = (batch.inputs,) if isinstance(batch.inputs, Tensor) else batch.inputs
+    pieces = zip(*(torch.tensor_split(part, count) for part in (*inputs, batch.targets)), strict=True)
+    for *some, targets in pieces:
+        if len(targets) or keep_empty:
+            yield Batch(some[0] if alone else tuple(some), targets, len(targets))
+
+
+def _can_halve(state: PhaseState, batch: Batch) -> bool:
+    """Whether a step can pass in twice as many parts. Several processes would have to agree on it; a batch
+    norm cannot learn from one item."""
+    learning = any(isinstance(module, _BatchNorm) and module.training for module in state.model.modules())
+    smallest = batch.count // (2 * state.accumulate)
+    return state.machine.processes.world == 1 and smallest > (1 if learning else 0)
+
+
+class _Snapshot:
+    """What a forward pass changes besides gradients, as it is before a step."""
+
+    def __init__(self, state: PhaseState) -> None:
+        self.device = state.machine.device
+        self.buffers = [b for name, b in state.model.named_buffers() if name not in state.frozen]
+        self.copies = [buffer.clone() for buffer in self.buffers]
+        self.generator = torch.get_rng_state()
+        self.on_gpu = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+
+    def put_back(self) -> None:
+        """Put it back, and give free what the failed attempt left."""
+        for buffer, copy in zip(self.buffers, self.copies, strict=True):
+            buffer.copy_(copy)
+        torch.set_rng_state(self.generator)
+        if self.on_gpu is not None:
+            torch.cuda.set_rng_state(self.on_gpu, self.device)
+            torch.cuda.empty_cache()
