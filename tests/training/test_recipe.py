@@ -342,7 +342,7 @@ def test_a_resolved_recipe_is_whole_and_valid(
     optimizer: str, schedule: str, head: str, unfreeze: Any
 ) -> None:
     recipe = resolve(Recipe(optimizer=optimizer, schedule=schedule, head=head, unfreeze=unfreeze), IMAGES)
-    assert {name for name in KNOBS if getattr(recipe, name) is None} == {"clip_norm", "workers"}
+    assert {name for name in KNOBS if getattr(recipe, name) is None} == {"clip_norm", "ema", "workers"}
     written = to_json(recipe, IMAGES)
     assert list(written) == list(KNOBS)
     assert resolve(Recipe(**written), IMAGES) == recipe
@@ -353,7 +353,9 @@ def test_a_resolved_recipe_is_whole_and_valid(
     without = deeper if unfreeze in ("none", 0) else set()
     momentum = {"momentum"} if optimizer.startswith("adam") else set()
     texts = {name for name, knob in KNOBS.items() if knob.heading == "texts"}
-    assert idle == {"clip_norm", "workers"} | only_with_mlp | without | momentum | texts | of_strategies
+    assert (
+        idle == {"clip_norm", "ema", "workers"} | only_with_mlp | without | momentum | texts | of_strategies
+    )
 
 
 @pytest.mark.parametrize(("encoder", "unfreeze"), list(itertools.product(ENCODERS, ["none", 1, 2, "all"])))

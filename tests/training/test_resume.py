@@ -42,6 +42,7 @@ HEADS: dict[str, dict[str, Any]] = {
     "nesterov, cosine, L1, clipping": {
         "optimizer": "nesterov", "schedule": "cosine", "l1": 0.001, "clip_norm": 0.5,
     },
+    "average": {"ema": 0.9, "dropout": 0.5},
 }  # fmt: skip
 TUNES: dict[str, dict[str, Any]] = {
     "adam": {"dropout": 0.5, "augment": "strong"},
@@ -49,6 +50,8 @@ TUNES: dict[str, dict[str, Any]] = {
     "low rank": {"strategy": "lora", "unfreeze": None, "dropout": 0.5},
     "norms": {"strategy": "norms", "unfreeze": None},
     "pulled": {"strategy": "l2-sp"},
+    "low rank, average": {"strategy": "lora", "unfreeze": None, "ema": 0.9},
+    "average": {"ema": 0.9, "dropout": 0.5},
 }
 
 

@@ -23,6 +23,7 @@ From the ground up; a file imports only what is above it in this list:
     batches          items in batches
     processes        the processes of a run, and what they agree on
     batch_norms      statistics of a batch that several processes share
+    averaging        a moving average of the weights
     machine          a device and its steps
     losses           what training minimises
     metrics          how good it is

@@ -137,6 +137,8 @@ def train_epoch(
         # one step down the gradient
         machine.step(optimizer, state.parameters, recipe.clip_norm, state.scaler)
         state.step += 1
+        if state.average is not None:
+            state.average.update(state.step)
 
         # say how far it is
         if (now := time.perf_counter()) - state.reported > REPORT_EVERY:
@@ -152,14 +154,15 @@ def train_epoch(
 
 def validate(state: PhaseState, *, stop_requested: Callable[[], bool] = never) -> Measurement:
     """Measure the model on the validation items. Raises TrainingStopped for a loss that is not a number."""
-    found = evaluate(
-        state.model,
-        state.val,
-        machine=state.machine,
-        task=state.task,
-        loss=state.plain or state.objective,
-        stop_requested=stop_requested,
-    )
+    with state.measured():
+        found = evaluate(
+            state.model,
+            state.val,
+            machine=state.machine,
+            task=state.task,
+            loss=state.plain or state.objective,
+            stop_requested=stop_requested,
+        )
     if not math.isfinite(found.loss):
         raise stopped_by_validation(state, found.loss)
     return found
@@ -173,7 +176,8 @@ def close_epoch(
     state.stopping = state.stopping.after(epoch, Score(found.loss, found.metrics))
     best = state.stopping.best_epoch == epoch
     if best:
-        state.best = trainable_state(state.model, state.frozen)
+        with state.measured():
+            state.best = trainable_state(state.model, state.frozen)
     end = EpochEnd(
         phase=state.phase.name,
         epoch=epoch,

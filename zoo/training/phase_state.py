@@ -7,6 +7,7 @@ What a phase trains with is fixed when it begins; everything that moves afterwar
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -19,6 +20,7 @@ from adapters import frozen_fingerprint, parameter_groups
 from zoo.backbones.memory_format import channels_last
 from zoo.errors import InvalidRecipe, TrainingStopped, WeightsMismatch
 from zoo.events import EpochEnd
+from zoo.training.averaging import Average
 from zoo.training.batches import Batch, BatchSource
 from zoo.training.losses import StartPull
 from zoo.training.machine import Forward, Machine
@@ -41,7 +43,8 @@ class PhaseState:
     parameter group. objective: the loss that is minimised; plain: the one that is reported, without class
     weights and smoothing; None where they are the same. pull: towards the weights that the phase begins with.
     frozen: sha256 of every frozen tensor. classes: names for messages. class_weights: on the CPU.
-    Moving, with the model's own tensors: accumulate: in how many parts
+    Moving, with the model's own tensors: average: of the weights, which
+    is measured and kept in their place. accumulate: in how many parts
     the items of a step pass. step: steps done. history: an EpochEnd per finished epoch. best:
     name -> CPU tensor of everything that is not frozen, as it was after the best epoch. lr: of the head, in
     the last step. reported: when progress was last reported. interrupted: somebody asked to stop. fault: what
@@ -69,6 +72,7 @@ class PhaseState:
     scaler: torch.amp.GradScaler | None
     stopping: EarlyStopping
     best: dict[str, Tensor]
+    average: Average | None = None
     accumulate: int = 1
     step: int = 0
     history: list[EpochEnd] = field(default_factory=list)
@@ -82,6 +86,10 @@ class PhaseState:
         if self.class_weights is None or self.task.balance is not balanced_weights:
             return batch.count
         return float(self.class_weights[batch.targets.cpu()].sum())
+
+    def measured(self) -> AbstractContextManager[None]:
+        """Inside, the model has the weights that are measured and kept: the averaged ones, if there are."""
+        return nullcontext() if self.average is None else self.average.in_place()
 
     @property
     def epoch(self) -> int:
@@ -170,6 +178,7 @@ def begin_phase(
         scaler=machine.new_scaler(),
         stopping=stopping if start is None else stopping.after(0, start),
         best=trainable_state(model, frozen),
+        average=None if recipe.ema is None else Average(model, recipe.ema, frozen),
         accumulate=phase.accumulate,
     )
 
@@ -179,6 +188,8 @@ def state_to_save(state: PhaseState) -> SavedPhase:
     named = {id(parameter): name for name, parameter in state.model.named_parameters()}
     tensors = {f"model/{name}": tensor for name, tensor in trainable_state(state.model, state.frozen).items()}
     tensors |= {f"best/{name}": tensor for name, tensor in state.best.items()}
+    if state.average is not None:
+        tensors |= {f"average/{name}": _plain_copy(tensor) for name, tensor in state.average.mean.items()}
     numbers: dict[str, dict[str, Any]] = {}
     for parameter, facts in state.optimizer.state.items():
         name = named[id(parameter)]
@@ -204,13 +215,15 @@ def load_phase(state: PhaseState, saved: SavedPhase) -> PhaseState:
 
     Raises WeightsMismatch if what was saved is of another network, or of another phase.
     """
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "average": {}, "optimizer": {}}
     for name, tensor in saved.tensors.items():
         part, _, rest = name.partition("/")
         parts[part][rest] = tensor
     _check_same_tensors(trainable_state(state.model, state.frozen), parts["model"])
     state.model.load_state_dict(parts["model"], strict=False)  # strict=False: the frozen rest is not in it
     state.best = parts["best"]
+    if state.average is not None:
+        state.average.load(parts["average"])
     _load_optimizer(state, parts["optimizer"], saved.values["optimizer"])
     if state.scaler is not None and saved.values["scaler"] is not None:
         state.scaler.load_state_dict(saved.values["scaler"])

@@ -47,6 +47,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         schedule: How the learning rate moves. One of: "constant", "cosine", "one-cycle", "plateau". Default:
             constant.
         warmup: Share of the steps in which the learning rate rises. Default: 0; 0.3 with one-cycle.
+        ema: Measure and keep a moving average of the weights with this decay per step, such as 0.99; in the
+            first steps it is less. Default: off.
         clip_norm: Clip gradients to this norm. Default: off.
         from_scratch: Begin with random weights: shows what the pretrained ones are worth. Default: no.
         tune_epochs: Maximum number of epochs once stages are unfrozen. Only with unfreeze. Default: 10;
@@ -115,6 +117,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     balance: bool | None = None
     schedule: str | None = None
     warmup: float | None = None
+    ema: float | None = None
     clip_norm: float | None = None
     from_scratch: bool | None = None
     tune_epochs: int | None = None
@@ -166,6 +169,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     balance: bool
     schedule: str
     warmup: float
+    ema: float | None
     clip_norm: float | None
     from_scratch: bool
     tune_epochs: int
@@ -217,6 +221,7 @@ class RecipeOptions(TypedDict, total=False):
     balance: bool | None
     schedule: Literal["constant", "cosine", "one-cycle", "plateau"] | None
     warmup: float | None
+    ema: float | None
     clip_norm: float | None
     from_scratch: bool | None
     tune_epochs: int | None

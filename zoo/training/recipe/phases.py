@@ -172,6 +172,16 @@ _SHARED = (
         below=1,
     ),
     Knob(
+        name="ema",
+        kind=float,
+        doc="Measure and keep a moving average of the weights with this decay per step, such as 0.99; in the "
+        "first steps it is less.",
+        heading="training",
+        default=Default(None),
+        above=0,
+        below=1,
+    ),
+    Knob(
         name="clip_norm",
         kind=float,
         doc="Clip gradients to this norm.",
