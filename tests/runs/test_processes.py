@@ -177,14 +177,16 @@ def test_a_killed_process_ends_the_run_with_what_it_has(
     assert not alive(running.pid)
 
 
+@pytest.mark.parametrize("phase", ["head", "tune"])
 def test_a_wish_to_stop_reaches_all_of_them(
-    items: dict[str, Path], start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+    phase: str, items: dict[str, Path], start: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    running = start(*command("images", items, out, "--tune-epochs", 500, "--processes", 2))
+    long = ("--epochs", 100_000) if phase == "head" else ("--tune-epochs", 500)
+    running = start(*command("images", items, out, *long, "--processes", 2))
     assert running.stderr is not None
     for line in running.stderr:
-        if re.match(r"tune +\d", line):
+        if re.match(rf"{phase} +\d", line):
             break
     running.send_signal(signal.SIGTERM)
     _, err = running.communicate(timeout=60)

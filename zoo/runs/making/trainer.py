@@ -255,7 +255,7 @@ def train_phases(
                 outcome.after(result)
                 if not outcome.interrupted:
                     checkpoints.after_phase(model.network, number, outcome)
-                    hand_on(session.processes, phase, checkpoints)
+                hand_on(session.processes, phase, checkpoints, outcome)
             if outcome.interrupted:
                 break
     except TrainingStopped as fault:
@@ -301,10 +301,10 @@ def lead(processes: Processes, phase: Phase) -> Iterator[Callable[[PhaseState], 
         raise
 
 
-def hand_on(processes: Processes, phase: Phase, checkpoints: Checkpoints) -> None:
-    """Give the others what a phase on features has trained."""
+def hand_on(processes: Processes, phase: Phase, checkpoints: Checkpoints, outcome: Outcome) -> None:
+    """Give the others what a phase on features has trained; nothing if it was interrupted."""
     if processes.world > 1 and phase.trains == "features":
-        processes.send(checkpoints.packed())
+        processes.send(None if outcome.interrupted else checkpoints.packed())
 
 
 def follow_phase(processes: Processes, network: nn.Module) -> Outcome:
