@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     from adapters.low_rank import low_rank_state as low_rank_state
     from adapters.low_rank import merge_low_rank as merge_low_rank
     from adapters.low_rank import remove_low_rank as remove_low_rank
+    from adapters.nearest_mean import NearestMean as NearestMean
     from adapters.staging import Stage as Stage
     from adapters.staging import stages as stages
     from adapters.tables import ACTIVATIONS as ACTIVATIONS
@@ -123,6 +124,7 @@ PUBLIC = {
     "InvalidHead": "adapters.errors",
     "InvalidText": "adapters.texts",
     "LowRank": "adapters.low_rank",
+    "NearestMean": "adapters.nearest_mean",
     "NoClassifier": "adapters.errors",
     "Stage": "adapters.staging",
     "Standardize": "adapters.heads",

@@ -22,6 +22,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from adapters.errors import InvalidHead, UnknownName
+from adapters.nearest_mean import NearestMean
 from adapters.structure import Attached
 from adapters.tables import ACTIVATIONS, HEADS, HeadPlan
 
@@ -224,6 +225,28 @@ class Head(Attached):
             raise InvalidHead("this head does not standardise", hint="Build it with standardize=True.")
         self.standardize.fit(features)
 
+    def fit(self, features: Tensor, labels: Tensor) -> None:
+        """Compute the head from training features, where its kind is computed rather than trained.
+
+        A head that standardises its features is fitted to that first: `fit_standardize`.
+
+        Args:
+            features: (items, features).
+            labels: (items,), the index of each item's class; every class has an item.
+
+        Raises:
+            InvalidHead: If a head of this kind is trained, or the features cannot be used.
+        """
+        layer = self.layers[-1] if isinstance(self.layers, nn.Sequential) else None
+        if not isinstance(layer, NearestMean):
+            computed = [kind for kind, row in HEADS.items() if row.closed_form]
+            raise InvalidHead(
+                f"a head of kind {self.kind} is trained, not computed",
+                hint=f"These are computed: {', '.join(computed)}",
+            )
+        with torch.no_grad():
+            layer.fit(self.standardize(to_vectors(features, self.maps)), labels)
+
     def fit_rescale(self, targets: Tensor) -> None:
         """Fit the unit of the outputs to the training targets.
 
@@ -371,6 +394,11 @@ def cosine_layers(plan: HeadPlan, generator: Generator | None) -> nn.Sequential:
     """Dropout and the scaled cosine with one direction per class."""
     output = CosineLinear(plan.in_features, plan.classes, generator)
     return _named(dropout=nn.Dropout(plan.dropout), output=output)
+
+
+def nearest_mean_layers(plan: HeadPlan, generator: Generator | None) -> nn.Sequential:
+    """The distance to the mean of each class, without dropout: see `Head.fit`."""
+    return _named(output=NearestMean(plan.in_features, plan.classes, generator))
 
 
 def _count_classes(classes: int | Sequence[str]) -> tuple[int, tuple[str, ...] | None]:

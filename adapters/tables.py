@@ -30,10 +30,15 @@ class HeadPlan:
 
 @dataclass(frozen=True)
 class HeadKind:
-    """A kind of head. hidden: whether it has hidden layers, whose widths and activation can be chosen."""
+    """A kind of head.
+
+    hidden: whether it has hidden layers, whose widths and activation can be chosen. closed_form: whether it
+    is computed from features and labels, `Head.fit`, rather than trained step by step.
+    """
 
     builder: str
     hidden: bool = False
+    closed_form: bool = False
 
     def build(self, plan: HeadPlan, generator: Generator | None) -> nn.Sequential:
         """The layers of a new head."""
@@ -75,6 +80,7 @@ HEADS: dict[str, HeadKind] = {
     "linear": HeadKind("adapters.heads:linear_layers"),
     "mlp": HeadKind("adapters.heads:mlp_layers", hidden=True),
     "cosine": HeadKind("adapters.heads:cosine_layers"),
+    "nearest-mean": HeadKind("adapters.heads:nearest_mean_layers", closed_form=True),
 }
 
 ACTIVATIONS: dict[str, Activation] = {

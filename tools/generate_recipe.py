@@ -92,8 +92,8 @@ def documented() -> str:
     lines = []
     for name, knob in KNOBS.items():
         parts = [knob.doc]
-        if knob.only:
-            only = " and ".join(PYTHON.word(scope.words) for scope in knob.only)
+        if any(scope.words for scope in knob.only):
+            only = " and ".join(PYTHON.word(scope.words) for scope in knob.only if scope.words)
             parts.append(f"Only {only}.")
         if knob.choices and not knob.pattern:
             known = [f'"{choice}"' for choice in knob.choices]

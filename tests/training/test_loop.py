@@ -83,11 +83,15 @@ def test_every_optimizer_learns_under_every_schedule(optimizer: str, schedule: s
 
 
 @pytest.mark.parametrize(
-    "settings", [*({"head": head} for head in HEADS), {"head": "mlp", "batch_norm": True}]
+    "settings",
+    [
+        *({"head": name} | ({} if row.closed_form else {"epochs": 20}) for name, row in HEADS.items()),
+        {"head": "mlp", "batch_norm": True, "epochs": 20},
+    ],
 )
 def test_every_head_learns(settings: dict[str, Any], train_on: Any) -> None:
-    _, result = train_on(Recipe(epochs=20, **settings))
-    assert result.best.metrics["accuracy"] >= 0.93
+    _, result = train_on(Recipe(**settings))
+    assert result.best.metrics["accuracy"] >= 0.92
 
 
 def test_the_learning_rate_follows_its_schedule(train_on: Any) -> None:

@@ -34,6 +34,7 @@ from zoo.training.recipe import (
     to_json,
     wishes_of,
 )
+from zoo.training.recipe.conditions import COMPUTED_HEADS, SOMETHING_TRAINS, TRAINED_HEAD
 from zoo.training.recipe.knob import By, Same
 from zoo.training.recipe.phases import PhaseKnobs
 from zoo.training.recipe.rules import RULES
@@ -134,6 +135,8 @@ def test_a_knob_given_in_vain_is_a_problem_and_none_where_it_belongs(knob: Knob)
     assert getattr(resolve(recipe, kind), knob.name) == wish
     for scope in knob.only:
         lacking = {k: v for k, v in applies.items() if k not in scope.example}
+        if scope.example == {"head": "linear"}:  # which is the default
+            lacking["head"] = COMPUTED_HEADS[0]
         others = next(k for k in (IMAGES, TEXTS) if k is not scope.example.get("kind", TEXTS))
         recipe, _ = recipe_for(lacking | {knob.name: wish})
         kind = lacking.get("kind", others if "kind" in scope.example and len(scope.example) == 1 else kind)
@@ -142,7 +145,8 @@ def test_a_knob_given_in_vain_is_a_problem_and_none_where_it_belongs(knob: Knob)
         assert knob.name in str(problems[0])
         assert knob.option in COMMAND_LINE.word(problems[0].parts)
         if knob.off is not None:
-            assert sentences(msgspec.structs.replace(recipe, **{knob.name: knob.off}), kind) == []
+            off = find_problems(msgspec.structs.replace(recipe, **{knob.name: knob.off}), kind)
+            assert [problem for problem in off if knob.name in problem.knobs] == []
 
 
 @pytest.mark.parametrize("knob", ALL, ids=lambda knob: knob.name)
@@ -306,6 +310,7 @@ def rule_problems() -> list[tuple[Any, Problem]]:
         {"epochs": 0},
         {"unfreeze": "alll"},
         {"strategy": "full", "unfreeze": 2},
+        {"kind": TEXTS, "head": "nearest-mean", "encoder": "cnn"},
         {"from_scratch": True},
         {"kind": TEXTS, "from_scratch": True, "unfreeze": "all", "encoder": "sif"},
         {"precision": "fp16", "device": "cpu"},
@@ -341,7 +346,10 @@ def test_typed_texts_become_values() -> None:
 def test_a_resolved_recipe_is_whole_and_valid(
     optimizer: str, schedule: str, head: str, unfreeze: Any
 ) -> None:
-    recipe = resolve(Recipe(optimizer=optimizer, schedule=schedule, head=head, unfreeze=unfreeze), IMAGES)
+    wishes = Recipe(head=head, unfreeze=unfreeze)
+    if not HEADS[head].closed_form or unfreeze in (2, "all"):
+        wishes = msgspec.structs.replace(wishes, optimizer=optimizer, schedule=schedule)
+    recipe = resolve(wishes, IMAGES)
     assert {name for name in KNOBS if getattr(recipe, name) is None} == {"clip_norm", "ema", "workers"}
     written = to_json(recipe, IMAGES)
     assert list(written) == list(KNOBS)
@@ -352,10 +360,13 @@ def test_a_resolved_recipe_is_whole_and_valid(
     of_strategies = {"rank", "pull"}
     without = deeper if unfreeze in ("none", 0) else set()
     momentum = {"momentum"} if optimizer.startswith("adam") else set()
+    computed: set[str] = set()
+    if HEADS[head].closed_form:
+        scopes = (TRAINED_HEAD, SOMETHING_TRAINS) if without else (TRAINED_HEAD,)
+        computed = {name for name, knob in KNOBS.items() if any(scope in knob.only for scope in scopes)}
     texts = {name for name, knob in KNOBS.items() if knob.heading == "texts"}
-    assert (
-        idle == {"clip_norm", "ema", "workers"} | only_with_mlp | without | momentum | texts | of_strategies
-    )
+    off = {"clip_norm", "ema", "workers"}
+    assert idle == off | only_with_mlp | without | momentum | texts | of_strategies | computed
 
 
 @pytest.mark.parametrize(("encoder", "unfreeze"), list(itertools.product(ENCODERS, ["none", 1, 2, "all"])))

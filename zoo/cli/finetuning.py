@@ -60,7 +60,9 @@ def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def _recipe_option(knob: Knob) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The option of one knob; what is not typed stays None, so that the recipe's own default holds."""
     heading = HEADINGS[knob.heading]
-    only = [COMMAND_LINE.word(scope.words) for scope in knob.only if scope not in heading.implies]
+    only = [
+        COMMAND_LINE.word(scope.words) for scope in knob.only if scope.words and scope not in heading.implies
+    ]
     facts = [*(f"only {words}" for words in only), f"default: {COMMAND_LINE.word(knob.default.words())}"]
     names = knob.option
     kind: dict[str, Any] = {

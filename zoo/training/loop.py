@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adapters import compare_frozen
+from adapters import Head, compare_frozen
 from zoo.events import EpochEnd, Progress, Report, silent
 from zoo.training.faults import ends_with_its_best, stopped_by_loss, stopped_by_validation
 from zoo.training.interruption import never
@@ -79,7 +79,10 @@ def fit(
     with kept_generators(state.machine.device), ends_with_its_best(state, report):
         while not state.done:
             began = time.perf_counter()
-            train_loss = train_epoch(state, report=report, stop_requested=stop_requested)
+            if state.phase.computed:
+                train_loss = compute_head(state)
+            else:
+                train_loss = train_epoch(state, report=report, stop_requested=stop_requested)
             found = validate(state, stop_requested=stop_requested)
             close_epoch(state, train_loss, found, began=began, report=report)
             if state.machine.is_first:
@@ -150,6 +153,20 @@ def train_epoch(
         raise stopped_by_loss(state, bad)
     whole_loss, whole_items = machine.sum(total, items)
     return float(whole_loss) / max(1, int(whole_items))
+
+
+def compute_head(state: PhaseState) -> float:
+    """Compute the head from all training features at once; returns its mean loss on them.
+
+    Raises InvalidHead for features that are not numbers.
+    """
+    batches = [*state.train.epoch(0)]
+    features = torch.cat([batch.inputs for batch in batches if isinstance(batch.inputs, Tensor)])
+    labels = torch.cat([batch.targets for batch in batches])
+    assert isinstance(state.model, Head)
+    state.model.fit(state.machine.place(features), state.machine.place(labels))
+    state.step = state.steps
+    return evaluate(state.model, state.train, machine=state.machine, task=state.task).loss
 
 
 def validate(state: PhaseState, *, stop_requested: Callable[[], bool] = never) -> Measurement:

@@ -178,7 +178,7 @@ def begin_phase(
         scaler=machine.new_scaler(),
         stopping=stopping if start is None else stopping.after(0, start),
         best=trainable_state(model, frozen),
-        average=None if recipe.ema is None else Average(model, recipe.ema, frozen),
+        average=Average(model, recipe.ema, frozen) if recipe.ema and not phase.computed else None,
         accumulate=phase.accumulate,
     )
 

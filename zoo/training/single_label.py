@@ -79,4 +79,5 @@ SINGLE_LABEL = Task(
     guess=_guess_class,
     balance=balanced_weights,
     smooths=True,
+    one_class=True,
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from zoo.training.recipe import LEARNED_ENCODERS, Resolved, phase_of
+from zoo.training.recipe import COMPUTED_HEADS, LEARNED_ENCODERS, Resolved, phase_of
 
 Opens = Literal["stages", "norms", "low rank"]
 
@@ -22,6 +22,7 @@ class Phase:
     backbone. opens: what learns of the backbone: the stages that `unfreeze` means, the norms and biases of
     all, or a correction of `rank` in every layer. pull: strength of the pull towards the weights that the
     phase begins with; 0 for none. accumulate: in how many parts the items of a step pass through the network.
+    computed: the head is, in one epoch without a step; see `Head.fit` of adapters.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Phase:
     rank: int = 0
     pull: float = 0.0
     accumulate: int = 1
+    computed: bool = False
 
 
 def phases(recipe: Resolved, depth: int | None = None) -> tuple[Phase, ...]:
@@ -64,7 +66,7 @@ def head_only(recipe: Resolved, _depth: int | None = None) -> tuple[Phase, ...]:
         trains="features",
         **phase_of(recipe, "")._asdict(),
     )
-    return (head,)
+    return (replace(head, epochs=1, computed=True) if recipe.head in COMPUTED_HEADS else head,)
 
 
 def tune_only(recipe: Resolved, _depth: int | None = None) -> tuple[Phase, ...]:

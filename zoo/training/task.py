@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
+from adapters import HEADS
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -40,6 +42,8 @@ LOSS = "loss"
 class _Wishes(Protocol):
     """What a task reads of a recipe."""
 
+    @property
+    def head(self) -> str: ...
     @property
     def monitor(self) -> str: ...
     @property
@@ -79,7 +83,8 @@ class Task:
     weights (width,) with which each class counts the same; None where there are no classes. scale: the same,
     with which each number counts the same; such a task's outputs are rescaled to the mean and the spread of
     the targets. thresholds: (outputs, encoded targets) -> the probability (width,) from which an item has a
-    class; None where it has exactly one. smooths: whether label smoothing applies.
+    class; None where it has exactly one. smooths: whether label smoothing applies. one_class: whether an
+    item has exactly one.
     """
 
     name: str
@@ -93,6 +98,7 @@ class Task:
     scale: Callable[[Tensor, int], Tensor] | None = None
     thresholds: Callable[[Tensor, Tensor], tuple[float, ...]] | None = None
     smooths: bool = False
+    one_class: bool = False
 
     @property
     def headline(self) -> str:
@@ -113,6 +119,11 @@ class Task:
         if recipe.monitor not in self.monitors:
             known = ", ".join(self.monitors)
             yield f"monitor {recipe.monitor} is not measured for {self.name}; these are: {known}"
+        if recipe.head in HEADS and HEADS[recipe.head].closed_form and not self.one_class:
+            yield (
+                f"head {recipe.head} gives every item one class, and {self.name} does not: "
+                "use linear, mlp or cosine"
+            )
         if recipe.balance and self.balance is None:
             yield f"balance needs classes, and {self.name} has none"
         if recipe.label_smoothing and not self.smooths:

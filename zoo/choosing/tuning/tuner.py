@@ -34,7 +34,7 @@ from zoo.runs.session import Session
 from zoo.store.names import default_store
 from zoo.training.device import pick_device
 from zoo.training.interruption import never
-from zoo.training.recipe import AUTO, Recipe, RecipeOptions, merge, read_options
+from zoo.training.recipe import AUTO, COMPUTED_HEADS, Recipe, RecipeOptions, merge, read_options
 from zoo.training.recipe_file import write_recipe
 from zoo.training.strategies import phases
 
@@ -235,6 +235,11 @@ def _open_search(
         raise UsageError(
             "zoo tune does not take strategy auto: every trial would choose anew",
             hint="Name one, or leave it out: --deeper searches how deep to train.",
+        )
+    if base.head in COMPUTED_HEADS:
+        raise UsageError(
+            f"zoo tune has nothing to search for head {base.head}: it is computed, not trained",
+            hint=f"Train it: zoo finetune {name} {data} --head {base.head} --out RUN",
         )
     kind = modality_of(plan.entry).kind
     space = choose_space(base, kind, deeper=deeper, over=over, items=len(plan.dataset.train))

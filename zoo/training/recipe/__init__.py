@@ -5,6 +5,7 @@ made with and what its run.json keeps. Every field is a knob: one row in the fil
 phases, images, texts, data, machine). After a change of the rows: `python tools/generate_recipe.py`.
 """
 
+from zoo.training.recipe.conditions import COMPUTED_HEADS as COMPUTED_HEADS
 from zoo.training.recipe.conditions import LEARNED_ENCODERS as LEARNED_ENCODERS
 from zoo.training.recipe.depth import AUTO as AUTO
 from zoo.training.recipe.knob import Knob as Knob

@@ -10,6 +10,7 @@ from zoo.training.recipe.knob import Condition, Rest, Scope
 from zoo.training.recipe.wording import Name, Part, Setting, listed
 
 LEARNED_ENCODERS = tuple(name for name, row in ENCODERS.items() if row.learns)
+COMPUTED_HEADS = tuple(name for name, row in HEADS.items() if row.closed_form)
 _HEADS = tuple(name for name, row in HEADS.items() if row.hidden)
 _WITH_MOMENTUM = tuple(name for name, row in OPTIMIZERS.items() if row.momentum is not None)
 
@@ -30,7 +31,7 @@ FOR_TEXTS = _wrong_kind("texts")
 
 HIDDEN_LAYERS = Scope(
     words=("with ", Setting("head", _HEADS[0])),
-    holds=lambda rest: HEADS[rest.head].hidden,
+    holds=lambda rest: rest.head in _HEADS,
     example={"head": _HEADS[0]},
     needs=("head",),
     unmet=lambda knob, rest: (
@@ -88,6 +89,32 @@ def unfrozen_text_stages(unfreeze: int | str) -> int:
 def _new_words_unmet(knob: str, _rest: Rest) -> tuple[Part, ...]:
     return (Name(knob), " has no effect while no word learns: add ", Setting("unfreeze", 2))
 
+
+def _computed(knob: str, rest: Rest) -> tuple[Part, ...]:
+    return (Name(knob), " has no effect: ", Setting("head", rest.head), " is computed, not trained")
+
+
+TRAINED_HEAD = Scope(  # without words: the head says itself what it is, once
+    words=(),
+    holds=lambda rest: rest.head not in COMPUTED_HEADS,
+    example={"head": "linear"},
+    needs=("head",),
+    unmet=_computed,
+)
+
+SOMETHING_TRAINS = Scope(
+    words=(),
+    holds=lambda rest: rest.head not in COMPUTED_HEADS or _deeper(rest),
+    example={"head": "linear"},
+    needs=("head", "unfreeze", "encoder"),
+    unmet=_computed,
+)
+
+COMPUTED_HEAD = Condition(
+    words=("with ", Setting("head", COMPUTED_HEADS[0])),
+    holds=lambda rest: rest.head in COMPUTED_HEADS,
+    example={"head": COMPUTED_HEADS[0]},
+)
 
 WORDS_LEARN = Scope(
     words=("with ", Setting("unfreeze", 2), " or more"),

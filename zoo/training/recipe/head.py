@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from adapters import ACTIVATIONS, HEADS
-from zoo.training.recipe.conditions import HIDDEN_LAYERS, TEXTS_LEARN
+from zoo.training.recipe.conditions import COMPUTED_HEAD, HIDDEN_LAYERS, TEXTS_LEARN, TRAINED_HEAD
 from zoo.training.recipe.knob import Default, Knob
 
 KNOBS = (
     Knob(
         name="head",
         kind=str,
-        doc="Kind of head.",
+        doc="Kind of head; nearest-mean, for few items of a class, is computed and not trained.",
         heading="head",
         default=Default("linear"),
         choices=tuple(HEADS),
@@ -46,6 +46,8 @@ KNOBS = (
         default=Default(0.2, ((TEXTS_LEARN, 0.5),)),
         low=0,
         below=1,
+        only=(TRAINED_HEAD,),
+        off=0.0,
     ),
     Knob(
         name="batch_norm",
@@ -62,7 +64,8 @@ KNOBS = (
         kind=bool,
         doc="Give the head features of mean 0 and standard deviation 1, as measured on the training items.",
         heading="head",
-        default=Default(True),
+        # the deviations of a handful of items are noise, and what is computed does not get over them
+        default=Default(True, ((COMPUTED_HEAD, False),)),
         fixed_on_resume=True,
     ),
 )

@@ -35,7 +35,10 @@ class Rest(Protocol):
 
 @dataclass(frozen=True)
 class Condition:
-    """Something that holds for some recipes. words: "from scratch". example: wishes for which it holds."""
+    """Something that holds for some recipes.
+
+    words: "from scratch"; none where --help need not say it. example: wishes for which it holds.
+    """
 
     words: tuple[Part, ...]
     holds: Callable[[Rest], bool]

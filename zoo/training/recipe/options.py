@@ -14,7 +14,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     `finetune_model(…, recipe=Recipe(epochs=1))`. Values are checked there, all problems at once.
 
     Args:
-        head: Kind of head. One of: "linear", "mlp", "cosine". Default: linear.
+        head: Kind of head; nearest-mean, for few items of a class, is computed and not trained. One of:
+            "linear", "mlp", "cosine", "nearest-mean". Default: linear.
         hidden: Widths of the hidden layers. Only with head="mlp". Default: 256.
         activation: Activation after each hidden layer. Only with head="mlp". One of: "relu", "elu", "tanh",
             "logistic". Default: relu.
@@ -22,7 +23,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             unfreeze or a trained encoder.
         batch_norm: Normalise each hidden layer over the batch. Only with head="mlp". Default: no.
         standardize: Give the head features of mean 0 and standard deviation 1, as measured on the training
-            items. Default: yes.
+            items. Default: yes; no with head="nearest-mean".
         strategy: What is trained, and in which order; auto chooses by the number of items and classes and by
             the device. One of: "head", "partial", "full", "lp-ft", "norms", "l2-sp", "lora", "gradual",
             "auto". Default: head; full with unfreeze="all" where no head is trained first; lp-ft with
@@ -199,7 +200,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class RecipeOptions(TypedDict, total=False):
     """The keyword arguments of `finetune_model` that are fields of a Recipe; None means not given."""
 
-    head: Literal["linear", "mlp", "cosine"] | None
+    head: Literal["linear", "mlp", "cosine", "nearest-mean"] | None
     hidden: Sequence[int] | None
     activation: Literal["relu", "elu", "tanh", "logistic"] | None
     dropout: float | None

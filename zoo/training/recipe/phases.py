@@ -12,6 +12,8 @@ from zoo.training.recipe.conditions import (
     FROM_SCRATCH,
     MOMENTUM,
     ONE_CYCLE,
+    SOMETHING_TRAINS,
+    TRAINED_HEAD,
     asked_for,
     lower,
     meant_for_the_only_phase,
@@ -107,10 +109,19 @@ _HEAD_PHASE = _phase_knobs(
         "patience": Default(20),
     },
     least_epochs=0,
+    only=(TRAINED_HEAD,),
 )
 
 _SHARED = (
-    Knob(name="batch_size", kind=int, doc="Items per step.", heading="training", default=Default(32), low=1),
+    Knob(
+        name="batch_size",
+        kind=int,
+        doc="Items per step.",
+        heading="training",
+        default=Default(32),
+        low=1,
+        only=(SOMETHING_TRAINS,),
+    ),
     Knob(
         name="optimizer",
         kind=str,
@@ -118,6 +129,7 @@ _SHARED = (
         heading="training",
         default=Default("adam"),
         choices=tuple(OPTIMIZERS),
+        only=(SOMETHING_TRAINS,),
     ),
     Knob(
         name="momentum",
@@ -127,7 +139,7 @@ _SHARED = (
         default=Default(_by_optimizer(lambda row: row.momentum)),
         low=0,
         below=1,
-        only=(MOMENTUM,),
+        only=(SOMETHING_TRAINS, MOMENTUM),
         off=0.0,
     ),
     Knob(
@@ -137,6 +149,7 @@ _SHARED = (
         heading="training",
         default=Default(0.0),
         low=0,
+        only=(SOMETHING_TRAINS,),
     ),
     Knob(
         name="label_smoothing",
@@ -146,6 +159,7 @@ _SHARED = (
         default=Default(0.0),
         low=0,
         below=1,
+        only=(SOMETHING_TRAINS,),
     ),
     Knob(
         name="balance",
@@ -153,6 +167,7 @@ _SHARED = (
         doc="Weight rare classes up, so that each class counts the same.",
         heading="training",
         default=Default(False),
+        only=(SOMETHING_TRAINS,),
     ),
     Knob(
         name="schedule",
@@ -161,6 +176,7 @@ _SHARED = (
         heading="training",
         default=Default("constant"),
         choices=tuple(SCHEDULES),
+        only=(SOMETHING_TRAINS,),
     ),
     Knob(
         name="warmup",
@@ -170,6 +186,7 @@ _SHARED = (
         default=Default(0.0, ((ONE_CYCLE, 0.3),)),
         low=0,
         below=1,
+        only=(SOMETHING_TRAINS,),
     ),
     Knob(
         name="ema",
@@ -180,6 +197,7 @@ _SHARED = (
         default=Default(None),
         above=0,
         below=1,
+        only=(SOMETHING_TRAINS,),
     ),
     Knob(
         name="clip_norm",
@@ -188,6 +206,7 @@ _SHARED = (
         heading="training",
         default=Default(None),
         above=0,
+        only=(SOMETHING_TRAINS,),
     ),
 )
 
@@ -270,6 +289,7 @@ _STOPPING = (
         heading="stopping",
         default=Default(0.0),
         low=0,
+        only=(SOMETHING_TRAINS,),
     ),
     Knob(
         name="monitor",
@@ -278,6 +298,7 @@ _STOPPING = (
         heading="stopping",
         default=Default("loss"),
         choices=MONITORS,
+        only=(SOMETHING_TRAINS,),
     ),
 )
 

@@ -11,6 +11,7 @@ from adapters.tables import TEXT_STAGES
 from zoo.data.kinds import TEXTS
 from zoo.errors import close_names
 from zoo.training.recipe.conditions import (
+    COMPUTED_HEADS,
     HIDDEN_LAYERS,
     LEARNED_ENCODERS,
     unfreezing,
@@ -18,7 +19,7 @@ from zoo.training.recipe.conditions import (
 )
 from zoo.training.recipe.depth import AUTO, DEPTHS, go_together
 from zoo.training.recipe.knob import Rest
-from zoo.training.recipe.wording import Name, Problem, Setting, listed
+from zoo.training.recipe.wording import Name, Part, Problem, Setting, listed
 from zoo.words.texts.policies import POLICIES
 
 
@@ -124,6 +125,25 @@ def _check_strategy(rest: Rest) -> Iterator[Problem]:
         )
 
 
+def _check_computed_head(rest: Rest) -> Iterator[Problem]:
+    """A head that is computed needs features that mean something."""
+    if rest.head not in COMPUTED_HEADS:
+        return
+    why: tuple[str, tuple[Part, ...]]
+    if rest.from_scratch:
+        why = "from_scratch", (Setting("from_scratch", True), " begins with random weights")
+    elif rest.encoder in LEARNED_ENCODERS:
+        why = "encoder", (f"the encoder {rest.encoder} begins with random weights",)
+    elif rest.strategy == "full":
+        why = "strategy", (Setting("strategy", "full"), " trains all from the first epoch")
+    else:
+        return
+    yield Problem(
+        ("head", why[0]),
+        (Setting("head", rest.head), " is computed from features of a pretrained network, and ", *why[1]),
+    )
+
+
 def _check_from_scratch(rest: Rest) -> Iterator[Problem]:
     """Random weights that stay frozen are of no use."""
     if rest.from_scratch and rest.unfreeze != "all" and not rest.requested("strategy"):
@@ -170,6 +190,7 @@ RULES: tuple[Callable[[Rest], Iterator[Problem]], ...] = (
     _check_something_trains,
     _check_stage,
     _check_strategy,
+    _check_computed_head,
     _check_from_scratch,
     _check_vectors,
     _check_precision,
