@@ -105,7 +105,7 @@ def train_on(features: Features) -> Callable[..., tuple[nn.Module, FitResult]]:
         recipe = resolve(wishes, IMAGES)
         head = head or head_for(recipe, features.train)
         usual, usual_val = features.batches(recipe.batch_size, recipe.seed)
-        told = {name: options.pop(name) for name in ("report", "stop_requested") if name in options}
+        told = {name: options.pop(name) for name in ("report", "stop_requested", "limit") if name in options}
         state = begin_phase(
             head,
             batches or usual,

@@ -111,6 +111,12 @@ def _metavar(knob: Knob) -> str:
     help="Epochs between two checkpoints.  [default: one in 5 seconds at most, and one after each phase]",
 )
 @click.option(
+    "--time",
+    "time_limit",
+    metavar="30m",
+    help="How long training may take (s, m, h); it ends with the best so far, and --resume goes on.",
+)
+@click.option(
     "--processes",
     type=click.IntRange(min=1),
     metavar="N",
@@ -147,6 +153,7 @@ def finetune(
     resume: Path | None,
     force: bool,
     checkpoint_every: int | None,
+    time_limit: str | None,
     processes: int | None,
     path_column: str | None,
     text_column: str | None,
@@ -176,6 +183,7 @@ def finetune(
         "registry": context.registry,
         "store": context.store,
         "checkpoint_every": checkpoint_every,
+        "time_limit": time_limit,
         "report": context.report if is_first() else silent,
         "recipe": recipe,
         **options,
@@ -291,7 +299,7 @@ def _print_recipe(
 
 def describe_result(result: RunResult) -> str:
     """What came out of a run, and what to type next."""
-    why = ", stopped early" if result.stopped_early else ""
+    why = ", stopped early" if result.stopped_early else ", the time was up" if result.out_of_time else ""
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
     return (
         f"val {metrics}, loss {result.val_loss:.4f} "

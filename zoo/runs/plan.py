@@ -52,7 +52,8 @@ class Plan:
     a .zip of vectors. as_typed: the model and the data as the user named them. task: how targets are learned.
     registry: where the weights of an earlier run may be found again; None for the default one.
     skips_any: unreadable files are passed over however many there are, because somebody asked for it.
-    request: what the plan was made of.
+    request: what the plan was made of. time_limit: seconds that training may take;
+    None for as long as it takes.
     """
 
     entry: ModelEntry
@@ -70,3 +71,4 @@ class Plan:
     skips_any: bool = False
     registry: Registry | None = None
     request: Request = NOBODY
+    time_limit: float | None = None

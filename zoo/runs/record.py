@@ -45,7 +45,8 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     parameters and buffers that were to stay as they are; frozen_changed: how many did not (always 0, or
     something is broken). seconds: of the whole run. baseline: of a run on texts. val_items: that were
     measured; majority: what is reached on them without looking, as by always answering the class with the
-    most training items; None in runs of earlier versions.
+    most training items; None in runs of earlier versions. time_limit: the seconds that training had, if they
+    were limited; out_of_time: whether they ended it.
     """
 
     run: str
@@ -63,6 +64,8 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     task: str = SINGLE_LABEL.name
     val_items: int | None = None
     majority: Baseline | None = None
+    time_limit: float | None = None
+    out_of_time: bool = False
 
     @property
     def val_interval(self) -> tuple[float, float] | None:

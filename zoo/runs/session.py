@@ -109,6 +109,7 @@ class Outcome:
     best: Score | None = None
     stopped_early: bool = False
     interrupted: bool = False
+    out_of_time: bool = False
     fault: TrainingStopped | None = None
 
     def after(self, result: FitResult) -> None:
@@ -119,6 +120,7 @@ class Outcome:
         self.history += result.history
         self.stopped_early = result.stopped_early
         self.interrupted = result.interrupted
+        self.out_of_time = result.out_of_time
 
 
 class TrainingSteps(Protocol):

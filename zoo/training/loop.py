@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from adapters import Head, compare_frozen
-from zoo.events import EpochEnd, Progress, Report, silent
+from zoo.events import EpochEnd, Note, Progress, Report, silent
 from zoo.training.faults import ends_with_its_best, stopped_by_loss, stopped_by_validation
 from zoo.training.interruption import never
+from zoo.training.machine import Machine
 from zoo.training.metrics import Measurement, Stopped, evaluate
 from zoo.training.phase_state import PhaseState, trainable_state
 from zoo.training.schedules import SCHEDULES, Moment
@@ -25,7 +26,12 @@ from zoo.training.seeds import epoch_seed, kept_generators, seed_torch
 from zoo.training.steps import backward
 from zoo.training.stopping import Score
 from zoo.training.strategies import Phase
+from zoo.training.time_limit import UNLIMITED, TimeLimit
 
+UNFINISHED = Note(
+    "the time is up before one epoch was finished: what its steps have trained is measured as it is",
+    level="warning",
+)
 REPORT_EVERY = 0.1  # seconds between two Progress events
 
 
@@ -43,6 +49,7 @@ class FitResult:
     epochs: int
     stopped_early: bool
     interrupted: bool
+    out_of_time: bool
     history: tuple[EpochEnd, ...]
     best_state: dict[str, Tensor]
     best: Score | None
@@ -60,6 +67,7 @@ def fit(
     report: Report = silent,
     stop_requested: Callable[[], bool] = never,
     after_epoch: Callable[[PhaseState], object] = keep_nothing,
+    limit: TimeLimit = UNLIMITED,
 ) -> FitResult:
     """Train a phase to its end, and leave its model with the weights of its best epoch.
 
@@ -70,22 +78,34 @@ def fit(
     move) and val alike: smoothing puts a floor under a loss and weights change its scale; without them the
     losses of two runs, and of train and val, can be compared. When stop_requested returns True the current
     step is finished and the best weights so far come back; in a first epoch, when there are none, the weights
-    stay as they are.
+    stay as they are. When the time of `limit` is up the step is finished too; in a first epoch, when nothing
+    was measured yet, what its steps have trained is, and counts as an epoch.
 
     Raises TrainingStopped, after restoring the best weights, for a loss that is not a number and for memory
     that does not suffice; its `result` is the FitResult so far.
     """
     report = report if state.machine.is_first else silent
     with kept_generators(state.machine.device), ends_with_its_best(state, report):
-        while not state.done:
+        while not state.done and not state.out_of_time:
             began = time.perf_counter()
-            if state.phase.computed:
-                train_loss = compute_head(state)
-            else:
-                train_loss = train_epoch(state, report=report, stop_requested=stop_requested)
-            found = validate(state, stop_requested=stop_requested)
+            stop = _or_when_time_is_up(state, stop_requested, limit)
+            try:
+                if state.phase.computed:
+                    train_loss = compute_head(state)
+                else:
+                    train_loss = train_epoch(state, report=report, stop_requested=stop)
+                first = state.stopping.best is None
+                found = validate(state, stop_requested=stop_requested if first else stop)
+            except Stopped as stopped:
+                if limit.seconds is None or state.machine.agree(0.0, stop_requested).stop:
+                    raise
+                state.out_of_time = True
+                if state.stopping.best is not None:
+                    break
+                report(UNFINISHED)
+                train_loss, found = stopped.loss, validate(state, stop_requested=stop_requested)
             close_epoch(state, train_loss, found, began=began, report=report)
-            if state.machine.is_first:
+            if state.machine.is_first and not state.out_of_time:
                 after_epoch(state)
 
     report(Progress(f"train {state.phase.name}", state.step, state.step, "steps"))
@@ -94,6 +114,19 @@ def fit(
         state.fault.result = result
         raise state.fault
     return result
+
+
+def _or_when_time_is_up(
+    state: PhaseState, stop_requested: Callable[[], bool], limit: TimeLimit
+) -> Callable[[], bool]:
+    """A wish to stop, or the end of the time; where nothing was measured yet one step is done in any case."""
+    if limit.seconds is None:
+        return stop_requested
+
+    def stop() -> bool:
+        return stop_requested() or ((state.stopping.best is not None or state.step > 0) and limit.is_up())
+
+    return stop
 
 
 def train_epoch(
@@ -122,7 +155,7 @@ def train_epoch(
         if whole.bad:
             raise stopped_by_loss(state, bad)
         if whole.stop:
-            raise Stopped
+            raise Stopped(_mean_loss(machine, total, items))
 
         # the learning rate of this step
         factor = schedule(Moment(state.step, steps, warmup, losses, patience))
@@ -151,6 +184,11 @@ def train_epoch(
     bad = watch.last() if bad is None else bad  # the last loss of a GPU comes after its step
     if machine.agree(0.0, bad=bad is not None).bad:
         raise stopped_by_loss(state, bad)
+    return _mean_loss(machine, total, items)
+
+
+def _mean_loss(machine: Machine, total: Tensor, items: int) -> float:
+    """The mean loss of the items that passed, over all processes."""
     whole_loss, whole_items = machine.sum(total, items)
     return float(whole_loss) / max(1, int(whole_items))
 
@@ -223,6 +261,7 @@ def _result_of(state: PhaseState) -> FitResult:
         epochs=state.epoch,
         stopped_early=state.stopping.stop,
         interrupted=state.interrupted,
+        out_of_time=state.out_of_time,
         history=tuple(state.history),
         best_state=state.best,
         best=state.stopping.best,

@@ -35,7 +35,12 @@ class Measurement:
 
 
 class Stopped(Exception):
-    """Somebody asked to stop in the middle of a pass."""
+    """Somebody asked to stop in the middle of a pass, or the time is up. loss: the mean of a pass of training
+    up to there."""
+
+    def __init__(self, loss: float = math.nan) -> None:
+        super().__init__()
+        self.loss = loss
 
 
 @torch.no_grad()

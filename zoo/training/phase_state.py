@@ -47,8 +47,8 @@ class PhaseState:
     is measured and kept in their place. accumulate: in how many parts
     the items of a step pass. step: steps done. history: an EpochEnd per finished epoch. best:
     name -> CPU tensor of everything that is not frozen, as it was after the best epoch. lr: of the head, in
-    the last step. reported: when progress was last reported. interrupted: somebody asked to stop. fault: what
-    ended training too early.
+    the last step. reported: when progress was last reported. interrupted: somebody asked to stop.
+    out_of_time: the time was up. fault: what ended training too early.
     """
 
     model: nn.Module
@@ -79,6 +79,7 @@ class PhaseState:
     lr: float = 0.0
     reported: float = 0.0
     interrupted: bool = False
+    out_of_time: bool = False
     fault: TrainingStopped | None = None
 
     def weigh(self, batch: Batch) -> float:

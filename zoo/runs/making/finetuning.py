@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -41,6 +42,7 @@ from zoo.training.interruption import never
 from zoo.training.recipe import Recipe, RecipeOptions, Resolved, go_on, merge, read_options, resolve
 from zoo.training.task import Task
 from zoo.training.tasks import TASKS
+from zoo.training.time_limit import parse_time
 
 if TYPE_CHECKING:
     from zoo.catalogue.registry import Registry
@@ -71,6 +73,7 @@ def finetune_model(
     member: str | None = None,
     data_license: str | None = None,
     checkpoint_every: int | None = None,
+    time_limit: str | float | None = None,
     report: Report | None = None,
     stop_requested: Callable[[], bool] = never,
     recipe: Recipe | None = None,
@@ -104,6 +107,10 @@ def finetune_model(
         data_license: The licence of the data, for run.json.
         checkpoint_every: Epochs between two checkpoints, for `zoo.resume`. None: one in five seconds at most.
             One is written at the end of each phase too.
+        time_limit: How long all phases of training may take together, in seconds or as "30m", "1h30m"; the
+            best epoch so far is then the result, and `zoo.resume` goes on. Reading data and computing
+            features come before and are not counted. Where not one epoch was finished, what its steps have
+            trained is measured as it is.
         report: Called with every event. None: a bar on a terminal and in a notebook, and
             nothing in a pipe; `zoo.events.silent`: nothing.
         stop_requested: Asked after every step; once it is true, the best weights so far are kept.
@@ -125,6 +132,7 @@ def finetune_model(
         Interrupted: Ctrl-C, or `stop_requested`; the best weights so far, if any, were written to `out`.
     """
     store, report = store or default_store(), report or usual_report()
+    seconds = None if time_limit is None else parse_time(time_limit)
     plan = plan_run(
         name,
         data,
@@ -147,6 +155,7 @@ def finetune_model(
     )
     from zoo.runs.making.trainer import train_run  # from here on torch is needed
 
+    plan = dataclasses.replace(plan, time_limit=seconds)
     return train_run(plan, store=store, report=report, stop_requested=stop_requested)
 
 

@@ -23,6 +23,7 @@ from zoo.store.names import default_store
 from zoo.targets import HubFile, RegistryModel, Target, find_target
 from zoo.training.interruption import never
 from zoo.training.recipe import Recipe, RecipeOptions, merge, read_options
+from zoo.training.time_limit import parse_time
 from zoo.words.own_files import is_hub_file
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def resume(
     registry: Registry | None = None,
     store: Store | None = None,
     checkpoint_every: int | None = None,
+    time_limit: str | float | None = None,
     report: Report | None = None,
     stop_requested: Callable[[], bool] = never,
     recipe: Recipe | None = None,
@@ -58,6 +60,8 @@ def resume(
         registry: Where the weights of an earlier run may be found again; None for the default one.
         store: The store to keep files in; None for the default one.
         checkpoint_every: As for `finetune_model`; None for what the run began with.
+        time_limit: How long training may take from here on, as for `finetune_model`. None: to its end,
+            whatever limit the run began with.
         report: Called with every event. None: a bar on a terminal and in a notebook, and
             nothing in a pipe; `zoo.events.silent`: nothing.
         stop_requested: Asked after every step; once it is true, the run is interrupted again.
@@ -76,6 +80,7 @@ def resume(
         ZooError: What else `finetune_model` raises.
     """
     store, report = store or default_store(), report or usual_report()
+    seconds = None if time_limit is None else parse_time(time_limit)
     out, facts = find_unfinished(Path(run))
     if checkpoint_every is not None:
         request = msgspec.structs.replace(facts.request, checkpoint_every=checkpoint_every)
@@ -100,7 +105,11 @@ def resume(
         facts.request.skips_any
     )  # the recipe, with every default filled in, does not know who asked for it
     plan = replace(
-        plan, out=out, skips_any=skips, request=msgspec.structs.replace(plan.request, skips_any=skips)
+        plan,
+        out=out,
+        skips_any=skips,
+        request=msgspec.structs.replace(plan.request, skips_any=skips),
+        time_limit=seconds,
     )
     resumption = Resumption(facts, force, f"zoo finetune MODEL DATA --out {next_free(out)}")
     check_same(resumption, facts_of(plan), out=out, report=report)

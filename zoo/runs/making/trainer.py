@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -57,6 +57,7 @@ from zoo.training.single_label import SINGLE_LABEL
 from zoo.training.stages import count_opened, count_stages, open_phase
 from zoo.training.stopping import Score
 from zoo.training.strategies import Phase, phases
+from zoo.training.time_limit import TimeLimit, time_text
 
 
 def train_run(
@@ -143,6 +144,14 @@ def _carry_out(session: Session, partial: Partial, resumption: Resumption | None
             f"stopped in epoch {len(outcome.history) + 1}; epoch {outcome.best_epoch} was best: {plan.out}",
             hint=_how_to_go_on(plan, partial),
         )
+    if outcome.out_of_time:
+        report(
+            Note(
+                f"the time is up: epoch {outcome.best_epoch} was the best of {len(outcome.history)}",
+                hint=_how_to_go_on(plan, partial),
+            )
+        )
+        return result
     partial.finished = True
     return result
 
@@ -162,6 +171,13 @@ def follow_run(session: Session) -> RunResult:
     if result is None:
         raise Interrupted("stopped with the first process of the run")
     return msgspec.json.decode(result, type=RunResult)
+
+
+def _describe_limit(seconds: float) -> Note:
+    end = datetime.now().astimezone() + timedelta(seconds=seconds)
+    return Note(
+        f"training ends after {time_text(seconds)}, at {end:%H:%M:%S}, if not before, with the best so far"
+    )
 
 
 def _describe_head_alone(world: int) -> Note:
@@ -229,6 +245,9 @@ def train_phases(
     planned = phases(session.recipe, count_opened(model.network, session.recipe))
     for phase in planned[: checkpoints.done]:
         open_stages(session, phase, model)
+    limit = TimeLimit(session.plan.time_limit)
+    if limit.seconds is not None:
+        session.report(_describe_limit(limit.seconds))
     outcome = checkpoints.start(model.network)  # what those phases trained has its place now
     try:
         for number, phase in enumerate(planned):
@@ -237,7 +256,7 @@ def train_phases(
             open_stages(session, phase, model)
             if phase.trains == "features" and not session.processes.is_first:
                 outcome = follow_phase(session.processes, model.network)
-                if outcome.interrupted:
+                if outcome.interrupted or outcome.out_of_time:
                     break
                 continue
             with (
@@ -251,12 +270,13 @@ def train_phases(
                     report=session.report,
                     stop_requested=session.stop_requested,
                     after_epoch=in_turn(checkpoints.after_epoch, show_life),
+                    limit=limit,
                 )
                 outcome.after(result)
-                if not outcome.interrupted:
+                if not outcome.interrupted and not outcome.out_of_time:
                     checkpoints.after_phase(model.network, number, outcome)
                 hand_on(session.processes, phase, checkpoints, outcome)
-            if outcome.interrupted:
+            if outcome.interrupted or outcome.out_of_time:
                 break
     except TrainingStopped as fault:
         if fault.result is not None:
@@ -302,9 +322,11 @@ def lead(processes: Processes, phase: Phase) -> Iterator[Callable[[PhaseState], 
 
 
 def hand_on(processes: Processes, phase: Phase, checkpoints: Checkpoints, outcome: Outcome) -> None:
-    """Give the others what a phase on features has trained; nothing if it was interrupted."""
+    """Give the others what a phase on features has trained; nothing if it was interrupted, and no bytes if
+    the time is up."""
     if processes.world > 1 and phase.trains == "features":
-        processes.send(None if outcome.interrupted else checkpoints.packed())
+        ended = b"" if outcome.out_of_time else checkpoints.packed()
+        processes.send(None if outcome.interrupted else ended)
 
 
 def follow_phase(processes: Processes, network: nn.Module) -> Outcome:
@@ -312,6 +334,8 @@ def follow_phase(processes: Processes, network: nn.Module) -> Outcome:
     content = processes.receive()
     if content is None:
         return Outcome(interrupted=True)
+    if not content:
+        return Outcome(out_of_time=True)
     checkpoint = unpack(content)
     network.load_state_dict(checkpoint.before, strict=False)  # strict=False: the rest is frozen
     return checkpoint.outcome
@@ -408,6 +432,8 @@ def save(
         task=plan.task.name,
         val_items=len(data.dataset.val),
         majority=_guess(session, data.dataset),
+        time_limit=plan.time_limit,
+        out_of_time=outcome.out_of_time,
     )
     needed = sum(tensor.nbytes for tensor in state.values())
     with (
