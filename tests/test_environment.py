@@ -66,6 +66,7 @@ def test_what_every_process_needs_stays() -> None:
         "LANG": "C",
         "HOME": "/tmp/x",
         "USERPROFILE": "/tmp/x",
+        "ZOO_REPORT": "no",
     }
 
 

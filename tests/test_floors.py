@@ -25,6 +25,7 @@ FLOORS = [
     ("training",),
     ("runs",),
     ("choosing",),
+    ("answers",),
     ("cli", "plugins"),
 ]
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}

@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from zoo.answers.reporting.page import write_report as write_report
     from zoo.backbones.models import load_model as load_model
     from zoo.catalogue.search import list_models as list_models
     from zoo.choosing.checking.checker import check as check
@@ -46,6 +47,7 @@ PUBLIC = {
     "preprocessing": "zoo.runs.using.preparation",
     "resume": "zoo.runs.making.resuming",
     "tune": "zoo.choosing.tuning.tuner",
+    "write_report": "zoo.answers.reporting.page",
 }
 
 __all__ = ["__version__", *PUBLIC]

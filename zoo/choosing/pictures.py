@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.errors import MissingExtra, UsageError
+from zoo.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,11 +25,9 @@ def check_picture(out: Path) -> None:
 
 def new_figure(width: float = 7.0, height: float = 4.5) -> Figure:
     """An empty figure of so many inches. It has no window, and leaves the user's own figures and backend
-    alone. Raises MissingExtra where matplotlib is missing."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra("matplotlib", "pictures") from error
+    alone."""
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), layout="constrained")
 
 

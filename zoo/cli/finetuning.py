@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -12,7 +13,7 @@ import click
 from zoo.cli.command import Context, command
 from zoo.cli.options import Choice, GroupedOption, ModelName, complete_from, group_by_option, license_option
 from zoo.errors import Interrupted, InvalidRecipe, UsageError
-from zoo.events import silent
+from zoo.events import Note, Progress, silent
 from zoo.targets import Model, RunFolder
 from zoo.training.interruption import StopSignal
 from zoo.training.intervals import FEW
@@ -142,6 +143,13 @@ def _metavar(knob: Knob) -> str:
     metavar="FILE",
     help="Options from a file (.toml, .yaml, .json); what is typed wins.",
 )
+@click.option(
+    "--report/--no-report",
+    "with_report",
+    default=True,
+    envvar="ZOO_REPORT",
+    help="Write RUN/report.html at the end, a page about the run.  [default: on; env: ZOO_REPORT]",
+)
 @click.option("--print-recipe", is_flag=True, help="Print every option with its value, and train nothing.")
 @license_option
 @recipe_options
@@ -165,6 +173,7 @@ def finetune(
     member: str | None,
     data_license: str | None,
     recipe_file: Path | None,
+    with_report: bool,
     print_recipe: bool,
     **options: Any,
 ) -> None:
@@ -206,8 +215,11 @@ def finetune(
         _launch_several(processes, resume)
     if resume is not None:
         from zoo.runs.making.resuming import resume as go_on
+        from zoo.runs.making.unfinished import find_unfinished
 
+        out, facts = find_unfinished(resume)
         _train(context, partial(go_on, resume, name=model, data=data, force=force, **settings))
+        _report(context, with_report, out, data or Path(facts.request.data), facts.request.reading)
         return
     if force:
         raise UsageError("--force is for --resume alone: a run is never overwritten")
@@ -222,6 +234,33 @@ def finetune(
 
     settings |= about_data
     _train(context, partial(finetune_model, model, data, out=out, **settings))
+    _report(context, with_report, out, data, about_data)
+
+
+def _report(context: Context, wanted: bool, out: Path, data: Path, reading: Mapping[str, Any]) -> None:
+    """Write the page about a run that has just been saved. Whatever goes wrong there is a warning: the run
+    is whole, and its result printed."""
+    if not wanted or not is_first():
+        return
+    from zoo.answers.reporting.page import write_report
+
+    names = ("path_column", "text_column", "label_column", "split_column", "class_level")
+    columns: dict[str, Any] = {name: reading.get(name) for name in names}
+    again = f"Write it again: zoo report {shlex.quote(str(out))} {shlex.quote(str(data))}"
+    try:
+        written = write_report(
+            out,
+            data,
+            store=context.store,
+            report=lambda event: context.report(event) if isinstance(event, Progress) else None,
+            **columns,
+        )
+    except KeyboardInterrupt:
+        context.report(Note("no report: it was interrupted", hint=again, level="warning"))
+    except Exception as error:
+        context.report(Note(f"no report: {error}", hint=again, level="warning"))
+    else:
+        context.report(Note(f"Report: {written}"))
 
 
 def _launch_several(asked: int | None, resume: Path | None) -> None:

@@ -52,10 +52,13 @@ class WrongLabel:
 @dataclass(frozen=True)
 class JudgedLabels:
     """wrong: labels that are likely so, the surest first; empty where `agreement`, the share of labels that
-    models agree with which have not seen them, is below AGREEMENT, or None: too few items."""
+    models agree with which have not seen them, is below AGREEMENT, or None: too few items. doubted: every
+    label that such a model does not agree with, the surest doubts first: most of those that are wrong, and
+    many that are right. Of 10 labels swapped among 398 photographs the first 18 hold 9 or 10 (8 draws)."""
 
     wrong: tuple[WrongLabel, ...] = ()
     agreement: float | None = None
+    doubted: tuple[WrongLabel, ...] = ()
 
     @property
     def trusted(self) -> bool:
@@ -77,18 +80,24 @@ def judge_labels(features: Floats, labels: Labels, *, seed: int = 0) -> JudgedLa
     agreement = float((probabilities.argmax(axis=1) == given).mean())
     if agreement < AGREEMENT:
         return JudgedLabels((), agreement)
-    found = confident_errors(probabilities, given)
-    ranked = sorted(found, key=lambda row: probabilities[row, given[row]] - probabilities[row, found[row]])
-    wrong = (
-        WrongLabel(
-            int(judged[row]),
-            int(classes[found[row]]),
-            float(probabilities[row, given[row]]),
-            float(probabilities[row, found[row]]),
+
+    def rank(found: dict[int, int]) -> tuple[WrongLabel, ...]:
+        ranked = sorted(
+            found, key=lambda row: probabilities[row, given[row]] - probabilities[row, found[row]]
         )
-        for row in ranked
-    )
-    return JudgedLabels(tuple(wrong), agreement)
+        return tuple(
+            WrongLabel(
+                int(judged[row]),
+                int(classes[found[row]]),
+                float(probabilities[row, given[row]]),
+                float(probabilities[row, found[row]]),
+            )
+            for row in ranked
+        )
+
+    likely = probabilities.argmax(axis=1)
+    disagreed = {int(row): int(likely[row]) for row in np.flatnonzero(likely != given)}
+    return JudgedLabels(rank(confident_errors(probabilities, given)), agreement, rank(disagreed))
 
 
 def doubt_labels(features: Floats, labels: Labels) -> list[WrongLabel]:

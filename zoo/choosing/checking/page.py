@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from zoo.choosing.checking.checker import DataCheck
+from zoo.choosing.thumbnails import thumbnail
 from zoo.data.dataset import Item
 from zoo.data.names import one_line, shortened
-from zoo.errors import UnreadableFile, UsageError
+from zoo.errors import UsageError
 
-_SIDE = 160  # pixels of the longer side of a picture on the page
 _MOST_SHOWN = 60  # findings of one check with their pictures; the rest is counted
 _MOST_PICTURES = 6  # of one finding
 
@@ -99,25 +97,8 @@ def _shown(found: DataCheck, items: Sequence[Item], culprits: Sequence[Item]) ->
         {
             "name": found.evidence.name(item),
             "culprit": item in culprits,
-            "picture": None if item.text is not None else _picture(item.path),
+            "picture": None if item.text is not None else thumbnail(item.path),
             "words": None if item.text is None else shortened(item.text, 300),
         }
         for item in items
     ]
-
-
-def _picture(path: Path) -> str | None:
-    """A small JPEG of an image file in base64; None where it cannot be read."""
-    from PIL import Image
-
-    from zoo.data.pixels.decoding import read_image
-
-    try:
-        pixels = read_image(path, keep=_SIDE)
-    except UnreadableFile:
-        return None
-    image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
-    image.thumbnail((_SIDE, _SIDE))
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=80)
-    return base64.b64encode(file.getvalue()).decode()

@@ -24,8 +24,8 @@ from zoo.choosing.tuning.search import Search
 from zoo.choosing.tuning.space import Space, choose_space
 from zoo.choosing.tuning.storage import open_study, quiet_optuna
 from zoo.data.contents import count_cpus
-from zoo.errors import Interrupted, InvalidRecipe, MissingExtra, TrainingStopped, UsageError
-from zoo.events import Note, Report, silent
+from zoo.errors import Interrupted, InvalidRecipe, TrainingStopped, UsageError
+from zoo.events import Report, silent
 from zoo.progress import usual_report
 from zoo.runs.making.finetuning import plan_run
 from zoo.runs.modalities.table import modality_of
@@ -287,7 +287,7 @@ def _finish(
     importances = find_importances(search.study)
     headline = plan.task.headline
     lessons = make_lessons(search.bench, recipe) if explain else []
-    pictures = _draw(search, out, importances, lessons, report)
+    pictures = _draw(search, out, importances, lessons)
     expected = expect_on_test(search, recipe, report) if plan.dataset.test else None
     if expected is None and folds:
         expected = expect_nested(search, folds, report)
@@ -317,23 +317,19 @@ def _count_validation(search: Search, trials: Sequence[Any]) -> int:
 
 
 def _draw(
-    search: Search, out: Path, importances: Mapping[str, float], lessons: Sequence[Lesson], report: Report
+    search: Search, out: Path, importances: Mapping[str, float], lessons: Sequence[Lesson]
 ) -> tuple[Path, ...]:
-    """The pictures of a study; none where matplotlib is missing, which is reported."""
+    """The pictures of a study."""
     from zoo.choosing.tuning.pictures import draw_importances, draw_slices
 
     trials, names = read_trials(search.study), [*search.space.names]
     headline = search.bench.session.plan.task.headline
     drawn = [out / "slices.png"]
-    try:
-        draw_slices(trials, names, headline, drawn[0])
-        if importances:
-            drawn.insert(0, out / "importances.png")
-            draw_importances(importances, drawn[0])
-        for lesson in lessons:
-            drawn.append(out / f"{lesson.name}.png")
-            draw_lesson(lesson, headline, drawn[-1])
-    except MissingExtra as missing:
-        report(Note(f"no pictures: {missing.message}", hint=missing.hint))
-        return ()
+    draw_slices(trials, names, headline, drawn[0])
+    if importances:
+        drawn.insert(0, out / "importances.png")
+        draw_importances(importances, drawn[0])
+    for lesson in lessons:
+        drawn.append(out / f"{lesson.name}.png")
+        draw_lesson(lesson, headline, drawn[-1])
     return tuple(drawn)

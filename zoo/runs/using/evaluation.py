@@ -18,8 +18,9 @@ from zoo.training.single_label import SINGLE_LABEL
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from zoo.data.dataset import Item
+    from zoo.data.dataset import EvaluationSet, Item
     from zoo.data.pixels.batches import OnBad
+    from zoo.runs.answers import ItemSource
     from zoo.runs.classifier import Classifier
     from zoo.training.task import Metric, Task
 
@@ -128,8 +129,55 @@ def evaluate_classifier(
     """
     import torch
 
-    from zoo.data.scanning import scan_evaluation
     from zoo.runs.using.prediction import iterate_outputs
+
+    dataset, source = open_labelled(
+        classifier,
+        data,
+        batch_size=batch_size,
+        on_bad=on_bad,
+        path_column=path_column,
+        text_column=text_column,
+        label_column=label_column,
+        split_column=split_column,
+        report=report,
+    )
+    rows: list[int] = []
+    parts: list[Tensor] = []
+    for positions, outputs in iterate_outputs(classifier, source, device=device):
+        rows += positions
+        parts.append(outputs)
+    refuse_unreadable(source, report)
+    targets = [dataset.items[row].target for row in rows]
+    skipped = len(source.failures)
+    outputs = torch.cat(parts)
+    found = measure(
+        classifier.task,
+        outputs,
+        targets,
+        classifier.classes,
+        skipped=skipped,
+        thresholds=classifier.thresholds,
+    )
+    if not isinstance(found, ClassEvaluation):
+        return found
+    return replace(found, wrong=_wrong_answers(outputs, [dataset.items[row] for row in rows], found.classes))
+
+
+def open_labelled(
+    classifier: Classifier,
+    data: Path,
+    *,
+    batch_size: int | None = None,
+    on_bad: OnBad = "skip",
+    path_column: str | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
+    report: Report = silent,
+) -> tuple[EvaluationSet, ItemSource]:
+    """The labelled items that a classifier can be measured on, and the same as its network takes them."""
+    from zoo.data.scanning import scan_evaluation
 
     modality = modality_of(classifier.entry)
     dataset = scan_evaluation(
@@ -156,26 +204,7 @@ def evaluate_classifier(
         on_bad=on_bad,
         report=report,
     )
-    rows: list[int] = []
-    parts: list[Tensor] = []
-    for positions, outputs in iterate_outputs(classifier, source, device=device):
-        rows += positions
-        parts.append(outputs)
-    refuse_unreadable(source, report)
-    targets = [dataset.items[row].target for row in rows]
-    skipped = len(source.failures)
-    outputs = torch.cat(parts)
-    found = measure(
-        classifier.task,
-        outputs,
-        targets,
-        classifier.classes,
-        skipped=skipped,
-        thresholds=classifier.thresholds,
-    )
-    if not isinstance(found, ClassEvaluation):
-        return found
-    return replace(found, wrong=_wrong_answers(outputs, [dataset.items[row] for row in rows], found.classes))
+    return dataset, source
 
 
 def _wrong_answers(

@@ -1,0 +1,7 @@
+"""What a run knows, where it fails, and when not to believe it: answers for people, made from a run folder.
+
+From the ground up; a file imports only what is above it in this list:
+
+    judged           what a run answers about labelled items
+    reporting/       one page about a run
+"""
