@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 from support.commands import Call
-from support.kits import Kit
+from support.kits import Kit, on_tiny
 
 from zoo.errors import InvalidRecipe, UsageError
+from zoo.events import Event, Note
 from zoo.runs.making.finetuning import finetune_model
 from zoo.runs.record import RunResult, read_record
 from zoo.runs.run import load_run
@@ -97,3 +98,27 @@ def test_tune_says_that_there_is_nothing_to_search(call: Call, tmp_path: Path) -
     said = call("tune", "digits", tmp_path / "digits", "--head", "nearest-mean", "--out", tmp_path / "tuned")
     assert said.code == UsageError.exit_code
     assert "nothing to search for head nearest-mean" in said.err
+
+
+@on_tiny
+def test_auto_takes_the_mean_where_items_are_few_and_says_why(
+    kit: Kit, few: Path, finetune: Callable[..., RunResult], tmp_path: Path
+) -> None:
+    told: list[Event] = []
+    finetune(None, few, head="auto", lr=0.5, report=told.append)  # the rate is for a head that learns
+    record = read_record(tmp_path / "run")
+    assert record.recipe.head == "nearest-mean"
+    [why] = [event for event in told if isinstance(event, Note) and event.message.startswith("head ")]
+    assert why.message == "head nearest-mean: 8 images of a class are too few to learn from"
+    assert why.hint == "Another one: --head linear"
+    finetune(None, few, head="auto", strategy="full", tune_epochs=1, out=tmp_path / "full")
+    assert read_record(tmp_path / "full").recipe.head == "linear"
+
+
+@on_tiny
+def test_auto_takes_the_linear_head_where_items_are_many(
+    kit: Kit, finetune: Callable[..., RunResult], tmp_path: Path
+) -> None:
+    finetune(head="auto", lr=0.002, epochs=2)
+    recipe = read_record(tmp_path / "run").recipe
+    assert (recipe.head, recipe.lr, recipe.epochs) == ("linear", 0.002, 2)

@@ -1,4 +1,4 @@
-"""Which strategy suits the number of items, their classes and the device, with the reason."""
+"""Which strategy and which head suit the items, their classes and the device, with the reason."""
 
 from __future__ import annotations
 
@@ -12,11 +12,40 @@ MANY_TEXTS = 200  # below it trained words are no better than frozen ones: docs/
 SLOW = 5_000  # photographs that a CPU reads and passes through a network in every epoch: minutes each
 
 
+FEWEST = 10  # of a class: up to here the nearest mean is better than what learns, benchmarks/few_shot.py
+
+
 class Suggestion(NamedTuple):
     """strategy: its name. why: for people."""
 
     strategy: str
     why: str
+
+
+class HeadSuggestion(NamedTuple):
+    """head: its name. why: for people."""
+
+    head: str
+    why: str
+
+
+def suggest_head(items: int, classes: int, kind: Kind) -> HeadSuggestion:
+    """The head for that many training items of that many classes, on features of a pretrained network.
+
+    >>> from zoo.data.kinds import IMAGES
+    >>> suggest_head(10, 2, IMAGES)
+    HeadSuggestion(head='nearest-mean', why='5 images of a class are too few to learn from')
+    >>> suggest_head(245, 2, IMAGES).head
+    'linear'
+    """
+    each = items // max(1, classes)
+    if each <= FEWEST:
+        return HeadSuggestion("nearest-mean", f"{_known(each, kind)} too few to learn from")
+    return HeadSuggestion("linear", f"{_known(each, kind)} enough to learn from")
+
+
+def _known(each: int, kind: Kind) -> str:
+    return f"{each:,} {kind.noun}{' of a class is' if each == 1 else 's of a class are'}"
 
 
 def suggest_strategy(items: int, classes: int, device: str, kind: Kind) -> Suggestion:

@@ -236,6 +236,11 @@ def _open_search(
             "zoo tune does not take strategy auto: every trial would choose anew",
             hint="Name one, or leave it out: --deeper searches how deep to train.",
         )
+    if base.head == AUTO:
+        raise UsageError(
+            "zoo tune does not take head auto: every trial would choose anew",
+            hint="Name one, or leave it out: it is searched.",
+        )
     if base.head in COMPUTED_HEADS:
         raise UsageError(
             f"zoo tune has nothing to search for head {base.head}: it is computed, not trained",

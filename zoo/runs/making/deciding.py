@@ -1,4 +1,4 @@
-"""`--strategy auto`: decided once the items are counted and the device is known, and reported in one line."""
+"""`--strategy auto`, `--head auto`: decided once items are counted and the device is known, and reported."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 
 from zoo.events import Note, Report, silent
 from zoo.runs.plan import Plan
-from zoo.training.recipe import AUTO, LEARNED_ENCODERS, Resolved, with_chosen
-from zoo.training.suggestion import Suggestion, suggest_strategy
+from zoo.training.recipe import AUTO, LEARNED_ENCODERS, Recipe, Resolved, with_chosen
+from zoo.training.suggestion import HeadSuggestion, Suggestion, suggest_head, suggest_strategy
 
 
 def decide_strategy(plan: Plan, device: torch.device, *, report: Report = silent) -> Plan:
@@ -21,7 +21,29 @@ def decide_strategy(plan: Plan, device: torch.device, *, report: Report = silent
         len(plan.dataset.train), len(plan.dataset.classes), device.type, plan.dataset.kind
     )
     report(Note(f"strategy {strategy}: {why}", hint=f"Another one: --strategy {_other(strategy)}"))
-    return replace(plan, recipe=with_chosen(recipe, strategy, plan.dataset.kind))
+    return replace(plan, recipe=with_chosen(recipe, Recipe(strategy=strategy), plan.dataset.kind))
+
+
+def decide_head(plan: Plan, *, report: Report = silent) -> Plan:
+    """The plan with a head that suits it, where its recipe leaves the choice; its strategy is known."""
+    recipe = plan.recipe
+    if recipe.head != AUTO:
+        return plan
+    head, why = _only_linear(plan) or suggest_head(
+        len(plan.dataset.train), len(plan.dataset.classes), plan.dataset.kind
+    )
+    other = "linear" if head != "linear" else "mlp"
+    report(Note(f"head {head}: {why}", hint=f"Another one: --head {other}"))
+    return replace(plan, recipe=with_chosen(recipe, Recipe(head=head), plan.dataset.kind))
+
+
+def _only_linear(plan: Plan) -> HeadSuggestion | None:
+    """The linear head where a mean of features would mean nothing, or items have no one class."""
+    if not plan.task.one_class:
+        return HeadSuggestion("linear", f"{plan.task.name} is not one class for each item")
+    if plan.recipe.strategy == "full":
+        return HeadSuggestion("linear", "the whole network learns from the first epoch")
+    return None
 
 
 def _without_choice(recipe: Resolved) -> Suggestion | None:

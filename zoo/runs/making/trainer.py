@@ -35,7 +35,7 @@ from zoo.runs.folder import (
 )
 from zoo.runs.making.agreeing import check_equal_plans
 from zoo.runs.making.checkpoints import Checkpoints, features_sha256, pack, read_newest, unpack
-from zoo.runs.making.deciding import decide_strategy
+from zoo.runs.making.deciding import decide_head, decide_strategy
 from zoo.runs.making.differences import Resumption, check_same
 from zoo.runs.making.unfinished import Facts, Partial, facts_of, hold_partial
 from zoo.runs.modalities.table import modality_of
@@ -74,7 +74,7 @@ def train_run(
     the unfinished run that it goes on with; None for one that begins.
     """
     device = own_device(plan.recipe.device)
-    plan = decide_strategy(plan, device, report=report)
+    plan = decide_head(decide_strategy(plan, device, report=report), report=report)
     recipe = plan.recipe
     try:
         with (

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from adapters import ACTIVATIONS, HEADS
 from zoo.training.recipe.conditions import COMPUTED_HEAD, HIDDEN_LAYERS, TEXTS_LEARN, TRAINED_HEAD
+from zoo.training.recipe.depth import AUTO
 from zoo.training.recipe.knob import Default, Knob
 
 KNOBS = (
     Knob(
         name="head",
         kind=str,
-        doc="Kind of head; nearest-mean, for few items of a class, is computed and not trained.",
+        doc="Kind of head; nearest-mean, for few items of a class, is computed and not trained; auto chooses "
+        "between it and linear.",
         heading="head",
         default=Default("linear"),
-        choices=tuple(HEADS),
+        choices=(*HEADS, AUTO),
         fixed_on_resume=True,
     ),
     Knob(

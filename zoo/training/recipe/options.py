@@ -14,8 +14,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     `finetune_model(…, recipe=Recipe(epochs=1))`. Values are checked there, all problems at once.
 
     Args:
-        head: Kind of head; nearest-mean, for few items of a class, is computed and not trained. One of:
-            "linear", "mlp", "cosine", "nearest-mean". Default: linear.
+        head: Kind of head; nearest-mean, for few items of a class, is computed and not trained; auto chooses
+            between it and linear. One of: "linear", "mlp", "cosine", "nearest-mean", "auto". Default: linear.
         hidden: Widths of the hidden layers. Only with head="mlp". Default: 256.
         activation: Activation after each hidden layer. Only with head="mlp". One of: "relu", "elu", "tanh",
             "logistic". Default: relu.
@@ -200,7 +200,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class RecipeOptions(TypedDict, total=False):
     """The keyword arguments of `finetune_model` that are fields of a Recipe; None means not given."""
 
-    head: Literal["linear", "mlp", "cosine", "nearest-mean"] | None
+    head: Literal["linear", "mlp", "cosine", "nearest-mean", "auto"] | None
     hidden: Sequence[int] | None
     activation: Literal["relu", "elu", "tanh", "logistic"] | None
     dropout: float | None

@@ -114,16 +114,17 @@ def go_on(earlier: Resolved, wishes: Recipe, kind: Kind) -> tuple[Recipe, list[P
     return _without_idle(wishes_of(earlier, kind), wishes, kind, bad), problems
 
 
-def with_chosen(recipe: Resolved, strategy: str, kind: Kind) -> Resolved:
-    """A recipe whose strategy is auto, with the one that was chosen; what then has no effect is left out.
+def with_chosen(recipe: Resolved, chosen: Recipe, kind: Kind) -> Resolved:
+    """A recipe whose strategy or head is auto, with what was chosen; what then has no effect is left out.
 
     >>> from zoo.data.kinds import IMAGES
     >>> auto = resolve(Recipe(strategy="auto", tune_lr=0.1), IMAGES)
-    >>> with_chosen(auto, "head", IMAGES) == resolve(Recipe(), IMAGES)
+    >>> with_chosen(auto, Recipe(strategy="head"), IMAGES) == resolve(Recipe(), IMAGES)
     True
     """
-    wishes = msgspec.structs.replace(wishes_of(recipe, kind), strategy=None)
-    return resolve(_without_idle(wishes, Recipe(strategy=strategy), kind, set()), kind)
+    given = {name: None for name in KNOBS if getattr(chosen, name) is not None}
+    wishes = msgspec.structs.replace(wishes_of(recipe, kind), **given)
+    return resolve(_without_idle(wishes, chosen, kind, set()), kind)
 
 
 def _without_idle(inherited: Recipe, wishes: Recipe, kind: Kind, bad: set[str]) -> Recipe:
