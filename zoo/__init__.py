@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from zoo.answers.comparing import compare as compare
     from zoo.answers.reporting.page import write_report as write_report
     from zoo.backbones.models import load_model as load_model
     from zoo.catalogue.search import list_models as list_models
@@ -36,6 +37,7 @@ __version__ = "0.1.0"
 PUBLIC = {
     "Recipe": "zoo.training.recipe",
     "ZooError": "zoo.errors",
+    "compare": "zoo.answers.comparing",
     "check": "zoo.choosing.checking.checker",
     "embed": "zoo.runs.run",
     "fetch_model": "zoo.targets",

@@ -3,5 +3,7 @@
 From the ground up; a file imports only what is above it in this list:
 
     judged           what a run answers about labelled items
+    comparing        runs held against each other on the same items
+    changes_page     the same as a page, with pictures
     reporting/       one page about a run
 """

@@ -86,7 +86,7 @@ def write_report(
         facts["missing"] = (
             f"Pictures, confusions and certainty need the data: zoo report {run.path.name} DATA"
         )
-    _write(out, render_page(facts))
+    write_page(out, render_page(facts))
     return out
 
 
@@ -116,7 +116,7 @@ def check_report(out: Path) -> None:
         )
 
 
-def _write(out: Path, content: str) -> None:
+def write_page(out: Path, content: str) -> None:
     """Write the file beside and rename it. Raises StorageError."""
     draft = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
