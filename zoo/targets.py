@@ -50,12 +50,13 @@ if TYPE_CHECKING:
     from zoo.catalogue.registry import Registry
     from zoo.store.store import Store
 
-RUN_FILES = RECORD, ADAPTER, HISTORY, WORDS, CUTTER = (
+RUN_FILES = RECORD, ADAPTER, HISTORY, WORDS, CUTTER, SPLIT = (
     "run.json",
     "adapter.safetensors",
     "history.jsonl",
     "words.txt",
     "tokenizer.json",
+    "split.jsonl",
 )
 PARTIAL, PLAN = ".partial", "plan.json"  # of a run that is not finished: RUN.partial/plan.json
 FILES = {"image": "an image", "text": "a file of texts", "application/json": "a JSON file"}

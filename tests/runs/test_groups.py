@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 from support.commands import Call
 from support.kits import Kit, on_tiny
 from support.tiny import NET
+
+from zoo.runs.record import read_record
 
 pytestmark = on_tiny
 
@@ -26,11 +27,11 @@ def test_a_run_draws_whole_groups_and_goes_on_with_the_same_split(
     run = tmp_path / "run"
     said = ask("finetune", NET, photos, "--out", run, "--epochs", 1, "--group-by", GROUP)
     assert f"8 groups by {GROUP}" in said.err
-    split = json.loads((tmp_path / "run" / "run.json").read_text())["data"]["split"]
+    split = read_record(tmp_path / "run").data["split"]
     patients = {
         part: {Path(name).name.partition("-")[0] for name in split[part]} for part in ("train", "val")
     }
     assert patients["val"]
     assert patients["val"].isdisjoint(patients["train"])
     ask("finetune", tmp_path / "run", photos, "--out", tmp_path / "again", "--epochs", 1)
-    assert json.loads((tmp_path / "again" / "run.json").read_text())["data"]["split"] == split
+    assert read_record(tmp_path / "again").data["split"] == split

@@ -53,10 +53,15 @@ def test_every_epoch_is_reported_and_kept(trained: RunResult, told: list[Event])
 
 def test_the_run_folder_is_plain_and_small_and_says_everything(kit: Kit, trained: RunResult) -> None:
     folder = Path(trained.run)
-    assert {path.name for path in folder.iterdir()} == {"run.json", "adapter.safetensors", "history.jsonl"}
+    assert {path.name for path in folder.iterdir()} == {
+        "run.json",
+        "split.jsonl",
+        "adapter.safetensors",
+        "history.jsonl",
+    }
     assert (folder / "adapter.safetensors").stat().st_size < 50_000
     record = json.loads((folder / "run.json").read_text())
-    assert record["schema"] == 2
+    assert record["schema"] == 3
     assert record["result"]["metrics"] == {"accuracy": trained.val_accuracy}
     assert "val_accuracy" not in record["result"]
     assert record["weights_sha256"] == kit.registry.find(kit.net).weights.sha256

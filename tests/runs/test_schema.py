@@ -62,7 +62,7 @@ def test_what_is_written_now_reads_the_same(kind: str, tmp_path: Path) -> None:
     record, history = read_record(OLD / kind), read_history(OLD / kind)
     write_record(record, tmp_path)
     write_history(history, tmp_path)
-    assert json.loads((tmp_path / "run.json").read_text())["schema"] == record.schema == 2
+    assert json.loads((tmp_path / "run.json").read_text())["schema"] == record.schema == 3
     assert read_record(tmp_path) == record
     assert read_history(tmp_path) == history
 
@@ -89,3 +89,38 @@ def test_a_damaged_history_is_named(line: bytes, tmp_path: Path) -> None:
     (folder / "history.jsonl").unlink()
     with pytest.raises(IntegrityError, match=r"history\.jsonl is missing"):
         read_history(folder)
+
+
+def test_the_names_of_the_split_have_a_file_of_their_own(tmp_path: Path) -> None:
+    record = read_record(OLD / "images")
+    write_record(record, tmp_path)
+    split = json.loads((tmp_path / "run.json").read_text())["data"]["split"]
+    assert not {"train", "val", "test", "contents"} & split.keys()
+    assert split["hash"] == record.data["split"]["hash"]
+    lines = [json.loads(line) for line in (tmp_path / "split.jsonl").read_text().splitlines()]
+    assert [name for part, name in lines if part == "train"] == list(record.data["split"]["train"])
+    assert "train" not in read_record(tmp_path, names=False).data["split"]
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed", "shorter"])
+def test_a_split_that_is_not_the_written_one_is_refused(damage: str, tmp_path: Path) -> None:
+    write_record(read_record(OLD / "images"), tmp_path)
+    names = tmp_path / "split.jsonl"
+    content = names.read_bytes()
+    if damage == "missing":
+        names.unlink()
+    else:
+        names.write_bytes(content.replace(b"0", b"1", 1) if damage == "changed" else content[:-40])
+    with pytest.raises(IntegrityError, match=r"split\.jsonl"):
+        read_record(tmp_path)
+
+
+def test_a_run_of_schema_2_with_its_names_inside_is_read(tmp_path: Path) -> None:
+    record = read_record(OLD / "images")
+    write_record(record, tmp_path)
+    facts = json.loads((tmp_path / "run.json").read_text())
+    facts |= {"schema": 2}
+    facts["data"]["split"] = dict(record.data["split"])
+    (tmp_path / "run.json").write_text(json.dumps(facts))
+    (tmp_path / "split.jsonl").unlink()
+    assert read_record(tmp_path) == record

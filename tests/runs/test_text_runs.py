@@ -93,6 +93,7 @@ def test_the_run_keeps_only_its_words_and_needs_no_vectors(
         "run.json",
         "adapter.safetensors",
         "history.jsonl",
+        "split.jsonl",
         "words.txt",
     }
     record = json.loads((folder / "run.json").read_text())

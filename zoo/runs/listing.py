@@ -98,7 +98,7 @@ def _summarize(folder: Path) -> RunSummary:
     if folder.name.endswith(PARTIAL):
         return RunSummary(folder.with_name(folder.name.removesuffix(PARTIAL)), size, None, unfinished=True)
     try:
-        record = read_record(folder)
+        record = read_record(folder, names=False)
         _ = record.entry, record.task
     except ZooError as error:
         return RunSummary(folder, size, None, error=error.message)

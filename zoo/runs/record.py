@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,17 +13,20 @@ import msgspec
 
 from zoo.catalogue.entry import ImageModel, ModelEntry
 from zoo.catalogue.registry import entry_from, entry_to_mapping
+from zoo.data.dataset import PARTS
 from zoo.data.kinds import IMAGES, TEXTS, Kind
 from zoo.data.pixels.ranges import ValueRange
 from zoo.errors import IntegrityError, UsageError
-from zoo.targets import RECORD
+from zoo.targets import RECORD, SPLIT
 from zoo.training.intervals import accuracy_interval
 from zoo.training.recipe import Resolved, from_json, to_json
 from zoo.training.single_label import SINGLE_LABEL
 from zoo.training.task import Task
 from zoo.training.tasks import TASKS
 
-SCHEMA = 2
+SCHEMA = 3
+_AGAIN = "Restore it from a copy, or train again."
+_NAMES = (*PARTS, "contents")  # of a split: what is a line per item, and has a file of its own
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,9 +111,10 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """run.json. weights_sha256: of the published file; None for a run from random weights.
 
     model: the registry entry. classes: in the order of the outputs. data: where the items came from, their
-    split with its hash, and what was skipped. text: how they are read. data_license: of the training data, as
-    the user named it; None where nobody did. adapter_sha256: of adapter.safetensors. thresholds: the
-    probability of each class from which an item has it, where it may have several.
+    split with its hash, and what was skipped; the names in the split have a file of their own. text: how they
+    are read. data_license: of the training data, as the user named it; None where nobody did. adapter_sha256:
+    of adapter.safetensors. thresholds: the probability of each class from which an item has it, where it may
+    have several.
     """
 
     schema: int = SCHEMA
@@ -173,8 +178,12 @@ def model_facts(entry: ModelEntry) -> dict[str, Any]:
     return {"name": entry.name, **entry_to_mapping(entry)}
 
 
-def read_record(folder: Path) -> RunRecord:
-    """The record of a run folder. Raises IntegrityError if it is not one, damaged, or of a later zoo."""
+def read_record(folder: Path, *, names: bool = True) -> RunRecord:
+    """The record of a run folder. names: with those of the split, which may be a million; without them a run
+    cannot leave out what it was trained on.
+
+    Raises IntegrityError if it is not one, damaged, or of a later zoo.
+    """
     path = folder / RECORD
     try:
         content = path.read_bytes()
@@ -193,16 +202,17 @@ def read_record(folder: Path) -> RunRecord:
                 hint="Upgrade: pip install -U transfer-zoo",
             )
         if schema == 1:
-            facts |= {"schema": SCHEMA, "result": name_metrics(facts["result"])}
+            facts |= {"result": name_metrics(facts["result"])}
+        facts["schema"] = SCHEMA
+        if names and "sha256" in facts["data"]["split"]:
+            facts["data"]["split"] |= _read_names(folder, facts["data"]["split"].pop("sha256"))
         facts["model"] = _with_urls(facts["model"], _located, folder)
         kind = IMAGES if facts.get("text") is None else TEXTS
         return msgspec.convert(facts | {"recipe": from_json(facts.get("recipe"), kind)}, RunRecord)
     except UsageError:
         raise
     except (msgspec.DecodeError, ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
-        raise IntegrityError(
-            f"{path} is damaged: {error}", hint="Restore it from a copy, or train again."
-        ) from error
+        raise IntegrityError(f"{path} is damaged: {error}", hint=_AGAIN) from error
 
 
 def _portable(url: str, folder: Path) -> str:
@@ -247,10 +257,37 @@ def name_metrics(facts: dict[str, Any]) -> dict[str, Any]:
     return facts
 
 
+def _read_names(folder: Path, sha256: str) -> dict[str, list[str]]:
+    """The names of a split, by part, and the digests of what was trained on. Raises IntegrityError where the
+    file is missing or not the one that was written: items that were trained on would be measured."""
+    path = folder / SPLIT
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise IntegrityError(f"{path} is missing", hint=_AGAIN) from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise IntegrityError(f"{path} has changed: its sha256 is not the one in {RECORD}", hint=_AGAIN)
+    found: dict[str, list[str]] = {kind: [] for kind in PARTS}
+    for kind, name in msgspec.json.Decoder(tuple[str, str]).decode_lines(content):
+        found.setdefault(kind, []).append(name)
+    return found
+
+
+def _write_names(split: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Write the names of a split, a line of JSON each; returns what is left of its facts, and the hash."""
+    lines = [(kind, name) for kind in _NAMES for name in split.get(kind, ())]
+    content = msgspec.json.Encoder().encode_lines(lines)
+    (folder / SPLIT).write_bytes(content)
+    rest = {key: value for key, value in split.items() if key not in _NAMES}
+    return rest | {"sha256": hashlib.sha256(content).hexdigest()}
+
+
 def write_record(record: RunRecord, folder: Path) -> None:
-    """Write run.json, for people too: indented."""
+    """Write run.json, for people too: indented, a page; the names of the split have a file beside it."""
     facts = msgspec.to_builtins(record) | {
+        "schema": SCHEMA,
         "recipe": to_json(record.recipe, record.kind),
         "model": _with_urls(record.model, _portable, folder),
+        "data": {**record.data, "split": _write_names(record.data["split"], folder)},
     }
     (folder / RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(facts), indent=1) + b"\n")
