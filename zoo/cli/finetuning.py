@@ -18,11 +18,12 @@ from zoo.targets import Model, RunFolder
 from zoo.training.interruption import StopSignal
 from zoo.training.intervals import FEW
 from zoo.training.ranks import are_several, is_first
+from zoo.training.ready_recipes import READY, find_recipe
 from zoo.training.recipe import KNOBS, Knob, Recipe, to_json
 from zoo.training.recipe.conditions import DEEPER, FOR_TEXTS
 from zoo.training.recipe.knob import Scope
 from zoo.training.recipe.wording import COMMAND_LINE, Problem
-from zoo.training.recipe_file import read_recipe, recipe_text
+from zoo.training.recipe_file import recipe_text
 from zoo.training.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -139,9 +140,10 @@ def _metavar(knob: Knob) -> str:
 @click.option(
     "--recipe",
     "recipe_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Options from a file (.toml, .yaml, .json); what is typed wins.",
+    metavar="NAME|FILE",
+    shell_complete=complete_from(lambda _: READY),
+    help=f"Options that come with zoo: {', '.join(READY)}; or of a file (.toml, .yaml, .json). What is typed "
+    "wins.",
 )
 @click.option(
     "--report/--no-report",
@@ -172,7 +174,7 @@ def finetune(
     task: str | None,
     member: str | None,
     data_license: str | None,
-    recipe_file: Path | None,
+    recipe_file: str | None,
     with_report: bool,
     print_recipe: bool,
     **options: Any,
@@ -187,7 +189,7 @@ def finetune(
 
     An interrupted run goes on with --resume, after Ctrl-C, a kill or a power cut.
     """
-    recipe = None if recipe_file is None else read_recipe(recipe_file)
+    recipe = None if recipe_file is None else find_recipe(recipe_file, report=context.report)
     settings: dict[str, Any] = {
         "registry": context.registry,
         "store": context.store,
@@ -320,7 +322,7 @@ def _train(context: Context, train: Callable[..., RunResult]) -> None:
 
 
 def _print_recipe(
-    context: Context, target: RunFolder | Model, recipe: Recipe | None, options: dict[str, Any]
+    context: Context, target: RunFolder | Model, recipe: Recipe | str | None, options: dict[str, Any]
 ) -> None:
     """Print the recipe that a run would have, without holes, as a file that --recipe takes."""
     from zoo.runs.making.finetuning import choose_recipe

@@ -16,6 +16,7 @@ From the ground up; a file imports only what is above it in this list:
     stopping         when to stop, and which epoch was the best
     recipe/          every knob of a run, its default and its rules
     recipe_file      a recipe as a file
+    ready_recipes    the recipes that come with zoo
     suggestion       which strategy suits the items
     strategies       the phases of a recipe
     stages           what a recipe trains of a network

@@ -25,7 +25,7 @@ def read_recipe(path: Path) -> Recipe:
     """The recipe of a file. Its values are checked when it is used, all of them at once.
 
     Names may be written as on the command line, batch-size. Raises UsageError for a file that is not one, and
-    InvalidRecipe with every name that no recipe has.
+    InvalidRecipe with every name that no recipe has, and every value that none of them can have.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{path}: a recipe is a file that ends with {', '.join(SUFFIXES)}")
@@ -40,6 +40,7 @@ def read_recipe(path: Path) -> Recipe:
     given = {str(name).lstrip("-").replace("-", "_"): value for name, value in facts.items()}
     recipe, problems = read_options(given)
     if problems:
+        problems += [each for name, knob in KNOBS.items() for each in knob.problems(getattr(recipe, name))]
         raise InvalidRecipe(problems, hint=f"They are in {path}.")
     return recipe
 

@@ -39,7 +39,17 @@ from zoo.targets import (
     kind_of,
 )
 from zoo.training.interruption import never
-from zoo.training.recipe import Recipe, RecipeOptions, Resolved, go_on, merge, read_options, resolve
+from zoo.training.ready_recipes import ready_recipe
+from zoo.training.recipe import (
+    Recipe,
+    RecipeOptions,
+    Resolved,
+    begin_with,
+    go_on,
+    merge,
+    read_options,
+    resolve,
+)
 from zoo.training.task import Task
 from zoo.training.tasks import TASKS
 from zoo.training.time_limit import parse_time
@@ -76,7 +86,7 @@ def finetune_model(
     time_limit: str | float | None = None,
     report: Report | None = None,
     stop_requested: Callable[[], bool] = never,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | None = None,
     **options: Unpack[RecipeOptions],
 ) -> RunResult:
     """Train a pretrained model on labelled images or texts, write a run folder, and return what came out.
@@ -114,8 +124,9 @@ def finetune_model(
         report: Called with every event. None: a bar on a terminal and in a notebook, and
             nothing in a pipe; `zoo.events.silent`: nothing.
         stop_requested: Asked after every step; once it is true, the best weights so far are kept.
-        recipe: What the run should be like. Going on from a run, what that run was given is kept where
-            neither this nor the options say otherwise.
+        recipe: What the run should be like, or the name of a ready one: "quick", "accurate", "tiny-data".
+            Going on from a run, what that run was given is kept where neither this nor the options say
+            otherwise.
         **options: Fields of a `zoo.Recipe`, one by one; they win over `recipe`.
 
     Returns:
@@ -177,7 +188,7 @@ def plan_run(
     data_license: str | None = None,
     checkpoint_every: int | None = None,
     report: Report = silent,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | None = None,
     target: Target | None = None,
     options: Mapping[str, Any],
 ) -> Plan:
@@ -209,7 +220,7 @@ def plan_run(
         },
         member=member,
         data_license=data_license,
-        skips_any="skip" in (options.get("on_bad"), recipe and recipe.on_bad),
+        skips_any="skip" in (options.get("on_bad"), getattr(recipe, "on_bad", None)),
         checkpoint_every=_check_epochs(checkpoint_every),
     )
     data_license = None if data_license is None else check_license_name(data_license)
@@ -315,17 +326,21 @@ def _license_of_data(named: str | None, record: RunRecord | None, fingerprint: s
 
 
 def choose_recipe(
-    record: RunRecord | None, recipe: Recipe | None, options: Mapping[str, Any], kind: Kind
+    record: RunRecord | None, recipe: Recipe | str | None, options: Mapping[str, Any], kind: Kind
 ) -> Resolved:
     """The recipe of a run on items of that kind; `options` win over `recipe`.
 
-    Going on from a run, its recipe is what both leave open. Raises InvalidRecipe with every problem; one is
-    another head, or another way to read texts: what was trained would be lost.
+    recipe: or the name of a ready one. Going on from a run, its recipe is what both leave open. Raises
+    InvalidRecipe with every problem; one is another head, or another way to read texts: what was trained
+    would be lost.
     """
-    if recipe is not None and not isinstance(recipe, Recipe):
+    if recipe is not None and not isinstance(recipe, Recipe | str):
         raise UsageError(f"recipe must be a zoo.Recipe, not {recipe!r}", hint="recipe=zoo.Recipe(epochs=5)")
     given, problems = read_options(options)
-    wishes = given if recipe is None else merge(recipe, given)
+    if isinstance(recipe, str):
+        wishes = begin_with(ready_recipe(recipe), given, kind)
+    else:
+        wishes = given if recipe is None else merge(recipe, given)
     if record is not None:
         wishes, changed = go_on(record.recipe, wishes, kind)
         problems += changed

@@ -22,6 +22,7 @@ from zoo.runs.record import RunResult
 from zoo.store.names import default_store
 from zoo.targets import HubFile, RegistryModel, Target, find_target
 from zoo.training.interruption import never
+from zoo.training.ready_recipes import ready_recipe
 from zoo.training.recipe import Recipe, RecipeOptions, merge, read_options
 from zoo.training.time_limit import parse_time
 from zoo.words.own_files import is_hub_file
@@ -43,7 +44,7 @@ def resume(
     time_limit: str | float | None = None,
     report: Report | None = None,
     stop_requested: Callable[[], bool] = never,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | None = None,
     **options: Unpack[RecipeOptions],
 ) -> RunResult:
     """Train an interrupted run to its end, and return what came out.
@@ -129,10 +130,11 @@ def _target_of(facts: Facts, store: Store) -> Target:
     return RegistryModel(request.name, entry_from(entry.pop("name"), entry))
 
 
-def _recipe_of(facts: Facts, recipe: Recipe | None, options: Mapping[str, Any]) -> Recipe:
+def _recipe_of(facts: Facts, recipe: Recipe | str | None, options: Mapping[str, Any]) -> Recipe:
     """The run's own recipe, with what is asked for now in its place. Raises InvalidRecipe."""
     own = msgspec.convert(facts.recipe, Recipe)
     given, problems = read_options(options)
+    recipe = ready_recipe(recipe) if isinstance(recipe, str) else recipe
     if problems:
         raise InvalidRecipe(problems)
     return merge(own if recipe is None else merge(own, recipe), given)

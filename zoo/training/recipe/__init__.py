@@ -14,6 +14,7 @@ from zoo.training.recipe.options import Recipe as Recipe
 from zoo.training.recipe.options import RecipeOptions as RecipeOptions
 from zoo.training.recipe.options import Resolved as Resolved
 from zoo.training.recipe.phases import phase_of as phase_of
+from zoo.training.recipe.resolving import begin_with as begin_with
 from zoo.training.recipe.resolving import find_problems as find_problems
 from zoo.training.recipe.resolving import from_json as from_json
 from zoo.training.recipe.resolving import go_on as go_on

@@ -114,6 +114,18 @@ def go_on(earlier: Resolved, wishes: Recipe, kind: Kind) -> tuple[Recipe, list[P
     return _without_idle(wishes_of(earlier, kind), wishes, kind, bad), problems
 
 
+def begin_with(ready: Recipe, wishes: Recipe, kind: Kind) -> Recipe:
+    """A recipe that is made for every kind of item, with wishes that win over it: without what then has no
+    effect.
+
+    >>> from zoo.data.kinds import IMAGES
+    >>> begin_with(Recipe(lr=0.1, baseline=False), Recipe(epochs=3), IMAGES)
+    Recipe(epochs=3, lr=0.1)
+    """
+    bad = {name for name, wish in _wishes(wishes).items() if any(KNOBS[name].problems(wish))}
+    return _without_idle(ready, wishes, kind, bad)
+
+
 def with_chosen(recipe: Resolved, chosen: Recipe, kind: Kind) -> Resolved:
     """A recipe whose strategy or head is auto, with what was chosen; what then has no effect is left out.
 
