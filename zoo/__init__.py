@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.answers.comparing import compare as compare
     from zoo.answers.reporting.page import write_report as write_report
+    from zoo.answers.run import load_run as load_run
     from zoo.backbones.models import load_model as load_model
     from zoo.catalogue.search import list_models as list_models
     from zoo.choosing.checking.checker import check as check
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from zoo.runs.making.finetuning import finetune_model as finetune_model
     from zoo.runs.making.resuming import resume as resume
     from zoo.runs.run import embed as embed
-    from zoo.runs.run import load_run as load_run
     from zoo.runs.using.preparation import preprocessing as preprocessing
     from zoo.targets import fetch_model as fetch_model
     from zoo.training.recipe import Recipe as Recipe
@@ -44,7 +44,7 @@ PUBLIC = {
     "finetune_model": "zoo.runs.making.finetuning",
     "list_models": "zoo.catalogue.search",
     "load_model": "zoo.backbones.models",
-    "load_run": "zoo.runs.run",
+    "load_run": "zoo.answers.run",
     "pick": "zoo.choosing.picking.picker",
     "preprocessing": "zoo.runs.using.preparation",
     "resume": "zoo.runs.making.resuming",

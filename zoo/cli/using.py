@@ -45,7 +45,7 @@ FIT = {"next": Fit.TEXT, "text": Fit.TEXT, "path": Fit.PATH}
 POOLINGS = ("mean", "tfidf", "sif")  # of zoo.words.texts.pooling, whose import costs 0.2 s
 
 
-def _compute_options(function: Any) -> Any:
+def compute_options(function: Any) -> Any:
     """Where and how to compute."""
     on_bad = Choice("choice", lambda: ("skip", "stop"))
     options: dict[str, dict[str, Any]] = {
@@ -58,7 +58,7 @@ def _compute_options(function: Any) -> Any:
     return function
 
 
-def _text_options(function: Any) -> Any:
+def text_options(function: Any) -> Any:
     """Which texts there are in files."""
     for option in (
         click.option("--text-column", help="Column of a table that holds the texts."),
@@ -85,8 +85,8 @@ def _text_options(function: Any) -> Any:
 @click.option("--out", "-o", type=FILES, help="Write predictions.csv, .jsonl or .parquet instead.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
 @click.option("--files-from", metavar="LIST|-", help="Names of files, a line each, in a file or a pipe.")
-@_text_options
-@_compute_options
+@text_options
+@compute_options
 def predict(
     context: Context,
     model: str,
@@ -255,7 +255,7 @@ def gather(
 def open_source(
     context: Context, target: RunFolder | Model, items: list[Any], options: dict[str, Any]
 ) -> tuple[Classifier, ItemSource]:
-    """The network of a run or model, and the items as it takes them. options: those of `_compute_options`."""
+    """The network of a run or model, and the items as it takes them. options: those of `compute_options`."""
     from zoo.runs.classifier import load_classifier
     from zoo.runs.modalities.table import modality_of
 
@@ -276,7 +276,7 @@ def open_source(
 @click.option("--label-column", help="Column of a table that names the classes.")
 @click.option("--split-column", metavar="NAME", help="Column of a table that names the parts, or none.")
 @click.option("--out", "-o", type=FILES, help="Write the mistakes: wrong.csv, .jsonl or .parquet.")
-@_compute_options
+@compute_options
 def evaluate(context: Context, run: str, data: Path, out: Path | None, **options: Any) -> None:
     """Measure a run on labelled data.
 
@@ -369,8 +369,8 @@ def _evaluation_parts(found: Evaluation) -> Iterator[str]:
     "fastText .bin]",
 )
 @click.option("--member", metavar="FILE", help="Which file of a .zip of word vectors.")
-@_text_options
-@_compute_options
+@text_options
+@compute_options
 def embed(
     context: Context,
     model: str,

@@ -99,13 +99,16 @@ class Run:
         source = self._read(items, batch_size=batch_size, on_bad=on_bad)
         return embed_items(self.classifier, source, store=self.store, device=device, report=self.report)
 
+    def gather(self, items: Iterable[object]) -> list[Any]:
+        """The files, images or texts that `items` stand for; none is read yet. items: as for `predict`."""
+        wanted = Wanted(_several(items), layout=self.record.data.get("layout"))
+        return modality_of(self.record.entry).gather(str(self.path), wanted, report=self.report)
+
     def _read(self, items: Iterable[object], *, batch_size: int | None, on_bad: OnBad) -> ItemSource:
         """The items as the network takes them."""
         modality = modality_of(self.record.entry)
-        wanted = Wanted(_several(items), layout=self.record.data.get("layout"))
-        gathered = modality.gather(str(self.path), wanted, report=self.report)
         return modality.load_asking().read(
-            gathered,
+            self.gather(items),
             self.classifier,
             batch_size=batch_size or modality.batch_size,
             on_bad=on_bad,

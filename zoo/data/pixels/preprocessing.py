@@ -141,25 +141,48 @@ def center_crop(image: torch.Tensor, size: int, fill: tuple[int, ...] = (0, 0, 0
 
 
 def _center(image: torch.Tensor, input: ImageInput) -> torch.Tensor:
-    size = shorter_side(image.shape[-2], image.shape[-1], input.resize)
-    return center_crop(resize(image, size, input.interpolation), input.size)
-
-
-def _squash(image: torch.Tensor, input: ImageInput) -> torch.Tensor:
-    return center_crop(resize(image, (input.resize, input.resize), input.interpolation), input.size)
+    return center_crop(resize(image, _resized(image, input), input.interpolation), input.size)
 
 
 def _border(image: torch.Tensor, input: ImageInput) -> torch.Tensor:
-    size = _longer_side(image.shape[-2], image.shape[-1], input.resize)
     fill = tuple(round(255 * value) for value in input.mean) * (3 // len(input.mean))
-    return center_crop(resize(image, size, input.interpolation), input.size, fill)
+    return center_crop(resize(image, _resized(image, input), input.interpolation), input.size, fill)
 
+
+def _resized(image: torch.Tensor, input: ImageInput) -> tuple[int, int]:
+    return _SIZES[input.crop](image.shape[-2], image.shape[-1], input.resize)
+
+
+_SIZES: dict[str, Callable[[int, int, int], tuple[int, int]]] = {
+    "center": shorter_side,
+    "squash": lambda _height, _width, length: (length, length),
+    "border": _longer_side,
+}
+"""The size to which an image is resized before its middle is cut out."""
 
 _CROPS: dict[str, Callable[[torch.Tensor, ImageInput], torch.Tensor]] = {
     "center": _center,
-    "squash": _squash,
+    "squash": _center,
     "border": _border,
 }
+
+
+def seen_part(height: int, width: int, input: ImageInput) -> tuple[float, float, float, float]:
+    """left, top, width, height of what `preprocess` takes of an image of that size, in pixels of the image;
+    beyond its edges where it is padded.
+
+    >>> seen_part(600, 400, ImageInput(size=224, resize=224, mean=(0.5,), std=(0.5,), channels=1))
+    (0.0, 100.0, 400.0, 400.0)
+    """
+    edges = []
+    for length, resized in zip(
+        (width, height), reversed(_SIZES[input.crop](height, width, input.resize)), strict=True
+    ):
+        padding = max(input.size - resized, 0)
+        start = round((resized + padding - input.size) / 2) - padding // 2  # as center_crop counts
+        edges.append((start * length / resized, input.size * length / resized))
+    (left, wide), (top, high) = edges
+    return left, top, wide, high
 
 
 def draw_crop(

@@ -1,0 +1,144 @@
+"""The training items that a network sees as most alike: "it looks like these"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.answers.explaining.explanations import Neighbour
+from zoo.data.contents import read_contents
+from zoo.data.dataset import Dataset, Item, Split, relative_name
+from zoo.data.kinds import Kind
+from zoo.data.names import one_line
+from zoo.data.scanning import scan_dataset
+from zoo.errors import DatasetError, ZooError
+from zoo.events import Note, Report
+from zoo.runs.classifier import Classifier
+from zoo.runs.modalities.table import modality_of
+from zoo.runs.record import RunRecord
+from zoo.store.store import Store
+from zoo.training.single_label import SINGLE_LABEL
+
+_DIGITS = 16  # of a content's sha256, as a run keeps them
+
+
+def training_items(folder: Path, record: RunRecord, data: Path | None, *, report: Report) -> tuple[Item, ...]:
+    """The items that a run was trained on, as far as they are still there, labelled as they are now.
+
+    folder: of the run. data: where its data are; None to look for them by their name in the working folder
+    and beside the run, because a run does not say where they lay. An item counts only if its content is one
+    that the run was trained on. Where none is found, a note says what to do; raises DatasetError where `data`
+    was named and has none.
+    """
+    places = [data] if data is not None else _usual_places(folder, record)
+    problem: ZooError | None = None
+    for place in places:
+        try:
+            dataset = _scan(place, record)
+        except ZooError as error:
+            problem = error
+            continue
+        found = _trained(dataset, Split.from_facts(record.data["split"]))
+        if found and dataset.classes == record.classes:
+            return found
+    where = f"in {one_line(data)}" if data is not None else "here"
+    message = f"the training data ({record.data['root']}) are not {where}"
+    hint = "Name their folder or table: --data DATA"
+    if data is not None:
+        raise DatasetError(
+            f"{one_line(data)} has none of the items that the run was trained on",
+            hint="Their content is compared, not their names." if problem is None else problem.message,
+        )
+    report(Note(f"{message}: no items that are alike are shown", hint=hint))
+    return ()
+
+
+def nearest_items(
+    classifier: Classifier,
+    items: Sequence[Item],
+    asked: Tensor,
+    count: int,
+    *,
+    store: Store,
+    device: torch.device,
+    report: Report,
+) -> list[tuple[Neighbour, ...]]:
+    """The `count` nearest of the items for each row of features (n, width), by the cosine of what the head
+    sees of both; features of photographs come from the cache where they were computed before."""
+    if not items or not len(asked) or count < 1:
+        return [()] * len(asked)
+    modality = modality_of(classifier.entry)
+    source = modality.load_asking().read(modality.items_of(items), classifier, report=report)
+    table = source.features(
+        classifier.network, identity=classifier.identity, store_home=store.home, device=device
+    )
+    kept = [items[row] for row in table.kept]
+    near = F.normalize(asked.flatten(1), dim=1) @ F.normalize(table.features.flatten(1), dim=1).T
+    cosines, rows = near.topk(min(count, len(kept)), dim=1)
+    return [
+        tuple(
+            Neighbour(
+                kept[row].path,
+                _label_of(kept[row], classifier),
+                max(0.0, 1 - cosine),
+                kept[row].text,
+            )
+            for cosine, row in zip(*found, strict=True)
+        )
+        for found in zip(cosines.tolist(), rows.tolist(), strict=True)
+    ]
+
+
+def _usual_places(folder: Path, record: RunRecord) -> list[Path]:
+    """Where data of that name may lie."""
+    name = str(record.data.get("root", ""))
+    near = [Path(name), folder.absolute().parent / name]
+    return [place for place in near if name not in ("", ".", "..") and place.exists()]
+
+
+def _scan(place: Path, record: RunRecord) -> Dataset:
+    """The data as they are now, whatever part an item lies in."""
+    kind, split, task = record.kind, Split.from_facts(record.data["split"]), record.task
+    return scan_dataset(
+        place,
+        kind,
+        seed=split.seed or 0,
+        val_fraction=split.val_fraction or 0.2,
+        task=task.name,
+        classes=None if task is SINGLE_LABEL else record.classes,
+    )
+
+
+def _trained(dataset: Dataset, split: Split) -> tuple[Item, ...]:
+    """The items whose content the run was trained on; of a run that kept no contents, those of the names."""
+    named = [*dataset.train, *dataset.val, *dataset.test]
+    if not split.contents:
+        names = frozenset(split.train)
+        return tuple(item for item in named if relative_name(item.path, dataset.root) in names)
+    trained = frozenset(split.contents)
+    digests = _digests(named, dataset.kind)
+    return tuple(item for item, digest in zip(named, digests, strict=True) if digest in trained)
+
+
+def _digests(items: Sequence[Item], kind: Kind) -> list[str | None]:
+    if not kind.in_files:
+        return [item.content for item in items]
+    with suppress(OSError):
+        found = read_contents([item.path for item in items])
+        return [None if content.digest is None else content.digest.hex()[:_DIGITS] for content in found]
+    return [None] * len(items)
+
+
+def _label_of(item: Item, classifier: Classifier) -> str:
+    """What an item is labelled as, in words."""
+    names = classifier.classes
+    if classifier.task.scale is not None:
+        values = item.target if isinstance(item.target, tuple) else (item.target,)
+        shown = [f"{value:.4g}" for value in values]
+        return shown[0] if len(shown) == 1 else ", ".join(map("=".join, zip(names, shown, strict=True)))
+    return ", ".join(names[label] for label in item.labels) or "none"

@@ -1,0 +1,62 @@
+"""A run that was saved, with every answer it can give: predict, evaluate, embed, explain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.events import Report, silent
+from zoo.runs.run import Run as PlainRun
+from zoo.runs.run import load_run as load_plain_run
+
+if TYPE_CHECKING:
+    from zoo.answers.explaining.explainer import Method
+    from zoo.answers.explaining.explanations import Explanation
+    from zoo.data.pixels.batches import OnBad
+    from zoo.store.store import Store
+
+
+class Run(PlainRun):
+    """A run folder. The network is built when it is first needed, from the same backbone by its sha256.
+
+    record: what run.json says: classes, recipe, split, result, versions.
+    """
+
+    def explain(
+        self,
+        items: Iterable[object],
+        *,
+        labels: Sequence[str] = (),
+        method: Method | None = None,
+        nearest: int = 3,
+        data: str | Path | None = None,
+        device: str = "auto",
+        on_bad: OnBad = "skip",
+    ) -> list[Explanation]:
+        """Why the network answers as it does: an Explanation for each item and label, in the order given.
+
+        items: as for `predict`. labels: the classes, or numbers, to explain; none for those that are
+        predicted. method: of images "grad-cam" or "occlusion"; None for what suits the network. nearest: how
+        many training items that are alike; data: where the training data lie, None to look for them by name
+        here and beside the run. Of images each is an ImageExplanation with a map, of texts a TextExplanation
+        with words. Raises UnknownName for a label that the run lacks.
+        """
+        from zoo.answers.explaining.explainer import Wishes, explain_items
+        from zoo.answers.explaining.neighbours import training_items
+
+        gathered = self.gather(items)
+        place = None if data is None else Path(data)
+        trained = training_items(self.path, self.record, place, report=self.report) if nearest > 0 else ()
+        wishes = Wishes(tuple(labels), method, trained, nearest, device, on_bad)
+        return list(explain_items(self.classifier, gathered, wishes, store=self.store, report=self.report))
+
+
+def load_run(path: str | Path, *, store: Store | None = None, report: Report = silent) -> Run:
+    """The run in a folder. Its record is checked now, its weights when they are needed.
+
+    path: of the folder, or of a file in it. Raises UsageError if it is something else, and IntegrityError if
+    the run is damaged.
+    """
+    plain = load_plain_run(path, store=store, report=report)
+    return Run(plain.path, plain.record, plain.store, plain.report)
