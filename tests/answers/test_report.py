@@ -269,3 +269,29 @@ def test_the_figures_take_the_colour_of_the_page() -> None:
     assert "currentColor" in svg
     assert INK not in svg
     assert re.search(r'<svg role="img" aria-label="A figure"', svg)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_each_picture_can_be_had_alone(
+    suffix: str, kit: Kit, trained: RunResult, shared_store: Store, tmp_path: Path
+) -> None:
+    names = ("learning", "confusion", "reliability", "coverage", "map")
+    files = [tmp_path / f"{name}{suffix}" for name in names]
+    write_report(
+        trained.run, kit.images, out=tmp_path / "p.html", plots=files, store=shared_store, report=silent
+    )
+    assert all(file.stat().st_size > 2_000 for file in files)
+    for bad, words in (
+        ("numbers.png", "has learned single-label"),
+        ("face.png", "no picture"),
+        ("map.bmp", "ends with"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            write_report(
+                trained.run,
+                kit.images,
+                out=tmp_path / "q.html",
+                plots=[tmp_path / bad],
+                store=shared_store,
+                report=silent,
+            )

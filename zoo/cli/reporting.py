@@ -48,10 +48,21 @@ _MOST_CHANGED = 10
 FILES = click.Path(path_type=Path)
 
 
-@command("zoo report run photos/\nzoo report run photos/ --out bees.html\nzoo report run")
+@command(
+    "zoo report run photos/\nzoo report run photos/ --out bees.html --plot confusion.png\nzoo report run"
+)
 @click.argument("run", metavar="RUN", type=ModelName())
 @click.argument("data", type=FILES, required=False)
 @click.option("--out", "-o", type=FILES, metavar="FILE.html", help="The file.  [default: RUN/report.html]")
+@click.option(
+    "--plot",
+    "plots",
+    type=FILES,
+    multiple=True,
+    metavar="NAME.png",
+    help="One picture of the page as a file, .png, .svg or .pdf; repeatable. NAME: learning, confusion, "
+    "reliability, coverage, numbers, map.",
+)
 @click.option("--path-column", help="Column of a table that names the files.")
 @click.option("--text-column", help="Column of a table that holds the texts.")
 @click.option("--label-column", metavar="NAME,…", help="Column of a table that names the classes.")
@@ -69,6 +80,7 @@ def report(
     run: str,
     data: Path | None,
     out: Path | None,
+    plots: tuple[Path, ...],
     path_column: str | None,
     text_column: str | None,
     label_column: str | None,
@@ -101,6 +113,7 @@ def report(
         split_column=split_column,
         class_level=class_level,
         device=device,
+        plots=plots,
         report=context.report,
     )
     context.sink.done({"report": str(written)}, lambda: f"{written}: open it in a browser")

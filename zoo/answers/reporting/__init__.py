@@ -7,5 +7,6 @@ From the ground up; a file imports only what is above it in this list:
     repeating        the command that makes the run again
     data_view        the run's own data as the pretrained network sees them
     sections         what the page shows, as plain values
+    plots            the pictures of the page, each alone
     page             the page written
 """

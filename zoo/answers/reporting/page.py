@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.answers.judged import judge_data
 from zoo.answers.reporting.data_view import view_data
+from zoo.answers.reporting.plots import Material, check_plots, write_plot
 from zoo.answers.reporting.sections import all_sections
 from zoo.errors import StorageError, UsageError
 from zoo.events import Report
@@ -34,6 +35,7 @@ def write_report(
     split_column: str | None = None,
     class_level: int | None = None,
     device: str = "auto",
+    plots: Sequence[Path] = (),
     report: Report | None = None,
 ) -> Path:
     """Write one page that says what a run knows and where it fails; returns the file.
@@ -50,6 +52,7 @@ def write_report(
         split_column: The column of a table that names the part of each item.
         class_level: Which level of folders is the classes.
         device: Where to compute: "auto", "cpu", "cuda", "cuda:1", "mps".
+        plots: Files for pictures of the page, each alone; the name says which: confusion.png. See PLOTS.
         report: Called with every event; None as for `zoo.finetune_model`.
 
     Raises:
@@ -61,6 +64,7 @@ def write_report(
     run = run if isinstance(run, Run) else load_run(run, store=store, report=report)
     out = run.path / NAME if out is None else Path(out)
     check_report(out)
+    check_plots(plots)
     reading = {
         "path_column": path_column,
         "text_column": text_column,
@@ -81,6 +85,8 @@ def write_report(
             report=report,
             reading=reading | {"class_level": class_level},
         )
+    for file in plots:
+        write_plot(file, Material(run.record, run.history, judged, view))
     facts = dict(all_sections(run.record, run.history, judged, view))
     if judged is None:
         facts["missing"] = (

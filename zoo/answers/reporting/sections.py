@@ -25,6 +25,7 @@ from zoo.choosing.thumbnails import thumbnail
 from zoo.data.dataset import PARTS, Item, relative_name
 from zoo.data.names import one_line, shortened
 from zoo.events import EpochEnd
+from zoo.features.projection import draw_rows, project
 from zoo.features.ridge import fit_ridge
 from zoo.features.suspects import AGREEMENT, judge_labels
 from zoo.runs.record import Baseline, RunRecord
@@ -42,7 +43,6 @@ _MOST_PAIRS = 6
 _MOST_OF_A_PAIR = 6
 _MOST_LOSSES = 18
 _MOST_SUSPECTS = 24
-_MOST_IN_A_MAP = 2_000
 _MOST_SKIPPED = 50
 _COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5)
 
@@ -373,9 +373,7 @@ def data_map(record: RunRecord, view: DataView) -> dict[str, Any] | None:
     """The items as points, near each other where the pretrained network sees the same in them."""
     if record.task is not SINGLE_LABEL or len(view.items) < 3:
         return None
-    rows = np.arange(len(view.items))
-    if len(rows) > _MOST_IN_A_MAP:
-        rows = np.sort(np.random.default_rng(0).choice(len(rows), _MOST_IN_A_MAP, replace=False))
+    rows = draw_rows(len(view.items))
     features = view.features[rows].astype(np.float64)
     labels = view.labels[rows]
     views = project(features)
@@ -390,25 +388,6 @@ def data_map(record: RunRecord, view: DataView) -> dict[str, Any] | None:
     if shown < len(record.classes):
         legend.append((COLOURS[-1], f"{len(record.classes) - shown} other classes"))
     return {"svg": drawn, "legend": legend, "count": f"{len(rows):,}", "trained": bool(view.trained.any())}
-
-
-def project(features: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """Two views of features (items, numbers), by name, (items, 2) each: the widest directions, and t-SNE (van
-    der Maaten and Hinton 2008) of the 50 widest where there are items enough."""
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
-
-    widest = PCA(min(50, *features.shape), svd_solver="randomized", random_state=0).fit_transform(features)
-    flat = widest[:, :2] if widest.shape[1] > 1 else np.hstack([widest, np.zeros_like(widest)])
-    views = {"PCA": flat}
-    if len(features) >= 30:
-        map_out = TSNE(
-            init="pca", random_state=0, perplexity=min(30.0, (len(features) - 1) / 3), max_iter=500
-        )
-        with threadpool_limits(1):  # on two busy cores its threads wait for each other: 25 s instead of 2
-            views["t-SNE"] = map_out.fit_transform(widest)
-    return views
 
 
 def skipped(record: RunRecord, judged: Judged | None) -> dict[str, Any]:
