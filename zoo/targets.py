@@ -50,13 +50,14 @@ if TYPE_CHECKING:
     from zoo.catalogue.registry import Registry
     from zoo.store.store import Store
 
-RUN_FILES = RECORD, ADAPTER, HISTORY, WORDS, CUTTER, SPLIT = (
+RUN_FILES = RECORD, ADAPTER, HISTORY, WORDS, CUTTER, SPLIT, CALIBRATION = (
     "run.json",
     "adapter.safetensors",
     "history.jsonl",
     "words.txt",
     "tokenizer.json",
     "split.jsonl",
+    "calibration.json",
 )
 PARTIAL, PLAN = ".partial", "plan.json"  # of a run that is not finished: RUN.partial/plan.json
 FILES = {"image": "an image", "text": "a file of texts", "application/json": "a JSON file"}
@@ -292,7 +293,7 @@ NEEDS: dict[str, Need] = {
     "zoo finetune": _MODEL_OR_RUN,
     "zoo predict": _CLASSIFIES,
     "zoo evaluate": _CLASSIFIES,
-    "zoo explain": _CLASSIFIES,
+    "zoo calibrate": Need(("run",), "a run", "A run is the folder that zoo finetune wrote."),
     "zoo embed": _MODEL_OR_RUN,
     "zoo compare": Need(("run",), "runs", "A run is the folder that zoo finetune wrote."),
     "zoo report": Need(("run",), "a run", "A run is the folder that zoo finetune wrote."),

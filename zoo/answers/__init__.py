@@ -2,6 +2,7 @@
 
 From the ground up; a file imports only what is above it in this list:
 
+    calibrating      how far a run's answers can be believed, learned from items that it has not seen
     judged           what a run answers about labelled items
     comparing        runs held against each other on the same items
     changes_page     the same as a page, with pictures

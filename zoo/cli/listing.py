@@ -17,6 +17,7 @@ from zoo.store.sources.file import size_of_entry
 
 if TYPE_CHECKING:
     from zoo.catalogue.entry import ModelEntry
+    from zoo.runs.calibration import Calibration
     from zoo.runs.record import RunRecord
     from zoo.store.local import LocalModel
 
@@ -155,6 +156,7 @@ def show(context: Context, name: str) -> None:
 
 def _run_facts(folder: Path) -> dict[str, Any]:
     """What a run was made of: model, data, their licences, and what came out."""
+    from zoo.runs.calibration import read_calibration
     from zoo.runs.record import read_record
     from zoo.training.recipe import to_json
 
@@ -172,7 +174,20 @@ def _run_facts(folder: Path) -> dict[str, Any]:
         "classes": list(record.classes),
         "recipe": {knob: value for knob, value in recipe.items() if value is not None},
         "result": record.result.facts(),
+        "calibration": _calibration_facts(read_calibration(folder, record)),
         "versions": dict(record.versions),
+    }
+
+
+def _calibration_facts(calibration: Calibration | None) -> dict[str, Any] | None:
+    """What a run was calibrated on, and the temperature; None of one that was not."""
+    if calibration is None:
+        return None
+    return {
+        "data": calibration.data,
+        "items": calibration.items,
+        "temperature": calibration.temperature,
+        "created": calibration.created,
     }
 
 

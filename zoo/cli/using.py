@@ -20,9 +20,10 @@ from zoo.events import Progress
 if TYPE_CHECKING:
     from zoo.runs.answers import Guess, ItemSource, Prediction
     from zoo.runs.classifier import Classifier
-    from zoo.runs.using.evaluation import ClassScore, Evaluation
+    from zoo.runs.using.evaluation import ClassEvaluation, ClassScore, Evaluation
     from zoo.runs.using.prediction_files import Shape
     from zoo.targets import Model, RunFolder
+    from zoo.training.calibration import CalibrationFigures
 
 FILES = click.Path(path_type=Path)
 SCORE_COLUMNS = {
@@ -39,9 +40,29 @@ WRONG_COLUMNS = {
     "probability": "PROBABILITY",
 }
 CONFUSED_COLUMNS = {"label": "MOST CONFUSED", "predicted": "PREDICTED", "count": "ITEMS"}
+CALIBRATION_COLUMNS = {
+    "what": "PROBABILITIES",
+    "error": "CALIBRATION ERROR",
+    "interval": "95 % INTERVAL",
+    "chance": "BY CHANCE",
+    "log_loss": "LOG LOSS",
+    "brier": "BRIER",
+}
+SELECTIVE_COLUMNS = {
+    "below": "ABSTAIN BELOW",
+    "answered": "ANSWERED",
+    "accuracy": "ACCURACY",
+    "interval": "95 % INTERVAL",
+}
+SET_COLUMNS = {
+    "level": "SETS",
+    "coverage": "HOLD THE CLASS",
+    "interval": "95 % INTERVAL",
+    "size": "CLASSES IN EACH",
+}
 MOST_WRONG = 10  # items that are shown
 MOST_CLASSES = 20  # of which a matrix of confusions is shown
-FIT = {"next": Fit.TEXT, "text": Fit.TEXT, "path": Fit.PATH}
+FIT = {"next": Fit.TEXT, "set": Fit.TEXT, "text": Fit.TEXT, "path": Fit.PATH}
 POOLINGS = ("mean", "tfidf", "sif")  # of zoo.words.texts.pooling, whose import costs 0.2 s
 
 
@@ -82,16 +103,30 @@ def text_options(function: Any) -> Any:
 @click.argument("model", metavar="RUN|MODEL", type=ModelName())
 @click.argument("files", nargs=-1, type=FILES)
 @click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Classes per item.")
+@click.option(
+    "--abstain-below",
+    type=float,
+    metavar="P",
+    help="Answer unknown where the probability is below P, in 0..1.",
+)
+@click.option(
+    "--sets",
+    type=float,
+    metavar="LEVEL",
+    help="Also a set of classes (of numbers: an interval) that holds the truth so often, in 0..1.",
+)
 @click.option("--out", "-o", type=FILES, help="Write predictions.csv, .jsonl or .parquet instead.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
 @click.option("--files-from", metavar="LIST|-", help="Names of files, a line each, in a file or a pipe.")
-@text_options
+@_text_options
 @compute_options
 def predict(
     context: Context,
     model: str,
     files: tuple[Path, ...],
     top: int,
+    abstain_below: float | None,
+    sets: float | None,
     out: Path | None,
     as_csv: bool,
     files_from: str | None,
@@ -113,12 +148,16 @@ def predict(
     target = context.find_target("predict", model, others=files)
     items = gather(context, target, (*files, *_listed(files_from)), options)
     classifier, source = open_source(context, target, items, options)
+    from zoo.runs.using.caution import Caution
     from zoo.runs.using.prediction import predict_items
     from zoo.runs.using.prediction_files import Shape
 
-    found = predict_items(classifier, source, top=top, device=options["device"], report=context.report)
+    caution = Caution(abstain_below, sets)
+    found = predict_items(
+        classifier, source, top=top, caution=caution, device=options["device"], report=context.report
+    )
     total = len(source.places)
-    shape = Shape.of(classifier)
+    shape = Shape.of(classifier, caution)
     if out:
         failed = _write(context, found, out, total, top, shape)
     else:
@@ -202,7 +241,7 @@ def shown(prediction: Prediction, shape: Shape) -> dict[str, Any]:
 
     line: dict[str, Any] = {"path": str(prediction.path)}
     if shape.numbers:
-        line |= {name: _rounded(value) for name, value in (prediction.values or {}).items()}
+        line |= {name: _with_interval(prediction, name) for name in prediction.values or {}}
         line = {"path": "", **dict.fromkeys(shape.numbers, ""), **line}
     elif shape.several:
         line |= {"labels": ", ".join(prediction.labels or ()), "next": _guesses(prediction.top)}
@@ -210,12 +249,24 @@ def shown(prediction: Prediction, shape: Shape) -> dict[str, Any]:
         line |= {"label": prediction.label or "", "probability": "", "next": _guesses(prediction.top[1:])}
         if prediction.probability is not None:
             line["probability"] = f"{prediction.probability:.3f}"
+        if prediction.unknown:
+            line |= {"label": "(unknown)", "next": _guesses(prediction.top)}
+        line["set"] = ", ".join(prediction.prediction_set or ())
     if prediction.error is not None:
         return line | {"next": f"cannot be read: {prediction.error}"}
     if isinstance(prediction, TextPrediction):
         known = f"{prediction.known}/{prediction.words}" if prediction.known else "none: means nothing"
         line |= {"known": known, "text": " ".join(prediction.text.split())}
     return line
+
+
+def _with_interval(prediction: Prediction, name: str) -> str:
+    """A number, and the interval around it where one was asked for."""
+    value = _rounded((prediction.values or {})[name])
+    if prediction.intervals is None:
+        return str(value)
+    low, high = prediction.intervals[name]
+    return f"{value} ({_rounded(low)} to {_rounded(high)})"
 
 
 def _guesses(top: Sequence[Guess]) -> str:
@@ -231,6 +282,8 @@ def _columns_of(source: ItemSource, shape: Shape) -> dict[str, str]:
         columns["labels"] = "LABELS"
     else:
         columns |= {"label": "LABEL", "probability": "PROBABILITY"}
+    if shape.caution.sets is not None and not shape.numbers:
+        columns["set"] = f"SET OF {shape.caution.sets:g}"
     more = "PROBABILITIES" if shape.several else "" if shape.numbers else "NEXT BEST"
     return columns | ({"known": "KNOWN", "text": "TEXT"} if "known" in source.columns else {"next": more})
 
@@ -306,6 +359,52 @@ def _rounded(value: Any) -> Any:
     return f"{value:.4g}" if isinstance(value, float) else value
 
 
+def calibration_row(what: str, found: CalibrationFigures) -> dict[str, Any]:
+    """Calibration figures as a line of a table."""
+    return {
+        "what": what,
+        "error": f"{found.error:.3f}",
+        "interval": f"{found.error_low:.3f} to {found.error_high:.3f}",
+        "chance": f"{found.error_by_chance:.3f}",
+        "log_loss": f"{found.log_loss:.3f}",
+        "brier": f"{found.brier:.3f}",
+    }
+
+
+def _belief_parts(found: ClassEvaluation) -> Iterator[str]:
+    """How far the answers can be believed: the probabilities, what abstaining buys, sets."""
+    rows = [] if found.uncalibrated is None else [calibration_row("as trained", found.uncalibrated)]
+    if found.calibration is not None:
+        what = "calibrated" if found.uncalibrated is not None else "as they are"
+        yield table([*rows, calibration_row(what, found.calibration)], CALIBRATION_COLUMNS)
+    if len(found.selective) > 1:
+        yield table(
+            [
+                {
+                    "below": f"{one.abstain_below:g}" if one.abstain_below else "never",
+                    "answered": f"{one.answered:.1%}",
+                    "accuracy": f"{one.accuracy:.4f}",
+                    "interval": f"{one.accuracy_low:.4f} to {one.accuracy_high:.4f}",
+                }
+                for one in found.selective
+            ],
+            SELECTIVE_COLUMNS,
+        )
+    if found.sets:
+        yield table(
+            [
+                {
+                    "level": f"{one.level:g}",
+                    "coverage": f"{one.coverage:.4f}",
+                    "interval": f"{one.coverage_low:.4f} to {one.coverage_high:.4f}",
+                    "size": f"{one.size:.2f}",
+                }
+                for one in found.sets
+            ],
+            SET_COLUMNS,
+        )
+
+
 def _score_row(score: ClassScore) -> dict[str, Any]:
     return {n: f"{v:.3f}" if isinstance(v, float) else v for n, v in asdict(score).items()}
 
@@ -342,6 +441,7 @@ def _evaluation_parts(found: Evaluation) -> Iterator[str]:
     elif pairs := found.confused():
         names = ("label", "predicted", "count")
         yield table([dict(zip(names, pair, strict=True)) for pair in pairs], CONFUSED_COLUMNS)
+    yield from _belief_parts(found)
     if found.wrong:
         rows = [{**asdict(wrong), "probability": f"{wrong.probability:.3f}"} for wrong in found.wrong]
         rest = len(rows) - MOST_WRONG
@@ -369,7 +469,7 @@ def _evaluation_parts(found: Evaluation) -> Iterator[str]:
     "fastText .bin]",
 )
 @click.option("--member", metavar="FILE", help="Which file of a .zip of word vectors.")
-@text_options
+@_text_options
 @compute_options
 def embed(
     context: Context,

@@ -79,7 +79,7 @@ class Split:
     origin: `folders` or `table` where the user made the split; `made` where zoo drew the validation part,
     with `seed` and `val_fraction` (None otherwise). train, val, test: names relative to the root, sorted.
     group_by: the column or expression whose groups were kept in one part. contents: a digest of each training
-    item, by which it is found again wherever it lies.
+    item, by which it is found again wherever it lies; val_contents: of each validation item.
     """
 
     origin: Origin
@@ -90,6 +90,7 @@ class Split:
     val_fraction: float | None = None
     contents: tuple[str, ...] = ()
     group_by: str | None = None
+    val_contents: tuple[str, ...] = ()
 
     @cached_property
     def hash(self) -> str:
@@ -104,7 +105,11 @@ class Split:
     def facts(self) -> dict[str, Any]:
         """The split as plain JSON values."""
         drawn = {"seed": self.seed, "val_fraction": self.val_fraction} if self.origin == "made" else {}
-        contents = {"contents": list(self.contents)} if self.contents else {}
+        contents = {
+            name: list(found)
+            for name, found in (("contents", self.contents), ("val_contents", self.val_contents))
+            if found
+        }
         grouped = {} if self.group_by is None else {"group_by": self.group_by}
         names: dict[str, Any] = {part: list(getattr(self, part)) for part in PARTS}
         return {"origin": self.origin, **drawn, **grouped, "hash": self.hash, **names, **contents}
@@ -120,6 +125,7 @@ class Split:
             val_fraction=facts.get("val_fraction"),
             contents=tuple(facts.get("contents", ())),
             group_by=facts.get("group_by"),
+            val_contents=tuple(facts.get("val_contents", ())),
         )
 
 

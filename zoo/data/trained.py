@@ -16,10 +16,49 @@ _DIGITS = 16  # of sha256, hexadecimal: a list of 100,000 takes 2 MB of run.json
 
 
 def with_contents(dataset: Dataset) -> Dataset:
-    """The dataset with a digest of every training item in its split. Texts have theirs already."""
-    digests = _digests(dataset.train, dataset.kind)
-    contents = tuple(sorted({digest for digest in digests if digest is not None}))
-    return replace(dataset, split=replace(dataset.split, contents=contents))
+    """The dataset with a digest of every training and validation item in its split."""
+    train, val = (content_digests(part, dataset.kind) for part in (dataset.train, dataset.val))
+    split = replace(dataset.split, contents=_distinct(train), val_contents=_distinct(val))
+    return replace(dataset, split=split)
+
+
+def _distinct(digests: Sequence[str | None]) -> tuple[str, ...]:
+    return tuple(sorted({digest for digest in digests if digest is not None}))
+
+
+def leave_out_validated(
+    items: Sequence[Item], root: Path, split: Split, kind: Kind
+) -> tuple[list[Item], list[Note]]:
+    """The items without those that a run chose its epoch by, or was trained on copies of, and notes that
+    count them: what was chosen among many looks better on them than it is.
+
+    Raises DatasetError where nothing is left.
+    """
+    names = [relative_name(item.path, root) for item in items]
+    notes = []
+    if split.val_contents:
+        contents = frozenset((*split.val_contents, *split.contents))
+        found = [digest in contents for digest in content_digests(items, kind)]
+    else:  # a run of an earlier version: by name
+        found = [name in frozenset(split.val) for name in names]
+        if not any(found):
+            notes.append(
+                Note(
+                    f"the run is of an earlier version, which does not record the content of the "
+                    f"{kind.noun}s that its epoch was chosen by: none of these may be among them",
+                    level="warning",
+                )
+            )
+    kept = [item for item, known in zip(items, found, strict=True) if not known]
+    if not kept and items:
+        raise DatasetError(
+            f"the run chose its best epoch by all {kind.count(len(items))}: to it they are not new",
+            hint=f"Give labelled {kind.noun}s that neither training nor validation has seen.",
+        )
+    if len(kept) < len(items):
+        count = kind.count(len(items) - len(kept))
+        notes.append(Note(f"{count} that the run chose its best epoch by are left out"))
+    return kept, notes
 
 
 def leave_out_trained(
@@ -37,7 +76,7 @@ def leave_out_trained(
     own = frozenset((*split.val, *split.test)) if same_data else frozenset()
     if split.contents:
         contents = frozenset(split.contents)
-        trained = [digest in contents for digest in _digests(items, kind)]
+        trained = [digest in contents for digest in content_digests(items, kind)]
     else:  # a run of an earlier version: by name, if these are the very data that its split is of
         seen = frozenset(split.train) if same_data else frozenset()
         trained = [name in seen for name in names]
@@ -68,7 +107,7 @@ def _is_part_of(names: set[str], split: Split) -> bool:
     return any(names and names == set(getattr(split, part)) for part in PARTS if part != "train")
 
 
-def _digests(items: Sequence[Item], kind: Kind) -> list[str | None]:
+def content_digests(items: Sequence[Item], kind: Kind) -> list[str | None]:
     """What equal items share, of each; None for a file that cannot be read."""
     if not kind.in_files:
         return [item.content for item in items]

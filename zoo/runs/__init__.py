@@ -5,6 +5,7 @@ From the ground up; a file imports only what is above it in this list:
     versions         the versions that a run may depend on
     record           run.json
     listing          the runs below a folder, a line each
+    calibration      calibration.json
     folder           the files of a run, written whole and read verified
     joining          features that several processes computed, as one table
     baseline         what guessing reaches

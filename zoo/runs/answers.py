@@ -38,6 +38,10 @@ class Prediction:
     is empty. labels: of a run whose items may have several classes, those that this one has; label is then
     the most probable class, whether the item has it or not. values: of a run that learned numbers, by name;
     there are then no classes.
+
+    What was asked for besides, else None. unknown: whether the network abstains; label is then None, and top
+    and probability are what it would have answered. prediction_set: the classes that hold the true one as
+    often as was asked, the most probable first. intervals: the same for each number, from and to.
     """
 
     path: Path
@@ -47,6 +51,9 @@ class Prediction:
     error: str | None
     labels: tuple[str, ...] | None = field(default=None, kw_only=True)
     values: Mapping[str, float] | None = field(default=None, kw_only=True)
+    unknown: bool | None = field(default=None, kw_only=True)
+    prediction_set: tuple[str, ...] | None = field(default=None, kw_only=True)
+    intervals: Mapping[str, tuple[float, float]] | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,12 @@ from zoo.data.dataset import Layout, Split
 from zoo.data.pixels.ranges import ValueRange
 from zoo.errors import HashMismatch, NetworkError, StorageError, UsageError, WeightsMismatch, ZooError
 from zoo.events import Report, silent
+from zoo.runs.calibration import Calibration, read_calibration
 from zoo.runs.folder import read_adapter, read_words
 from zoo.runs.record import RunRecord, read_record
 from zoo.store.names import default_registry, default_store
 from zoo.targets import Model, RunFolder, fetch_target
+from zoo.training.calibration import scaled
 from zoo.training.single_label import SINGLE_LABEL
 from zoo.training.task import Task
 
@@ -45,6 +47,7 @@ class Classifier:
     a run was trained on; None if unknown, and for a plain model. task: what outputs mean. values: black and
     white of the training images of 16 bit or floats. label_set: the name of a plain model's classes as a
     whole. thresholds: the probability of each class from which an item has it; None where it has exactly one.
+    calibration: of a run that was calibrated.
     """
 
     name: str
@@ -60,6 +63,7 @@ class Classifier:
     values: ValueRange | None = None
     label_set: str | None = None
     thresholds: tuple[float, ...] | None = None
+    calibration: Calibration | None = None
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -74,6 +78,13 @@ class Classifier:
         from zoo.backbones.labels import known_name
 
         return None if self.label_set is None else partial(known_name, self.label_set)
+
+    def calibrated(self, outputs: Tensor) -> Tensor:
+        """Outputs (items, width) at the temperature of the run, from which probabilities are to be made; as
+        they are without one. The most probable class stays the same."""
+        if self.calibration is None or self.calibration.temperature == 1:
+            return outputs
+        return scaled(outputs, self.calibration.temperature)
 
     @property
     def licenses(self) -> dict[str, str]:
@@ -165,6 +176,7 @@ def load_run_classifier(
         record.task,
         record.value_range,
         thresholds=record.thresholds,
+        calibration=read_calibration(folder, record),
     )
 
 

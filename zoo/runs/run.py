@@ -17,6 +17,7 @@ from zoo.runs.folder import read_history
 from zoo.runs.modalities.gathering import Wanted
 from zoo.runs.modalities.table import modality_of, modality_of_target
 from zoo.runs.record import RunRecord, read_record
+from zoo.runs.using.caution import Caution
 from zoo.runs.using.embedding import Embeddings, embed_by_vectors, embed_items
 from zoo.runs.using.evaluation import Evaluation, evaluate_classifier
 from zoo.runs.using.prediction import predict_items
@@ -69,6 +70,8 @@ class Run:
         items: Iterable[object],
         *,
         top: int = 5,
+        abstain_below: float | None = None,
+        sets: float | None = None,
         batch_size: int | None = None,
         device: str = "auto",
         on_bad: OnBad = "skip",
@@ -79,9 +82,16 @@ class Run:
         arrays (height, width, 3), uint8 tensors (3, height, width), or the bytes of a file. Of a run on
         texts, texts themselves, and Path objects of files with a text per line; each gives a TextPrediction.
         top: classes per item. on_bad: "stop" raises UnreadableFile for the first item that cannot be read.
+        abstain_below: the probability, in 0..1, below which an item gets no label but is unknown. sets: how
+        often, in 0..1, the set of classes (of numbers: the interval) that each item gets is to hold the
+        truth. Raises UsageError for sets of a run that is not calibrated, or by too few items.
         """
+        caution = Caution(abstain_below, sets)
         source = self._read(items, batch_size=batch_size, on_bad=on_bad)
-        return list(predict_items(self.classifier, source, top=top, device=device, report=self.report))
+        found = predict_items(
+            self.classifier, source, top=top, caution=caution, device=device, report=self.report
+        )
+        return list(found)
 
     def evaluate(self, data: str | Path, **options: Any) -> Evaluation:
         """How good the run is on labelled data. Options: see `evaluate_classifier`."""

@@ -3,6 +3,7 @@
 From the ground up; a file imports only what is above it in this list:
 
     intervals        how sure an accuracy is
+    calibration      how far probabilities can be believed
     interruption     Ctrl-C asks for an end after the step
     time_limit       how long training may take
     seeds            where chance starts, and the user's own generators kept

@@ -9,9 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.data.names import safe_text
-from zoo.events import Report, silent
+from zoo.data.trained import content_digests
+from zoo.events import Note, Report, silent
 from zoo.runs.answers import refuse_unreadable
 from zoo.runs.modalities.table import modality_of
+from zoo.runs.using.caution import prediction_sets
+from zoo.training.calibration import (
+    CalibrationFigures,
+    Selective,
+    calibration_figures,
+    conformal_bound,
+    selective_accuracy,
+)
 from zoo.training.intervals import accuracy_interval
 from zoo.training.single_label import SINGLE_LABEL
 
@@ -74,11 +83,28 @@ class WrongAnswer:
     probability: float
 
 
+@dataclass(frozen=True)
+class SetScore:
+    """Sets that hold the true class as often as `level`, measured. coverage: how often they do, with its 95 %
+    Wilson interval; size: the mean number of classes in one."""
+
+    level: float
+    coverage: float
+    coverage_low: float
+    coverage_high: float
+    size: float
+
+
 @dataclass(frozen=True, repr=False)
 class ClassEvaluation(Evaluation):
     """Of items that have one class each, also: the 95 % Wilson interval of the accuracy; top5 where there are
     more than five classes; confusion: rows are true classes, columns predicted ones, as in `classes`; wrong:
-    the items that were taken for another class, the surest mistakes first."""
+    the items that were taken for another class, the surest mistakes first.
+
+    calibration: how far the probabilities can be believed; uncalibrated: the same without the temperature of
+    a calibrated run, None of another. selective: what abstaining buys. sets: of a calibrated run, how often
+    its sets of classes hold the true one. calibration_items: how many items these four are of, which leave
+    out what the run was calibrated on wherever there are others."""
 
     accuracy_low: float
     accuracy_high: float
@@ -86,6 +112,11 @@ class ClassEvaluation(Evaluation):
     per_class: tuple[ClassScore, ...]
     confusion: tuple[tuple[int, ...], ...]
     wrong: tuple[WrongAnswer, ...] = ()
+    calibration: CalibrationFigures | None = None
+    uncalibrated: CalibrationFigures | None = None
+    selective: tuple[Selective, ...] = ()
+    sets: tuple[SetScore, ...] = ()
+    calibration_items: int | None = None
 
     def confused(self, most: int = 10) -> list[tuple[str, str, int]]:
         """(true class, predicted class, items) of the pairs that are confused most often."""
@@ -127,10 +158,6 @@ def evaluate_classifier(
     Of the very folder that a run was trained on, only what it did not train on is taken.
     Raises DatasetError for a class that the classifier does not know.
     """
-    import torch
-
-    from zoo.runs.using.prediction import iterate_outputs
-
     dataset, source = open_labelled(
         classifier,
         data,
@@ -142,26 +169,20 @@ def evaluate_classifier(
         split_column=split_column,
         report=report,
     )
-    rows: list[int] = []
-    parts: list[Tensor] = []
-    for positions, outputs in iterate_outputs(classifier, source, device=device):
-        rows += positions
-        parts.append(outputs)
-    refuse_unreadable(source, report)
-    targets = [dataset.items[row].target for row in rows]
-    skipped = len(source.failures)
-    outputs = torch.cat(parts)
+    answered = _ask(classifier, dataset.items, source, device=device, report=report)
+    outputs, items = answered.outputs, answered.items
     found = measure(
         classifier.task,
         outputs,
-        targets,
+        [item.target for item in items],
         classifier.classes,
-        skipped=skipped,
+        skipped=answered.skipped,
         thresholds=classifier.thresholds,
     )
     if not isinstance(found, ClassEvaluation):
         return found
-    return replace(found, wrong=_wrong_answers(outputs, [dataset.items[row] for row in rows], found.classes))
+    wrong = _wrong_answers(classifier.calibrated(outputs), items, found.classes)
+    return replace(_with_calibration(found, classifier, answered, report), wrong=wrong)
 
 
 def open_labelled(
@@ -193,18 +214,123 @@ def open_labelled(
     )
     for note in dataset.notes:
         report(note)
+    source = _open_items(classifier, dataset.items, batch_size=batch_size, on_bad=on_bad, report=report)
+    return dataset, source
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The items that could be read, and what a network answers: outputs (items, width) float32. skipped: how
+    many could not."""
+
+    items: tuple[Item, ...]
+    outputs: Tensor
+    skipped: int
+
+
+def answer_items(
+    classifier: Classifier,
+    items: Sequence[Item],
+    *,
+    batch_size: int | None = None,
+    device: str = "auto",
+    on_bad: OnBad = "skip",
+    report: Report = silent,
+) -> Answered:
+    """Ask a network about labelled items. Raises DatasetError where none can be read."""
+    source = _open_items(classifier, items, batch_size=batch_size, on_bad=on_bad, report=report)
+    return _ask(classifier, items, source, device=device, report=report)
+
+
+def _open_items(
+    classifier: Classifier,
+    items: Sequence[Item],
+    *,
+    batch_size: int | None,
+    on_bad: OnBad,
+    report: Report,
+) -> ItemSource:
+    """Labelled items as the network takes them."""
+    modality = modality_of(classifier.entry)
     if modality.kind.in_files and classifier.values is None:
         from zoo.data.pixels.batches import measure_range
 
-        classifier = replace(classifier, values=measure_range(dataset.items))
-    source = modality.load_asking().read(
-        modality.items_of(dataset.items),
+        classifier = replace(classifier, values=measure_range(items))
+    return modality.load_asking().read(
+        modality.items_of(items),
         classifier,
         batch_size=batch_size or modality.batch_size,
         on_bad=on_bad,
         report=report,
     )
-    return dataset, source
+
+
+def _ask(
+    classifier: Classifier, items: Sequence[Item], source: ItemSource, *, device: str, report: Report
+) -> Answered:
+    """What the network answers to the items of a source."""
+    import torch
+
+    from zoo.runs.using.prediction import iterate_outputs
+
+    rows: list[int] = []
+    parts: list[Tensor] = []
+    for positions, outputs in iterate_outputs(classifier, source, device=device):
+        rows += positions
+        parts.append(outputs)
+    refuse_unreadable(source, report)
+    return Answered(tuple(items[row] for row in rows), torch.cat(parts), len(source.failures))
+
+
+def _with_calibration(
+    found: ClassEvaluation, classifier: Classifier, answered: Answered, report: Report
+) -> ClassEvaluation:
+    """With how far the answers can be believed, measured on what the run was not calibrated on."""
+    import torch
+
+    calibration, outputs = classifier.calibration, answered.outputs
+    items: Sequence[Item] = answered.items
+    if calibration is not None:
+        kind, known = modality_of(classifier.entry).kind, frozenset(calibration.contents)
+        new = [row for row, digest in enumerate(content_digests(items, kind)) if digest not in known]
+        if not new:
+            report(
+                Note(
+                    f"the run was calibrated on all {kind.count(len(items))}: its probabilities and sets "
+                    "will look better than they are",
+                    level="warning",
+                )
+            )
+        elif len(new) < len(items):
+            used = kind.count(len(items) - len(new))
+            report(Note(f"{used} that the run was calibrated on count for its accuracy only"))
+            outputs, items = outputs[new], [items[row] for row in new]
+    truth = torch.tensor([item.label for item in items])
+    after = classifier.calibrated(outputs)
+    scaled = calibration is not None and calibration.temperature != 1
+    return replace(
+        found,
+        calibration=calibration_figures(after, truth),
+        uncalibrated=calibration_figures(outputs, truth) if scaled else None,
+        selective=selective_accuracy(after, truth),
+        sets=() if calibration is None else _measure_sets(outputs, truth, calibration.scores),
+        calibration_items=len(items),
+    )
+
+
+SET_LEVELS = (0.8, 0.9, 0.95, 0.99)
+
+
+def _measure_sets(outputs: Tensor, truth: Tensor, scores: Sequence[float]) -> tuple[SetScore, ...]:
+    """What sets of each level that the calibration can give hold. scores: sorted calibration scores."""
+    found = []
+    for level in SET_LEVELS:
+        if conformal_bound(scores, level) is not None:
+            inside = prediction_sets(outputs, scores, level)
+            coverage = float(inside.gather(1, truth[:, None]).double().mean())
+            interval = accuracy_interval(coverage, len(truth))
+            found.append(SetScore(level, coverage, *interval, float(inside.sum(1).double().mean())))
+    return tuple(found)
 
 
 def _wrong_answers(

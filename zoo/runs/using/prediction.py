@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from zoo.errors import IntegrityError, UsageError
-from zoo.events import Report, silent
+from zoo.events import Note, Report, silent
 from zoo.runs.answers import Guess, ItemSource, Prediction
 from zoo.runs.modalities.table import modality_of
+from zoo.runs.using.caution import NO_CAUTION, Caution
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,22 +19,48 @@ if TYPE_CHECKING:
 
 
 def predict_items(
-    classifier: Classifier, source: ItemSource, *, top: int = 5, device: str = "auto", report: Report = silent
+    classifier: Classifier,
+    source: ItemSource,
+    *,
+    top: int = 5,
+    caution: Caution = NO_CAUTION,
+    device: str = "auto",
+    report: Report = silent,
 ) -> Iterator[Prediction]:
-    """One Prediction per item, in the order given, as soon as its batch is computed.
+    """One Prediction per item, in the order given, as soon as its batch is computed. Probabilities are those
+    of the calibrated run, if it is.
 
-    An item that cannot be read has one too, with its error. Raises UsageError for a model without classes,
-    IntegrityError for an output that is not a number.
+    An item that cannot be read has one too, with its error. Raises UsageError for a model without classes and
+    for a caution that it cannot have, at once; IntegrityError for an output that is not a number.
     """
     _check_classes(classifier)
+    caution.check(classifier)
+    return _predict(classifier, source, top, caution, device, report)
+
+
+def _predict(
+    classifier: Classifier, source: ItemSource, top: int, caution: Caution, device: str, report: Report
+) -> Iterator[Prediction]:
+    calibration = classifier.calibration
+    if calibration is not None and calibration.temperature != 1:
+        fitted = f"temperature {calibration.temperature:.3g}, fitted on {calibration.items:,} items"
+        report(Note(f"probabilities are calibrated ({fitted})"))
+    elif caution.abstain_below is not None:
+        why = "it is not calibrated" if calibration is None else calibration.problem
+        report(Note(f"probabilities are as {classifier.name} gives them: {why}"))
     done, ids = 0, dict(zip(classifier.classes, classifier.ids, strict=False))
     for positions, outputs in iterate_outputs(classifier, source, device=device):
-        answers = classifier.task.decide(outputs, classifier.classes, top, classifier.thresholds)
+        answers = classifier.task.decide(
+            classifier.calibrated(outputs), classifier.classes, top, classifier.thresholds
+        )
+        found = []
         for position, answer in zip(positions, answers, strict=True):
-            yield from _failed(source, range(done, position))
             guesses = tuple(Guess(*pair, ids.get(pair[0])) for pair in answer.ranking)
             labels = None if classifier.thresholds is None else answer.labels
-            yield replace(source.prediction(position, guesses), labels=labels, values=answer.values)
+            found.append(replace(source.prediction(position, guesses), labels=labels, values=answer.values))
+        for position, prediction in zip(positions, caution.apply(found, outputs, classifier), strict=True):
+            yield from _failed(source, range(done, position))
+            yield prediction
             done = position + 1
     yield from _failed(source, range(done, len(source.places)))
     for note in source.notes():

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 from zoo.data.names import safe_text
 from zoo.errors import UsageError
 from zoo.runs.answers import Prediction, TextPrediction
+from zoo.runs.using.caution import NO_CAUTION, Caution
 
 if TYPE_CHECKING:
     from zoo.runs.classifier import Classifier
@@ -21,16 +22,31 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Shape:
     """What every prediction of a model has. several: any number of classes. numbers: the names of those that
-    it answers with instead of classes."""
+    it answers with instead of classes. caution: what was asked for besides."""
 
     several: bool = False
     numbers: tuple[str, ...] = ()
+    caution: Caution = NO_CAUTION
 
     @classmethod
-    def of(cls, classifier: Classifier) -> Shape:
+    def of(cls, classifier: Classifier, caution: Caution = NO_CAUTION) -> Shape:
         """The shape of a model's predictions."""
         numbers = classifier.classes if classifier.task.scale is not None else ()
-        return cls(classifier.thresholds is not None, tuple(numbers))
+        return cls(classifier.thresholds is not None, tuple(numbers), caution)
+
+    @property
+    def lacks(self) -> frozenset[str]:
+        """The fields of a prediction that its model, or what was asked for, never fills."""
+        absent = set(_OF_CLASSES if self.numbers else ("values",))
+        if not self.several:
+            absent.add("labels")
+        if self.caution.abstain_below is None:
+            absent.add("unknown")
+        if self.caution.sets is None or self.numbers:
+            absent.add("prediction_set")
+        if self.caution.sets is None or not self.numbers:
+            absent.add("intervals")
+        return frozenset(absent)
 
 
 ONE_CLASS = Shape()
@@ -40,25 +56,30 @@ _OF_CLASSES = ("label", "probability", "top")
 def whole_row(prediction: Prediction, shape: Shape = ONE_CLASS) -> dict[str, Any]:
     """A prediction as JSON has it, without what its model never says."""
     row = {**asdict(prediction), "path": str(prediction.path)}
-    lacks = _OF_CLASSES if shape.numbers else ("values",)
-    return {
-        name: value
-        for name, value in row.items()
-        if name not in lacks and (shape.several or name != "labels")
-    }
+    return {name: value for name, value in row.items() if name not in shape.lacks}
 
 
 def flat_row(prediction: Prediction, top: int, shape: Shape = ONE_CLASS) -> dict[str, Any]:
     """A prediction as a row with the same columns for every item: path, label, probability, for texts text,
     words and known, the next classes as label_2, probability_2, …, error. Where an item may have several
-    classes, those that it has are in labels, with | between them; numbers have columns of their own."""
+    classes, those that it has are in labels, with | between them, and so are those of a set; numbers have
+    columns of their own, and so have the ends of their intervals."""
     row: dict[str, Any] = {"path": safe_text(prediction.path)}
     if shape.several:
         row["labels"] = None if prediction.labels is None else "|".join(prediction.labels)
     if shape.numbers:
         row |= {name: (prediction.values or {}).get(name) for name in shape.numbers}
+        if shape.caution.sets is not None:
+            for name in shape.numbers:
+                low, high = (prediction.intervals or {}).get(name, (None, None))
+                row |= {f"{name}_low": low, f"{name}_high": high}
     else:
         row |= {"label": prediction.label, "probability": prediction.probability}
+    if "unknown" not in shape.lacks:
+        row["unknown"] = prediction.unknown
+    if "prediction_set" not in shape.lacks:
+        held = prediction.prediction_set
+        row["prediction_set"] = None if held is None else "|".join(held)
     if isinstance(prediction, TextPrediction):
         row |= {"text": prediction.text, "words": prediction.words, "known": prediction.known}
     for place in range(1, 0 if shape.numbers else top):
@@ -76,6 +97,11 @@ class _Sheet(Protocol):
     def close(self) -> None: ...
 
 
+def _as_cell(value: Any) -> Any:
+    """A value as CSV has it: of yes and no, as JSON and Parquet write them."""
+    return json.dumps(value) if isinstance(value, bool) else value
+
+
 class CsvRows:
     """Rows as CSV, the names of the columns first. An empty cell is what is not known."""
 
@@ -88,7 +114,7 @@ class CsvRows:
         if self._writer is None:
             self.begin(list(row))
         assert self._writer is not None
-        self._writer.writerow(row)
+        self._writer.writerow({name: _as_cell(value) for name, value in row.items()})
 
     def begin(self, columns: Sequence[str]) -> None:
         """Write the names of the columns."""
