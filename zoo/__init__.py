@@ -16,9 +16,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from zoo.answers.calibrating import calibrate as calibrate
     from zoo.answers.comparing import compare as compare
     from zoo.answers.reporting.page import write_report as write_report
-    from zoo.answers.calibrating import calibrate as calibrate
+    from zoo.answers.run import load_run as load_run
     from zoo.backbones.models import load_model as load_model
     from zoo.catalogue.search import list_models as list_models
     from zoo.choosing.checking.checker import check as check

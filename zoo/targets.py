@@ -294,6 +294,7 @@ NEEDS: dict[str, Need] = {
     "zoo predict": _CLASSIFIES,
     "zoo evaluate": _CLASSIFIES,
     "zoo calibrate": Need(("run",), "a run", "A run is the folder that zoo finetune wrote."),
+    "zoo explain": _CLASSIFIES,
     "zoo embed": _MODEL_OR_RUN,
     "zoo compare": Need(("run",), "runs", "A run is the folder that zoo finetune wrote."),
     "zoo report": Need(("run",), "a run", "A run is the folder that zoo finetune wrote."),

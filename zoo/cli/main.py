@@ -61,6 +61,7 @@ VERBS = {  # the order is that of --help
     "compare": Verb("reporting", USE, "Hold runs against each other on the same items."),
     "report": Verb("reporting", USE, "Write one page about a run: how good, and where it fails."),
     "calibrate": Verb("calibrating", USE, "Make a run's probabilities honest."),
+    "explain": Verb("explaining", USE, "See why a run answers as it does."),
     "embed": Verb("using", USE, "Write feature vectors of files or texts."),
     "demo": Verb("demo", USE, "See transfer work, offline, in a minute."),
     "similar": Verb("words", WORDS, "Find the words nearest to a word."),

@@ -118,7 +118,7 @@ def text_options(function: Any) -> Any:
 @click.option("--out", "-o", type=FILES, help="Write predictions.csv, .jsonl or .parquet instead.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
 @click.option("--files-from", metavar="LIST|-", help="Names of files, a line each, in a file or a pipe.")
-@_text_options
+@text_options
 @compute_options
 def predict(
     context: Context,
@@ -469,7 +469,7 @@ def _evaluation_parts(found: Evaluation) -> Iterator[str]:
     "fastText .bin]",
 )
 @click.option("--member", metavar="FILE", help="Which file of a .zip of word vectors.")
-@_text_options
+@text_options
 @compute_options
 def embed(
     context: Context,

@@ -26,7 +26,7 @@ from zoo.training.tasks import TASKS
 
 SCHEMA = 3
 _AGAIN = "Restore it from a copy, or train again."
-_NAMES = (*PARTS, "contents", "val_contents")  # of a split: what is a line per item, and has a file of its own
+_NAMES = (*PARTS, "contents", "val_contents")  # of a split: a line per item, in a file of its own
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
