@@ -96,12 +96,17 @@ def test_one_process_sums_without_company() -> None:
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("sampling", ["once", "balanced"])
 @pytest.mark.parametrize("kind", ["features", "texts"])
-def test_the_shares_of_all_processes_are_every_item_of_every_batch_once(world: int, kind: str) -> None:
+def test_the_shares_of_all_processes_are_every_item_of_every_batch_once(
+    world: int, kind: str, sampling: str
+) -> None:
     def source(share: Share) -> FeatureBatches | TextBatches:
+        labels = torch.arange(50) if sampling == "once" else torch.arange(50) ** 2 // 700
+        how: dict[str, Any] = {"seed": 3, "share": share, "sampling": sampling}
         if kind == "features":
-            return FeatureBatches(torch.zeros(50, 2), torch.arange(50), 8, seed=3, share=share)
-        return TextBatches([[1] * (n % 5) for n in range(50)], range(50), 8, seed=3, alike=True, share=share)
+            return FeatureBatches(torch.zeros(50, 2), labels, 8, **how)
+        return TextBatches([[1] * (n % 5) for n in range(50)], labels, 8, alike=True, **how)
 
     for number in (0, 1, 2):
         whole = [batch.targets.tolist() for batch in source(ALONE).epoch(number)]

@@ -221,6 +221,10 @@ def test_all_problems_are_named_at_once() -> None:
         ({"momentum": 0.9}, "adam takes no momentum; these do: sgd, nesterov, rmsprop"),
         ({"momentum": 0.0, "optimizer": "nesterov"}, "momentum above 0"),
         ({"warmup": 0.0, "schedule": "one-cycle"}, "warmup above 0"),
+        (
+            {"sampling": "balanced", "balance": True},
+            'sampling="balanced" draws rare classes more often, and balance=True weighs them up as well',
+        ),
         ({"tune_lr": 0.1}, "tune_lr has no effect while the whole backbone stays frozen: add unfreeze=1"),
         ({"augment": "strong"}, "augment has no effect"),
         ({"epochs": 0}, "epochs=0 would train nothing"),
@@ -307,6 +311,7 @@ def rule_problems() -> list[tuple[Any, Problem]]:
         {"head": "mlp", "batch_norm": True, "batch_size": 1},
         {"optimizer": "nesterov", "momentum": 0.0},
         {"schedule": "one-cycle", "warmup": 0.0},
+        {"sampling": "balanced", "balance": True},
         {"epochs": 0},
         {"unfreeze": "alll"},
         {"strategy": "full", "unfreeze": 2},
@@ -493,7 +498,7 @@ def test_the_recipe_of_an_old_run_loads_and_is_written_as_it_was(folder: str, ki
     recipe = from_json(old, kind)
     written = to_json(recipe, kind)
     changed = {name: value for name, value in written.items() if value != old.get(name)}
-    assert changed == {"batch_norm": None, "strategy": "head"}
+    assert changed == {"batch_norm": None, "sampling": "once", "strategy": "head"}
     assert from_json(written, kind) == recipe
 
 

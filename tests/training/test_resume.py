@@ -43,6 +43,7 @@ HEADS: dict[str, dict[str, Any]] = {
         "optimizer": "nesterov", "schedule": "cosine", "l1": 0.001, "clip_norm": 0.5,
     },
     "average": {"ema": 0.9, "dropout": 0.5},
+    "balanced": {"sampling": "balanced"},
 }  # fmt: skip
 TUNES: dict[str, dict[str, Any]] = {
     "adam": {"dropout": 0.5, "augment": "strong"},
@@ -119,7 +120,7 @@ def test_a_head_phase_goes_on_bit_for_bit_from_any_epoch(options: dict[str, Any]
         shape = {"hidden": recipe.hidden or (), "batch_norm": recipe.batch_norm, "dropout": recipe.dropout}
         head = build_head(recipe.head, 24, 3, standardize=True, seed=0, **shape)
         head.fit_standardize(inputs[:100])
-        train = FeatureBatches(inputs[:100], targets[:100], 16, seed=recipe.seed)
+        train = FeatureBatches(inputs[:100], targets[:100], 16, seed=recipe.seed, sampling=recipe.sampling)
         val = FeatureBatches(inputs[100:], targets[100:], 64)
         weights = torch.tensor([1.0, 2.0, 0.5]) if recipe.label_smoothing else None
         [phase] = phases(recipe)

@@ -161,6 +161,7 @@ def batches_of(
     batch_size: int,
     device: torch.device,
     seed: int | None = None,
+    sampling: str = "once",
 ) -> FeatureBatches:
     """Features (items, width) with the encoded targets of their items, all on the device."""
-    return FeatureBatches(features.to(device), targets.to(device), batch_size, seed=seed)
+    return FeatureBatches(features.to(device), targets.to(device), batch_size, seed=seed, sampling=sampling)

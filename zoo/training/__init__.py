@@ -8,6 +8,7 @@ From the ground up; a file imports only what is above it in this list:
     time_limit       how long training may take
     seeds            where chance starts, and the user's own generators kept
     optimizers       the optimizers by name
+    sampling         which items an epoch shows
     schedules        how the learning rate moves
     task             what is learned, how it is measured
     single_label     one class per item

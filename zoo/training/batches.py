@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias, cast
+from typing import NamedTuple, Protocol, TypeAlias, cast, overload
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from zoo.data.pixels.batches import Batch as Pictures
 from zoo.data.pixels.preprocessing import Draws, augment
 from zoo.data.pixels.ranges import ValueRange
 from zoo.events import Note, Report, silent
+from zoo.training.sampling import SAMPLINGS, count_before
 from zoo.training.seeds import epoch_generator
 
 Inputs: TypeAlias = Tensor | tuple[Tensor, ...]
@@ -88,10 +90,19 @@ class _Batches:
     """What every source of batches has: the sizes of its batches, and an order for every pass.
 
     seed: shuffle every pass; None keeps the order. share: of several processes, which all draw the same order
-    and the same batches; none of them is padded, as a sampler per process would have to.
+    and the same batches; none of them is padded, as a sampler per process would have to. sampling: a name in
+    SAMPLINGS, for passes that are shuffled.
     """
 
-    def __init__(self, labels: Tensor, batch_size: int, seed: int | None, share: Share = ALONE) -> None:
+    def __init__(
+        self,
+        labels: Tensor,
+        batch_size: int,
+        seed: int | None,
+        share: Share = ALONE,
+        sampling: str = "once",
+    ) -> None:
+        self.sampling = SAMPLINGS[sampling]
         self.share = share
         self.labels = labels
         self.batch_size = batch_size
@@ -114,7 +125,7 @@ class _Batches:
         """The rows of the items in pass `number`."""
         if self.seed is None or not self.shuffles(number):
             return torch.arange(len(self.labels))
-        return torch.randperm(len(self.labels), generator=epoch_generator(self.seed, number))
+        return self.sampling(self.labels.cpu(), epoch_generator(self.seed, number))
 
 
 class FeatureBatches(_Batches):
@@ -132,8 +143,9 @@ class FeatureBatches(_Batches):
         *,
         seed: int | None = None,
         share: Share = ALONE,
+        sampling: str = "once",
     ) -> None:
-        super().__init__(labels, batch_size, seed, share)
+        super().__init__(labels, batch_size, seed, share, sampling)
         self.features = features
 
     def epoch(self, number: int) -> Iterator[Batch]:
@@ -163,8 +175,9 @@ class TextBatches(_Batches):
         seed: int | None = None,
         alike: bool = False,
         share: Share = ALONE,
+        sampling: str = "once",
     ) -> None:
-        super().__init__(torch.as_tensor(labels), batch_size, seed, share)
+        super().__init__(torch.as_tensor(labels), batch_size, seed, share, sampling)
         self.ids = ids
         self.lengths = torch.tensor([len(text) for text in ids])
         self.alike = alike
@@ -211,11 +224,12 @@ class ImageBatches(_Batches):
         on_bad: str = "skip",
         values: ValueRange | None = None,
         share: Share = ALONE,
+        sampling: str = "once",
         report: Report = silent,
     ) -> None:
         if targets is None:
             targets = torch.tensor([item.label for item in items], dtype=torch.long)
-        super().__init__(targets, batch_size, seed, share)
+        super().__init__(targets, batch_size, seed, share, sampling)
         self.items = items
         self.input = input
         self.augmentation = augmentation
@@ -227,14 +241,16 @@ class ImageBatches(_Batches):
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of pass `number`; threads end with it, or when the iterator is dropped."""
-        parts = [self.share.of(whole) for whole in torch.split(self.order(number), self.sizes)]
+        order, own = self.order(number), len(self.items)
+        order += own * count_before(order)  # an item that comes again is varied anew
+        parts = [self.share.of(whole) for whole in torch.split(order, self.sizes)]
         strength = self.augmentation if self.shuffles(number) else "none"
 
         def view(image: Tensor, generator: torch.Generator) -> Tensor:
             return augment(image, self.input, generator, strength=strength)
 
         pictures = load_batches(
-            self.items,
+            _Repeated(self.items),
             view,
             self.batch_size,
             draws=Draws(self.seed or 0, number),
@@ -247,7 +263,7 @@ class ImageBatches(_Batches):
         with pictures:
             batches = _join_a_last_one(pictures) if self.share.world == 1 else self._fill(parts, pictures)
             for indices, images in batches:
-                yield Batch(images, self.labels[indices], len(indices))
+                yield Batch(images, self.labels[indices % own], len(indices))
         for file in pictures.bad:
             if file.path not in self.bad:
                 self.bad[file.path] = file
@@ -259,6 +275,25 @@ class ImageBatches(_Batches):
         for part in parts:
             indices, images = next(pictures) if len(part) else (part, nothing)
             yield Pictures(indices, images if len(indices) else nothing)
+
+
+class _Repeated(Sequence[Item]):
+    """The items over and over."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return sys.maxsize
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Item]: ...
+    def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
+        if isinstance(index, slice):
+            raise TypeError("one item at a time")
+        return self.items[index % len(self.items)]
 
 
 def _join_a_last_one(batches: Iterable[Pictures]) -> Iterator[Pictures]:

@@ -49,6 +49,8 @@ class _Wishes(Protocol):
     @property
     def balance(self) -> bool: ...
     @property
+    def sampling(self) -> str: ...
+    @property
     def label_smoothing(self) -> float: ...
 
 
@@ -126,6 +128,8 @@ class Task:
             )
         if recipe.balance and self.balance is None:
             yield f"balance needs classes, and {self.name} has none"
+        if recipe.sampling != "once" and not self.one_class:
+            yield f"sampling {recipe.sampling} is for items of exactly one class, not for {self.name}"
         if recipe.label_smoothing and not self.smooths:
             yield f"label_smoothing does not apply to {self.name}"
 

@@ -114,7 +114,12 @@ def read_data(session: Session, model: PreparedModel) -> TrainingData:
     return TrainingData(
         readable,
         batches_of(
-            train, session.encode(readable.train), recipe.batch_size, session.device, seed=recipe.seed
+            train,
+            session.encode(readable.train),
+            recipe.batch_size,
+            session.device,
+            seed=recipe.seed,
+            sampling=recipe.sampling,
         ),
         batches_of(val, session.encode(readable.val), VAL_BATCH, session.device),
         table.bad,
@@ -153,6 +158,7 @@ def open_batches(
         on_bad=session.recipe.on_bad,
         values=data.values,
         share=session.processes.share,
+        sampling=session.recipe.sampling,
         report=session.report,
     )
 

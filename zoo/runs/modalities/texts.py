@@ -162,7 +162,14 @@ def read_data(session: Session, model: PreparedModel) -> TrainingData:
     encoded = session.encode(dataset.train)
     return replace(
         data,
-        train=batches_of(train, encoded, recipe.batch_size, session.device, seed=recipe.seed),
+        train=batches_of(
+            train,
+            encoded,
+            recipe.batch_size,
+            session.device,
+            seed=recipe.seed,
+            sampling=recipe.sampling,
+        ),
         val=batches_of(val, session.encode(dataset.val), VAL_BATCH, session.device),
     )
 
@@ -183,6 +190,7 @@ def open_batches(
         seed=seed,
         alike=walks,
         share=session.processes.share,
+        sampling=session.recipe.sampling,
     )
 
 

@@ -45,6 +45,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         l1: Weight of the sum of absolute weights in the loss. Default: 0.
         label_smoothing: Share of each target that is spread over all classes. Default: 0.
         balance: Weight rare classes up, so that each class counts the same. Default: no.
+        sampling: Items of an epoch: each once, or balanced: as many as there are, each class equally often.
+            One of: "once", "balanced". Default: once.
         schedule: How the learning rate moves. One of: "constant", "cosine", "one-cycle", "plateau". Default:
             constant.
         warmup: Share of the steps in which the learning rate rises. Default: 0; 0.3 with one-cycle.
@@ -116,6 +118,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     l1: float | None = None
     label_smoothing: float | None = None
     balance: bool | None = None
+    sampling: str | None = None
     schedule: str | None = None
     warmup: float | None = None
     ema: float | None = None
@@ -168,6 +171,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     l1: float
     label_smoothing: float
     balance: bool
+    sampling: str
     schedule: str
     warmup: float
     ema: float | None
@@ -220,6 +224,7 @@ class RecipeOptions(TypedDict, total=False):
     l1: float | None
     label_smoothing: float | None
     balance: bool | None
+    sampling: Literal["once", "balanced"] | None
     schedule: Literal["constant", "cosine", "one-cycle", "plateau"] | None
     warmup: float | None
     ema: float | None

@@ -19,6 +19,7 @@ from zoo.training.recipe.conditions import (
     meant_for_the_only_phase,
 )
 from zoo.training.recipe.knob import By, Default, Knob, Same, Scope
+from zoo.training.sampling import SAMPLINGS
 from zoo.training.schedules import SCHEDULES
 from zoo.training.tasks import MONITORS
 
@@ -168,6 +169,14 @@ _SHARED = (
         heading="training",
         default=Default(False),
         only=(SOMETHING_TRAINS,),
+    ),
+    Knob(
+        name="sampling",
+        kind=str,
+        doc="Items of an epoch: each once, or balanced: as many as there are, each class equally often.",
+        heading="training",
+        default=Default("once"),
+        choices=tuple(SAMPLINGS),
     ),
     Knob(
         name="schedule",

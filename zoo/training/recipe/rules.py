@@ -58,6 +58,18 @@ def _check_warmup(rest: Rest) -> Iterator[Problem]:
         yield Problem(("warmup", "schedule"), ("one-cycle needs a ", Name("warmup"), " above 0"))
 
 
+def _check_balance(rest: Rest) -> Iterator[Problem]:
+    """What is drawn more often must not count more as well."""
+    if rest.sampling == "balanced" and rest.balance:
+        yield Problem(
+            ("sampling", "balance"),
+            (
+                *(Setting("sampling", "balanced"), " draws rare classes more often, and "),
+                *(Setting("balance", True), " weighs them up as well: leave one of them out"),
+            ),
+        )
+
+
 def _check_something_trains(rest: Rest) -> Iterator[Problem]:
     """There is a phase."""
     if rest.epochs == 0 and rest.unfreeze == "none":
@@ -187,6 +199,7 @@ RULES: tuple[Callable[[Rest], Iterator[Problem]], ...] = (
     _check_batch_norm,
     _check_momentum,
     _check_warmup,
+    _check_balance,
     _check_something_trains,
     _check_stage,
     _check_strategy,
