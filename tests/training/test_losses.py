@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torchvision.ops import sigmoid_focal_loss
 
+from zoo.data.kinds import IMAGES
+from zoo.errors import InvalidRecipe
+from zoo.training.batches import FeatureBatches
+from zoo.training.loop import fit
 from zoo.training.losses import l1_norm, main_output, objective
+from zoo.training.machine import Machine
+from zoo.training.multi_label import MULTI_LABEL
+from zoo.training.phase_state import begin_phase
+from zoo.training.recipe import Recipe, resolve
+from zoo.training.regression import REGRESSION
 from zoo.training.single_label import SINGLE_LABEL, balanced_weights
+from zoo.training.strategies import phases
+from zoo.training.task import Task
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 0.0]])
 TARGETS = torch.tensor([0, 2])
@@ -62,3 +76,121 @@ def test_l1_leaves_out_biases_and_norms() -> None:
     with torch.no_grad():
         model[0].weight.copy_(torch.tensor([[1.0, -2.0], [3.0, -4.0]]))
     assert l1_norm(model.parameters()).item() == 10
+
+
+# --- focal loss
+
+
+def some_logits(*shape: int) -> torch.Tensor:
+    return 4 * torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 5.0])
+def test_focal_loss_of_two_classes_is_that_of_torchvision(gamma: float) -> None:
+    logits, targets = some_logits(40, 2), torch.arange(40) % 2
+    asked = logits[:, 1] - logits[:, 0]
+    expected = sigmoid_focal_loss(asked, targets.float(), alpha=-1, gamma=gamma, reduction="mean")
+    assert SINGLE_LABEL.loss(None, 0.0, gamma)(logits, targets).item() == pytest.approx(
+        expected.item(), rel=1e-5
+    )
+    shares = F.one_hot(targets, 2).float()
+    assert SINGLE_LABEL.loss(None, 0.0, gamma)(logits, shares).item() == pytest.approx(
+        expected.item(), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_focal_loss_of_several_labels_is_that_of_torchvision(gamma: float) -> None:
+    logits, targets = some_logits(30, 5), (some_logits(30, 5).flip(0) > 1).float()
+    expected = sigmoid_focal_loss(logits, targets, alpha=-1, gamma=gamma, reduction="mean")
+    assert MULTI_LABEL.loss(None, 0.0, gamma)(logits, targets).item() == pytest.approx(
+        expected.item(), rel=1e-5
+    )
+    alpha = 0.8  # weights of 4 to 1 are an alpha of 0.8, on another scale
+    weighted = MULTI_LABEL.loss(torch.full((5,), 4.0), 0.0, gamma)(logits, targets)
+    expected = sigmoid_focal_loss(logits, targets, alpha=alpha, gamma=gamma, reduction="mean")
+    assert weighted.item() == pytest.approx(expected.item() / (1 - alpha), rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("weights", [None, torch.tensor([1.0, 3.0, 0.5])])
+def test_shares_of_one_class_each_and_no_exponent_are_the_loss_of_torch(
+    weights: torch.Tensor | None, smoothing: float
+) -> None:
+    """So class weights and smoothing mean with focal loss what they mean without."""
+    logits, targets = some_logits(20, 3), torch.arange(20) % 3
+    expected = F.cross_entropy(logits, targets, weight=weights, label_smoothing=smoothing)
+    loss = SINGLE_LABEL.loss(weights, smoothing)
+    assert torch.equal(loss(logits, targets), expected)
+    assert loss(logits, F.one_hot(targets, 3).float()).item() == pytest.approx(expected.item(), rel=1e-6)
+    nearly = SINGLE_LABEL.loss(weights, smoothing, 1e-6)(logits, targets)
+    assert nearly.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_mixed_shares_are_the_mixed_losses_whatever_the_exponent_and_the_smoothing() -> None:
+    logits, one, other = some_logits(12, 4), torch.arange(12) % 4, torch.arange(12) % 3
+    mixed = 0.3 * F.one_hot(one, 4).float() + 0.7 * F.one_hot(other, 4).float()
+    for gamma, smoothing in ((0.0, 0.0), (2.0, 0.0), (0.0, 0.1), (2.0, 0.1)):
+        loss = SINGLE_LABEL.loss(None, smoothing, gamma)
+        expected = 0.3 * loss(logits, one) + 0.7 * loss(logits, other)
+        assert loss(logits, mixed).item() == pytest.approx(expected.item(), rel=1e-5)
+        several = MULTI_LABEL.loss(None, smoothing, gamma)
+        first, second = F.one_hot(one, 4).float(), F.one_hot(other, 4).float()
+        expected = 0.3 * several(logits, first) + 0.7 * several(logits, second)
+        assert several(logits, mixed).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("task", [SINGLE_LABEL, MULTI_LABEL], ids=lambda task: task.name)
+@pytest.mark.parametrize("gamma", [0.1, 0.5, 1.0, 2.0])
+def test_the_gradient_of_focal_loss_is_a_number_however_sure_the_network_is(task: Task, gamma: float) -> None:
+    logits = torch.tensor([[200.0, -200.0], [-1e4, 1e4]], requires_grad=True)
+    targets = torch.tensor([0, 0]) if task is SINGLE_LABEL else torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    loss = task.loss(None, 0.0, gamma)(logits, targets)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss.isfinite()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert logits.grad[1].abs().max() > 0.2  # what is surely wrong is corrected in full
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_focal_phase_with_weights_takes_the_same_step_in_parts_and_reports_the_plain_loss(
+    parts: int,
+) -> None:
+    inputs, targets = some_logits(32, 6), torch.arange(32) % 5 // 2
+    recipe = resolve(
+        Recipe(focal_gamma=2.0, balance=True, label_smoothing=0.1, unfreeze="all", epochs=0, optimizer="sgd"),
+        IMAGES,
+    )
+    [phase] = phases(recipe)
+    weights = balanced_weights(targets, 3)
+
+    def train(count: int) -> tuple[nn.Linear, float]:
+        head = nn.Linear(6, 3)
+        with torch.no_grad():
+            head.weight.fill_(0.1)
+            head.bias.zero_()
+        batches = FeatureBatches(inputs, targets, 32, seed=0)
+        own = replace(phase, epochs=1, accumulate=count)
+        machine = Machine(torch.device("cpu"))
+        state = begin_phase(
+            head, batches, batches, recipe=recipe, phase=own, machine=machine, class_weights=weights
+        )
+        return head, fit(state).history[0].train_loss
+
+    head, reported = train(parts)
+    whole, _ = train(1)
+    assert torch.allclose(head.weight, whole.weight, atol=1e-7)
+    assert not torch.equal(head.weight, torch.full_like(head.weight, 0.1))
+    with torch.no_grad():
+        assert reported == pytest.approx(
+            F.cross_entropy(inputs @ torch.full((6, 3), 0.1), targets).item(), rel=1e-5
+        )
+
+
+def test_focal_loss_of_numbers_is_refused() -> None:
+    recipe = resolve(Recipe(focal_gamma=2.0, monitor="mae"), IMAGES)
+    assert list(REGRESSION.problems(recipe)) == ["focal_gamma needs classes, and regression has none"]
+    for gamma in (-1.0, 11.0, float("nan")):
+        with pytest.raises(InvalidRecipe, match="focal_gamma must be at least 0 and at most 10"):
+            resolve(Recipe(focal_gamma=gamma), IMAGES)

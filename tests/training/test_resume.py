@@ -43,7 +43,7 @@ HEADS: dict[str, dict[str, Any]] = {
         "optimizer": "nesterov", "schedule": "cosine", "l1": 0.001, "clip_norm": 0.5,
     },
     "average": {"ema": 0.9, "dropout": 0.5},
-    "balanced": {"sampling": "balanced"},
+    "balanced, focal": {"sampling": "balanced", "focal_gamma": 2.0},
 }  # fmt: skip
 TUNES: dict[str, dict[str, Any]] = {
     "adam": {"dropout": 0.5, "augment": "strong"},

@@ -74,12 +74,12 @@ def fit(
     state: as `begin_phase` or `load_phase` returns it. after_epoch: called with it between two epochs, when
     it can be saved; of several processes, in the first alone.
 
-    Losses that are reported are without class weights and smoothing, of train (in train mode, while weights
-    move) and val alike: smoothing puts a floor under a loss and weights change its scale; without them the
-    losses of two runs, and of train and val, can be compared. When stop_requested returns True the current
-    step is finished and the best weights so far come back; in a first epoch, when there are none, the weights
-    stay as they are. When the time of `limit` is up the step is finished too; in a first epoch, when nothing
-    was measured yet, what its steps have trained is, and counts as an epoch.
+    Losses that are reported are without class weights, smoothing and focal exponent, of train (in train mode,
+    while weights move) and val alike: smoothing puts a floor under a loss and weights change its scale;
+    without them the losses of two runs, and of train and val, can be compared. When stop_requested returns
+    True the current step is finished and the best weights so far come back; in a first epoch, when there are
+    none, the weights stay as they are. When the time of `limit` is up the step is finished too; in a first
+    epoch, when nothing was measured yet, what its steps have trained is, and counts as an epoch.
 
     Raises TrainingStopped, after restoring the best weights, for a loss that is not a number and for memory
     that does not suffice; its `result` is the FitResult so far.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from zoo.training.single_label import focus
 from zoo.training.task import Answer, Loss, Metric, Task, mean
 
 if TYPE_CHECKING:
@@ -28,13 +29,19 @@ def _encode(targets: Sequence[Target], width: int) -> Tensor:
     return rows
 
 
-def _binary_cross_entropy(weights: Tensor | None, smoothing: float) -> Loss:
+def _binary_cross_entropy(weights: Tensor | None, smoothing: float, gamma: float = 0.0) -> Loss:
     """The mean over items and classes of the cross-entropy of each class. weights: (classes,) of items that
-    have it. smoothing: how far both answers are moved towards a half."""
+    have it. smoothing: how far both answers are moved towards a half. gamma: of focal loss, see
+    `single_label`; an answer between yes and no has its share of the loss of both."""
     from torch.nn import functional as F
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         wanted = targets * (1 - smoothing) + smoothing / 2
+        if gamma:
+            yes = -F.logsigmoid(outputs) * focus((-outputs).sigmoid(), gamma)
+            no = -F.logsigmoid(-outputs) * focus(outputs.sigmoid(), gamma)
+            yes = yes if weights is None else yes * weights
+            return (wanted * yes + (1 - wanted) * no).mean()
         return F.binary_cross_entropy_with_logits(outputs, wanted, pos_weight=weights)
 
     return loss

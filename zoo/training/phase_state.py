@@ -41,14 +41,13 @@ class PhaseState:
 
     Fixed: forward: the model as training calls it, see `Machine.parallel`. rates: the base rate of each
     parameter group. objective: the loss that is minimised; plain: the one that is reported, without class
-    weights and smoothing; None where they are the same. pull: towards the weights that the phase begins with.
-    frozen: sha256 of every frozen tensor. classes: names for messages. class_weights: on the CPU.
-    Moving, with the model's own tensors: average: of the weights, which
-    is measured and kept in their place. accumulate: in how many parts
-    the items of a step pass. step: steps done. history: an EpochEnd per finished epoch. best:
-    name -> CPU tensor of everything that is not frozen, as it was after the best epoch. lr: of the head, in
-    the last step. reported: when progress was last reported. interrupted: somebody asked to stop.
-    out_of_time: the time was up. fault: what ended training too early.
+    weights, smoothing and focal exponent; None where they are the same. pull: towards the weights that the
+    phase begins with. frozen: sha256 of every frozen tensor. classes: names for messages. class_weights: on
+    the CPU. Moving, with the model's own tensors: average: of the weights, which is measured and kept in
+    their place. accumulate: in how many parts the items of a step pass. step: steps done. history: an
+    EpochEnd per finished epoch. best: name -> CPU tensor of everything that is not frozen, as it was after
+    the best epoch. lr: of the head, in the last step. reported: when progress was last reported. interrupted:
+    somebody asked to stop. out_of_time: the time was up. fault: what ended training too early.
     """
 
     model: nn.Module
@@ -86,7 +85,10 @@ class PhaseState:
         """What a batch counts in the mean over several: its items, by the weights of their classes."""
         if self.class_weights is None or self.task.balance is not balanced_weights:
             return batch.count
-        return float(self.class_weights[batch.targets.cpu()].sum())
+        targets = batch.targets.cpu()
+        if targets.is_floating_point():  # shares of the classes
+            return float((targets @ self.class_weights).sum())
+        return float(self.class_weights[targets].sum())
 
     def measured(self) -> AbstractContextManager[None]:
         """Inside, the model has the weights that are measured and kept: the averaged ones, if there are."""
@@ -151,7 +153,7 @@ def begin_phase(
     optimizer = build_optimizer(recipe.optimizer, groups, momentum=recipe.momentum)
     weights = None if class_weights is None else class_weights.to(machine.device)
     scale = None if task.scale is None else weights  # numbers of several units have no other common loss
-    altered = weights is not scale or recipe.label_smoothing > 0
+    altered = weights is not scale or recipe.label_smoothing > 0 or recipe.focal_gamma > 0
     stopping = EarlyStopping(
         patience=phase.patience,
         min_delta=recipe.min_delta,
@@ -169,7 +171,7 @@ def begin_phase(
         machine=machine,
         parameters=parameters,
         rates=[group["lr"] for group in optimizer.param_groups],
-        objective=task.loss(weights, recipe.label_smoothing),
+        objective=task.loss(weights, recipe.label_smoothing, recipe.focal_gamma),
         plain=task.loss(scale, 0.0) if altered else None,
         pull=pull,
         frozen=frozen,

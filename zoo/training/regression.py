@@ -21,7 +21,7 @@ def _encode(targets: Sequence[Target], width: int) -> Tensor:
     return torch.tensor(targets, dtype=torch.float32).reshape(-1, width)
 
 
-def _squared_error(weights: Tensor | None, _smoothing: float) -> Loss:
+def _squared_error(weights: Tensor | None, _smoothing: float, _gamma: float = 0.0, /) -> Loss:
     """The mean over items and numbers of the squared error, in units of each number's variance."""
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -20,17 +20,34 @@ def _encode_classes(targets: Sequence[Target], _width: int) -> Tensor:
     return torch.tensor(targets, dtype=torch.long)
 
 
-def _cross_entropy(weights: Tensor | None, smoothing: float) -> Loss:
-    """Cross-entropy of logits (items, classes) and classes (items,).
+def _cross_entropy(weights: Tensor | None, smoothing: float, gamma: float = 0.0) -> Loss:
+    """Cross-entropy of logits (items, classes) and classes (items,), or shares of them (items, classes).
 
-    weights: (classes,); the mean is then weighted. smoothing: Szegedy et al. 2016, arXiv:1512.00567.
+    weights: (classes,); the mean is then weighted. smoothing: Szegedy et al. 2016, arXiv:1512.00567. gamma:
+    of focal loss, (1 - p)^gamma · -log p of the right class (Lin et al. 2017, arXiv:1708.02002); where an
+    item has shares of several classes, smoothed ones too, the sum over them of share times loss.
     """
     from torch.nn import functional as F
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(outputs, targets, weight=weights, label_smoothing=smoothing)
+        if gamma == 0 and not targets.is_floating_point():
+            return F.cross_entropy(outputs, targets, weight=weights, label_smoothing=smoothing)
+        width = outputs.shape[1]
+        shares = targets if targets.is_floating_point() else F.one_hot(targets, width).to(outputs.dtype)
+        wanted = shares * (1 - smoothing) + smoothing / width
+        logs = F.log_softmax(outputs, 1)
+        losses = -wanted * logs * focus(-logs.expm1(), gamma)
+        if weights is not None:  # as torch weighs them where targets are classes: by the weights of the items
+            losses, shares = losses * weights, shares * weights
+        return losses.sum() / shares.sum()
 
     return loss
+
+
+def focus(missing: Tensor, gamma: float) -> Tensor | float:
+    """The factor of focal loss. missing: 1 - p, what the probability of the right answer lacks."""
+    # Below 1 the slope of a power at 0 is infinite, and infinity times a loss of 0 is not a number.
+    return missing.clamp(min=1e-12) ** gamma if gamma else 1.0
 
 
 def balanced_weights(targets: Tensor, width: int) -> Tensor:

@@ -52,6 +52,14 @@ class _Wishes(Protocol):
     def sampling(self) -> str: ...
     @property
     def label_smoothing(self) -> float: ...
+    @property
+    def focal_gamma(self) -> float: ...
+
+
+class MakeLoss(Protocol):
+    """(weights (width,) or None, label smoothing, exponent of focal loss) -> the loss."""
+
+    def __call__(self, weights: Tensor | None, smoothing: float, gamma: float = 0.0, /) -> Loss: ...
 
 
 @dataclass(frozen=True)
@@ -77,22 +85,22 @@ def mean(sums: Tensor, items: int) -> float:
 class Task:
     """How items are learned and measured.
 
-    width: how many outputs a head has for these classes (or, where numbers are learned, their names).
-    encode: (targets of items, width) -> a tensor (items, …). loss: (weights or None, label smoothing) -> the
-    loss. metrics: by name, the first is the headline. decide: (outputs (items, width), names of the outputs,
-    how many, thresholds or None) -> an answer per item. guess: (encoded targets, width) -> a name, and the
-    outputs (width,) of whoever knows nothing but the training targets. balance: (encoded targets, width) ->
-    weights (width,) with which each class counts the same; None where there are no classes. scale: the same,
-    with which each number counts the same; such a task's outputs are rescaled to the mean and the spread of
-    the targets. thresholds: (outputs, encoded targets) -> the probability (width,) from which an item has a
-    class; None where it has exactly one. smooths: whether label smoothing applies. one_class: whether an
-    item has exactly one.
+    width: how many outputs a head has for these classes (or, where numbers are learned, their names). encode:
+    (targets of items, width) -> a tensor (items, …). loss: see MakeLoss; where an item has one class it takes
+    rows of shares (items, width) as well. metrics: by name, the first is the headline. decide: (outputs
+    (items, width), names of the outputs, how many, thresholds or None) -> an answer per item. guess: (encoded
+    targets, width) -> a name, and the outputs (width,) of whoever knows nothing but the training targets.
+    balance: (encoded targets, width) -> weights (width,) with which each class counts the same; None where
+    there are no classes. scale: the same, with which each number counts the same; such a task's outputs are
+    rescaled to the mean and the spread of the targets. thresholds: (outputs, encoded targets) -> the
+    probability (width,) from which an item has a class; None where it has exactly one. smooths: whether label
+    smoothing applies. one_class: whether an item has exactly one.
     """
 
     name: str
     width: Callable[[Sequence[str]], int]
     encode: Callable[[Sequence[Target], int], Tensor]
-    loss: Callable[[Tensor | None, float], Loss]
+    loss: MakeLoss
     metrics: Mapping[str, Metric]
     decide: Callable[[Tensor, Sequence[str], int, Sequence[float] | None], list[Answer]]
     guess: Callable[[Tensor, int], tuple[str, Tensor]]

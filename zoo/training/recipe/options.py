@@ -44,6 +44,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         momentum: Momentum of the optimizer. Only with sgd, nesterov, rmsprop. Default: 0.9 (rmsprop: 0).
         l1: Weight of the sum of absolute weights in the loss. Default: 0.
         label_smoothing: Share of each target that is spread over all classes. Default: 0.
+        focal_gamma: Exponent of focal loss, such as 2: items that are answered surely count less; 0: alike.
+            Default: 0.
         balance: Weight rare classes up, so that each class counts the same. Default: no.
         sampling: Items of an epoch: each once, or balanced: as many as there are, each class equally often.
             One of: "once", "balanced". Default: once.
@@ -117,6 +119,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     momentum: float | None = None
     l1: float | None = None
     label_smoothing: float | None = None
+    focal_gamma: float | None = None
     balance: bool | None = None
     sampling: str | None = None
     schedule: str | None = None
@@ -170,6 +173,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     momentum: float
     l1: float
     label_smoothing: float
+    focal_gamma: float
     balance: bool
     sampling: str
     schedule: str
@@ -223,6 +227,7 @@ class RecipeOptions(TypedDict, total=False):
     momentum: float | None
     l1: float | None
     label_smoothing: float | None
+    focal_gamma: float | None
     balance: bool | None
     sampling: Literal["once", "balanced"] | None
     schedule: Literal["constant", "cosine", "one-cycle", "plateau"] | None

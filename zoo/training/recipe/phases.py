@@ -163,6 +163,15 @@ _SHARED = (
         only=(SOMETHING_TRAINS,),
     ),
     Knob(
+        name="focal_gamma",
+        kind=float,
+        doc="Exponent of focal loss, such as 2: items that are answered surely count less; 0: alike.",
+        heading="training",
+        default=Default(0.0),
+        low=0,
+        high=10,
+    ),
+    Knob(
         name="balance",
         kind=bool,
         doc="Weight rare classes up, so that each class counts the same.",
