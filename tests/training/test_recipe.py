@@ -227,6 +227,10 @@ def test_all_problems_are_named_at_once() -> None:
         ),
         ({"tune_lr": 0.1}, "tune_lr has no effect while the whole backbone stays frozen: add unfreeze=1"),
         ({"augment": "strong"}, "augment has no effect"),
+        ({"step_epochs": 3}, 'step_epochs belongs to schedule="step"; the schedule is constant'),
+        ({"step_factor": 0.5, "schedule": "cosine"}, "step_factor belongs to"),
+        ({"step_factor": 1.0, "schedule": "step"}, "step_factor must be above 0 and below 1"),
+        ({"step_epochs": 0, "schedule": "step"}, "step_epochs must be at least 1"),
         ({"epochs": 0}, "epochs=0 would train nothing"),
         ({"from_scratch": True}, 'from_scratch=True begins with random weights: add unfreeze="all"'),
         ({"from_scratch": True, "unfreeze": 2}, "begins with random weights"),
@@ -355,7 +359,8 @@ def test_a_resolved_recipe_is_whole_and_valid(
     if not HEADS[head].closed_form or unfreeze in (2, "all"):
         wishes = msgspec.structs.replace(wishes, optimizer=optimizer, schedule=schedule)
     recipe = resolve(wishes, IMAGES)
-    assert {name for name in KNOBS if getattr(recipe, name) is None} == {"clip_norm", "ema", "workers"}
+    off = {"clip_norm", "ema", "step_epochs", "workers"}
+    assert {name for name in KNOBS if getattr(recipe, name) is None} == off
     written = to_json(recipe, IMAGES)
     assert list(written) == list(KNOBS)
     assert resolve(Recipe(**written), IMAGES) == recipe
@@ -370,8 +375,8 @@ def test_a_resolved_recipe_is_whole_and_valid(
         scopes = (TRAINED_HEAD, SOMETHING_TRAINS) if without else (TRAINED_HEAD,)
         computed = {name for name, knob in KNOBS.items() if any(scope in knob.only for scope in scopes)}
     texts = {name for name, knob in KNOBS.items() if knob.heading == "texts"}
-    off = {"clip_norm", "ema", "workers"}
-    assert idle == off | only_with_mlp | without | momentum | texts | of_strategies | computed
+    steps = set() if recipe.schedule == "step" else {"step_factor"}
+    assert idle == off | only_with_mlp | without | momentum | texts | of_strategies | computed | steps
 
 
 @pytest.mark.parametrize(("encoder", "unfreeze"), list(itertools.product(ENCODERS, ["none", 1, 2, "all"])))

@@ -43,6 +43,7 @@ HEADS: dict[str, dict[str, Any]] = {
         "optimizer": "nesterov", "schedule": "cosine", "l1": 0.001, "clip_norm": 0.5,
     },
     "average": {"ema": 0.9, "dropout": 0.5},
+    "step": {"schedule": "step", "step_epochs": 2, "warmup": 0.1},
     "balanced, focal": {"sampling": "balanced", "focal_gamma": 2.0},
 }  # fmt: skip
 TUNES: dict[str, dict[str, Any]] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -139,8 +139,16 @@ def train_epoch(
     model, optimizer, machine, recipe, phase = (
         state.model, state.optimizer, state.machine, state.recipe, state.phase
     )  # fmt: skip
-    schedule, patience, warmup = SCHEDULES[recipe.schedule], _plateau_patience(phase), recipe.warmup
-    steps, losses = state.steps, [end.val_loss for end in state.history]
+    schedule, steps = SCHEDULES[recipe.schedule], state.steps
+    moment = Moment(
+        step=state.step,
+        steps=steps,
+        warmup=recipe.warmup,
+        losses=[end.val_loss for end in state.history],
+        patience=_plateau_patience(phase),
+        every=recipe.step_epochs or max(1, phase.epochs // 3),
+        cut=recipe.step_factor,
+    )
     epoch = state.epoch + 1
     total, items = torch.zeros((), device=machine.device), 0
     watch = machine.watch()
@@ -158,7 +166,7 @@ def train_epoch(
             raise Stopped(_mean_loss(machine, total, items))
 
         # the learning rate of this step
-        factor = schedule(Moment(state.step, steps, warmup, losses, patience))
+        factor = schedule(replace(moment, step=state.step))
         for group, rate in zip(optimizer.param_groups, state.rates, strict=True):
             group["lr"] = rate * factor
         state.lr = phase.lr * factor

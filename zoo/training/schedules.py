@@ -16,7 +16,8 @@ from typing import TypeAlias
 class Moment:
     """Where training is. step: steps done so far, of `steps` in the whole phase. warmup: share of the steps.
 
-    losses: validation loss of every epoch that is over. patience: epochs that `plateau` waits.
+    losses: validation loss of every epoch that is over. patience: epochs that `plateau` waits. every: epochs
+    between two cuts of `step`, each to the factor `cut`.
     """
 
     step: int
@@ -24,6 +25,8 @@ class Moment:
     warmup: float = 0.0
     losses: Sequence[float] = ()
     patience: int = 3
+    every: int = 1
+    cut: float = 0.1
 
     @property
     def ramp(self) -> float:
@@ -90,6 +93,16 @@ def plateau(moment: Moment) -> float:
     return factor
 
 
+def step(moment: Moment) -> float:
+    """The rate is cut to a tenth, or to another factor, every so many epochs, as torch's StepLR does it.
+
+    >>> [round(step(Moment(0, 1, losses=[1.0] * epoch, every=2)), 3) for epoch in range(5)]
+    [1.0, 1.0, 0.1, 0.1, 0.01]
+    """
+    cuts = len(moment.losses) // moment.every
+    return float(moment.ramp * moment.cut**cuts)
+
+
 def __between(start: float, end: float, share: float) -> float:
     """From `start` to `end` along half a cosine."""
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
@@ -100,4 +113,5 @@ SCHEDULES: dict[str, Schedule] = {
     "cosine": cosine,
     "one-cycle": one_cycle,
     "plateau": plateau,
+    "step": step,
 }

@@ -153,6 +153,17 @@ ONE_CYCLE = Condition(
     example={"schedule": "one-cycle"},
 )
 
+STEPS_DOWN = Scope(
+    words=("with ", Setting("schedule", "step")),
+    holds=lambda rest: rest.schedule == "step",
+    example={"schedule": "step"},
+    needs=("schedule",),
+    unmet=lambda knob, rest: (
+        *(Name(knob), " belongs to ", Setting("schedule", "step")),
+        f"; the schedule is {rest.schedule}",
+    ),
+)
+
 
 def _has_one_phase(rest: Rest) -> bool:
     """Whether everything trains at once: on request, or for lack of anything pretrained that a new head could

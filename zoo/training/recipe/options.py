@@ -49,9 +49,12 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         balance: Weight rare classes up, so that each class counts the same. Default: no.
         sampling: Items of an epoch: each once, or balanced: as many as there are, each class equally often.
             One of: "once", "balanced". Default: once.
-        schedule: How the learning rate moves. One of: "constant", "cosine", "one-cycle", "plateau". Default:
-            constant.
+        schedule: How the learning rate moves. One of: "constant", "cosine", "one-cycle", "plateau", "step".
+            Default: constant.
         warmup: Share of the steps in which the learning rate rises. Default: 0; 0.3 with one-cycle.
+        step_epochs: Epochs between two cuts of the learning rate. Only with schedule="step". Default: a third
+            of those of the phase.
+        step_factor: Factor of each cut. Only with schedule="step". Default: 0.1.
         ema: Measure and keep a moving average of the weights with this decay per step, such as 0.99; in the
             first steps it is less. Default: off.
         clip_norm: Clip gradients to this norm. Default: off.
@@ -124,6 +127,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     sampling: str | None = None
     schedule: str | None = None
     warmup: float | None = None
+    step_epochs: int | None = None
+    step_factor: float | None = None
     ema: float | None = None
     clip_norm: float | None = None
     from_scratch: bool | None = None
@@ -178,6 +183,8 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sampling: str
     schedule: str
     warmup: float
+    step_epochs: int | None
+    step_factor: float
     ema: float | None
     clip_norm: float | None
     from_scratch: bool
@@ -230,8 +237,10 @@ class RecipeOptions(TypedDict, total=False):
     focal_gamma: float | None
     balance: bool | None
     sampling: Literal["once", "balanced"] | None
-    schedule: Literal["constant", "cosine", "one-cycle", "plateau"] | None
+    schedule: Literal["constant", "cosine", "one-cycle", "plateau", "step"] | None
     warmup: float | None
+    step_epochs: int | None
+    step_factor: float | None
     ema: float | None
     clip_norm: float | None
     from_scratch: bool | None
