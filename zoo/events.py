@@ -39,7 +39,8 @@ class EpochEnd:
     """The result of one epoch. Losses are means per item; seconds of this epoch.
 
     phase: its name, "head" while the backbone is frozen, "tune" when deeper stages train as well. metrics: on
-    the validation items, by the names that the task gives them; accuracies are in 0..1.
+    the validation items, by the names that the task gives them; accuracies are in 0..1. mixed: whether the
+    training loss is of images that were mixed with each other, so that it cannot be held against others.
     """
 
     phase: str
@@ -51,6 +52,7 @@ class EpochEnd:
     lr: float
     seconds: float
     best: bool
+    mixed: bool = False
 
     @property
     def val_accuracy(self) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from zoo.cli.sink import Mode, Sink
@@ -39,3 +41,10 @@ def test_the_best_epoch_so_far_is_named_in_words(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize("mode", [Mode.QUIET, Mode.JSON])
 def test_a_program_gets_no_epochs(capsys: pytest.CaptureFixture[str], mode: Mode) -> None:
     assert lines(capsys, mode, epoch(1, seconds=2)) == []
+
+
+def test_the_loss_of_mixed_images_is_not_called_the_training_loss(capsys: pytest.CaptureFixture[str]) -> None:
+    ends = (epoch(1, seconds=2.0), dataclasses.replace(epoch(2, seconds=2.0), mixed=True))
+    plain, mixed = lines(capsys, Mode.HUMAN, *ends)
+    assert "  train loss 0.5000  " in plain
+    assert "  train loss of mixed images 0.5000  " in mixed

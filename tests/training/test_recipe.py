@@ -227,6 +227,11 @@ def test_all_problems_are_named_at_once() -> None:
         ),
         ({"tune_lr": 0.1}, "tune_lr has no effect while the whole backbone stays frozen: add unfreeze=1"),
         ({"augment": "strong"}, "augment has no effect"),
+        ({"mixup": 0.2}, "mixup has no effect while the whole backbone stays frozen: add unfreeze=1"),
+        ({"cutmix": 1.0}, "cutmix has no effect"),
+        ({"erase": 0.5}, "erase has no effect"),
+        ({"erase": 1.5, "unfreeze": 1}, "erase must be at least 0 and at most 1"),
+        ({"mixup": -1.0, "unfreeze": 1}, "mixup must be at least 0"),
         ({"step_epochs": 3}, 'step_epochs belongs to schedule="step"; the schedule is constant'),
         ({"step_factor": 0.5, "schedule": "cosine"}, "step_factor belongs to"),
         ({"step_factor": 1.0, "schedule": "step"}, "step_factor must be above 0 and below 1"),
@@ -268,6 +273,7 @@ def test_wishes_that_contradict_each_other_are_one_problem(wishes: dict[str, Any
         ({"augment": "strong", "unfreeze": "all"}, "augment is for images, and this model takes texts"),
         ({"augment": "light"}, "augment is for images, and this model takes texts"),
         ({"workers": 2}, "workers is for images"),
+        ({"mixup": 0.2, "unfreeze": "all"}, "mixup is for images, and this model takes texts"),
         ({"encoder_width": 7}, "encoder_width belongs to a trained encoder: attention, cnn, gru, lstm"),
         ({"tune_lr": 0.1}, 'stays frozen: add unfreeze="all"'),
         ({"new_words": 3}, "no word learns: add unfreeze=2"),
@@ -366,7 +372,9 @@ def test_a_resolved_recipe_is_whole_and_valid(
     assert resolve(Recipe(**written), IMAGES) == recipe
     idle = {name for name in KNOBS if written[name] is None}
     only_with_mlp = {"hidden", "activation", "batch_norm"} if head != "mlp" else set()
-    deeper = {name for name in KNOBS if name.startswith("tune_")} | {"lr_decay", "augment", "accumulate"}
+    deeper = {name for name in KNOBS if name.startswith("tune_")} | {
+        "lr_decay", "augment", "erase", "mixup", "cutmix", "accumulate",
+    }  # fmt: skip
     of_strategies = {"rank", "pull"}
     without = deeper if unfreeze in ("none", 0) else set()
     momentum = {"momentum"} if optimizer.startswith("adam") else set()

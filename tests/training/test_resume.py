@@ -25,6 +25,7 @@ from zoo.store.store import Store
 from zoo.training.batches import FeatureBatches, ImageBatches
 from zoo.training.loop import FitResult, fit
 from zoo.training.machine import Machine
+from zoo.training.mixing import Mixing
 from zoo.training.phase_state import PhaseState, SavedPhase, begin_phase, load_phase, state_to_save
 from zoo.training.recipe import Recipe, resolve
 from zoo.training.stages import open_phase
@@ -54,7 +55,11 @@ TUNES: dict[str, dict[str, Any]] = {
     "pulled": {"strategy": "l2-sp"},
     "low rank, average": {"strategy": "lora", "unfreeze": None, "ema": 0.9},
     "average": {"ema": 0.9, "dropout": 0.5},
-}
+    "mixed": {
+        "mixup": 0.4, "cutmix": 1.0, "augment": "randaugment", "erase": 0.5, "dropout": 0.5,
+        "label_smoothing": 0.1, "focal_gamma": 2.0, "sampling": "balanced",
+    },
+}  # fmt: skip
 
 
 def through_bytes(state: PhaseState) -> Callable[[], SavedPhase]:
@@ -148,7 +153,16 @@ def test_a_tune_phase_goes_on_bit_for_bit_from_any_epoch(
         open_phase(network, phase, recipe)
         if phase.opens == "stages":
             unfreeze(network, 2)  # their batch norms too: statistics are part of the state
-        train = ImageBatches(dataset.train, SMALL, 8, augmentation=phase.augment, seed=recipe.seed)
+        train = ImageBatches(
+            dataset.train,
+            SMALL,
+            8,
+            augmentation=phase.augment,
+            erase=phase.erase,
+            mixing=Mixing(phase.mixup, phase.cutmix, len(dataset.classes)) if phase.mixes else None,
+            seed=recipe.seed,
+            sampling=recipe.sampling,
+        )
         val = ImageBatches(dataset.val[::10], SMALL, 32)
         return begin_phase(
             network, train, val, recipe=recipe, phase=phase, machine=CPU, start=Score(9.0, {"accuracy": 0.2})

@@ -110,8 +110,9 @@ class Sink:
         tenth = end.epoch * 10 // end.epochs > (end.epoch - 1) * 10 // end.epochs
         if end.epoch == 1 or self._unwritten >= 1 or (tenth and task is None):
             self._unwritten = 0.0
+            kind = "train loss of mixed images" if end.mixed else "train loss"
             self._line(
-                f"{end.phase} {end.epoch:>3}/{end.epochs}  train loss {end.train_loss:.4f}  "
+                f"{end.phase} {end.epoch:>3}/{end.epochs}  {kind} {end.train_loss:.4f}  "
                 f"val loss {end.val_loss:.4f}  {metrics}{'  best so far' if end.best else ''}"
             )
 

@@ -24,6 +24,7 @@ From the ground up; a file imports only what is above it in this list:
     stages           what a recipe trains of a network
     device           where to compute
     ranks            which of several processes this one is
+    mixing           images mixed with each other
     batches          items in batches
     processes        the processes of a run, and what they agree on
     batch_norms      statistics of a batch that several processes share

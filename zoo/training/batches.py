@@ -19,6 +19,7 @@ from zoo.data.pixels.batches import Batch as Pictures
 from zoo.data.pixels.preprocessing import Draws, augment
 from zoo.data.pixels.ranges import ValueRange
 from zoo.events import Note, Report, silent
+from zoo.training.mixing import Mixing
 from zoo.training.sampling import SAMPLINGS, count_before
 from zoo.training.seeds import epoch_generator
 
@@ -208,7 +209,8 @@ class ImageBatches(_Batches):
     weights want. augmentation: a name in AUGMENTATIONS; every item draws anew in every pass. seed: shuffle
     every pass; None keeps the order and varies nothing. on_bad: what to do with a file that cannot be read
     any more; "skip" passes over it and reports it once, "stop" raises UnreadableFile. values: black and white
-    of images of 16 bit or floats.
+    of images of 16 bit or floats. erase: see `augment`. mixing: of shuffled passes; targets are rows of
+    float32 then. Of several processes each mixes its share of a batch, all in the same way.
     """
 
     def __init__(
@@ -218,6 +220,8 @@ class ImageBatches(_Batches):
         batch_size: int,
         *,
         augmentation: str = "none",
+        erase: float = 0.0,
+        mixing: Mixing | None = None,
         targets: Tensor | None = None,
         seed: int | None = None,
         workers: int | None = None,
@@ -233,6 +237,8 @@ class ImageBatches(_Batches):
         self.items = items
         self.input = input
         self.augmentation = augmentation
+        self.erase = erase
+        self.mixing = mixing
         self.workers = workers
         self.on_bad = cast(OnBad, on_bad)
         self.values = values
@@ -244,16 +250,18 @@ class ImageBatches(_Batches):
         order, own = self.order(number), len(self.items)
         order += own * count_before(order)  # an item that comes again is varied anew
         parts = [self.share.of(whole) for whole in torch.split(order, self.sizes)]
-        strength = self.augmentation if self.shuffles(number) else "none"
+        varies = self.shuffles(number)
+        strength, erase = (self.augmentation, self.erase) if varies else ("none", 0.0)
+        mixing, draws = (self.mixing if varies else None), Draws(self.seed or 0, number)
 
         def view(image: Tensor, generator: torch.Generator) -> Tensor:
-            return augment(image, self.input, generator, strength=strength)
+            return augment(image, self.input, generator, strength=strength, erase=erase)
 
         pictures = load_batches(
             _Repeated(self.items),
             view,
             self.batch_size,
-            draws=Draws(self.seed or 0, number),
+            draws=draws,
             order=torch.cat(parts).tolist() if parts else [],
             sizes=None if self.share.world == 1 else [len(part) for part in parts if len(part)],
             workers=self.workers,
@@ -262,8 +270,11 @@ class ImageBatches(_Batches):
         )
         with pictures:
             batches = _join_a_last_one(pictures) if self.share.world == 1 else self._fill(parts, pictures)
-            for indices, images in batches:
-                yield Batch(images, self.labels[indices % own], len(indices))
+            for place, (indices, images) in enumerate(batches):
+                targets = self.labels[indices % own]
+                if mixing is not None:
+                    images, targets = mixing.mix(images, targets, draws.batch_generator(place))
+                yield Batch(images, targets, len(indices))
         for file in pictures.bad:
             if file.path not in self.bad:
                 self.bad[file.path] = file

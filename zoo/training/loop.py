@@ -251,6 +251,7 @@ def close_epoch(
         lr=state.lr,
         seconds=time.perf_counter() - began,
         best=best,
+        mixed=state.phase.mixes,
     )
     state.history.append(end)
     report(end)

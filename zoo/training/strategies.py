@@ -17,7 +17,8 @@ class Phase:
 
     name: for people. trains: on "features", computed once by the frozen network, only the head learns; on the
     "items" themselves, what is opened learns too. epochs: at most. lr: of the head; a stage d steps below
-    it gets lr · lr_decay^d. lr_option: what sets it on the command line. unfreeze, augment: as in the recipe.
+    it gets lr · lr_decay^d. lr_option: what sets it on the command line. unfreeze, augment, erase,
+    mixup, cutmix: as in the recipe.
     precision: a head is a few thousand weights, so it always trains in fp32; the number format is for the
     backbone. opens: what learns of the backbone: the stages that `unfreeze` means, the norms and biases of
     all, or a correction of `rank` in every layer. pull: strength of the pull towards the weights that the
@@ -35,12 +36,20 @@ class Phase:
     lr_decay: float = 1.0
     unfreeze: int | str = "none"
     augment: str = "none"
+    erase: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
     precision: str = "fp32"
     opens: Opens = "stages"
     rank: int = 0
     pull: float = 0.0
     accumulate: int = 1
     computed: bool = False
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images are mixed with each other."""
+        return self.mixup > 0 or self.cutmix > 0
 
 
 def phases(recipe: Resolved, depth: int | None = None) -> tuple[Phase, ...]:
@@ -79,6 +88,9 @@ def tune_only(recipe: Resolved, _depth: int | None = None) -> tuple[Phase, ...]:
         lr_decay=recipe.lr_decay,
         unfreeze=recipe.unfreeze,
         augment=recipe.augment,
+        erase=recipe.erase,
+        mixup=recipe.mixup,
+        cutmix=recipe.cutmix,
         precision=recipe.precision,
         accumulate=recipe.accumulate,
     )

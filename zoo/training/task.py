@@ -54,6 +54,8 @@ class _Wishes(Protocol):
     def label_smoothing(self) -> float: ...
     @property
     def focal_gamma(self) -> float: ...
+    @property
+    def cutmix(self) -> float: ...
 
 
 class MakeLoss(Protocol):
@@ -136,6 +138,9 @@ class Task:
             )
         if recipe.balance and self.balance is None:
             yield f"balance needs classes, and {self.name} has none"
+        for knob in ("focal_gamma", "cutmix"):  # what does a rectangle of another image add to a number?
+            if getattr(recipe, knob) and self.balance is None:
+                yield f"{knob} needs classes, and {self.name} has none"
         if recipe.sampling != "once" and not self.one_class:
             yield f"sampling {recipe.sampling} is for items of exactly one class, not for {self.name}"
         if recipe.label_smoothing and not self.smooths:

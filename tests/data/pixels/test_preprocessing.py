@@ -10,11 +10,21 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms import v2
 
 from zoo.catalogue.entry import ImageInput
 from zoo.data.pixels.augmentations import AUGMENTATIONS
+from zoo.data.pixels.chance import drawing_from
 from zoo.data.pixels.decoding import read_image
-from zoo.data.pixels.preprocessing import Draws, augment, center_crop, draw_crop, preprocess
+from zoo.data.pixels.preprocessing import (
+    Draws,
+    augment,
+    center_crop,
+    draw_crop,
+    preprocess,
+    rand_augment,
+    random_erasing,
+)
 from zoo.errors import UnknownName
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -192,3 +202,29 @@ def test_stronger_augmentation_changes_the_image_more(photos: list[Path]) -> Non
         return float(np.mean([(v - plain).abs().mean().item() for v in views]))
 
     assert 0 < change("light") < change("strong")
+
+
+@pytest.mark.parametrize("size", [64, 96])
+def test_operations_and_erasing_are_those_of_torchvision_drawn_from_the_images_own_generator(
+    photos: list[Path], size: int
+) -> None:
+    image, settings = read_image(photos[0]), wanted(size, size)
+    before = torch.get_rng_state()
+    for seed in range(6):
+        view = augment(image, settings, Draws(seed, 1).generator(3), strength="randaugment", erase=1.0)
+        assert view.shape == (3, size, size)
+        again = augment(image, settings, Draws(seed, 1).generator(3), strength="randaugment", erase=1.0)
+        assert torch.equal(view, again)
+        whole = augment(image, settings, Draws(seed, 1).generator(3), strength="randaugment")
+        kept = (view == whole).all(0)
+        assert (view[:, ~kept] == 0).all()  # the mean, once it is normalised
+        assert 0.01 < 1 - kept.float().mean() < 0.4
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(7)
+    expected = v2.RandAugment(2, 9, interpolation=v2.InterpolationMode.BILINEAR)(image)
+    with drawing_from(torch.Generator().manual_seed(7)):
+        assert torch.equal(rand_augment(2, 9)(image), expected)
+    torch.manual_seed(8)
+    erased = v2.RandomErasing(1.0)(whole)
+    with drawing_from(torch.Generator().manual_seed(8)):
+        assert torch.equal(random_erasing(1.0)(whole), erased)

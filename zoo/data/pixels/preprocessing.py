@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 
 import numpy as np
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from zoo.catalogue.entry import ImageInput, Interpolation
 from zoo.data.pixels.augmentations import AUGMENTATIONS, Augmentation
+from zoo.data.pixels.chance import drawing_from
 from zoo.errors import UnknownName
 
 # numpy for copies and arithmetic of single images: in each thread that decodes, torch would start as many
@@ -45,39 +47,84 @@ def augment(
     generator: torch.Generator,
     *,
     strength: str = "light",
+    erase: float = 0.0,
 ) -> torch.Tensor:
     """A random view of one image, for training: float32 (channels, size, size), normalised.
 
     A random part of the image fills the input (Szegedy et al. 2014, arXiv:1409.4842), mirrored half of the
-    time; its brightness, contrast and saturation are changed a little. Every draw is from `generator`.
-    strength: a name in AUGMENTATIONS; raises UnknownName for another.
+    time; its brightness, contrast and saturation are changed a little, or what RandAugment draws. Every draw
+    is from `generator`. strength: a name in AUGMENTATIONS; raises UnknownName for another. erase: how
+    probably a rectangle of 2 to 33 % of the view becomes the mean colour (Zhong et al. 2017,
+    arXiv:1708.04896).
     """
     if strength not in AUGMENTATIONS:
         raise UnknownName("augmentation", strength, AUGMENTATIONS)
     changes = AUGMENTATIONS[strength]
-    if changes is None:
-        return preprocess(image, input)
+    view = _vary(image, input, generator, changes) if changes else preprocess(image, input)
+    if erase:
+        with drawing_from(generator):
+            view = random_erasing(erase)(view)
+    return view
+
+
+def _vary(
+    image: torch.Tensor, input: ImageInput, generator: torch.Generator, changes: Augmentation
+) -> torch.Tensor:
+    """The random view of `augment`, before anything is erased."""
     top, left, height, width = draw_crop(image.shape[-2], image.shape[-1], changes, generator)
     part = np.ascontiguousarray(image.permute(1, 2, 0).numpy()[top : top + height, left : left + width])
     view = resize(torch.from_numpy(part).permute(2, 0, 1), (input.size, input.size), input.interpolation)
+    if changes.operations:
+        with drawing_from(generator):
+            view = rand_augment(changes.operations, changes.magnitude)(view)
     pixels = _to_floats(view)
     flip, *factors = torch.rand(4, generator=generator).tolist()
     if flip < 0.5:
         pixels = pixels[:, :, ::-1]
+    if not changes.jitter:
+        return normalize(pixels, input)
     brightness, contrast, saturation = (1 + changes.jitter * (2 * factor - 1) for factor in factors)
     return normalize(_jitter(pixels, brightness, contrast, saturation), input)
 
 
+@cache
+def rand_augment(operations: int, magnitude: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """torchvision's RandAugment of uint8 images; it draws from torch's generator."""
+    from torchvision.transforms import v2
+
+    found: Callable[[torch.Tensor], torch.Tensor] = v2.RandAugment(
+        operations, magnitude, interpolation=v2.InterpolationMode.BILINEAR
+    )
+    return found
+
+
+@cache
+def random_erasing(probability: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    """torchvision's RandomErasing of normalised images, with 0, their mean; draws as well."""
+    from torchvision.transforms import v2
+
+    found: Callable[[torch.Tensor], torch.Tensor] = v2.RandomErasing(probability)
+    return found
+
+
 @dataclass(frozen=True)
 class Draws:
-    """The random numbers of one pass over the data: each item has its own, whichever thread reads it when."""
+    """The random numbers of one pass over the data: each item, and each batch, has its own, whichever thread
+    reads it when."""
 
     seed: int
     epoch: int
 
     def generator(self, index: int) -> torch.Generator:
         """The generator of one item in this epoch."""
-        key = f"{self.seed} {self.epoch} {index}".encode()
+        return self._of(str(index))
+
+    def batch_generator(self, number: int) -> torch.Generator:
+        """The generator of one batch in this epoch."""
+        return self._of(f"batch {number}")
+
+    def _of(self, what: str) -> torch.Generator:
+        key = f"{self.seed} {self.epoch} {what}".encode()
         number = int.from_bytes(blake2b(key, digest_size=8).digest(), "little")
         return torch.Generator().manual_seed(number >> 1)  # takes 63 bits
 

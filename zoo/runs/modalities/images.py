@@ -42,6 +42,7 @@ from zoo.runs.session import (
     compute_features,
 )
 from zoo.training.batches import ImageBatches
+from zoo.training.mixing import Mixing
 from zoo.training.single_label import SINGLE_LABEL
 from zoo.training.strategies import Phase
 
@@ -152,6 +153,8 @@ def open_batches(
         _input_of(session),
         session.recipe.batch_size,
         augmentation="none" if phase is None else phase.augment,
+        erase=0.0 if phase is None else phase.erase,
+        mixing=None if phase is None or not phase.mixes else _mixing_of(session, phase),
         targets=session.encode(items),
         seed=None if phase is None else session.recipe.seed,
         workers=session.workers,
@@ -161,6 +164,12 @@ def open_batches(
         sampling=session.recipe.sampling,
         report=session.report,
     )
+
+
+def _mixing_of(session: Session, phase: Phase) -> Mixing:
+    """How a phase mixes images; a class becomes a row of shares first."""
+    one_class = session.plan.task is SINGLE_LABEL
+    return Mixing(phase.mixup, phase.cutmix, len(session.plan.dataset.classes) if one_class else None)
 
 
 def _input_of(session: Session) -> ImageInput:

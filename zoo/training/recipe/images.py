@@ -18,6 +18,36 @@ KNOBS = (
         off="none",
     ),
     Knob(
+        name="erase",
+        kind=float,
+        doc="How probably a rectangle of an image is erased while stages are trained.",
+        heading="deeper",
+        default=Default(0.0),
+        low=0,
+        high=1,
+        only=(FOR_IMAGES, DEEPER),
+    ),
+    Knob(
+        name="mixup",
+        kind=float,
+        doc="Mix images of a batch, and their targets, while stages are trained, in shares from Beta(A, A), "
+        "such as 0.2; 0: none.",
+        heading="deeper",
+        default=Default(0.0),
+        low=0,
+        only=(FOR_IMAGES, DEEPER),
+    ),
+    Knob(
+        name="cutmix",
+        kind=float,
+        doc="The same with a rectangle of one image in another, such as 1; where mixup is given too, each "
+        "batch gets one of both.",
+        heading="deeper",
+        default=Default(0.0),
+        low=0,
+        only=(FOR_IMAGES, DEEPER),
+    ),
+    Knob(
         name="workers",
         kind=int,
         doc="Threads that read images.",

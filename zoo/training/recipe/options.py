@@ -77,7 +77,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         monitor: Validation value that decides which epoch is the best. One of: "loss", "accuracy", "map",
             "f1", "exact", "mae", "rmse", "r2". Default: loss.
         augment: Random variation of the images while stages are trained. Only for images and with unfreeze.
-            One of: "none", "light", "strong". Default: light.
+            One of: "none", "light", "strong", "randaugment". Default: light.
+        erase: How probably a rectangle of an image is erased while stages are trained. Only for images and
+            with unfreeze. Default: 0.
+        mixup: Mix images of a batch, and their targets, while stages are trained, in shares from Beta(A, A),
+            such as 0.2; 0: none. Only for images and with unfreeze. Default: 0.
+        cutmix: The same with a rectangle of one image in another, such as 1; where mixup is given too, each
+            batch gets one of both. Only for images and with unfreeze. Default: 0.
         workers: Threads that read images. Only for images. Default: one per core.
         encoder: How the words of a text become one vector. Only for texts. One of: "mean", "tfidf", "sif",
             "attention", "cnn", "gru", "lstm". Default: mean.
@@ -141,6 +147,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     min_delta: float | None = None
     monitor: str | None = None
     augment: str | None = None
+    erase: float | None = None
+    mixup: float | None = None
+    cutmix: float | None = None
     workers: int | None = None
     encoder: str | None = None
     encoder_width: int | None = None
@@ -197,6 +206,9 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     min_delta: float
     monitor: str
     augment: str
+    erase: float
+    mixup: float
+    cutmix: float
     workers: int | None
     encoder: str
     encoder_width: int
@@ -252,7 +264,10 @@ class RecipeOptions(TypedDict, total=False):
     lr_decay: float | None
     min_delta: float | None
     monitor: Literal["loss", "accuracy", "map", "f1", "exact", "mae", "rmse", "r2"] | None
-    augment: Literal["none", "light", "strong"] | None
+    augment: Literal["none", "light", "strong", "randaugment"] | None
+    erase: float | None
+    mixup: float | None
+    cutmix: float | None
     workers: int | None
     encoder: Literal["mean", "tfidf", "sif", "attention", "cnn", "gru", "lstm"] | None
     encoder_width: int | None
