@@ -26,6 +26,7 @@ from zoo.training.batches import FeatureBatches, ImageBatches
 from zoo.training.loop import FitResult, fit
 from zoo.training.machine import Machine
 from zoo.training.mixing import Mixing
+from zoo.training.optimizers import OPTIMIZERS
 from zoo.training.phase_state import PhaseState, SavedPhase, begin_phase, load_phase, state_to_save
 from zoo.training.recipe import Recipe, resolve
 from zoo.training.stages import open_phase
@@ -44,6 +45,8 @@ HEADS: dict[str, dict[str, Any]] = {
         "optimizer": "nesterov", "schedule": "cosine", "l1": 0.001, "clip_norm": 0.5,
     },
     "average": {"ema": 0.9, "dropout": 0.5},
+    "schedule-free": {"optimizer": "schedule-free", "warmup": 0.1, "dropout": 0.5},
+    "schedule-free-sgd": {"optimizer": "schedule-free-sgd", "momentum": 0.8, "patience": 2},
     "step": {"schedule": "step", "step_epochs": 2, "warmup": 0.1},
     "balanced, focal": {"sampling": "balanced", "focal_gamma": 2.0},
 }  # fmt: skip
@@ -55,6 +58,7 @@ TUNES: dict[str, dict[str, Any]] = {
     "pulled": {"strategy": "l2-sp"},
     "low rank, average": {"strategy": "lora", "unfreeze": None, "ema": 0.9},
     "average": {"ema": 0.9, "dropout": 0.5},
+    "schedule-free": {"optimizer": "schedule-free", "strategy": "norms", "unfreeze": None},
     "mixed": {
         "mixup": 0.4, "cutmix": 1.0, "augment": "randaugment", "erase": 0.5, "dropout": 0.5,
         "label_smoothing": 0.1, "focal_gamma": 2.0, "sampling": "balanced",
@@ -121,6 +125,8 @@ def test_a_head_phase_goes_on_bit_for_bit_from_any_epoch(options: dict[str, Any]
     inputs, rule = torch.randn(150, 24, generator=generator), torch.randn(24, 3, generator=generator)
     targets = (inputs @ rule + 4 * torch.randn(150, 3, generator=generator)).argmax(1)
     recipe = resolve(Recipe(**{"epochs": 7, **options}), IMAGES)
+    if package := OPTIMIZERS[recipe.optimizer].package:
+        pytest.importorskip(package)
 
     def begin() -> PhaseState:
         shape = {"hidden": recipe.hidden or (), "batch_norm": recipe.batch_norm, "dropout": recipe.dropout}
@@ -144,6 +150,8 @@ def test_a_tune_phase_goes_on_bit_for_bit_from_any_epoch(
     dataset = scan_dataset(tmp_path / "digits")
     usual = {"unfreeze": 2, "epochs": 0, "tune_epochs": 4, "tune_patience": 0, "batch_size": 8}
     recipe = resolve(Recipe(**usual | options), IMAGES)
+    if package := OPTIMIZERS[recipe.optimizer].package:
+        pytest.importorskip(package)
     [phase] = phases(recipe)
 
     def begin() -> PhaseState:

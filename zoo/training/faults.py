@@ -32,7 +32,8 @@ def ends_with_its_best(state: PhaseState, report: Report) -> Iterator[None]:
     except (Stopped, KeyboardInterrupt) as wish:  # Ctrl-C in a program of one's own, or twice in the command
         state.interrupted = True
         if state.stopping.best is None:
-            state.best = trainable_state(state.model, state.frozen)
+            with state.measured():
+                state.best = trainable_state(state.model, state.frozen)
         how = "the step is finished, " if isinstance(wish, Stopped) else ""
         report(Note(f"stopping: {how}the best weights so far are kept"))
     except TrainingStopped as fault:

@@ -6,9 +6,12 @@ kernels of torch do one step of a linear head in 38 µs where the default takes 
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from zoo.errors import MissingExtra
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer as TorchOptimizer
@@ -23,12 +26,23 @@ class Optimizer:
 
     head_lr: for a new head on frozen features. tune_lr: for pretrained layers, an order of magnitude smaller,
     so that the first steps do not undo what they know. momentum: its default; None where it takes none.
+    moving: what it changes in its groups. averages: whether it trains at one place and is measured at
+    another, the mean of where it was; it has `train` and `eval` then. package, extra: that it needs.
     """
 
     build: Build
     head_lr: float
     tune_lr: float
     momentum: float | None = None
+    moving: tuple[str, ...] = ()
+    averages: bool = False
+    package: str | None = None
+    extra: str | None = None
+
+    def check_installed(self) -> None:
+        """Raise MissingExtra where its package is not there."""
+        if self.package and self.extra and importlib.util.find_spec(self.package) is None:
+            raise MissingExtra(self.package, self.extra)
 
 
 def adam(groups: list[dict[str, Any]], _momentum: float) -> TorchOptimizer:
@@ -66,15 +80,44 @@ def rmsprop(groups: list[dict[str, Any]], momentum: float) -> TorchOptimizer:
     return RMSprop(groups, momentum=momentum)
 
 
+def schedule_free(groups: list[dict[str, Any]], _momentum: float) -> TorchOptimizer:
+    """AdamW that needs no schedule, for it averages as it goes (Defazio et al. 2024, arXiv:2405.15682)."""
+    from schedulefree import AdamWScheduleFree
+
+    return _in_training(AdamWScheduleFree(groups))
+
+
+def schedule_free_sgd(groups: list[dict[str, Any]], momentum: float) -> TorchOptimizer:
+    """The same for gradient descent. momentum: how near the average gradients are taken, above 0."""
+    from schedulefree import SGDScheduleFree
+
+    return _in_training(SGDScheduleFree(groups, momentum=momentum))
+
+
+def _in_training(optimizer: Any) -> TorchOptimizer:
+    optimizer.train()
+    return cast("TorchOptimizer", optimizer)
+
+
+_FREE: dict[str, Any] = {
+    "moving": ("k", "train_mode", "weight_sum", "lr_max", "scheduled_lr"),
+    "averages": True,
+    "package": "schedulefree",
+    "extra": "schedulefree",
+}
+
 OPTIMIZERS: dict[str, Optimizer] = {
     "adam": Optimizer(adam, head_lr=1e-3, tune_lr=1e-4),
     "adamw": Optimizer(adamw, head_lr=1e-3, tune_lr=1e-4),
     "sgd": Optimizer(sgd, head_lr=1e-2, tune_lr=1e-3, momentum=0.9),
     "nesterov": Optimizer(nesterov, head_lr=1e-2, tune_lr=1e-3, momentum=0.9),
     "rmsprop": Optimizer(rmsprop, head_lr=1e-3, tune_lr=1e-4, momentum=0.0),
+    "schedule-free": Optimizer(schedule_free, head_lr=1e-3, tune_lr=1e-4, **_FREE),
+    "schedule-free-sgd": Optimizer(schedule_free_sgd, head_lr=1e-1, tune_lr=1e-2, momentum=0.9, **_FREE),
 }
 
 
 def build_optimizer(name: str, groups: Groups, *, momentum: float) -> TorchOptimizer:
     """The optimizer of that name over parameter groups that each carry `lr` and `weight_decay`."""
+    OPTIMIZERS[name].check_installed()
     return OPTIMIZERS[name].build([dict(group) for group in groups], momentum)

@@ -6,8 +6,8 @@ What a phase trains with is fixed when it begins; everything that moves afterwar
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -24,7 +24,7 @@ from zoo.training.averaging import Average
 from zoo.training.batches import Batch, BatchSource
 from zoo.training.losses import StartPull
 from zoo.training.machine import Forward, Machine
-from zoo.training.optimizers import build_optimizer
+from zoo.training.optimizers import OPTIMIZERS, build_optimizer
 from zoo.training.recipe import Resolved
 from zoo.training.single_label import SINGLE_LABEL, balanced_weights
 from zoo.training.stopping import EarlyStopping, Score
@@ -92,7 +92,22 @@ class PhaseState:
 
     def measured(self) -> AbstractContextManager[None]:
         """Inside, the model has the weights that are measured and kept: the averaged ones, if there are."""
+        if OPTIMIZERS[self.recipe.optimizer].averages:
+            return self._averaged_by_optimizer()
         return nullcontext() if self.average is None else self.average.in_place()
+
+    @contextmanager
+    def _averaged_by_optimizer(self) -> Iterator[None]:
+        optimizer: Any = self.optimizer
+        trained = [parameter.detach().clone() for parameter in self.parameters]
+        optimizer.eval()
+        try:
+            yield
+        finally:
+            optimizer.train()
+            with torch.no_grad():
+                for parameter, own in zip(self.parameters, trained, strict=True):
+                    parameter.copy_(own)  # there and back is not the same to the last bit
 
     @property
     def epoch(self) -> int:
@@ -143,6 +158,11 @@ def begin_phase(
     channels_last(model.to(machine.device)).train()
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     _check_trainable(model, parameters, train.smallest // phase.accumulate, phase.accumulate)
+    if OPTIMIZERS[recipe.optimizer].averages and _learns_norms(model):
+        raise InvalidRecipe(
+            [f"{recipe.optimizer} averages weights; a batch norm that learns has no statistics of that"],
+            hint="Use another --optimizer, or pretrained weights, whose batch norms stay as they are.",
+        )
     if problems := list(task.problems(recipe)):
         raise InvalidRecipe(problems)
     forward = machine.parallel(model)
@@ -208,6 +228,7 @@ def state_to_save(state: PhaseState) -> SavedPhase:
         "stopping": msgspec.to_builtins(state.stopping),
         "history": msgspec.to_builtins(state.history),
         "optimizer": numbers,
+        "groups": [{key: group[key] for key in _moving(state) if key in group} for group in _groups(state)],
         "scaler": None if state.scaler is None else state.scaler.state_dict(),
     }
     return SavedPhase(tensors, values)
@@ -228,6 +249,8 @@ def load_phase(state: PhaseState, saved: SavedPhase) -> PhaseState:
     if state.average is not None:
         state.average.load(parts["average"])
     _load_optimizer(state, parts["optimizer"], saved.values["optimizer"])
+    for group, moved in zip(_groups(state), saved.values.get("groups", ()), strict=False):
+        group.update(moved)
     if state.scaler is not None and saved.values["scaler"] is not None:
         state.scaler.load_state_dict(saved.values["scaler"])
     state.stopping = msgspec.convert(saved.values["stopping"], EarlyStopping)
@@ -235,6 +258,15 @@ def load_phase(state: PhaseState, saved: SavedPhase) -> PhaseState:
     state.accumulate = saved.values.get("accumulate", state.accumulate)
     state.step, state.lr = saved.values["step"], saved.values["lr"]
     return state
+
+
+def _groups(state: PhaseState) -> list[dict[str, Any]]:
+    return state.optimizer.param_groups
+
+
+def _moving(state: PhaseState) -> tuple[str, ...]:
+    """What the optimizer changes in its groups."""
+    return OPTIMIZERS[state.recipe.optimizer].moving
 
 
 def trainable_state(model: nn.Module, frozen: Mapping[str, str]) -> dict[str, Tensor]:
@@ -256,8 +288,7 @@ def _check_trainable(
         raise InvalidRecipe(
             ["nothing to train: every parameter is frozen"], hint="Attach a head, or unfreeze a stage."
         )
-    learning = any(isinstance(module, _BatchNorm) and module.training for module in model.modules())
-    if learning and smallest <= 1:
+    if _learns_norms(model) and smallest <= 1:
         more = (
             "--batch-size 2 or more" if accumulate == 1 else "a larger --batch-size, a smaller --accumulate"
         )
@@ -265,6 +296,11 @@ def _check_trainable(
             ["a batch norm cannot learn from a batch of 1 item"],
             hint=f"Use {more}, or keep the batch norms frozen.",
         )
+
+
+def _learns_norms(model: nn.Module) -> bool:
+    """Whether a batch norm of a model in train mode learns statistics."""
+    return any(isinstance(module, _BatchNorm) and module.training for module in model.modules())
 
 
 def _check_same_tensors(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:

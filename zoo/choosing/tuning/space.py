@@ -70,7 +70,7 @@ def _row(name: str, suggest: Callable[[Trial, str], Any], **more: Any) -> Parame
 
 
 PARAMETERS = (
-    _row("optimizer", _one_of(*OPTIMIZERS)),
+    _row("optimizer", _one_of(*(name for name, row in OPTIMIZERS.items() if row.extra is None))),
     _row("lr", _log(1e-5, 1.0)),
     _row("batch_size", _one_of(8, 16, 32, 64, 128)),
     _row("weight_decay", _log(1e-5, 1.0)),

@@ -39,17 +39,8 @@ from zoo.targets import (
     kind_of,
 )
 from zoo.training.interruption import never
-from zoo.training.ready_recipes import ready_recipe
-from zoo.training.recipe import (
-    Recipe,
-    RecipeOptions,
-    Resolved,
-    begin_with,
-    go_on,
-    merge,
-    read_options,
-    resolve,
-)
+from zoo.training.optimizers import OPTIMIZERS
+from zoo.training.recipe import Recipe, RecipeOptions, Resolved, go_on, merge, read_options, resolve
 from zoo.training.task import Task
 from zoo.training.tasks import TASKS
 from zoo.training.time_limit import parse_time
@@ -237,6 +228,7 @@ def plan_run(
     checked = choose_recipe(record, recipe, options, kind)
     if problems := list(learned.problems(checked)):
         raise InvalidRecipe(problems)
+    OPTIMIZERS[checked.optimizer].check_installed()
     if isinstance(target, VectorFile | HubFile):  # read, and fetched, once the recipe is right
         local = fetch_target(target, store, report=report)
         entry = local.entry

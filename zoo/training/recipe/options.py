@@ -35,13 +35,16 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         pull: Strength of the pull towards the first weights; 0: none. Only with strategy="l2-sp". Default:
             0.1.
         epochs: Maximum number of epochs while only the head is trained. Default: 100.
-        lr: Learning rate of the head while only the head is trained. Default: 0.001 (sgd, nesterov: 0.01).
+        lr: Learning rate of the head while only the head is trained. Default: 0.001 (sgd, nesterov: 0.01)
+            (schedule-free-sgd: 0.1).
         weight_decay: Weight decay while only the head is trained (biases and norms excluded). Default: 0.03.
         patience: Epochs without a better monitored value before training ends, while only the head is
             trained; 0: never. Default: 20.
         batch_size: Items per step. Default: 32.
-        optimizer: Optimizer. One of: "adam", "adamw", "sgd", "nesterov", "rmsprop". Default: adam.
-        momentum: Momentum of the optimizer. Only with sgd, nesterov, rmsprop. Default: 0.9 (rmsprop: 0).
+        optimizer: Optimizer. One of: "adam", "adamw", "sgd", "nesterov", "rmsprop", "schedule-free",
+            "schedule-free-sgd". Default: adam.
+        momentum: Momentum of the optimizer. Only with sgd, nesterov, rmsprop, schedule-free-sgd. Default: 0.9
+            (rmsprop: 0).
         l1: Weight of the sum of absolute weights in the loss. Default: 0.
         label_smoothing: Share of each target that is spread over all classes. Default: 0.
         focal_gamma: Exponent of focal loss, such as 2: items that are answered surely count less; 0: alike.
@@ -62,8 +65,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         tune_epochs: Maximum number of epochs once stages are unfrozen. Only with unfreeze. Default: 10;
             epochs if given, where everything trains at once; 50 from scratch.
         tune_lr: Learning rate of the head once stages are unfrozen. Only with unfreeze. Default: 0.0001 (sgd,
-            nesterov: 0.001); lr if given, where everything trains at once; 0.003 (sgd, nesterov: 0.03) for
-            texts; 0.001 (sgd, nesterov: 0.01) from scratch.
+            nesterov: 0.001) (schedule-free-sgd: 0.01); lr if given, where everything trains at once; 0.003
+            (sgd, nesterov: 0.03) (schedule-free-sgd: 0.3) for texts; 0.001 (sgd, nesterov: 0.01)
+            (schedule-free-sgd: 0.1) from scratch.
         tune_weight_decay: Weight decay once stages are unfrozen (biases and norms excluded). Only with
             unfreeze. Default: 0.0001; weight_decay if given, where everything trains at once.
         tune_patience: Epochs without a better monitored value before training ends, once stages are unfrozen;
@@ -242,7 +246,9 @@ class RecipeOptions(TypedDict, total=False):
     weight_decay: float | None
     patience: int | None
     batch_size: int | None
-    optimizer: Literal["adam", "adamw", "sgd", "nesterov", "rmsprop"] | None
+    optimizer: (
+        Literal["adam", "adamw", "sgd", "nesterov", "rmsprop", "schedule-free", "schedule-free-sgd"] | None
+    )
     momentum: float | None
     l1: float | None
     label_smoothing: float | None

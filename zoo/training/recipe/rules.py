@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from adapters.tables import TEXT_STAGES
 from zoo.data.kinds import TEXTS
 from zoo.errors import close_names
+from zoo.training.optimizers import OPTIMIZERS
 from zoo.training.recipe.conditions import (
     COMPUTED_HEADS,
     HIDDEN_LAYERS,
@@ -47,9 +48,10 @@ def _check_batch_norm(rest: Rest) -> Iterator[Problem]:
 
 
 def _check_momentum(rest: Rest) -> Iterator[Problem]:
-    """Nesterov's momentum looks ahead along the momentum."""
-    if rest.optimizer == "nesterov" and rest.momentum == 0:
-        yield Problem(("momentum", "optimizer"), ("nesterov needs a ", Name("momentum"), " above 0"))
+    """Nesterov's momentum looks ahead along the momentum; an average is looked at along it."""
+    row = OPTIMIZERS[rest.optimizer]
+    if row.momentum and (rest.optimizer == "nesterov" or row.averages) and rest.momentum == 0:
+        yield Problem(("momentum", "optimizer"), (f"{rest.optimizer} needs a ", Name("momentum"), " above 0"))
 
 
 def _check_warmup(rest: Rest) -> Iterator[Problem]:
@@ -67,6 +69,23 @@ def _check_balance(rest: Rest) -> Iterator[Problem]:
                 *(Setting("sampling", "balanced"), " draws rare classes more often, and "),
                 *(Setting("balance", True), " weighs them up as well: leave one of them out"),
             ),
+        )
+
+
+def _check_schedule_free(rest: Rest) -> Iterator[Problem]:
+    """An optimizer that averages by itself knows no other average and no schedule, and what a batch norm
+    learns would belong to other weights than those that are measured."""
+    if not OPTIMIZERS[rest.optimizer].averages:
+        return
+    own = Setting("optimizer", rest.optimizer)
+    if rest.schedule != "constant":
+        yield Problem(("optimizer", "schedule"), (own, " needs no schedule: leave out ", Name("schedule")))
+    if rest.ema is not None:
+        yield Problem(("optimizer", "ema"), (own, " keeps an average of its own: leave out ", Name("ema")))
+    if rest.batch_norm:
+        yield Problem(
+            ("optimizer", "batch_norm"),
+            (own, " measures averaged weights, whose statistics ", Name("batch_norm"), " does not know"),
         )
 
 
@@ -200,6 +219,7 @@ RULES: tuple[Callable[[Rest], Iterator[Problem]], ...] = (
     _check_momentum,
     _check_warmup,
     _check_balance,
+    _check_schedule_free,
     _check_something_trains,
     _check_stage,
     _check_strategy,
