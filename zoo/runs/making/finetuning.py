@@ -40,7 +40,17 @@ from zoo.targets import (
 )
 from zoo.training.interruption import never
 from zoo.training.optimizers import OPTIMIZERS
-from zoo.training.recipe import Recipe, RecipeOptions, Resolved, go_on, merge, read_options, resolve
+from zoo.training.ready_recipes import ready_recipe
+from zoo.training.recipe import (
+    Recipe,
+    RecipeOptions,
+    Resolved,
+    begin_with,
+    go_on,
+    merge,
+    read_options,
+    resolve,
+)
 from zoo.training.task import Task
 from zoo.training.tasks import TASKS
 from zoo.training.time_limit import parse_time
