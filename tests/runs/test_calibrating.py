@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +21,7 @@ from zoo.errors import DatasetError, IntegrityError, UsageError
 from zoo.events import Event, Note
 from zoo.runs.calibration import read_calibration, write_calibration
 from zoo.runs.modalities.table import modality_of
-from zoo.runs.record import read_record
+from zoo.runs.record import read_record, write_record
 from zoo.runs.run import load_run
 from zoo.runs.using.calibrating import Calibrated
 from zoo.runs.using.caution import prediction_sets
@@ -111,9 +110,9 @@ def test_what_the_run_has_seen_is_never_calibrated_on(
 def test_a_run_that_does_not_say_what_its_epoch_was_chosen_by_is_calibrated_with_a_warning(
     run: Path, calibrate: Calibrate, kit: Kit, new_digits: Path
 ) -> None:
-    facts = json.loads((run / "run.json").read_text())
-    del facts["data"]["split"]["val_contents"]
-    (run / "run.json").write_text(json.dumps(facts))
+    record = read_record(run)
+    split = {name: found for name, found in record.data["split"].items() if name != "val_contents"}
+    write_record(msgspec.structs.replace(record, data={**record.data, "split": split}), run)
     with pytest.raises(DatasetError, match="chose its best epoch by all 60"):
         calibrate(run, kit.images)
     told: list[Event] = []

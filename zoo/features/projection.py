@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST = 2_000
-"""Points of a map: more cannot be told apart, and t-SNE takes seconds for these."""
+"""Points of a map: more lie upon each other, and t-SNE takes seconds for these."""
 
 
 def draw_rows(items: int) -> NDArray[np.int64]:
