@@ -245,3 +245,19 @@ def alive(group: int) -> bool:
     time.sleep(0.2)
     found = subprocess.run(["pgrep", "-g", str(group)], capture_output=True, text=True, check=False).stdout
     return bool(re.search(r"\d", found))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--epochs", 1_000_000, "--time", "1s"), ("--unfreeze", 1, "--epochs", 0, "--time", "0.001s")],
+    ids=["a head on features", "the first epoch of a stage"],
+)
+def test_two_processes_end_together_when_the_time_is_up(
+    items: dict[str, Path], tmp_path: Path, run: Run, options: tuple[object, ...]
+) -> None:
+    model = ("zoo", "finetune", "tiny_net", items["tiny_net"], "--out", tmp_path / "run")
+    code, out, err = run(*model, "--patience", 0, "--batch-size", 3, "--processes", 2, *options, "--json")
+    assert code == 0, err
+    result = json.loads(out)
+    assert (result["out_of_time"], result["frozen_changed"]) == (True, 0)
+    assert 1 <= result["epochs"] < 1_000_000
