@@ -91,6 +91,17 @@ def test_words_and_their_weights(explain: Call, folder: Path) -> None:
     assert "\x1b" not in said.out
 
 
+def test_a_terminal_shows_signs_and_no_codes_written_out(
+    explain: Call, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    said = explain(folder / "run-texts", "--text", "a dull film " * 9)
+    assert "++++" in said.out
+    assert "x1b" not in said.out
+    assert max(map(len, said.out.splitlines())) <= 60
+
+
 def test_words_as_json(explain: Call, folder: Path) -> None:
     said = explain(folder / "run-texts", "--text", "a wonderful film", "--json")
     (row,) = json.loads(said.out)

@@ -12,7 +12,7 @@ import click
 from zoo.cli.command import Context, command
 from zoo.cli.options import Choice, ModelName
 from zoo.cli.rows import open_rows
-from zoo.cli.sink import Fit, Mode, paint, printable, shorten, write_out
+from zoo.cli.sink import Fit, Mode, printable, shorten, write_out
 from zoo.cli.using import FILES, compute_options, gather, text_options
 from zoo.data.listing import refuse_missing
 from zoo.errors import DatasetError, Interrupted, UsageError
@@ -223,8 +223,7 @@ def _text_lines(one: TextExplanation) -> Iterator[str]:
             bar = ("+" if weight >= 0 else "-") * max(1, round(10 * abs(weight) / longest))
             how = "" if word.how in ("known", "new") else f"  (read by {word.how})"
             times = f" x{word.count}" if word.count > 1 else ""
-            sign = paint(f"{bar:<10}", "green" if weight >= 0 else "red", _stdout())
-            yield f"  {weight:+8.3f}  {sign}  {word.word}{times}{how}"
+            yield f"  {weight:+8.3f}  {bar:<10}  {word.word}{times}{how}"
     if len(weighed) > len(kept):
         yield f"  … and {len(weighed) - len(kept)} words that weigh less"
     for how, what in (("skipped", "not known"), ("cut", "beyond the words that are read")):
