@@ -6,7 +6,7 @@ From the ground up; a file imports only what is above it in this list:
     judged           what a run answers about labelled items
     comparing        runs held against each other on the same items
     changes_page     the same as a page, with pictures
-    reporting/       one page about a run
     explaining/      why a network answers as it does: maps of photographs, weights of words, items alike
+    reporting/       one page about a run
     run              the public handle of a run, with its answers
 """

@@ -29,7 +29,8 @@ class Judged:
 
     items: those that could be read, in their order. outputs: (items, width) float32, before any softmax.
     features: (items, numbers) float32, what the head saw. failures: why the others could not be read. part:
-    of the data that they are of; None where these have no parts. evaluation: the figures.
+    of the data that they are of; None where these have no parts. evaluation: the figures. store: where
+    features are kept.
     """
 
     classifier: Classifier
@@ -40,10 +41,16 @@ class Judged:
     features: NDArray[np.float32]
     failures: Mapping[Path, str]
     evaluation: Evaluation
+    store: Store
 
     @property
     def probabilities(self) -> NDArray[np.float32]:
-        """(items, classes) of items that have one class each."""
+        """(items, classes) of items that have one class each, at the temperature of a calibrated run."""
+        return self.classifier.calibrated(self.outputs).softmax(1).numpy()
+
+    @property
+    def plain_probabilities(self) -> NDArray[np.float32]:
+        """The same as the network was trained, without any calibration."""
         return self.outputs.softmax(1).numpy()
 
     @property
@@ -81,7 +88,15 @@ def judge_data(
     )
     failures = {source.places[row]: reason for row, reason in source.failures.items()}
     return Judged(
-        classifier, dataset.root, dataset.part, items, outputs, features.numpy(), failures, evaluation
+        classifier,
+        dataset.root,
+        dataset.part,
+        items,
+        outputs,
+        features.numpy(),
+        failures,
+        evaluation,
+        store,
     )
 
 

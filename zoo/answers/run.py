@@ -1,10 +1,10 @@
-"""A run that was saved, with every answer it can give: predict, evaluate, embed, explain."""
+"""A run that was saved, with every answer it can give: predict, evaluate, embed, explain, a page."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoo.events import Report, silent
 from zoo.runs.run import Run as PlainRun
@@ -50,6 +50,32 @@ class Run(PlainRun):
         trained = training_items(self.path, self.record, place, report=self.report) if nearest > 0 else ()
         wishes = Wishes(tuple(labels), method, trained, nearest, device, on_bad)
         return list(explain_items(self.classifier, gathered, wishes, store=self.store, report=self.report))
+
+    def write_report(self, data: str | Path | None = None, **options: Any) -> Path:
+        """Write one page about the run, and return the file. Arguments and errors: see `zoo.write_report`."""
+        from zoo.answers.reporting.page import write_report
+
+        return write_report(self, data, report=self.report, **options)
+
+    def _repr_html_(self) -> str:
+        """The run as a notebook shows it: what it is, its score, its classes. Names of users are escaped."""
+        from html import escape
+
+        result, names = self.record.result, self.classes
+        interval = result.val_interval
+        sure = "" if interval is None else f" (95 % interval {interval[0]:.4f} to {interval[1]:.4f})"
+        rows = {
+            "run": str(self.path),
+            "model": f"{self.record.model['name']} ({self.record.entry.license})",
+            "data": self.record.data["root"],
+            **{f"val {name}": f"{value:.4f}" for name, value in result.metrics.items()},
+            "classes": ", ".join(names[:8]) + (f" and {len(names) - 8:,} more" if len(names) > 8 else ""),
+            "made": self.record.created,
+        }
+        first = f"val {self.record.task.headline}"
+        rows[first] = rows.get(first, "") + sure
+        cells = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows.items())
+        return f"<table>{cells}</table>"
 
 
 def load_run(path: str | Path, *, store: Store | None = None, report: Report = silent) -> Run:

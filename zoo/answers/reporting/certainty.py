@@ -13,14 +13,13 @@ Right = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Reliability:
-    """bins: (mean probability, share right, items) of those that hold any. error: the expected calibration
-    error, the mean distance between the two, weighted by items."""
+    """bins: (mean probability, share right, items) of those that hold any. The expected calibration error is
+    the mean distance between the two, weighted by items: zoo/training/calibration measures it."""
 
     bins: tuple[tuple[float, float, int], ...]
-    error: float
 
 
-def measure_reliability(sure: Floats, right: Right, bins: int = 10) -> Reliability:
+def measure_reliability(sure: Floats, right: Right, bins: int = 15) -> Reliability:
     """Bins of equal width over the probabilities of the answers (Naeini 2015, Guo 2017).
 
     sure: (items,) in 0..1. right: (items,) whether the answer is.
@@ -34,8 +33,7 @@ def measure_reliability(sure: Floats, right: Right, bins: int = 10) -> Reliabili
         (float(sure[at == one].mean()), float(right[at == one].mean()), int((at == one).sum()))
         for one in np.unique(at)
     ]
-    error = sum(abs(p - share) * count for p, share, count in found) / max(1, len(sure))
-    return Reliability(tuple(found), error)
+    return Reliability(tuple(found))
 
 
 def accuracy_by_coverage(sure: Floats, right: Right) -> tuple[Floats, Floats]:

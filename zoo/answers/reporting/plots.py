@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.answers.judged import Judged
-from zoo.answers.reporting.certainty import accuracy_by_coverage, measure_reliability
+from zoo.answers.reporting.certainty import accuracy_by_coverage
 from zoo.answers.reporting.data_view import DataView
 from zoo.answers.reporting.drawing import (
     COLOURS,
@@ -22,6 +22,7 @@ from zoo.answers.reporting.drawing import (
     draw_numbers,
     draw_reliability,
 )
+from zoo.answers.reporting.sections import reliability_curves
 from zoo.choosing.pictures import check_picture, new_figure, save_figure
 from zoo.data.names import shortened
 from zoo.errors import UnknownName, UsageError
@@ -77,8 +78,8 @@ def _confusion(figure: Figure, material: Material) -> None:
 
 
 def _reliability(figure: Figure, material: Material) -> None:
-    sure, right = _answers(material)
-    draw_reliability(figure, {"as trained": list(measure_reliability(sure, right).bins)})
+    _answers(material)
+    draw_reliability(figure, reliability_curves(_judged(material)))
 
 
 def _coverage(figure: Figure, material: Material) -> None:

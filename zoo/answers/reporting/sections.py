@@ -24,12 +24,14 @@ from zoo.answers.reporting.repeating import repeat_command
 from zoo.choosing.thumbnails import thumbnail
 from zoo.data.dataset import PARTS, Item, relative_name
 from zoo.data.names import one_line, shortened
+from zoo.data.texts import Text
 from zoo.events import EpochEnd
 from zoo.features.projection import draw_rows, project
 from zoo.features.ridge import fit_ridge
 from zoo.features.suspects import AGREEMENT, judge_labels
 from zoo.runs.record import Baseline, RunRecord
 from zoo.runs.using.evaluation import ClassEvaluation, TargetEvaluation
+from zoo.training.calibration import CalibrationFigures, calibration_figures
 from zoo.training.intervals import accuracy_interval
 from zoo.training.recipe import to_json
 from zoo.training.regression import REGRESSION
@@ -43,6 +45,8 @@ _MOST_PAIRS = 6
 _MOST_OF_A_PAIR = 6
 _MOST_LOSSES = 18
 _MOST_SUSPECTS = 24
+_MOST_EXPLAINED = 9
+_MOST_WORDS = 8
 _MOST_SKIPPED = 50
 _COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5)
 
@@ -252,7 +256,32 @@ def top_losses(judged: Judged) -> list[dict[str, Any]]:
     for row in np.argsort(-losses, kind="stable")[:_MOST_LOSSES]:
         item = judged.items[row]
         shown.append(show_item(judged, item, f"{_answer(judged, int(row))}; loss {losses[row]:.2f}"))
+    for one, weighed in zip(shown, _deciding_words(judged, losses), strict=False):
+        one["deciding"] = weighed
     return shown
+
+
+def _deciding_words(judged: Judged, losses: NDArray[np.float64]) -> list[dict[str, Any]]:
+    """Of the texts with the largest losses, what decided: the words with the largest weights for the answer;
+    share: of the largest, in -1..1."""
+    if judged.classifier.reader is None:
+        return []
+    from zoo.answers.explaining.explainer import Wishes, explain_items
+    from zoo.answers.explaining.explanations import TextExplanation
+
+    found, wishes = [], Wishes(nearest=0)
+    for row in np.argsort(-losses, kind="stable")[:_MOST_EXPLAINED]:
+        item = judged.items[row]
+        texts = [Text(item.path, item.text or "")]
+        explained = next(iter(explain_items(judged.classifier, texts, wishes, store=judged.store)), None)
+        if not isinstance(explained, TextExplanation):
+            continue
+        weights = [(word.word, word.weight) for word in explained.words if word.weight]
+        weights = sorted(weights, key=lambda pair: -abs(pair[1]))[:_MOST_WORDS]
+        most = max((abs(weight) for _, weight in weights), default=1.0)
+        words = [{"word": shortened(word, 30), "share": weight / most} for word, weight in weights]
+        found.append({"label": one_line(explained.label or ""), "words": words})
+    return found
 
 
 def _losses(judged: Judged) -> NDArray[np.float64]:
@@ -329,11 +358,16 @@ def suspects(record: RunRecord, judged: Judged, view: DataView) -> dict[str, Any
 
 def certainty(judged: Judged) -> dict[str, Any] | None:
     """Reliability and coverage of items that have one class each."""
+    import torch
+
     if judged.classifier.task is not SINGLE_LABEL:
         return None
     sure = judged.probabilities.max(axis=1)
     right = judged.probabilities.argmax(axis=1) == judged.labels
-    found = measure_reliability(sure, right)
+    curves = reliability_curves(judged)
+    truth = torch.from_numpy(judged.labels)
+    figures = calibration_figures(judged.classifier.calibrated(judged.outputs), truth)
+    before = None if len(curves) == 1 else calibration_figures(judged.outputs, truth)
     coverage, accuracy = accuracy_by_coverage(sure, right)
     rows = []
     for share in _COVERAGES:
@@ -341,9 +375,11 @@ def certainty(judged: Judged) -> dict[str, Any] | None:
         threshold = float(np.sort(sure)[::-1][at])
         rows.append({"share": f"{share:.0%}", "accuracy": f"{accuracy[at]:.4f}", "least": f"{threshold:.3f}"})
     return {
-        "error": f"{found.error:.3f}",
+        "error": _error(figures),
+        "before": None if before is None else _error(before),
+        "by_chance": f"{figures.error_by_chance:.3f}",
         "reliability": to_svg(
-            lambda figure: draw_reliability(figure, {"as trained": list(found.bins)}),
+            lambda figure: draw_reliability(figure, curves),
             "How often answers are right against how probable they are called",
             width=4.2,
         ),
@@ -353,6 +389,22 @@ def certainty(judged: Judged) -> dict[str, Any] | None:
             width=4.2,
         ),
         "rows": rows,
+    }
+
+
+def _error(figures: CalibrationFigures) -> str:
+    return f"{figures.error:.3f} (95 % interval {figures.error_low:.3f} to {figures.error_high:.3f})"
+
+
+def reliability_curves(judged: Judged) -> dict[str, list[tuple[float, float, int]]]:
+    """The bins of the reliability diagram: as the network was trained, and calibrated where it is."""
+    tables = {"as trained": judged.plain_probabilities}
+    calibration = judged.classifier.calibration
+    if calibration is not None and calibration.temperature != 1:
+        tables["calibrated"] = judged.probabilities
+    return {
+        name: list(measure_reliability(table.max(axis=1), table.argmax(axis=1) == judged.labels).bins)
+        for name, table in tables.items()
     }
 
 
