@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from zoo.catalogue.search import list_models as list_models
     from zoo.choosing.checking.checker import check as check
     from zoo.choosing.picking.picker import pick as pick
+    from zoo.choosing.rates.finder import find_lr as find_lr
     from zoo.choosing.tuning.tuner import tune as tune
     from zoo.errors import ZooError as ZooError
     from zoo.runs.making.finetuning import finetune_model as finetune_model
@@ -43,6 +44,7 @@ PUBLIC = {
     "check": "zoo.choosing.checking.checker",
     "embed": "zoo.runs.run",
     "fetch_model": "zoo.targets",
+    "find_lr": "zoo.choosing.rates.finder",
     "finetune_model": "zoo.runs.making.finetuning",
     "list_models": "zoo.catalogue.search",
     "load_model": "zoo.backbones.models",

@@ -306,6 +306,7 @@ NEEDS: dict[str, Need] = {
     "zoo check": _MODEL,
     "zoo pick": _MODEL,
     "zoo tune": _MODEL,
+    "zoo lr-find": _MODEL_OR_RUN,
     "zoo.embed": _MODEL_OR_RUN,
     "zoo.preprocessing": _CLASSIFIES,
     "zoo.fetch_model": _MODEL,

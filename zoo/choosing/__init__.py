@@ -9,5 +9,6 @@ From the ground up; a file imports only what is above it in this list:
     checking/        is the data good
     pictures         figures without a screen
     picking/         which model
+    rates/           which learning rate
     tuning/          which settings
 """
