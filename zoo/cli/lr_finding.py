@@ -124,7 +124,7 @@ def lr_find(
                 **options,
             )
         except InvalidRecipe as invalid:
-            raise as_option_words(invalid) from invalid
+            raise as_typed(invalid) from invalid
         except Interrupted as interrupted:
             interrupted.exit_code = stop.exit_code
             raise
