@@ -4,8 +4,8 @@
 
 The items are digits of scikit-learn, each shifted and with noise of its own, half of them to train on; the
 network is the one that ships with zoo. `evaluate` measures the run as `zoo evaluate` does, `report` writes
-the whole page with features that are kept, so that the difference is what the page adds. Each is a process of its
-own; the time is that of the whole process, imports included.
+the whole page with features that are kept, so that the difference is what the page adds. Each is a process of
+its own; the time is that of the whole process, imports included.
 """
 
 from __future__ import annotations
