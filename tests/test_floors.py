@@ -12,7 +12,7 @@ from measures import Module, find_circles, import_graph, read_modules
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    ("errors", "events"),
+    ("errors", "events", "notebook"),
     ("progress",),
     ("file_formats",),
     ("catalogue",),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from zoo.answers.comparing import Comparison, Difference
-from zoo.choosing.thumbnails import thumbnail
 from zoo.data.names import one_line, shortened
+from zoo.data.pixels.thumbnails import thumbnail
 
 _MOST = 200
 

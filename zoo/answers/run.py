@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.events import Report, silent
+from zoo.notebook import facts_table
 from zoo.runs.run import Run as PlainRun
 from zoo.runs.run import load_run as load_plain_run
 
@@ -59,8 +60,6 @@ class Run(PlainRun):
 
     def _repr_html_(self) -> str:
         """The run as a notebook shows it: what it is, its score, its classes. Names of users are escaped."""
-        from html import escape
-
         result, names = self.record.result, self.classes
         interval = result.val_interval
         sure = "" if interval is None else f" (95 % interval {interval[0]:.4f} to {interval[1]:.4f})"
@@ -74,8 +73,7 @@ class Run(PlainRun):
         }
         first = f"val {self.record.task.headline}"
         rows[first] = rows.get(first, "") + sure
-        cells = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows.items())
-        return f"<table>{cells}</table>"
+        return facts_table(rows)
 
 
 def load_run(path: str | Path, *, store: Store | None = None, report: Report = silent) -> Run:

@@ -12,6 +12,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from zoo.notebook import facts_table
+
 Task = Literal["image-classification", "image-features", "word-vectors"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Argument: TypeAlias = bool | int | float | str | tuple[int, ...]
@@ -116,6 +118,15 @@ class ModelEntry(Fact, frozen=True, kw_only=True):
     def bytes(self) -> int | None:
         """Size of the download: exact where it is known, else about."""
         return self.weights.bytes if self.weights.bytes is not None else self.weights.about_bytes
+
+    def _repr_html_(self) -> str:
+        """The entry as a notebook shows it."""
+        facts = {name: getattr(self, name) for name in ("name", "family", "task", "architecture", "license")}
+        size = None if self.bytes is None else f"{self.bytes / 1e6:,.1f} MB"
+        parameters = None if self.parameters is None else f"{self.parameters:,}"
+        top1 = getattr(self, "top1", None)
+        more = {"size": size, "parameters": parameters, "top-1 %": top1, "source": self.source}
+        return facts_table(facts | more)
 
 
 class ImageModel(ModelEntry, frozen=True, kw_only=True):

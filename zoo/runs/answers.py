@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from zoo.data.names import one_line
 from zoo.errors import DatasetError
 from zoo.events import Note, Report
+from zoo.notebook import facts_table
 
 if TYPE_CHECKING:
     import torch
@@ -54,6 +55,22 @@ class Prediction:
     unknown: bool | None = field(default=None, kw_only=True)
     prediction_set: tuple[str, ...] | None = field(default=None, kw_only=True)
     intervals: Mapping[str, tuple[float, float]] | None = field(default=None, kw_only=True)
+
+    def _repr_html_(self) -> str:
+        """The answer as a notebook shows it, with a small picture where the item is an image file."""
+        from zoo.data.pixels.thumbnails import thumbnail
+
+        answer = "unknown" if self.unknown else self.label
+        chance = None if self.probability is None else f"{self.probability:.3f}"
+        numbers = {name: f"{value:.4g}" for name, value in (self.values or {}).items()}
+        found = {"path": self.path, "label": answer, "probability": chance, **numbers}
+        if self.labels is not None:
+            found = {"path": self.path, "labels": ", ".join(self.labels) or "none"}
+        if self.prediction_set is not None:
+            found["set"] = ", ".join(self.prediction_set)
+        table = facts_table({**found, "text": getattr(self, "text", None), "error": self.error})
+        small = thumbnail(self.path) if self.error is None and self.path.is_file() else None
+        return table if small is None else f'<img alt="" src="data:image/jpeg;base64,{small}">{table}'
 
 
 @dataclass(frozen=True)

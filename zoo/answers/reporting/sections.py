@@ -21,9 +21,9 @@ from zoo.answers.reporting.drawing import (
     to_svg,
 )
 from zoo.answers.reporting.repeating import repeat_command
-from zoo.choosing.thumbnails import thumbnail
 from zoo.data.dataset import PARTS, Item, relative_name
 from zoo.data.names import one_line, shortened
+from zoo.data.pixels.thumbnails import thumbnail
 from zoo.data.texts import Text
 from zoo.events import EpochEnd
 from zoo.features.projection import draw_rows, project

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from zoo.choosing.checking.checker import DataCheck
-from zoo.choosing.thumbnails import thumbnail
 from zoo.data.dataset import Item
 from zoo.data.names import one_line, shortened
+from zoo.data.pixels.thumbnails import thumbnail
 from zoo.errors import UsageError
 
 _MOST_SHOWN = 60  # findings of one check with their pictures; the rest is counted

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.data.names import safe_text
 from zoo.data.trained import content_digests
 from zoo.events import Note, Report, silent
+from zoo.notebook import facts_table, rows_table
 from zoo.runs.answers import refuse_unreadable
 from zoo.runs.modalities.table import modality_of
 from zoo.runs.using.caution import prediction_sets
@@ -60,6 +61,21 @@ class Evaluation:
     def __repr__(self) -> str:
         figures = ", ".join(f"{name} {value:.4f}" for name, value in self.metrics.items())
         return f"{type(self).__name__}({self.items:,} items, {len(self.classes):,} classes, {figures})"
+
+    def _repr_html_(self) -> str:
+        """The figures as a notebook shows them, with those of each class where there are any."""
+        figures = {name: f"{value:.4f}" for name, value in self.metrics.items()}
+        if isinstance(self, ClassEvaluation):
+            figures["accuracy"] += f" (95 % interval {self.accuracy_low:.4f} to {self.accuracy_high:.4f})"
+        shown = facts_table({**figures, "items": self.items, "skipped": self.skipped or None})
+        scores = getattr(self, "per_class", ())
+        if not scores:
+            return shown
+        rows = [
+            (score.label, f"{score.precision:.3f}", f"{score.recall:.3f}", f"{score.f1:.3f}", score.support)
+            for score in scores
+        ]
+        return shown + rows_table(["class", "precision", "recall", "F1", "items"], rows)
 
     @property
     def accuracy(self) -> float:
