@@ -37,6 +37,7 @@ TYPED = {
     "finetune": "finetune @ DATA --out new --epochs 1",
     "predict": "predict @ ITEMS",
     "evaluate": "evaluate @ DATA",
+    "calibrate": "calibrate @ DATA",
     "embed": "embed @ ITEMS -o new.npz",
     "similar": "similar @ good",
     "analogy": "analogy @ good",
@@ -82,6 +83,8 @@ NOTHING = {
 ODD = {
     ("evaluate", "digits"): 5,  # it has other classes
     ("lock", "./own.txt"): 2,  # a path means another file in another folder
+    # the run has seen all of the data
+    **{("calibrate", target): 5 for target, (kind, _) in TARGETS.items() if kind == "run"},
 }
 VERB_OF_HINT = re.compile(r"zoo ([a-z]+)[^\n]*")
 
