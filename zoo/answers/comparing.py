@@ -237,9 +237,13 @@ def _check_comparable(runs: Sequence[Run]) -> None:
 
 
 def _short_names(runs: Sequence[Run]) -> list[str]:
-    """What each run is called: the name of its folder, or the whole path where two are equal."""
+    """What each run is called: the name of its folder, or the whole path where two are equal; a run that is
+    named again has a number behind it."""
     names = [run.path.name for run in runs]
-    return names if len(set(names)) == len(names) else [str(run.path) for run in runs]
+    if len(set(names)) < len(names):
+        names = [str(run.path) for run in runs]
+    again = [names[:place].count(name) for place, name in enumerate(names)]
+    return [f"{name} ({count + 1})" if count else name for name, count in zip(names, again, strict=True)]
 
 
 def _common_items(judged: Sequence[Judged]) -> set[Path]:

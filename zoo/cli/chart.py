@@ -26,12 +26,12 @@ def chart(
     line each, explained below the axis. plain: in ASCII alone.
 
     >>> print(chart([1, 10, 100], [1, 0.5, 0], width=30, height=3, top=1, marks={"here": 10}, plain=True))
-           1 |****      :
-         0.5 |    ******:****
-           0 |          :   *******
-             +----------+-----------
-             1        10         100
-                        here
+           1 |*****     :
+         0.5 |     **********
+           0 |          :    *****
+             ++---------+--------+
+              1e0       1e1
+                      here
     """
     signs = _ASCII if plain else _LINES
     columns = max(10, width - _MARGIN - 1)
