@@ -153,6 +153,60 @@ def test_a_run_killed_at_any_time_ends_as_if_it_had_not_been(bench: Bench, tmp_p
     bench.assert_as_whole(out)
 
 
+WITHIN = ("--batch-size", 4, "--checkpoint-every", "2steps", "--dropout", 0.3, "--ema", 0.9, "--balance")
+DEEPER = ("--augment", "strong", "--precision", "bf16", "--accumulate", 2, "--tune-epochs", 2)
+STRATEGIES: dict[str, tuple[object, ...]] = {
+    "head": (),
+    "partial": ("--unfreeze", 1, *DEEPER),
+    "full": DEEPER,
+    "gradual": ("--unfreeze", 2, *DEEPER),
+    "lp-ft": DEEPER,
+    "norms": ("--augment", "strong", "--accumulate", 2, "--tune-epochs", 2),
+    "lora": DEEPER,
+    "l2-sp": ("--unfreeze", 2, *DEEPER),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.fault("T5")
+@pytest.mark.fault("T7")
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_killed_in_the_middle_of_epochs_ends_as_if_it_had_not_been(
+    forks: TrainingForks, benches: dict[str, Bench], tmp_path: Path, strategy: str
+) -> None:
+    """A checkpoint every two of five steps: each resume takes up the very next batch."""
+    images = benches["images"]
+    model, items, *_ = images.command
+    registry = images.command[-2:]
+    command = (model, items, "--strategy", strategy, "--epochs", 2, *WITHIN, *STRATEGIES[strategy], *registry)
+    bench = Bench(forks, tmp_path, images.home, command)
+    assert bench.run(bench.whole).code == 0
+    moments, out = random.Random(strategy), tmp_path / "run"
+    places = set[str]()
+    killed = 0
+    while not bench.go_on(out, **({"kill_at": moments.randint(12, 24)} if killed < 5 else {})):
+        killed += 1
+        places |= {path.name for path in checkpoints(out)}
+    bench.assert_as_whole(out)
+    assert killed >= 2
+    assert len(places) > 2
+
+
+@pytest.mark.fault("T3")
+def test_ctrl_c_keeps_the_step_that_was_finished(images: Bench, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    rare = ("--checkpoint-every", 1000, "--batch-size", 2)
+    assert images.run(images.folder / "small", *rare).code == 0
+    pid = images.forks.start(*images.arguments(out, *rare), home=str(images.home))
+    wait_until(lambda: any(line.startswith("tune ") for line in images.forks.printed(pid)), 60)
+    os.kill(pid, signal.SIGINT)
+    assert images.forks.wait(pid).code == 130
+    ended = images.resume(out)
+    assert ended.code == 0
+    assert sha256(out / "adapter.safetensors") == sha256(images.folder / "small" / "adapter.safetensors")
+    assert history(out) == history(images.folder / "small")
+
+
 @pytest.mark.fault("T5")
 def test_a_run_killed_at_each_touch_of_its_last_save_goes_on(images: Bench, tmp_path: Path) -> None:
     """Until the checkpoints are gone, the run can be resumed; then it is there, whole."""

@@ -365,7 +365,7 @@ def test_what_cannot_be_resumed_is_answered_with_a_sentence(
 
 
 @on_tiny
-@pytest.mark.parametrize("every", [0, -1, 1.5, True])
+@pytest.mark.parametrize("every", [0, -1, 1.5, True, "0steps", "2 hours", ""])
 def test_epochs_between_checkpoints_are_a_whole_number(
     finetune: Callable[..., RunResult], every: Any
 ) -> None:

@@ -37,7 +37,7 @@ class Altered:
     def __len__(self) -> int:
         return len(self.source)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int, start: int = 0, taken: int = 0, /) -> Iterator[Batch]:
         for step, batch in enumerate(self.source.epoch(number), 1):
             yield self.alter(number, step, batch)
 

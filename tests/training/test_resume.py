@@ -1,4 +1,4 @@
-"""A phase that is cut after any epoch, saved, loaded and continued ends bit for bit as if it had not been."""
+"""A phase that is cut after any step, saved, loaded and continued ends bit for bit as if it had not been."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from zoo.events import EpochEnd, Event
 from zoo.runs.demo import write_digits
 from zoo.store.store import Store
 from zoo.training.batches import FeatureBatches, ImageBatches
-from zoo.training.loop import FitResult, fit
+from zoo.training.device import precision_for
+from zoo.training.loop import AfterSteps, FitResult, fit
 from zoo.training.machine import Machine
 from zoo.training.mixing import Mixing
 from zoo.training.optimizers import OPTIMIZERS
@@ -49,6 +50,7 @@ HEADS: dict[str, dict[str, Any]] = {
     "schedule-free-sgd": {"optimizer": "schedule-free-sgd", "momentum": 0.8, "patience": 2},
     "step": {"schedule": "step", "step_epochs": 2, "warmup": 0.1},
     "balanced, focal": {"sampling": "balanced", "focal_gamma": 2.0},
+    "balanced": {"balance": True, "dropout": 0.5},
 }  # fmt: skip
 TUNES: dict[str, dict[str, Any]] = {
     "adam": {"dropout": 0.5, "augment": "strong"},
@@ -63,6 +65,8 @@ TUNES: dict[str, dict[str, Any]] = {
         "mixup": 0.4, "cutmix": 1.0, "augment": "randaugment", "erase": 0.5, "dropout": 0.5,
         "label_smoothing": 0.1, "focal_gamma": 2.0, "sampling": "balanced",
     },
+    "in parts": {"accumulate": 3, "dropout": 0.5, "augment": "strong"},
+    "bf16": {"precision": "bf16", "dropout": 0.5, "augment": "light"},
 }  # fmt: skip
 
 
@@ -73,25 +77,28 @@ def through_bytes(state: PhaseState) -> Callable[[], SavedPhase]:
     return lambda: SavedPhase(load(tensors), json.loads(values))
 
 
-def train_with_copies(state: PhaseState) -> tuple[FitResult, list[Callable[[], SavedPhase]]]:
-    """The result of the whole phase, and what was saved after each of its epochs."""
+def train_with_copies(state: PhaseState, every: int = 1) -> tuple[FitResult, list[Callable[[], SavedPhase]]]:
+    """The result of the whole phase, and what was saved after each of its epochs, and of its steps."""
     copies: list[Callable[[], SavedPhase]] = []
 
     def keep(event: Event) -> None:
         if isinstance(event, EpochEnd):
             copies.append(through_bytes(state))
 
-    return fit(state, report=keep), copies
+    steps = AfterSteps(lambda state: copies.append(through_bytes(state)), every)
+    return fit(state, report=keep, after_steps=steps), copies
 
 
 def assert_goes_on_alike(begin: Callable[[], PhaseState]) -> None:
+    """Cut after every third step, and after every epoch."""
     whole = begin()
-    expected, copies = train_with_copies(whole)
-    assert len(copies) == expected.epochs > 2
-    for epoch, copy in enumerate(copies, 1):
-        torch.rand(epoch)  # whatever was drawn in between
+    expected, copies = train_with_copies(whole, 3)
+    assert len(copies) == expected.epochs + whole.step // 3
+    assert expected.epochs > 2
+    for number, copy in enumerate(copies, 1):
+        torch.rand(number)  # whatever was drawn in between
         state = load_phase(begin(), copy())
-        assert state.epoch == epoch
+        assert state.step > 0
         found = fit(state)
         assert state.step == whole.step
         assert facts(found) == facts(expected)
@@ -134,7 +141,7 @@ def test_a_head_phase_goes_on_bit_for_bit_from_any_epoch(options: dict[str, Any]
         head.fit_standardize(inputs[:100])
         train = FeatureBatches(inputs[:100], targets[:100], 16, seed=recipe.seed, sampling=recipe.sampling)
         val = FeatureBatches(inputs[100:], targets[100:], 64)
-        weights = torch.tensor([1.0, 2.0, 0.5]) if recipe.label_smoothing else None
+        weights = torch.tensor([1.0, 2.0, 0.5]) if recipe.label_smoothing or recipe.balance else None
         [phase] = phases(recipe)
         return begin_phase(head, train, val, recipe=recipe, phase=phase, machine=CPU, class_weights=weights)
 
@@ -173,7 +180,13 @@ def test_a_tune_phase_goes_on_bit_for_bit_from_any_epoch(
         )
         val = ImageBatches(dataset.val[::10], SMALL, 32)
         return begin_phase(
-            network, train, val, recipe=recipe, phase=phase, machine=CPU, start=Score(9.0, {"accuracy": 0.2})
+            network,
+            train,
+            val,
+            recipe=recipe,
+            phase=phase,
+            machine=Machine(CPU.device, precision_for(CPU.device, phase.precision)),
+            start=Score(9.0, {"accuracy": 0.2}),
         )
 
     assert_goes_on_alike(begin)

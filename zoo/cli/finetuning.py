@@ -88,6 +88,19 @@ def _metavar(knob: Knob) -> str:
     return "|".join([*names, *([knob.pattern_example] if knob.pattern_example else [])])
 
 
+def _check_interval(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """Whether checkpoints can be written that often."""
+    from zoo.runs.plan import read_interval
+
+    try:
+        read_interval(value)
+    except UsageError as error:
+        raise click.BadParameter(
+            f"{value!r} is not a whole number from 1 on, as in 10 or 200steps."
+        ) from error
+    return value
+
+
 @command(
     "zoo finetune mobilenet_v2 photos/ --out run\n"
     "zoo finetune mobilenet_v2 photos/ --unfreeze 1 --out run-deeper\n"
@@ -108,9 +121,9 @@ def _metavar(knob: Knob) -> str:
 )
 @click.option(
     "--checkpoint-every",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Epochs between two checkpoints.  [default: one in 5 seconds at most, and one after each phase]",
+    metavar="N|Nsteps",
+    callback=_check_interval,
+    help="Epochs, or steps, between two checkpoints.  [default: one in 5 seconds at most, after an epoch]",
 )
 @click.option(
     "--time",
@@ -162,7 +175,7 @@ def finetune(
     out: Path | None,
     resume: Path | None,
     force: bool,
-    checkpoint_every: int | None,
+    checkpoint_every: str | None,
     time_limit: str | None,
     processes: int | None,
     path_column: str | None,

@@ -220,7 +220,7 @@ class Extraction:
     def compute(self, missing: Sequence[int], view: View | None) -> Iterator[tuple[Tensor, Tensor]]:
         """Slots (batch,) and their features (batch, width), decoded by threads while the network computes."""
         with self.open_batches(missing, view) as batches:
-            for slots, images in batches:
+            for slots, images, _ in batches:
                 if self.frozen is None:
                     self.frozen = freeze_network(
                         self.model,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from zoo.catalogue.entry import ModelEntry
 from zoo.data.dataset import Dataset
+from zoo.errors import UsageError
 from zoo.runs.record import RunRecord
 from zoo.targets import KindName
 from zoo.training.recipe import Resolved
@@ -27,7 +29,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     name: of the model; of a run or a file of vectors its whole path. kind: of target, see zoo/targets. data:
     the whole path. reading: how the data are read: columns, level of the classes. skips_any: see Plan.
-    checkpoint_every: epochs.
+    checkpoint_every: see `read_interval`.
     """
 
     name: str
@@ -37,7 +39,34 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     member: str | None = None
     data_license: str | None = None
     skips_any: bool = False
-    checkpoint_every: int | None = None
+    checkpoint_every: int | str | None = None
+
+
+class Interval(NamedTuple):
+    """How often a checkpoint is written: every so many epochs, or steps. Neither: one in a few seconds."""
+
+    epochs: int | None = None
+    steps: int | None = None
+
+
+def read_interval(every: int | str | None) -> Interval:
+    """What was asked for: 10 or "10 epochs", "200 steps" or "200steps".
+
+    Raises UsageError for anything else.
+
+    >>> read_interval(10), read_interval("200steps")
+    (Interval(epochs=10, steps=None), Interval(epochs=None, steps=200))
+    """
+    if every is None:
+        return Interval()
+    found = re.fullmatch(r"([0-9]{1,9}) ?(epochs?|steps?)?", "" if isinstance(every, bool) else str(every))
+    if found is None or int(found[1]) < 1:
+        raise UsageError(
+            f"checkpoint_every is {every!r}: a whole number of epochs from 1 on, or of steps, as 200steps",
+            hint="Leave it away: a checkpoint is written after an epoch, every few seconds.",
+        )
+    number = int(found[1])
+    return Interval(steps=number) if (found[2] or "").startswith("step") else Interval(epochs=number)
 
 
 NOBODY = Request(name="", kind="images", data="")

@@ -28,18 +28,21 @@ Inputs: TypeAlias = Tensor | tuple[Tensor, ...]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """inputs: what the model takes, (items, …). targets: as the task encodes them. count: how many items."""
+    """inputs: what the model takes, (items, …). targets: as the task encodes them. count: how many items.
+    end: how many rows of the order of this pass are behind it, those of other processes too."""
 
     inputs: Inputs
     targets: Tensor
     count: int
+    end: int = 0
 
 
 class BatchSource(Protocol):
     """Items in batches. `epoch(n)` yields the n-th pass, n from 1; 0 is a pass for evaluation.
 
-    A pass depends on n and the source's seed alone. `len` is the number of batches of a pass, `smallest` the
-    fewest items that one of them may have.
+    A pass depends on n and the source's seed alone. taken: how many of its batches were taken already, and
+    start: the `end` of the last of them; those that are left are the ones of the whole pass. `len` is how
+    many batches a pass has, `smallest` the fewest items that one of them may have.
     """
 
     batch_size: int
@@ -49,7 +52,7 @@ class BatchSource(Protocol):
     @property
     def smallest(self) -> int: ...
 
-    def epoch(self, number: int) -> Iterator[Batch]: ...
+    def epoch(self, number: int, start: int = 0, taken: int = 0, /) -> Iterator[Batch]: ...
 
 
 def cut(items: int, batch_size: int) -> list[int]:
@@ -67,6 +70,24 @@ def cut(items: int, batch_size: int) -> list[int]:
     elif rest:
         sizes.append(rest)
     return sizes
+
+
+def left_of(batches: Iterable[Tensor], start: int) -> Iterator[tuple[Tensor, int]]:
+    """The batches of rows that come after `start` rows, and how many rows are behind each of them.
+
+    Where batches have another size now than when the start was noted, the first one is what is left of it;
+    a single row is left out then, see `cut`.
+
+    >>> [(rows.tolist(), end) for rows, end in left_of(torch.arange(7).split(3), 3)]
+    [([3, 4, 5], 6), ([6], 7)]
+    """
+    end = 0
+    for rows in batches:
+        begin, end = end, end + len(rows)
+        if begin >= start:
+            yield rows, end
+        elif end > start + 1:
+            yield rows[start - begin :], end
 
 
 class Share(NamedTuple):
@@ -149,12 +170,13 @@ class FeatureBatches(_Batches):
         super().__init__(labels, batch_size, seed, share, sampling)
         self.features = features
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int, start: int = 0, taken: int = 0, /) -> Iterator[Batch]:
         """The batches of pass `number`, rows gathered per batch: a shuffled copy would double the memory."""
         rows = self.order(number).to(self.features.device)
-        for whole in torch.split(rows, self.sizes):
+        for whole, end in left_of(torch.split(rows, self.sizes), start):
             part = self.share.of(whole)
-            yield Batch(self.features.index_select(0, part), self.labels.index_select(0, part), len(part))
+            features, labels = self.features.index_select(0, part), self.labels.index_select(0, part)
+            yield Batch(features, labels, len(part), end)
 
 
 class TextBatches(_Batches):
@@ -183,11 +205,12 @@ class TextBatches(_Batches):
         self.lengths = torch.tensor([len(text) for text in ids])
         self.alike = alike
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int, start: int = 0, taken: int = 0, /) -> Iterator[Batch]:
         """The batches of pass `number`; inputs (batch, length) int64."""
-        for whole in self.rows_of(number):
+        for whole, end in left_of(self.rows_of(number), start):
             rows = self.share.of(whole)
-            yield Batch(pad_ids([self.ids[row] for row in rows.tolist()]), self.labels[rows], len(rows))
+            ids = pad_ids([self.ids[row] for row in rows.tolist()])
+            yield Batch(ids, self.labels[rows], len(rows), end)
 
     def rows_of(self, number: int) -> Sequence[Tensor]:
         """Which texts are in each batch of pass `number`."""
@@ -245,11 +268,13 @@ class ImageBatches(_Batches):
         self.report = report
         self.bad: dict[Path, BadFile] = {}
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int, start: int = 0, taken: int = 0, /) -> Iterator[Batch]:
         """The batches of pass `number`; threads end with it, or when the iterator is dropped."""
         order, own = self.order(number), len(self.items)
         order += own * count_before(order)  # an item that comes again is varied anew
-        parts = [self.share.of(whole) for whole in torch.split(order, self.sizes)]
+        alone = self.share.world == 1
+        left = [*left_of(torch.split(order, self.sizes), start)]
+        parts = [order[start:]] if alone else [self.share.of(whole) for whole, _ in left]
         varies = self.shuffles(number)
         strength, erase = (self.augmentation, self.erase) if varies else ("none", 0.0)
         mixing, draws = (self.mixing if varies else None), Draws(self.seed or 0, number)
@@ -263,18 +288,18 @@ class ImageBatches(_Batches):
             self.batch_size,
             draws=draws,
             order=torch.cat(parts).tolist() if parts else [],
-            sizes=None if self.share.world == 1 else [len(part) for part in parts if len(part)],
+            sizes=None if alone else [len(part) for part in parts if len(part)],
             workers=self.workers,
             on_bad=self.on_bad,
             values=self.values,
         )
         with pictures:
-            batches = _join_a_last_one(pictures) if self.share.world == 1 else self._fill(parts, pictures)
-            for place, (indices, images) in enumerate(batches):
+            batches = _join_a_last_one(pictures) if alone else self._fill(parts, pictures)
+            for place, (indices, images, done) in enumerate(batches):
                 targets = self.labels[indices % own]
                 if mixing is not None:
-                    images, targets = mixing.mix(images, targets, draws.batch_generator(place))
-                yield Batch(images, targets, len(indices))
+                    images, targets = mixing.mix(images, targets, draws.batch_generator(taken + place))
+                yield Batch(images, targets, len(indices), start + done if alone else left[place][1])
         for file in pictures.bad:
             if file.path not in self.bad:
                 self.bad[file.path] = file
@@ -284,7 +309,7 @@ class ImageBatches(_Batches):
         """A batch for every part, one without items too: all processes make the same steps."""
         nothing = torch.empty(0, 3, self.input.size, self.input.size)
         for part in parts:
-            indices, images = next(pictures) if len(part) else (part, nothing)
+            indices, images, _ = next(pictures) if len(part) else (part, nothing, 0)
             yield Pictures(indices, images if len(indices) else nothing)
 
 
@@ -312,7 +337,8 @@ def _join_a_last_one(batches: Iterable[Pictures]) -> Iterator[Pictures]:
     held: Pictures | None = None
     for batch in batches:
         if held is not None and len(batch.indices) == 1 < len(held.indices):
-            held = Pictures(torch.cat([held.indices, batch.indices]), torch.cat([held.images, batch.images]))
+            indices = torch.cat([held.indices, batch.indices])
+            held = Pictures(indices, torch.cat([held.images, batch.images]), batch.done)
             continue
         if held is not None:
             yield held

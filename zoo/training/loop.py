@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,11 +19,11 @@ from adapters import Head, compare_frozen
 from zoo.events import EpochEnd, Note, Progress, Report, silent
 from zoo.training.faults import ends_with_its_best, stopped_by_loss, stopped_by_validation
 from zoo.training.interruption import never
-from zoo.training.machine import Machine
+from zoo.training.machine import LossWatch
 from zoo.training.metrics import Measurement, Stopped, evaluate
-from zoo.training.phase_state import PhaseState, trainable_state
+from zoo.training.phase_state import BadLoss, EpochSoFar, PhaseState, trainable_state
 from zoo.training.schedules import SCHEDULES, Moment
-from zoo.training.seeds import epoch_seed, kept_generators, seed_torch
+from zoo.training.seeds import epoch_seed, kept_generators, seed_torch, set_generators
 from zoo.training.steps import backward
 from zoo.training.stopping import Score
 from zoo.training.strategies import Phase
@@ -57,6 +58,19 @@ class FitResult:
     frozen_changed: int
 
 
+class AfterSteps(NamedTuple):
+    """What is done in the middle of an epoch. call: with the phase, in every process: each knows its part of
+    what is saved. every: how many steps lie between two calls; None for one alone, where somebody asks for an
+    end."""
+
+    call: Callable[[PhaseState], object]
+    every: int | None = None
+
+    def is_due(self, step: int) -> bool:
+        """Whether it is to be called after so many steps."""
+        return self.every is not None and step % self.every == 0
+
+
 def keep_nothing(state: PhaseState) -> None:
     """Keep nothing of a phase between two epochs."""
 
@@ -67,12 +81,14 @@ def fit(
     report: Report = silent,
     stop_requested: Callable[[], bool] = never,
     after_epoch: Callable[[PhaseState], object] = keep_nothing,
+    after_steps: AfterSteps | None = None,
     limit: TimeLimit = UNLIMITED,
 ) -> FitResult:
     """Train a phase to its end, and leave its model with the weights of its best epoch.
 
     state: as `begin_phase` or `load_phase` returns it. after_epoch: called with it between two epochs, when
-    it can be saved; of several processes, in the first alone.
+    it can be saved; of several processes, in the first alone. after_steps: what is done in the middle of an
+    epoch, in all of them.
 
     Losses that are reported are without class weights, smoothing and focal exponent, of train (in train mode,
     while weights move) and val alike: smoothing puts a floor under a loss and weights change its scale;
@@ -87,16 +103,19 @@ def fit(
     report = report if state.machine.is_first else silent
     with kept_generators(state.machine.device), ends_with_its_best(state, report):
         while not state.done and not state.out_of_time:
-            began = time.perf_counter()
             stop = _or_when_time_is_up(state, stop_requested, limit)
             try:
                 if state.phase.computed:
                     train_loss = compute_head(state)
                 else:
-                    train_loss = train_epoch(state, report=report, stop_requested=stop)
+                    train_loss = train_epoch(
+                        state, report=report, stop_requested=stop, after_steps=after_steps
+                    )
                 first = state.stopping.best is None
                 found = validate(state, stop_requested=stop_requested if first else stop)
             except Stopped as stopped:
+                if after_steps is not None and state.step and not state.phase.computed:
+                    after_steps.call(state)
                 if limit.seconds is None or state.machine.agree(0.0, stop_requested).stop:
                     raise
                 state.out_of_time = True
@@ -104,7 +123,7 @@ def fit(
                     break
                 report(UNFINISHED)
                 train_loss, found = stopped.loss, validate(state, stop_requested=stop_requested)
-            close_epoch(state, train_loss, found, began=began, report=report)
+            close_epoch(state, train_loss, found, report=report)
             if state.machine.is_first and not state.out_of_time:
                 after_epoch(state)
 
@@ -130,9 +149,13 @@ def _or_when_time_is_up(
 
 
 def train_epoch(
-    state: PhaseState, *, report: Report = silent, stop_requested: Callable[[], bool] = never
+    state: PhaseState,
+    *,
+    report: Report = silent,
+    stop_requested: Callable[[], bool] = never,
+    after_steps: AfterSteps | None = None,
 ) -> float:
-    """Train on every batch once; returns the mean loss per item, as it is reported.
+    """Train on every batch that is left of an epoch; returns its mean loss per item, as it is reported.
 
     Raises Stopped after a step, and TrainingStopped for a loss that is not a number.
     """
@@ -149,21 +172,27 @@ def train_epoch(
         every=recipe.step_epochs or max(1, phase.epochs // 3),
         cut=recipe.step_factor,
     )
-    epoch = state.epoch + 1
-    total, items = torch.zeros((), device=machine.device), 0
+    epoch, so_far = state.epoch + 1, state.so_far
+    if not so_far.steps:
+        so_far.began = time.perf_counter()
     watch = machine.watch()
     model.train()
     # for dropout, which differs between processes; batches have generators of their own
-    seed_torch(epoch_seed(recipe.seed, epoch, machine.processes.rank), machine.device)
+    if so_far.generators is None:
+        seed_torch(epoch_seed(recipe.seed, epoch, machine.processes.rank), machine.device)
+    else:
+        set_generators(so_far.generators, machine.device)
     bad = None
 
-    for batch in state.train.epoch(epoch):
+    for batch in state.train.epoch(epoch, so_far.rows, so_far.steps):
         # of several processes: how much of this step is here, and whether all go on
         whole = machine.agree(state.weigh(batch), stop_requested, bad=bad is not None)
         if whole.bad:
             raise stopped_by_loss(state, bad)
         if whole.stop:
-            raise Stopped(_mean_loss(machine, total, items))
+            if after_steps is not None:
+                check_last_loss(state, watch, bad)
+            raise Stopped(_mean_loss(state))
 
         # the learning rate of this step
         factor = schedule(replace(moment, step=state.step))
@@ -175,29 +204,41 @@ def train_epoch(
         found, bad = backward(state, batch, whole.weight, watch, report)
         if bad is not None and machine.processes.world == 1:
             raise stopped_by_loss(state, bad)
-        total += found
-        items += batch.count
 
         # one step down the gradient
         machine.step(optimizer, state.parameters, recipe.clip_norm, state.scaler)
         state.step += 1
         if state.average is not None:
             state.average.update(state.step)
+        so_far.add(batch, found)
 
         # say how far it is
         if (now := time.perf_counter()) - state.reported > REPORT_EVERY:
             report(Progress(f"train {phase.name}", state.step, steps, "steps"))
             state.reported = now
 
-    bad = watch.last() if bad is None else bad  # the last loss of a GPU comes after its step
-    if machine.agree(0.0, bad=bad is not None).bad:
+        # keep where it is
+        if after_steps is not None and after_steps.is_due(state.step):
+            check_last_loss(state, watch, bad)
+            bad = None
+            after_steps.call(state)
+
+    check_last_loss(state, watch, bad)
+    return _mean_loss(state)
+
+
+def check_last_loss(state: PhaseState, watch: LossWatch, bad: BadLoss | None) -> None:
+    """Raise TrainingStopped, in all processes, if the last step's loss is not a number in one of them: of a
+    GPU it is known only after the step. bad: one that is known already."""
+    bad = watch.last() if bad is None else bad
+    if state.machine.agree(0.0, bad=bad is not None).bad:
         raise stopped_by_loss(state, bad)
-    return _mean_loss(machine, total, items)
 
 
-def _mean_loss(machine: Machine, total: Tensor, items: int) -> float:
-    """The mean loss of the items that passed, over all processes."""
-    whole_loss, whole_items = machine.sum(total, items)
+def _mean_loss(state: PhaseState) -> float:
+    """The mean loss of the items that passed in this epoch, over all processes."""
+    so_far = state.so_far
+    whole_loss, whole_items = state.machine.sum(0.0 if so_far.loss is None else so_far.loss, so_far.items)
     return float(whole_loss) / max(1, int(whole_items))
 
 
@@ -232,7 +273,7 @@ def validate(state: PhaseState, *, stop_requested: Callable[[], bool] = never) -
 
 
 def close_epoch(
-    state: PhaseState, train_loss: float, found: Measurement, *, began: float, report: Report = silent
+    state: PhaseState, train_loss: float, found: Measurement, *, report: Report = silent
 ) -> EpochEnd:
     """Note what the epoch found, keep the weights if they are the best so far, and report it."""
     epoch = state.epoch + 1
@@ -249,11 +290,12 @@ def close_epoch(
         val_loss=found.loss,
         metrics=found.metrics,
         lr=state.lr,
-        seconds=time.perf_counter() - began,
+        seconds=time.perf_counter() - state.so_far.began,
         best=best,
         mixed=state.phase.mixes,
     )
     state.history.append(end)
+    state.so_far = EpochSoFar()
     report(end)
     return end
 

@@ -6,6 +6,7 @@ What a phase trains with is fixed when it begins; everything that moves afterwar
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from zoo.training.losses import StartPull
 from zoo.training.machine import Forward, Machine
 from zoo.training.optimizers import OPTIMIZERS, build_optimizer
 from zoo.training.recipe import Resolved
+from zoo.training.seeds import generator_states
 from zoo.training.single_label import SINGLE_LABEL, balanced_weights
 from zoo.training.stopping import EarlyStopping, Score
 from zoo.training.strategies import Phase
@@ -36,8 +38,32 @@ BadLoss: TypeAlias = "tuple[float, tuple[int, float, Batch]]"
 
 
 @dataclass
+class EpochSoFar:
+    """The epoch that trains, up to a step. rows: of its order that are behind. steps, items, loss: how many
+    there were, and the sum of the losses that are reported; loss is None before the first step. began: the
+    moment, of time.perf_counter, from which its seconds count. generators: where torch's generators are, by
+    type of device, where the epoch goes on; items, loss and generators are this process's own.
+    """
+
+    rows: int = 0
+    steps: int = 0
+    items: int = 0
+    loss: Tensor | None = None
+    began: float = field(default_factory=time.perf_counter)
+    generators: Mapping[str, Tensor] | None = None
+
+    def add(self, batch: Batch, loss: Tensor) -> None:
+        """Note a step. loss: the sum over the items of the batch."""
+        self.loss = loss if self.loss is None else self.loss + loss
+        self.rows = batch.end
+        self.items += batch.count
+        self.steps += 1
+
+
+@dataclass
 class PhaseState:
-    """A phase while it trains. Chance needs no field: shuffles and dropout depend on (seed, epoch) alone.
+    """A phase while it trains. Between epochs chance needs no field: shuffles and dropout depend on
+    (seed, epoch) alone.
 
     Fixed: forward: the model as training calls it, see `Machine.parallel`. rates: the base rate of each
     parameter group. objective: the loss that is minimised; plain: the one that is reported, without class
@@ -45,9 +71,10 @@ class PhaseState:
     phase begins with. frozen: sha256 of every frozen tensor. classes: names for messages. class_weights: on
     the CPU. Moving, with the model's own tensors: average: of the weights, which is measured and kept in
     their place. accumulate: in how many parts the items of a step pass. step: steps done. history: an
-    EpochEnd per finished epoch. best: name -> CPU tensor of everything that is not frozen, as it was after
-    the best epoch. lr: of the head, in the last step. reported: when progress was last reported. interrupted:
-    somebody asked to stop. out_of_time: the time was up. fault: what ended training too early.
+    EpochEnd per finished epoch. so_far: the one that trains. best: name -> CPU tensor of everything that is
+    not frozen, as it was after the best epoch. lr: of the head, in the last step. reported: when progress
+    last was. interrupted: somebody asked to stop. out_of_time: the time was up. fault: what ended training
+    too early.
     """
 
     model: nn.Module
@@ -75,6 +102,7 @@ class PhaseState:
     accumulate: int = 1
     step: int = 0
     history: list[EpochEnd] = field(default_factory=list)
+    so_far: EpochSoFar = field(default_factory=EpochSoFar)
     lr: float = 0.0
     reported: float = 0.0
     interrupted: bool = False
@@ -126,7 +154,7 @@ class PhaseState:
 
 
 class SavedPhase(NamedTuple):
-    """A phase at the end of an epoch: tensors for safetensors, and values for JSON. Nothing to unpickle."""
+    """A phase after an epoch or a step: tensors for safetensors, values for JSON. Nothing to unpickle."""
 
     tensors: dict[str, Tensor]
     values: dict[str, Any]
@@ -207,7 +235,8 @@ def begin_phase(
 
 
 def state_to_save(state: PhaseState) -> SavedPhase:
-    """Everything that moved since the phase began, as it is at the end of an epoch."""
+    """Everything that moved since the phase began. In the middle of an epoch every process calls it, and gets
+    what all of them have of that epoch."""
     named = {id(parameter): name for name, parameter in state.model.named_parameters()}
     tensors = {f"model/{name}": tensor for name, tensor in trainable_state(state.model, state.frozen).items()}
     tensors |= {f"best/{name}": tensor for name, tensor in state.best.items()}
@@ -223,6 +252,7 @@ def state_to_save(state: PhaseState) -> SavedPhase:
                 numbers.setdefault(name, {})[key] = value
     values = {
         "step": state.step,
+        "epoch": None,
         "accumulate": state.accumulate,
         "lr": state.lr,
         "stopping": msgspec.to_builtins(state.stopping),
@@ -231,7 +261,49 @@ def state_to_save(state: PhaseState) -> SavedPhase:
         "groups": [{key: group[key] for key in _moving(state) if key in group} for group in _groups(state)],
         "scaler": None if state.scaler is None else state.scaler.state_dict(),
     }
+    if state.so_far.steps:
+        shares, values["epoch"] = _save_epoch(state)
+        tensors |= shares
     return SavedPhase(tensors, values)
+
+
+def _save_epoch(state: PhaseState) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The epoch so far: by the number of each process its sum of losses, its items and its generators."""
+    from safetensors.torch import load, save
+
+    so_far, machine = state.so_far, state.machine
+    loss = torch.zeros(()) if so_far.loss is None else so_far.loss.cpu()
+    own = {"loss": loss, "items": torch.tensor(so_far.items)} | generator_states(machine.device)
+    shares = enumerate(machine.processes.gather(save(own)))
+    tensors = {
+        f"epoch/{rank}/{name}": tensor for rank, share in shares for name, tensor in load(share).items()
+    }
+    seconds = time.perf_counter() - so_far.began
+    return tensors, {"rows": so_far.rows, "steps": so_far.steps, "seconds": seconds}
+
+
+def _load_epoch(
+    state: PhaseState, tensors: Mapping[str, Tensor], values: Mapping[str, Any] | None
+) -> EpochSoFar:
+    """The epoch in the place that was saved. Of more processes than there are now, one takes the sums of
+    several, so that none is lost; where there are more now, the new ones draw as at the beginning."""
+    if values is None:
+        return EpochSoFar()
+    rank, world = state.machine.processes.rank, state.machine.processes.world
+    shares: dict[int, dict[str, Tensor]] = {}
+    for place, tensor in tensors.items():
+        number, _, name = place.partition("/")
+        shares.setdefault(int(number), {})[name] = tensor
+    losses = [share.pop("loss") for number, share in shares.items() if number % world == rank]
+    items = [share.pop("items") for number, share in shares.items() if number % world == rank]
+    return EpochSoFar(
+        values["rows"],
+        values["steps"],
+        sum(map(int, items)),
+        sum(losses[1:], losses[0]).to(state.machine.device) if losses else None,
+        time.perf_counter() - values["seconds"],
+        shares.get(rank),
+    )
 
 
 def load_phase(state: PhaseState, saved: SavedPhase) -> PhaseState:
@@ -239,7 +311,8 @@ def load_phase(state: PhaseState, saved: SavedPhase) -> PhaseState:
 
     Raises WeightsMismatch if what was saved is of another network, or of another phase.
     """
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "average": {}, "optimizer": {}}
+    kinds = ("model", "best", "average", "optimizer", "epoch")
+    parts: dict[str, dict[str, Tensor]] = {kind: {} for kind in kinds}
     for name, tensor in saved.tensors.items():
         part, _, rest = name.partition("/")
         parts[part][rest] = tensor
@@ -257,6 +330,7 @@ def load_phase(state: PhaseState, saved: SavedPhase) -> PhaseState:
     state.history = msgspec.convert(saved.values["history"], list[EpochEnd])
     state.accumulate = saved.values.get("accumulate", state.accumulate)
     state.step, state.lr = saved.values["step"], saved.values["lr"]
+    state.so_far = _load_epoch(state, parts["epoch"], saved.values.get("epoch"))
     return state
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -50,6 +50,19 @@ def kept_generators(device: torch.device = CPU) -> Iterator[None]:
         torch.set_rng_state(tensor)
         if on_device is not None:
             _set_device_state(on_device, device)
+
+
+def generator_states(device: torch.device = CPU) -> dict[str, torch.Tensor]:
+    """Where torch's generators of the CPU and of this device are, by the type of device: uint8."""
+    on_device = _device_state(device)
+    return {"cpu": torch.get_rng_state()} | ({} if on_device is None else {device.type: on_device})
+
+
+def set_generators(states: Mapping[str, torch.Tensor], device: torch.device = CPU) -> None:
+    """Put torch's generators where they were; the state of a device of another type is passed over."""
+    torch.set_rng_state(states["cpu"])
+    if device.type != "cpu" and device.type in states:
+        _set_device_state(states[device.type], device)
 
 
 def seed_torch(seed: int, device: torch.device = CPU) -> None:

@@ -65,7 +65,7 @@ def test_batches_hold_every_image_in_the_order_given(ants: list[Path]) -> None:
 
 def test_items_and_a_part_of_them_can_be_given(data: Path) -> None:
     dataset = scan_dataset(data / "hymenoptera")
-    indices, images = next(load_batches(dataset.val, PREPARE, 4, order=[7, 3, 7, 1]))
+    indices, images, _ = next(load_batches(dataset.val, PREPARE, 4, order=[7, 3, 7, 1]))
     assert indices.tolist() == [7, 3, 7, 1]
     assert torch.equal(images[0], images[2])
 

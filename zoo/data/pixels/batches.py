@@ -50,10 +50,12 @@ class BadFile:
 
 
 class Batch(NamedTuple):
-    """indices: positions of the images in the list that was given, int64 (batch,); images: (batch, …)."""
+    """indices: positions of the images in the list that was given, int64 (batch,); images: (batch, …). done:
+    how many of the positions to read are behind it, unreadable ones too."""
 
     indices: torch.Tensor
     images: torch.Tensor
+    done: int = 0
 
 
 class Batches(Iterator[Batch]):
@@ -184,9 +186,9 @@ def load_batches(
                 if full or done == len(positions):
                     report(Progress(task, done, len(positions), "images"))
                     if tensors:
-                        yield Batch(torch.tensor(indices), torch.stack(tensors))
+                        yield Batch(torch.tensor(indices), torch.stack(tensors), done)
                     elif ends is not None:
-                        yield Batch(torch.empty(0, dtype=torch.long), torch.empty(0))
+                        yield Batch(torch.empty(0, dtype=torch.long), torch.empty(0), done)
                     indices, tensors = [], []
 
     return Batches(batches(), failures, traits)

@@ -14,7 +14,8 @@ from zoo.training.processes import Processes
 
 def check_equal_plans(plan: Plan, processes: Processes) -> None:
     """Raise UsageError, in every process, unless all have the same recipe, model, items and versions."""
-    facts = msgspec.to_builtins(msgspec.structs.replace(facts_of(plan), request=NOBODY))
+    together = msgspec.structs.replace(NOBODY, checkpoint_every=plan.request.checkpoint_every)
+    facts = msgspec.to_builtins(msgspec.structs.replace(facts_of(plan), request=together))
     digests = {name: hashlib.sha256(repr(value).encode()).hexdigest() for name, value in facts.items()}
     found = [msgspec.json.decode(part) for part in processes.gather(msgspec.json.encode(digests))]
     for rank, other in enumerate(found):

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written between two epochs, read when it goes on. No pickle.
+"""Checkpoints of a run: written after an epoch or a step, read when it goes on. No pickle.
 
 A checkpoint is one safetensors file, NUMBER-SHA256.safetensors, named by the hash of its bytes. It is written
 under another name, flushed to the disk and renamed; so whoever reads it has the whole of it, or knows that
@@ -27,9 +27,11 @@ from adapters import frozen_fingerprint
 from zoo.errors import IntegrityError
 from zoo.events import EpochEnd, Note, Report, silent
 from zoo.runs.folder import CHECKPOINT, find_checkpoints, resume_command
+from zoo.runs.plan import Interval
 from zoo.runs.session import Outcome
 from zoo.store.disk.blobs import flush, write_whole
 from zoo.store.disk.space import FULL, free_bytes, size_text
+from zoo.training.loop import AfterSteps
 from zoo.training.phase_state import PhaseState, SavedPhase, load_phase, state_to_save, trainable_state
 from zoo.training.stopping import Score
 
@@ -58,18 +60,29 @@ class Checkpoint(NamedTuple):
         own = 0 if self.saved is None else len(self.saved.values["history"])
         return len(self.outcome.history) + own
 
+    @property
+    def place(self) -> str:
+        """Where the run goes on: "after epoch 3", "after step 40 of epoch 4"."""
+        epoch = None if self.saved is None else self.saved.values.get("epoch")
+        return (
+            f"after epoch {self.epochs}"
+            if epoch is None
+            else f"after step {epoch['steps']} of epoch {self.epochs + 1}"
+        )
+
 
 @dataclass
 class Checkpoints:
     """What a run keeps while it trains, and goes on from.
 
-    folder: where; None keeps nothing. every: epochs between two; None for SECONDS. began: the moment from
-    which the run's seconds count, of time.perf_counter. found: what the run goes on from.
-    held: the last epoch that was finished and not written, in memory, for an interruption.
+    folder: where; None keeps nothing, in a process that is not the first one. every: epochs or steps between
+    two; neither for SECONDS. began: the moment from which the run's seconds count, of time.perf_counter.
+    found: what the run goes on from. held: the last epoch that was finished and not written, in memory, for
+    an interruption.
     """
 
     folder: Path | None = None
-    every: int | None = None
+    every: Interval = field(default_factory=Interval)
     began: float = 0.0
     report: Report = silent
     found: Checkpoint | None = None
@@ -93,7 +106,7 @@ class Checkpoints:
             return Outcome()
         self.before, self.finished = self.found.before, self.found.finished
         network.load_state_dict(self.before, strict=False)  # strict=False: the rest is frozen, or comes later
-        self.report(Note(f"going on after epoch {self.found.epochs}"))
+        self.report(Note(f"going on {self.found.place}"))
         return _copy_of(self.found.outcome)
 
     def begin_phase(self, state: PhaseState, number: int, outcome: Outcome) -> PhaseState:
@@ -109,12 +122,23 @@ class Checkpoints:
         if self.folder is None:
             return
         began = time.perf_counter()
-        if state.epoch % self.every == 0 if self.every else began - self.written >= SECONDS:
+        epochs, steps = self.every
+        if state.epoch % epochs == 0 if epochs else steps is None and began - self.written >= SECONDS:
             self.write(state_to_save(state))
         elif began - self.copied >= _COPY_SHARE * self.copy_cost:
             self.held = state_to_save(state)
             self.copied = time.perf_counter()
             self.copy_cost = self.copied - began
+
+    def after_steps(self) -> AfterSteps:
+        """Write the state in the middle of an epoch, if steps were asked for, and where training stops."""
+
+        def call(state: PhaseState) -> None:
+            saved = state_to_save(state)  # in every process: each knows its own share
+            if self.folder is not None:
+                self.write(saved)
+
+        return AfterSteps(call, self.every.steps)
 
     def after_phase(self, network: nn.Module, number: int, outcome: Outcome) -> None:
         """Write that a phase is finished; the network has its best weights."""
@@ -240,8 +264,7 @@ def read_newest(folder: Path, out: Path, *, report: Report = silent) -> Checkpoi
         if damaged:
             report(
                 Note(
-                    f"{_names(damaged)} is damaged: going on from the checkpoint before, "
-                    f"after epoch {checkpoint.epochs}",
+                    f"{_names(damaged)} is damaged: going on from the checkpoint before, {checkpoint.place}",
                     level="warning",
                 )
             )

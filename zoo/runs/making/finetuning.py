@@ -21,7 +21,7 @@ from zoo.progress import usual_report
 from zoo.runs.folder import refuse_unwritable
 from zoo.runs.making.unfinished import refuse_taken
 from zoo.runs.modalities.table import modality_of, modality_of_target
-from zoo.runs.plan import Plan, Request
+from zoo.runs.plan import Plan, Request, read_interval
 from zoo.runs.record import RunRecord, RunResult, read_record
 from zoo.store.names import default_store
 from zoo.targets import (
@@ -83,7 +83,7 @@ def finetune_model(
     task: str | None = None,
     member: str | None = None,
     data_license: str | None = None,
-    checkpoint_every: int | None = None,
+    checkpoint_every: int | str | None = None,
     time_limit: str | float | None = None,
     report: Report | None = None,
     stop_requested: Callable[[], bool] = never,
@@ -116,8 +116,9 @@ def finetune_model(
             belong together, and are drawn together: one patient, one video.
         member: Which file of a .zip of word vectors.
         data_license: The licence of the data, for run.json.
-        checkpoint_every: Epochs between two checkpoints, for `zoo.resume`. None: one in five seconds at most.
-            One is written at the end of each phase too.
+        checkpoint_every: Epochs between two checkpoints, for `zoo.resume`; or steps, as in "200steps": in the
+            middle of an epoch too. None: one in five seconds at most, after an epoch. One is written at the
+            end of each phase too, and where training is asked to stop.
         time_limit: How long all phases of training may take together, in seconds or as "30m", "1h30m"; the
             best epoch so far is then the result, and `zoo.resume` goes on. Reading data and computing
             features come before and are not counted. Where not one epoch was finished, what its steps have
@@ -187,7 +188,7 @@ def plan_run(
     task: str | None = None,
     member: str | None = None,
     data_license: str | None = None,
-    checkpoint_every: int | None = None,
+    checkpoint_every: int | str | None = None,
     report: Report = silent,
     recipe: Recipe | str | None = None,
     target: Target | None = None,
@@ -200,6 +201,7 @@ def plan_run(
     name means, where that is known.
     """
     began = time.perf_counter()
+    read_interval(checkpoint_every)
     data = Path(data)
     target = accept(
         target or find_target(name, registry=registry, store=store, member=member), "zoo finetune"
@@ -222,7 +224,7 @@ def plan_run(
         member=member,
         data_license=data_license,
         skips_any="skip" in (options.get("on_bad"), getattr(recipe, "on_bad", None)),
-        checkpoint_every=_check_epochs(checkpoint_every),
+        checkpoint_every=checkpoint_every,
     )
     data_license = None if data_license is None else check_license_name(data_license)
     if group_by is None and record is not None:  # else items that were trained on would be measured
@@ -289,16 +291,6 @@ def plan_run(
         skips_any=request.skips_any,
         request=request,
     )
-
-
-def _check_epochs(every: int | None) -> int | None:
-    """The epochs between two checkpoints. Raises UsageError unless they are a whole number from 1 on."""
-    if every is not None and (type(every) is not int or every < 1):
-        raise UsageError(
-            f"checkpoint_every is {every!r}: a whole number of epochs, from 1 on",
-            hint="Leave it away: a checkpoint is written every few seconds.",
-        )
-    return every
 
 
 def _choose_task(name: str | None, record: RunRecord | None) -> Task:

@@ -40,7 +40,7 @@ def resume(
     force: bool = False,
     registry: Registry | None = None,
     store: Store | None = None,
-    checkpoint_every: int | None = None,
+    checkpoint_every: int | str | None = None,
     time_limit: str | float | None = None,
     report: Report | None = None,
     stop_requested: Callable[[], bool] = never,
@@ -49,8 +49,8 @@ def resume(
 ) -> RunResult:
     """Train an interrupted run to its end, and return what came out.
 
-    It goes on after the last epoch that its newest checkpoint has. On a CPU the weights are bit for bit those
-    of a run that was never interrupted, on the same machine with the same number of threads.
+    It goes on after the last epoch, or step, that its newest checkpoint has. On a CPU the weights are bit for
+    bit those of a run that was never interrupted, on the same machine with the same number of threads.
 
     Args:
         run: The folder that `finetune_model` was given as `out`.

@@ -39,7 +39,7 @@ from zoo.runs.making.deciding import decide_head, decide_strategy
 from zoo.runs.making.differences import Resumption, check_same
 from zoo.runs.making.unfinished import Facts, Partial, facts_of, hold_partial
 from zoo.runs.modalities.table import modality_of
-from zoo.runs.plan import Plan
+from zoo.runs.plan import Plan, read_interval
 from zoo.runs.record import Baseline, RunRecord, RunResult, model_facts, write_record
 from zoo.runs.session import Outcome, PreparedModel, Session, TrainingData, TrainingSteps
 from zoo.runs.versions import library_versions
@@ -124,13 +124,16 @@ def _carry_out(session: Session, partial: Partial, resumption: Resumption | None
         check_same(resumption, facts, out=plan.out, report=report, earlier=facts_of(plan))
     with partial.disk_errors("the plan of the run"):
         partial.write_facts(facts)
-    checkpoints = Checkpoints(partial.folder, plan.request.checkpoint_every, plan.began, report, found)
+    every = read_interval(plan.request.checkpoint_every)
+    checkpoints = Checkpoints(partial.folder, every, plan.began, report, found)
     outcome = train_phases(session, steps, model, data, checkpoints)
     model.network.to("cpu").eval()
     if outcome.best is None:
         raise outcome.fault or Interrupted(
-            "stopped before the first epoch was finished: there is nothing to keep",
-            hint="The same command begins again" + ("." if model.reader else ": the features are kept."),
+            "stopped before the first epoch was finished: there is no best one yet",
+            hint=f"Go on: {resume_command(plan.out)}"
+            if partial.resumable
+            else "The same command begins again" + ("." if model.reader else ": the features are kept."),
         )
     result = save(session, model, data, outcome, partial)
     if outcome.fault is not None:
@@ -164,7 +167,8 @@ def follow_run(session: Session) -> RunResult:
     content = session.processes.receive()
     found = None if content is None else unpack(content)
     steps, model, data = begin_run(session)
-    outcome = train_phases(session, steps, model, data, Checkpoints(found=found))
+    every = read_interval(session.plan.request.checkpoint_every)
+    outcome = train_phases(session, steps, model, data, Checkpoints(every=every, found=found))
     if outcome.fault is not None:
         raise outcome.fault
     result = None if outcome.interrupted else session.processes.receive()
@@ -270,6 +274,7 @@ def train_phases(
                     report=session.report,
                     stop_requested=session.stop_requested,
                     after_epoch=in_turn(checkpoints.after_epoch, show_life),
+                    after_steps=checkpoints.after_steps(),
                     limit=limit,
                 )
                 outcome.after(result)
