@@ -14,7 +14,7 @@ from support.kits import Kit, on_real_slowly, on_tiny
 
 import zoo
 from zoo.errors import Interrupted, ResumeRefused, TrainingStopped, UsageError
-from zoo.events import Event, Note
+from zoo.events import EpochEnd, Event, Note
 from zoo.runs.record import RunResult
 from zoo.runs.run import load_run
 from zoo.store.store import Store
@@ -371,3 +371,85 @@ def test_epochs_between_checkpoints_are_a_whole_number(
 ) -> None:
     with pytest.raises(UsageError, match="checkpoint_every is"):
         finetune(checkpoint_every=every)
+
+
+def _lines(history: Path) -> list[tuple[str, int]]:
+    """The phase and the number of each epoch in a history; every line has to be whole."""
+    epochs = [json.loads(line) for line in history.read_text().splitlines()]
+    return [(end["phase"], end["epoch"]) for end in epochs]
+
+
+WHOLE = [(phase, epoch) for phase in ("head", "tune") for epoch in (1, 2, 3)]
+
+
+@on_tiny
+def test_the_history_grows_while_the_run_is_trained(
+    few: Path, finetune: Callable[..., RunResult], tmp_path: Path
+) -> None:
+    out, seen = tmp_path / "run", []
+
+    def look(event: Event) -> None:
+        if isinstance(event, EpochEnd):
+            seen.append(_lines(tmp_path / "run.partial" / "history.jsonl"))
+
+    finetune(folder=few, out=out, report=look, **RECIPE)
+    assert seen == [WHOLE[:count] for count in range(6)]  # an epoch is reported before it is written
+    assert _lines(out / "history.jsonl") == WHOLE
+    assert not out.with_name("run.partial").exists()
+
+
+@on_tiny
+@pytest.mark.parametrize("lost", ["nothing", "a line", "the file", "a torn line", "two epochs more"])
+def test_a_run_that_goes_on_has_every_epoch_once_in_its_live_history(
+    stopped: Stop, shared_store: Store, tmp_path: Path, lost: str
+) -> None:
+    """As it is after Ctrl-C, and as a kill or a power cut may leave it. Whoever follows the file keeps it."""
+    out = stopped(at=14, checkpoint_every=1)
+    live = out.with_name("run.partial") / "history.jsonl"
+    before = live.read_bytes()
+    done = len(_lines(live))
+    assert 3 < done < 6
+    assert _lines(live) == WHOLE[:done]
+    file = live.stat().st_ino
+    match lost:
+        case "a line":
+            live.write_bytes(b"".join(before.splitlines(keepends=True)[:-1]))
+        case "the file":
+            live.unlink()
+        case "a torn line":
+            live.write_bytes(before + b'{"phase":"tu')
+        case "two epochs more":
+            live.write_bytes(before + before.splitlines(keepends=True)[-1] * 2)
+    seen: list[list[tuple[str, int]]] = []
+
+    def look(event: Event) -> None:
+        if isinstance(event, EpochEnd):
+            seen.append(_lines(live))
+            assert live.read_bytes().startswith(before)
+            assert lost == "the file" or live.stat().st_ino == file
+
+    zoo.resume(out, store=shared_store, report=look)
+    assert seen == [WHOLE[:count] for count in range(done, 6)]
+    assert _lines(out / "history.jsonl") == WHOLE
+
+
+@on_tiny
+def test_a_history_that_cannot_be_written_is_said_once_and_training_goes_on(
+    few: Path, finetune: Callable[..., RunResult], tmp_path: Path
+) -> None:
+    out, notes = tmp_path / "run", []
+
+    def spoil(event: Event) -> None:
+        if isinstance(event, EpochEnd) and (event.phase, event.epoch) == ("head", 2):
+            live = tmp_path / "run.partial" / "history.jsonl"
+            live.unlink()
+            live.mkdir()
+        if isinstance(event, Note) and event.level == "warning" and "history" in event.message:
+            notes.append(event.message)
+        if isinstance(event, EpochEnd) and (event.phase, event.epoch) == ("tune", 3):
+            (tmp_path / "run.partial" / "history.jsonl").rmdir()
+
+    finetune(folder=few, out=out, report=spoil, **RECIPE)
+    assert len(notes) == 1
+    assert "training goes on" in notes[0]
+    assert _lines(out / "history.jsonl") == WHOLE

@@ -37,6 +37,7 @@ from zoo.runs.making.agreeing import check_equal_plans
 from zoo.runs.making.checkpoints import Checkpoints, features_sha256, pack, read_newest, unpack
 from zoo.runs.making.deciding import decide_head, decide_strategy
 from zoo.runs.making.differences import Resumption, check_same
+from zoo.runs.making.live_history import LiveHistory
 from zoo.runs.making.unfinished import Facts, Partial, facts_of, hold_partial
 from zoo.runs.modalities.table import modality_of
 from zoo.runs.plan import Plan, read_interval
@@ -126,7 +127,9 @@ def _carry_out(session: Session, partial: Partial, resumption: Resumption | None
         partial.write_facts(facts)
     every = read_interval(plan.request.checkpoint_every)
     checkpoints = Checkpoints(partial.folder, every, plan.began, report, found)
-    outcome = train_phases(session, steps, model, data, checkpoints)
+    live = LiveHistory(partial.folder, report)
+    live.start(found)
+    outcome = train_phases(session, steps, model, data, checkpoints, live)
     model.network.to("cpu").eval()
     if outcome.best is None:
         raise outcome.fault or Interrupted(
@@ -240,10 +243,12 @@ def train_phases(
     model: PreparedModel,
     data: TrainingData,
     checkpoints: Checkpoints | None = None,
+    after_epoch: Callable[[PhaseState], None] = keep_nothing,
 ) -> Outcome:
     """Train every phase of the recipe; a fault that ends training is in the outcome, with the best so far.
 
-    checkpoints: what is kept on the way, and gone on from; None keeps nothing.
+    checkpoints: what is kept on the way, and gone on from; None keeps nothing. after_epoch: called before it
+    is kept.
     """
     checkpoints = checkpoints or Checkpoints()
     planned = phases(session.recipe, count_opened(model.network, session.recipe))
@@ -273,7 +278,7 @@ def train_phases(
                     state,
                     report=session.report,
                     stop_requested=session.stop_requested,
-                    after_epoch=in_turn(checkpoints.after_epoch, show_life),
+                    after_epoch=in_turn(after_epoch, checkpoints.after_epoch, show_life),
                     after_steps=checkpoints.after_steps(),
                     limit=limit,
                 )

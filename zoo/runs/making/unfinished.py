@@ -2,6 +2,7 @@
 
     plan.json               the recipe, the model, the data: what must be the same when the run goes on
     NUMBER-SHA256.safetensors  the last two checkpoints, see zoo/runs/making/checkpoints
+    history.jsonl           a line per epoch, see zoo/runs/making/live_history
     own                     sha256 of each run.json that this run wrote: the best so far of an interruption
     earlier                 what an interruption wrote, while the finished run takes its place
     lock                    of the process that trains
@@ -40,7 +41,7 @@ from zoo.runs.versions import library_versions
 from zoo.store.disk.blobs import write_whole
 from zoo.store.disk.locks import describe_holder, hold
 from zoo.store.disk.space import FULL, free_bytes, size_text
-from zoo.targets import PARTIAL, PLAN, RECORD
+from zoo.targets import HISTORY, PARTIAL, PLAN, RECORD
 from zoo.training.recipe import to_json
 
 OWN, LOCK, EARLIER = "own", "lock", "earlier"
@@ -99,7 +100,7 @@ class Partial:
         for path in find_checkpoints(self.folder):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.folder / EARLIER, ignore_errors=True)
-        for name in (PLAN, OWN, LOCK, f"{LOCK}.owner"):
+        for name in (PLAN, OWN, HISTORY, LOCK, f"{LOCK}.owner"):
             (self.folder / name).unlink(missing_ok=True)
         with suppress(OSError):
             self.folder.rmdir()
