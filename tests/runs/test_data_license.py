@@ -69,7 +69,7 @@ def test_a_run_of_an_earlier_zoo_still_loads(trained: RunResult, tmp_path: Path)
     facts = json.loads((Path(trained.run) / "run.json").read_text())
     del facts["data_license"]
     (tmp_path / "run.json").write_text(json.dumps(facts))
-    assert read_record(tmp_path).data_license is None
+    assert read_record(tmp_path, names=False).data_license is None
 
 
 def test_a_licence_that_is_none_is_refused_before_anything_is_read(

@@ -101,6 +101,6 @@ def test_stopping_before_the_first_epoch_leaves_nothing_behind(
 ) -> None:
     from zoo.errors import Interrupted
 
-    with pytest.raises(Interrupted, match="nothing to keep"):
+    with pytest.raises(Interrupted, match="no best one yet"):
         finetune(stop_requested=lambda: True)
     assert not (tmp_path / "run").exists()
