@@ -107,6 +107,17 @@ def _is_part_of(names: set[str], split: Split) -> bool:
     return any(names and names == set(getattr(split, part)) for part in PARTS if part != "train")
 
 
+def trained_items(dataset: Dataset, split: Split) -> tuple[Item, ...]:
+    """The items of data, whatever part they lie in, that a run with this split was trained on: by content,
+    so that they may be moved or renamed; of a run that kept no contents, by name."""
+    if not split.contents:
+        names = frozenset(split.train)
+        return tuple(item for item in dataset.items if relative_name(item.path, dataset.root) in names)
+    contents = frozenset(split.contents)
+    digests = content_digests(dataset.items, dataset.kind)
+    return tuple(item for item, digest in zip(dataset.items, digests, strict=True) if digest in contents)
+
+
 def content_digests(items: Sequence[Item], kind: Kind) -> list[str | None]:
     """What equal items share, of each; None for a file that cannot be read."""
     if not kind.in_files:

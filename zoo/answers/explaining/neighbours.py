@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -11,11 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.answers.explaining.explanations import Neighbour
-from zoo.data.contents import read_contents
-from zoo.data.dataset import Dataset, Item, Split, relative_name
-from zoo.data.kinds import Kind
+from zoo.data.dataset import Dataset, Item, Split
 from zoo.data.names import one_line
 from zoo.data.scanning import scan_dataset
+from zoo.data.trained import trained_items
 from zoo.errors import DatasetError, ZooError
 from zoo.events import Note, Report
 from zoo.runs.classifier import Classifier
@@ -23,8 +21,6 @@ from zoo.runs.modalities.table import modality_of
 from zoo.runs.record import RunRecord
 from zoo.store.store import Store
 from zoo.training.single_label import SINGLE_LABEL
-
-_DIGITS = 16  # of a content's sha256, as a run keeps them
 
 
 def training_items(folder: Path, record: RunRecord, data: Path | None, *, report: Report) -> tuple[Item, ...]:
@@ -43,7 +39,7 @@ def training_items(folder: Path, record: RunRecord, data: Path | None, *, report
         except ZooError as error:
             problem = error
             continue
-        found = _trained(dataset, Split.from_facts(record.data["split"]))
+        found = trained_items(dataset, Split.from_facts(record.data["split"]))
         if found and dataset.classes == record.classes:
             return found
     where = f"in {one_line(data)}" if data is not None else "here"
@@ -112,26 +108,6 @@ def _scan(place: Path, record: RunRecord) -> Dataset:
         task=task.name,
         classes=None if task is SINGLE_LABEL else record.classes,
     )
-
-
-def _trained(dataset: Dataset, split: Split) -> tuple[Item, ...]:
-    """The items whose content the run was trained on; of a run that kept no contents, those of the names."""
-    named = [*dataset.train, *dataset.val, *dataset.test]
-    if not split.contents:
-        names = frozenset(split.train)
-        return tuple(item for item in named if relative_name(item.path, dataset.root) in names)
-    trained = frozenset(split.contents)
-    digests = _digests(named, dataset.kind)
-    return tuple(item for item, digest in zip(named, digests, strict=True) if digest in trained)
-
-
-def _digests(items: Sequence[Item], kind: Kind) -> list[str | None]:
-    if not kind.in_files:
-        return [item.content for item in items]
-    with suppress(OSError):
-        found = read_contents([item.path for item in items])
-        return [None if content.digest is None else content.digest.hex()[:_DIGITS] for content in found]
-    return [None] * len(items)
 
 
 def _label_of(item: Item, classifier: Classifier) -> str:

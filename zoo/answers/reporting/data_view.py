@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.answers.judged import Judged, see_items
-from zoo.data.dataset import SINGLE, Item, Split, relative_name
+from zoo.data.dataset import SINGLE, Item, Split
 from zoo.data.scanning import scan_dataset
+from zoo.data.trained import trained_items
 from zoo.errors import ZooError
 from zoo.events import Report
 from zoo.runs.classifier import Classifier, attach_recipe_head, build_start
@@ -65,7 +66,8 @@ def view_data(
         return DataView(judged.items, judged.features, np.zeros(len(judged.items), dtype=np.bool_))
     if record.tuned:
         classifier = _as_pretrained(classifier, record, store, report)
-    learned = _find_learned(record, classifier, data, reading)
+    measured = {item.path for item in judged.items}  # copies of training items may be among them
+    learned = [i for i in _find_learned(record, classifier, data, reading) if i.path not in measured]
     items = [*learned, *judged.items]
     trained = np.arange(len(items)) < len(learned)
     drawn = None
@@ -86,7 +88,7 @@ def _as_pretrained(classifier: Classifier, record: RunRecord, store: Store, repo
 
 def _find_learned(
     record: RunRecord, classifier: Classifier, data: Path, reading: Mapping[str, Any]
-) -> list[Item]:
+) -> tuple[Item, ...]:
     """The items of the data that the run learned from; none where these are other data."""
     modality, recipe = modality_of(record.entry), record.recipe
     split = Split.from_facts(record.data["split"])
@@ -106,8 +108,7 @@ def _find_learned(
             **columns,
         )
     except ZooError:  # a folder without a training part can be measured on, and not be learned from
-        return []
+        return ()
     if dataset.classes != record.classes:
-        return []
-    names = frozenset(split.train)
-    return [item for item in dataset.items if relative_name(item.path, dataset.root) in names]
+        return ()
+    return trained_items(dataset, split)
