@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from support.commands import Call
 from support.fuzzing import JSON_FILES, REGISTRIES, SAFETENSORS, TARS, VECTORS, broken, examples, pack
+
+from zoo.errors import IntegrityError
+from zoo.runs.calibration import Calibration, write_calibration
+from zoo.runs.record import read_record, write_record
 
 OLD = Path(__file__).parents[1] / "runs" / "schema_1"
 CODES = range(8)
@@ -143,4 +148,100 @@ def test_any_run(type_: Call, tmp_path: Path, file: Path, draw: st.DataObject) -
     (run / file.name).write_bytes(draw.draw(broken(file.read_bytes())))
     (tmp_path / "photo.png").write_bytes(picture_of("PNG"))
     type_("show", run)
+    type_("runs", tmp_path)
     type_("predict", run, *([tmp_path / "photo.png"] if kind == "images" else ["--text", "a good film"]))
+
+
+NOW = ("run.json", "split.jsonl", "history.jsonl", "calibration.json")
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on images with every file that one may have now."""
+    run = tmp_path_factory.mktemp("now") / "run"
+    shutil.copytree(OLD / "images", run)
+    record = read_record(run)
+    write_record(record, run)
+    known = Calibration(
+        created=record.created,
+        adapter_sha256=record.adapter_sha256,
+        data="digits",
+        items=3,
+        contents=("0123456789abcdef",),
+        temperature=1.5,
+        scores=(0.1, 0.2, 0.9),
+    )
+    write_calibration(known, run)
+    return run
+
+
+@pytest.mark.parametrize("file", NOW)
+@examples(20)
+@given(draw=st.data())
+def test_any_run_that_is_shown_to_people(
+    type_: Call, tmp_path: Path, calibrated: Path, file: str, draw: st.DataObject
+) -> None:
+    run, page = tmp_path / "run", tmp_path / "page.html"
+    shutil.rmtree(run, ignore_errors=True)
+    shutil.copytree(calibrated, run)
+    (run / file).write_bytes(draw.draw(broken((run / file).read_bytes())))
+    (tmp_path / "photo.png").write_bytes(picture_of("PNG"))
+    type_("runs", tmp_path)
+    type_("report", run, "--out", page)
+    type_("predict", run, tmp_path / "photo.png", "--sets", "0.5")
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (("data",), {}),
+        (("data", "root"), None),
+        (("data", "items"), None),
+        (("data", "items", "train"), "many"),
+        (("data", "counts"), [1]),
+        (("data", "skipped"), [{"path": 3}]),
+        (("data", "split"), {}),
+        (("data", "split", "origin"), "guessed"),
+        (("data", "split", "hash"), 7),
+        (("data", "split", "sha256"), 7),
+        (("data", "split", "group_by"), ["a"]),
+        (("result", "task"), "ranking"),
+        (("result", "metrics"), {}),
+        (("versions",), {"torch": "<script>"}),
+        (("schema",), "3"),
+        (("schema",), None),
+    ],
+    ids=str,
+)
+def test_a_run_with_an_odd_record_is_shown_or_refused(
+    type_: Call, tmp_path: Path, calibrated: Path, where: tuple[str, ...], value: object
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(calibrated, run)
+    facts = json.loads((run / "run.json").read_text())
+    place = facts
+    for name in where[:-1]:
+        place = place[name]
+    place[where[-1]] = value
+    (run / "run.json").write_text(json.dumps(facts))
+    type_("runs", tmp_path, "--sort", "score")
+    type_("show", run)
+    type_("report", run, "--out", tmp_path / "page.html")
+    type_("compare", run, run, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line", ['["hash", "x"]', '["root", "x"]', '["train", 3]', '"train"', "{", '["train"]']
+)
+def test_names_of_a_split_that_are_none_are_refused(
+    call: Call, tmp_path: Path, calibrated: Path, line: str
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(calibrated, run)
+    facts = json.loads((run / "run.json").read_text())
+    (run / "split.jsonl").write_text(line)
+    facts["data"]["split"]["sha256"] = hashlib.sha256(line.encode()).hexdigest()
+    (run / "run.json").write_text(json.dumps(facts))
+    said = call("show", run)
+    assert said.code == IntegrityError.exit_code
+    assert "split.jsonl" in said.err

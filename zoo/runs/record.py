@@ -6,14 +6,14 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 from urllib.request import url2pathname
 
 import msgspec
 
 from zoo.catalogue.entry import ImageModel, ModelEntry
 from zoo.catalogue.registry import entry_from, entry_to_mapping
-from zoo.data.dataset import PARTS
+from zoo.data.dataset import PARTS, Layout, Origin, Part
 from zoo.data.kinds import IMAGES, TEXTS, Kind
 from zoo.data.pixels.ranges import ValueRange
 from zoo.errors import IntegrityError, UsageError
@@ -26,7 +26,8 @@ from zoo.training.tasks import TASKS
 
 SCHEMA = 3
 _AGAIN = "Restore it from a copy, or train again."
-_NAMES = (*PARTS, "contents", "val_contents")  # of a split: a line per item, in a file of its own
+_Name = Literal["train", "val", "test", "contents", "val_contents"]
+_NAMES: tuple[_Name, ...] = get_args(_Name)  # of a split: a line per item, in a file of its own
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +106,36 @@ class TextRecord(msgspec.Struct, frozen=True, kw_only=True):
     policy: str
     longest: int | None
     tokenizer: Mapping[str, Any]
+
+
+class _SkippedFacts(msgspec.Struct, frozen=True):
+    path: str
+    reason: str
+
+
+class _SplitFacts(msgspec.Struct, frozen=True):
+    origin: Origin
+    hash: str
+    train: tuple[str, ...] = ()
+    val: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    contents: tuple[str, ...] = ()
+    val_contents: tuple[str, ...] = ()
+    seed: int | None = None
+    val_fraction: float | None = None
+    group_by: str | None = None
+
+
+class _DataFacts(msgspec.Struct, frozen=True):
+    """What the data of a record must look like, wherever it came from: the rest of zoo relies on it."""
+
+    root: str
+    items: Mapping[str, int]
+    skipped: tuple[_SkippedFacts, ...]
+    split: _SplitFacts
+    fingerprint: str | None = None
+    counts: Mapping[Part, tuple[int, ...]] | None = None
+    layout: Layout | None = None
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,7 +227,9 @@ def read_record(folder: Path, *, names: bool = True) -> RunRecord:
     try:
         facts = msgspec.json.decode(content)
         schema = facts.get("schema")
-        if isinstance(schema, int) and schema > SCHEMA:
+        if type(schema) is not int:
+            raise TypeError(f"schema is {schema!r}, and a number is expected")
+        if schema > SCHEMA:
             raise IntegrityError(
                 f"{path}: written by a later zoo (schema {schema}, this one reads {SCHEMA})",
                 hint="Upgrade: pip install -U transfer-zoo",
@@ -206,6 +239,7 @@ def read_record(folder: Path, *, names: bool = True) -> RunRecord:
         facts["schema"] = SCHEMA
         if names and "sha256" in facts["data"]["split"]:
             facts["data"]["split"] |= _read_names(folder, facts["data"]["split"].pop("sha256"))
+        msgspec.convert(facts["data"], _DataFacts)
         facts["model"] = _with_urls(facts["model"], _located, folder)
         kind = IMAGES if facts.get("text") is None else TEXTS
         return msgspec.convert(facts | {"recipe": from_json(facts.get("recipe"), kind)}, RunRecord)
@@ -268,8 +302,11 @@ def _read_names(folder: Path, sha256: str) -> dict[str, list[str]]:
     if hashlib.sha256(content).hexdigest() != sha256:
         raise IntegrityError(f"{path} has changed: its sha256 is not the one in {RECORD}", hint=_AGAIN)
     found: dict[str, list[str]] = {kind: [] for kind in PARTS}
-    for kind, name in msgspec.json.Decoder(tuple[str, str]).decode_lines(content):
-        found.setdefault(kind, []).append(name)
+    try:
+        for kind, name in msgspec.json.Decoder(tuple[_Name, str]).decode_lines(content):
+            found.setdefault(kind, []).append(name)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise IntegrityError(f"{path} is damaged: {error}", hint=_AGAIN) from error
     return found
 
 

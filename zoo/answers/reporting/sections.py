@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +37,6 @@ from zoo.training.intervals import accuracy_interval
 from zoo.training.recipe import to_json
 from zoo.training.regression import REGRESSION
 from zoo.training.single_label import SINGLE_LABEL
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _MOST_CLASSES = 30  # of a confusion matrix that is drawn as a table
 _MOST_PAIRS = 6
@@ -132,7 +130,7 @@ def _run_row(record: RunRecord, judged: Judged | None) -> dict[str, Any]:
     return {
         "name": "this run",
         "metric": task.headline,
-        "value": metrics[task.headline],
+        "value": metrics.get(task.headline, math.nan),
         "interval": None if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}",
         "others": others,
     }
@@ -142,7 +140,7 @@ def _baseline_row(task: Any, baseline: Baseline) -> dict[str, Any]:
     return {
         "name": one_line(baseline.name),
         "metric": task.headline,
-        "value": baseline.metrics[task.headline],
+        "value": baseline.metrics.get(task.headline, math.nan),
         "interval": None,
         "others": {},
     }
@@ -465,24 +463,15 @@ def proof(record: RunRecord) -> str:
     )
 
 
-def command(record: RunRecord) -> str:
-    """How to make the run again."""
-    return repeat_command(record)
-
-
 def show_item(judged: Judged, item: Item, words: str) -> dict[str, Any]:
     """An item with its picture, or its text, and what there is to say of it."""
     text = item.text
     return {
         "name": shortened(relative_name(item.path, judged.root), 60),
         "words": words,
-        "picture": None if text is not None else _thumbnail(item.path),
+        "picture": None if text is not None else thumbnail(item.path),
         "text": None if text is None else shortened(text, 300),
     }
-
-
-def _thumbnail(path: Path) -> str | None:
-    return thumbnail(path)
 
 
 def all_sections(
@@ -503,7 +492,7 @@ def all_sections(
         "skipped": skipped(record, judged),
         "proof": proof(record),
         "changed": record.result.frozen_changed,
-        "command": command(record),
+        "command": repeat_command(record),
         "measured": None,
     }
     if judged is None or view is None:
