@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli.command import Context, command
-from zoo.cli.options import ModelName
+from zoo.cli.options import ModelName, column_options
 from zoo.cli.sink import table
 from zoo.cli.using import CALIBRATION_COLUMNS, FILES, calibration_row, compute_options
 from zoo.data.listing import refuse_missing
@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 @command("zoo calibrate run new-photos/\nzoo predict run photo.jpg --sets 0.95")
 @click.argument("run", metavar="RUN", type=ModelName())
 @click.argument("data", type=FILES)
-@click.option("--path-column", help="Column of a table that names the files.")
-@click.option("--text-column", help="Column of a table that holds the texts.")
-@click.option("--label-column", help="Column of a table that names the classes.")
-@click.option("--split-column", metavar="NAME", help="Column of a table that names the parts, or none.")
+@column_options(several=True)
 @compute_options
 def calibrate(context: Context, run: str, data: Path, **options: Any) -> None:
     """Make a run's probabilities honest, from labelled data that it has not seen.

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.cli.command import Context, command
-from zoo.cli.options import ModelName, complete_from, group_by_option
+from zoo.cli.options import (
+    ModelName,
+    class_level_option,
+    column_options,
+    complete_from,
+    device_option,
+    group_by_option,
+)
 from zoo.cli.sink import Fit, table
 from zoo.errors import UsageError
 
@@ -61,18 +68,9 @@ def _check_names(_: click.Context) -> list[str]:
     help="Write the findings with their pictures.",
 )
 @group_by_option
-@click.option("--path-column", help="Column of a table that names the files.")
-@click.option("--text-column", help="Column of a table that holds the texts.")
-@click.option("--label-column", help="Column of a table that names the classes.")
-@click.option("--split-column", metavar="NAME", help="Column of a table that names the parts, or none.")
-@click.option("--class-level", type=int, metavar="N", help="Which level of folders is the classes (1).")
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    metavar="auto|cpu|cuda|cuda:N|mps",
-    help="Where to compute.",
-)
+@column_options()
+@class_level_option
+@device_option
 def check(
     context: Context,
     data: Path,

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from zoo.cli.command import Context, command
-from zoo.cli.options import Choice, GroupedOption, ModelName, complete_from, group_by_option, license_option
+from zoo.cli.options import (
+    Choice,
+    GroupedOption,
+    ModelName,
+    class_level_option,
+    column_options,
+    complete_from,
+    group_by_option,
+    license_option,
+)
 from zoo.errors import Interrupted, InvalidRecipe, UsageError
 from zoo.events import Note, Progress, silent
 from zoo.targets import Model, RunFolder
@@ -137,11 +146,8 @@ def _check_interval(_context: click.Context, _option: click.Parameter, value: st
     metavar="N",
     help="Processes that share every batch: one per GPU. Over several machines: torchrun.  [default: 1]",
 )
-@click.option("--path-column", help="Column of a table that names the files.")
-@click.option("--text-column", help="Column of a table that holds the texts.")
-@click.option("--label-column", metavar="NAME,…", help="Column of a table that names the classes.")
-@click.option("--split-column", metavar="NAME", help="Column of a table that names the parts, or none.")
-@click.option("--class-level", type=int, metavar="N", help="Which level of folders is the classes (1).")
+@column_options(several=True)
+@class_level_option
 @group_by_option
 @click.option(
     "--task",

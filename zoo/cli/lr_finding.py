@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from zoo.cli.chart import chart
 from zoo.cli.command import Context, command
 from zoo.cli.finetuning import as_typed, recipe_options
-from zoo.cli.options import Choice, ModelName, group_by_option
+from zoo.cli.options import Choice, ModelName, class_level_option, column_options, group_by_option
 from zoo.cli.sink import table
 from zoo.errors import Interrupted, InvalidRecipe
 from zoo.training.interruption import StopSignal
@@ -63,11 +63,8 @@ _WHERE = {
     metavar="FILE",
     help="Draw the curve: FILE.png, .svg or .pdf.",
 )
-@click.option("--path-column", help="Column of a table that names the files.")
-@click.option("--text-column", help="Column of a table that holds the texts.")
-@click.option("--label-column", metavar="NAME,…", help="Column of a table that names the classes.")
-@click.option("--split-column", metavar="NAME", help="Column of a table that names the parts, or none.")
-@click.option("--class-level", type=int, metavar="N", help="Which level of folders is the classes (1).")
+@column_options(several=True)
+@class_level_option
 @group_by_option
 @click.option(
     "--task",

@@ -90,6 +90,35 @@ class Choice(click.ParamType[str]):
         return [CompletionItem(name) for name in self.names() if name.startswith(incomplete)]
 
 
+class_level_option = click.option(
+    "--class-level", type=int, metavar="N", help="Which level of folders is the classes (1)."
+)
+device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda|cuda:N|mps",
+    help="Where to compute.",
+)
+
+
+def column_options(*, several: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The columns of a table of labelled items. several: whether the labels may lie in several columns."""
+    label = "NAME,…" if several else "NAME"
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in (
+            click.option("--split-column", metavar="NAME", help="Column of a table with the parts, or none."),
+            click.option("--label-column", metavar=label, help="Column of a table that names the classes."),
+            click.option("--text-column", metavar="NAME", help="Column of a table that holds the texts."),
+            click.option("--path-column", metavar="NAME", help="Column of a table that names the files."),
+        ):
+            function = option(function)
+        return function
+
+    return decorate
+
+
 group_by_option = click.option(
     "--group-by",
     metavar="COLUMN|REGEX",

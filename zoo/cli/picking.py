@@ -12,7 +12,15 @@ import click
 
 from zoo.cli.command import Context, command
 from zoo.cli.finetuning import describe_result
-from zoo.cli.options import ModelName, complete_from, entries_to_complete, group_by_option
+from zoo.cli.options import (
+    ModelName,
+    class_level_option,
+    column_options,
+    complete_from,
+    device_option,
+    entries_to_complete,
+    group_by_option,
+)
 from zoo.cli.sink import Fit, many, table
 from zoo.errors import Interrupted, UsageError
 from zoo.events import Note
@@ -70,19 +78,10 @@ _MOST_REASONS = 4
 )
 @click.option("--finetune", is_flag=True, help="Then train the best one; needs --out.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="RUN", help="Folder of that run.")
-@click.option("--path-column", help="Column of a table that names the files.")
-@click.option("--text-column", help="Column of a table that holds the texts.")
-@click.option("--label-column", help="Column of a table that names the classes.")
-@click.option("--split-column", metavar="NAME", help="Column of a table that names the parts, or none.")
-@click.option("--class-level", type=int, metavar="N", help="Which level of folders is the classes (1).")
+@column_options()
+@class_level_option
 @group_by_option
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    metavar="auto|cpu|cuda|cuda:N|mps",
-    help="Where to compute.",
-)
+@device_option
 def pick(
     context: Context,
     data: Path,

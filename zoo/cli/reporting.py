@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli.command import Context, command
-from zoo.cli.options import Choice, ModelName
+from zoo.cli.options import Choice, ModelName, class_level_option, column_options, device_option
 from zoo.cli.sink import Fit, table
 from zoo.data.listing import refuse_missing
 
@@ -63,18 +63,9 @@ FILES = click.Path(path_type=Path)
     help="One picture of the page as a file, .png, .svg or .pdf; repeatable. NAME: learning, confusion, "
     "reliability, coverage, numbers, map.",
 )
-@click.option("--path-column", help="Column of a table that names the files.")
-@click.option("--text-column", help="Column of a table that holds the texts.")
-@click.option("--label-column", metavar="NAME,…", help="Column of a table that names the classes.")
-@click.option("--split-column", metavar="NAME", help="Column of a table that names the parts, or none.")
-@click.option("--class-level", type=int, metavar="N", help="Which level of folders is the classes (1).")
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    metavar="auto|cpu|cuda|cuda:N|mps",
-    help="Where to compute.",
-)
+@column_options(several=True)
+@class_level_option
+@device_option
 def report(
     context: Context,
     run: str,
@@ -169,17 +160,8 @@ def _run_row(row: RunSummary) -> dict[str, Any]:
 @click.argument("run", metavar="RUN", nargs=-1, required=True, type=ModelName())
 @click.argument("data", type=FILES)
 @click.option("--page", type=FILES, metavar="FILE.html", help="Write the answers that differ, with pictures.")
-@click.option("--path-column", help="Column of a table that names the files.")
-@click.option("--text-column", help="Column of a table that holds the texts.")
-@click.option("--label-column", metavar="NAME,…", help="Column of a table that names the classes.")
-@click.option("--split-column", metavar="NAME", help="Column of a table that names the parts, or none.")
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    metavar="auto|cpu|cuda|cuda:N|mps",
-    help="Where to compute.",
-)
+@column_options(several=True)
+@device_option
 def compare(context: Context, run: tuple[str, ...], data: Path, page: Path | None, **options: Any) -> None:
     """Hold runs against each other on items that none of them was trained on.
 

@@ -11,7 +11,7 @@ import click
 
 from zoo.cli.command import Context, command
 from zoo.cli.finetuning import as_typed, recipe_options
-from zoo.cli.options import ModelName, complete_from, group_by_option
+from zoo.cli.options import ModelName, class_level_option, column_options, complete_from, group_by_option
 from zoo.cli.sink import Fit, table
 from zoo.errors import Interrupted, InvalidRecipe
 from zoo.training.interruption import StopSignal
@@ -86,11 +86,8 @@ def _names(_: click.Context) -> list[str]:
     metavar="FOLDS",
     help="Repeat the search in so many folds, to measure what it finds on items that had no part in it.",
 )
-@click.option("--path-column", help="Column of a table that names the files.")
-@click.option("--text-column", help="Column of a table that holds the texts.")
-@click.option("--label-column", help="Column of a table that names the classes.")
-@click.option("--split-column", metavar="NAME", help="Column of a table that names the parts, or none.")
-@click.option("--class-level", type=int, metavar="N", help="Which level of folders is the classes (1).")
+@column_options()
+@class_level_option
 @group_by_option
 @click.option("--member", metavar="FILE", help="Which file of a .zip of word vectors.")
 @click.option(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli.command import Context, command
-from zoo.cli.options import Choice, ModelName
+from zoo.cli.options import Choice, ModelName, column_options
 from zoo.cli.sink import Fit, Mode, table
 from zoo.data.listing import refuse_missing
 from zoo.errors import DatasetError, Interrupted, UsageError
@@ -324,10 +324,7 @@ def open_source(
 @command("zoo evaluate run photos/\nzoo evaluate run photos/ -o wrong.csv")
 @click.argument("run", metavar="RUN|MODEL", type=ModelName())
 @click.argument("data", type=FILES)
-@click.option("--path-column", help="Column of a table that names the files.")
-@click.option("--text-column", help="Column of a table that holds the texts.")
-@click.option("--label-column", help="Column of a table that names the classes.")
-@click.option("--split-column", metavar="NAME", help="Column of a table that names the parts, or none.")
+@column_options(several=True)
 @click.option("--out", "-o", type=FILES, help="Write the mistakes: wrong.csv, .jsonl or .parquet.")
 @compute_options
 def evaluate(context: Context, run: str, data: Path, out: Path | None, **options: Any) -> None:
