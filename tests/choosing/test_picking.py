@@ -227,6 +227,18 @@ def test_the_command_ranks_draws_and_trains(ask: Call, kit: Kit, tmp_path: Path)
     assert "is there already" in again.err
 
 
+def test_what_is_to_be_typed_next_says_how_the_data_are_read(ask: Call, tmp_path: Path, kit: Kit) -> None:
+    data = tmp_path / "a table.csv"
+    texts = [path.read_text().splitlines()[:12] for path in sorted(kit.texts.glob("*.txt"))]
+    rows = [f'"{text}",{number}' for number, lines in enumerate(texts) for text in lines]
+    data.write_text("what,good or bad\n" + "\n".join(row.replace('""', '"') for row in rows) + "\n")
+    said = ask("pick", data, "--label-column", "good or bad", "--text-column", "what")
+    assert said.code == 0, said.err
+    typed = "--text-column what --label-column 'good or bad' --registry "
+    assert f"Next: zoo finetune {kit.words} '{data}' {typed}" in said.out
+    assert said.out.rstrip().endswith("registry.yaml --out run")
+
+
 def test_texts_have_their_baseline_beside_them(ask: Call, kit: Kit) -> None:
     facts = json.loads(ask("pick", kit.texts, "--json").out)
     assert facts["kind"] == "texts"

@@ -157,6 +157,12 @@ def test_a_name_like_nothing_gets_no_suggestions_but_where_to_look(call: Call) -
     )
 
 
+def test_a_value_that_is_missing_names_the_help_of_its_command(call: Call) -> None:
+    said = call("list", "--registry")
+    assert said.code == 2
+    assert said.err == "error: option '--registry' requires an argument\nSee: zoo list --help\n"
+
+
 def test_only_the_closest_option_is_offered(call: Call) -> None:
     said = call("finetune", "resnet18", ".", "--out", "x", "--optimzer", "adam")
     assert "Did you mean --optimizer? See" in said.err

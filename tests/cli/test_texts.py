@@ -164,6 +164,15 @@ def test_coverage_says_what_is_known_and_what_is_not(ask: Call, tmp_path: Path) 
     assert "50.0% of 6 words known" in ask("coverage", "tiny_words", tmp_path / "t.txt").out
 
 
+def test_coverage_counts_what_is_read_by_its_parts(ask: Call, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("l'film good\nqqx'film\nqqx'qqy\n")
+    found = ask("coverage", "tiny_words", tmp_path / "t.txt", "--json").json
+    assert (found["words"], found["known"], found["from_parts"]) == (4, 1, 2)
+    assert [Path(place).name for place in found["without_known_words"]] == ["t.txt:3"]
+    said = ask("coverage", "tiny_words", tmp_path / "t.txt").out
+    assert "2 of the other 3 are read by the parts that an apostrophe joins" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

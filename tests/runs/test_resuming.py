@@ -13,7 +13,7 @@ import torch
 from support.kits import Kit, on_real_slowly, on_tiny
 
 import zoo
-from zoo.errors import Interrupted, ResumeRefused, TrainingStopped, UsageError
+from zoo.errors import DatasetError, Interrupted, ResumeRefused, TrainingStopped, UsageError
 from zoo.events import EpochEnd, Event, Note
 from zoo.runs.record import RunResult
 from zoo.runs.run import load_run
@@ -240,8 +240,9 @@ def test_data_that_were_moved_can_be_named_again(
 ) -> None:
     out = stopped()
     few.rename(tmp_path / "moved")
-    with pytest.raises(zoo.ZooError):
+    with pytest.raises(DatasetError, match="not there any more") as gone:
         zoo.resume(out, store=shared_store)
+    assert gone.value.hint == f"Say where they are now: zoo finetune MODEL DATA --resume {out}"
     result = zoo.resume(out, name=kit.net, data=tmp_path / "moved", registry=kit.registry, store=shared_store)
     assert result.epochs == 6
 
@@ -351,11 +352,19 @@ def test_a_verb_that_is_given_an_unfinished_run_says_how_to_finish_it(
 
 
 @on_tiny
+@pytest.mark.parametrize("file", ["run.partial/plan.json", "run.partial"])
+def test_what_lies_in_an_unfinished_run_stands_for_it(stopped: Stop, shared_store: Store, file: str) -> None:
+    assert zoo.resume(stopped().parent / file, store=shared_store).epochs == 6
+
+
+@on_tiny
 def test_what_cannot_be_resumed_is_answered_with_a_sentence(
     stopped: Stop, trained: RunResult, shared_store: Store, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=r"is finished: .* epochs, epoch .* was best"):
         zoo.resume(trained.run, store=shared_store)
+    with pytest.raises(UsageError, match=r"is finished: .* epochs, epoch .* was best"):
+        zoo.resume(Path(trained.run) / "run.json", store=shared_store)
     with pytest.raises(UsageError, match=r"nothing to go on from: there is no checkpoint"):
         zoo.resume(tmp_path / "nowhere", store=shared_store)
     out = stopped()

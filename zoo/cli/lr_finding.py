@@ -15,7 +15,14 @@ from click.core import ParameterSource
 from zoo.cli.chart import chart
 from zoo.cli.command import Context, command
 from zoo.cli.finetuning import as_typed, recipe_options
-from zoo.cli.options import Choice, ModelName, class_level_option, column_options, group_by_option
+from zoo.cli.options import (
+    Choice,
+    ModelName,
+    class_level_option,
+    column_options,
+    group_by_option,
+    option_words,
+)
 from zoo.cli.sink import table
 from zoo.errors import Interrupted, InvalidRecipe
 from zoo.training.interruption import StopSignal
@@ -194,18 +201,10 @@ def _next_command(found: FoundRate) -> str:
             *(f"--{own}" for own in _OWN),
             "--json",
         ):
-            words += _option_words(parameter, value)
+            words += option_words(parameter, value)
     if found.suggestion is not None:
         words += [found.option, f"{found.suggestion:g}"]
     return " ".join([*map(shlex.quote, words), "--out", "run"])
-
-
-def _option_words(option: click.Parameter, value: Any) -> list[str]:
-    """An option with its value, word by word."""
-    if isinstance(value, bool):
-        return [option.opts[0] if value else option.secondary_opts[0]]
-    values = value if option.multiple else [value]
-    return [word for each in values for word in (option.opts[0], str(each))]
 
 
 COMMANDS = {"lr-find": lr_find}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from zoo.cli.command import Context
 from zoo.cli.sink import Mode, Sink
@@ -124,6 +126,33 @@ group_by_option = click.option(
     metavar="COLUMN|REGEX",
     help="Items with equal cells, or equal matches in their paths, belong together: one patient.",
 )
+
+
+DATA_OPTIONS = "path_column", "text_column", "label_column", "split_column", "class_level", "group_by"
+
+
+def option_words(option: click.Parameter, value: Any) -> list[str]:
+    """An option with its value, word by word."""
+    if isinstance(value, bool):
+        return [option.opts[0] if value else option.secondary_opts[0]]
+    values = value if option.multiple else [value]
+    return [word for each in values for word in (option.opts[0], str(each))]
+
+
+def typed_again(*names: str) -> str:
+    """Those of some options of the running command that were typed, as one types them after another verb.
+
+    The registries are among them always: the model may be known there alone.
+    """
+    here = click.get_current_context()
+    words = [
+        word
+        for parameter in here.command.params
+        if parameter.name in (*names, "registries")
+        and here.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+        for word in option_words(parameter, here.params[parameter.name])
+    ]
+    return "".join(f" {shlex.quote(word)}" for word in words)
 
 
 def license_option(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,6 +13,7 @@ import click
 from zoo.cli.command import Context, command
 from zoo.cli.finetuning import describe_result
 from zoo.cli.options import (
+    DATA_OPTIONS,
     ModelName,
     class_level_option,
     column_options,
@@ -20,6 +21,7 @@ from zoo.cli.options import (
     device_option,
     entries_to_complete,
     group_by_option,
+    typed_again,
 )
 from zoo.cli.sink import Fit, many, table
 from zoo.errors import Interrupted, UsageError
@@ -112,7 +114,7 @@ def pick(
     if finetune != (out is not None):
         raise UsageError(
             "--finetune needs --out, and --out needs --finetune",
-            hint=f"Train the best one: zoo pick {data} --finetune --out run",
+            hint=f"Train the best one: zoo pick {shlex.quote(str(data))} --finetune --out run",
         )
     if out is not None:
         from zoo.runs.folder import refuse_existing
@@ -158,6 +160,8 @@ def pick(
         trained = _train(context, choice, data, out, device, columns)
         facts["run"] = trained.facts()
 
+    named, reading = shlex.join([choice.best.name, str(data)]), typed_again(*DATA_OPTIONS)
+
     def human() -> str:
         parts = [*_parts(choice)]
         if plot is not None:
@@ -165,7 +169,7 @@ def pick(
         parts.append(
             describe_result(trained)
             if trained is not None
-            else f"Next: zoo finetune {shlex.quote(choice.best.name)} {shlex.quote(str(data))} --out run"
+            else f"Next: zoo finetune {named}{reading} --out run"
         )
         return "\n\n".join(parts)
 

@@ -11,7 +11,15 @@ import click
 
 from zoo.cli.command import Context, command
 from zoo.cli.finetuning import as_typed, recipe_options
-from zoo.cli.options import ModelName, class_level_option, column_options, complete_from, group_by_option
+from zoo.cli.options import (
+    DATA_OPTIONS,
+    ModelName,
+    class_level_option,
+    column_options,
+    complete_from,
+    group_by_option,
+    typed_again,
+)
 from zoo.cli.sink import Fit, table
 from zoo.errors import Interrupted, InvalidRecipe
 from zoo.training.interruption import StopSignal
@@ -164,10 +172,9 @@ def tune(
         except Interrupted as interrupted:
             interrupted.exit_code = stop.exit_code
             raise
-    command = (
-        f"zoo finetune {shlex.quote(model)} {shlex.quote(str(data))} --recipe {shlex.quote(str(found.file))}"
-    )
-    context.sink.answer(found.facts(), lambda: "\n\n".join([*_parts(found), f"Next: {command} --out run"]))
+    words = "zoo", "finetune", model, str(data), "--recipe", str(found.file)
+    command = f"{' '.join(map(shlex.quote, words))}{typed_again(*DATA_OPTIONS, 'member')} --out run"
+    context.sink.answer(found.facts(), lambda: "\n\n".join([*_parts(found), f"Next: {command}"]))
 
 
 def _parts(found: Tuned) -> Iterator[str]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = {"word": "UNKNOWN WORD", "count": "TIMES"}
 CUT = {"word": "WORD", "count": "TIMES", "pieces": "PIECES"}
+APART = "are read by the parts that an apostrophe joins"
 KNOWN = ("known", "get vectors from their character n-grams")
 NEIGHBOURS = {"word": "WORD", "similarity": "COSINE"}
 
@@ -135,6 +136,7 @@ def coverage(
         "unknown": unknown,
         "without_known_words": places,
         "from_ngrams": found.from_ngrams,
+        "from_parts": found.from_parts,
         "script_without_blanks": found.script,
     }
 
@@ -145,6 +147,8 @@ def coverage(
             f"{found.share:.1%} of {found.tokens:,} words {known}; "
             f"{found.known_kinds:,} of {found.kinds:,} different ones ({kinds:.1%})"
         ]
+        if found.from_parts:
+            lines.append(f"{found.from_parts:,} of the other {found.tokens - found.known:,} {APART}")
         if found.from_ngrams:
             lines.append(f"{found.from_ngrams:,} of the other {found.tokens - found.known:,} {parts}")
         if places:

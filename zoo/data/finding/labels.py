@@ -156,7 +156,7 @@ def _refuse_several(labels: Counter[str], column: str, table: Path) -> None:
         raise DatasetError(
             f"{rows:,} cells of {one_line(column)} in {one_line(table)} hold several labels, as "
             f"{_shown(max(written, key=len))}: this is the task multi-label",
-            hint="For several classes of an item: --task multi-label. Else give one label per row.",
+            hint="zoo finetune --task multi-label learns several of an item. Else give one label per row.",
         )
 
 

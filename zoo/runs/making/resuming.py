@@ -3,6 +3,8 @@ end. Imports no torch before that."""
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import msgspec
 
 from zoo.catalogue.registry import entry_from
-from zoo.errors import InvalidRecipe
+from zoo.errors import DatasetError, InvalidRecipe
 from zoo.events import Report
 from zoo.progress import usual_report
 from zoo.runs.folder import next_free
@@ -77,12 +79,18 @@ def resume(
         UsageError: The run is finished, or has no checkpoint.
         ResumeRefused: The run would go on with something else; with every difference.
         RunExists: Another process trains this run, or what is at its place is another run.
+        DatasetError: The data are not where they were, and `data` does not say where they are.
         IntegrityError: Every checkpoint is damaged, or a file is not what it should be.
         ZooError: What else `finetune_model` raises.
     """
     store, report = store or default_store(), report or usual_report()
     seconds = None if time_limit is None else parse_time(time_limit)
     out, facts = find_unfinished(Path(run))
+    if data is None and not os.path.lexists(facts.request.data):
+        raise DatasetError(
+            f"the data of this run are not there any more: {facts.request.data}",
+            hint=f"Say where they are now: zoo finetune MODEL DATA --resume {shlex.quote(str(run))}",
+        )
     if checkpoint_every is not None:
         request = msgspec.structs.replace(facts.request, checkpoint_every=checkpoint_every)
         facts = msgspec.structs.replace(facts, request=request)

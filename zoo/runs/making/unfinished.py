@@ -232,8 +232,10 @@ def facts_of(plan: Plan) -> Facts:
 def find_unfinished(run: Path) -> tuple[Path, Facts]:
     """The folder that an unfinished run will have, and what it depends on. run: that folder, or RUN.partial.
 
-    Raises UsageError if the run is finished or was not begun, or if what is at its place is another run.
+    A file in either stands for the folder. Raises UsageError if the run is finished or was not begun, or if
+    what is at its place is another run.
     """
+    run = run.parent if run.is_file() else run
     out = run.with_name(run.name.removesuffix(PARTIAL)) if run.name.endswith(PARTIAL) else run
     if not find_checkpoints(partial_of(out)):
         refuse_trained(out)

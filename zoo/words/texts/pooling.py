@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from zoo.errors import UnknownName, UsageError
 from zoo.events import Progress, Report, silent
+from zoo.words.texts.policies import STAND_INS
 from zoo.words.texts.tokens import (
     WordTokenizer,
     blankless_note,
@@ -82,7 +83,8 @@ class Coverage:
 
     unknown: the most frequent unknown words and how often each comes, most frequent first. without_known: the
     numbers, from 0, of the texts that have no known word. from_ngrams: unknown words (all of them, as
-    `tokens`) that a fastText model makes a vector for. script: of most words, where they are unknown because
+    `tokens`) that a fastText model makes a vector for. from_parts: unknown words that are read by what an
+    apostrophe joins in them, as `embed_texts` does it. script: of most words, where they are unknown because
     it has no blanks between words. cut: of a static embedding model, whose known words are those that are one
     piece, and from_ngrams those of several: the pieces of each unknown word, "?" for one that is not known.
     """
@@ -95,6 +97,7 @@ class Coverage:
     unknown: tuple[tuple[str, int], ...]
     without_known: tuple[int, ...]
     from_ngrams: int = 0
+    from_parts: int = 0
     script: str | None = None
     cut: tuple[str, ...] = ()
 
@@ -125,7 +128,9 @@ def coverage(
     kinds = list(counts)
     known = _known_kinds(vectors, kinds) if pieces is None else {w for w in kinds if len(pieces.cut(w)) == 1}
     unknown = Counter({word: count for word, count in counts.items() if word not in known})
-    usable = known if pieces is None else {word for word in kinds if pieces.cut(word)}
+    apart = _read_apart(vectors, unknown) if pieces is None else set()
+    whole = Counter({word: count for word, count in unknown.items() if word not in apart})
+    usable = known | apart if pieces is None else {word for word in kinds if pieces.cut(word)}
     named = unknown.most_common(most)
     return Coverage(
         texts=len(cut),
@@ -135,7 +140,8 @@ def coverage(
         known_kinds=len(known),
         unknown=tuple(named),
         without_known=tuple(i for i, words in enumerate(cut) if usable.isdisjoint(words)),
-        from_ngrams=0 if vectors.subwords is None else _count_with_ngrams(vectors.subwords, unknown),
+        from_ngrams=0 if vectors.subwords is None else _count_with_ngrams(vectors.subwords, whole),
+        from_parts=unknown.total() - whole.total(),
         script=None if pieces is not None else script_without_blanks(unknown, counts.total()),
         cut=() if pieces is None else tuple(_shown_pieces(pieces, word) for word, _ in named),
     )
@@ -145,6 +151,11 @@ def _known_kinds(vectors: WordVectors, kinds: Sequence[str]) -> set[str]:
     """Those of some words that the vectors have."""
     found = vectors.vocabulary.find_many(kinds) >= 0
     return {word for word, there in zip(kinds, found.tolist(), strict=True) if there}
+
+
+def _read_apart(vectors: WordVectors, unknown: Iterable[str]) -> set[str]:
+    """The unknown words that are read by the parts that an apostrophe joins."""
+    return {word for word in unknown if STAND_INS["apostrophe"](word, vectors.key_to_index)}
 
 
 def _shown_pieces(pieces: Pieces, word: str) -> str:
