@@ -52,6 +52,23 @@ def test_few_items_and_a_result_below_the_majority_are_remarked(kit: Kit, ask: C
     assert "not better than always eight" in said.out
 
 
+def test_a_rate_that_is_far_too_high_is_remarked(kit: Kit, ask: Call, tmp_path: Path) -> None:
+    """Its accuracy may be fine: the loss is that of an answer that is sure and wrong."""
+    said = ask("finetune", NET, kit.images, "--out", tmp_path / "run", "--epochs", 3, "--lr", 1e9)
+    assert said.code == 0, said.err
+    assert "The loss is above that of equal chances (0.6931): the probabilities are far too sure." in said.out
+    assert "zoo lr-find" in said.out
+    usual = ask("finetune", NET, kit.images, "--out", tmp_path / "usual", "--epochs", 3)
+    assert "equal chances" not in usual.out
+
+
+def test_a_batch_of_more_than_there_is_is_remarked(kit: Kit, ask: Call, tmp_path: Path) -> None:
+    options = "--epochs", 1, "--val-fraction", 0.5, "--batch-size", 100_000
+    said = ask("finetune", NET, kit.images / "val", "--out", tmp_path / "run", *options)
+    assert said.code == 0, said.err
+    assert "a batch of 100,000 is more than there is: each step takes all 30" in said.err
+
+
 def test_runs_of_earlier_versions_have_no_interval(trained: RunResult) -> None:
     from msgspec.structs import replace
 

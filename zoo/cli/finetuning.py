@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -391,6 +392,11 @@ def _how_sure(result: RunResult) -> str:
     )
     if result.metrics["accuracy"] <= majority:
         line += f"This is not better than {result.majority.name}. If classes are uneven: --balance\n"
+    if result.val_loss > (guessed := math.log(len(result.classes))):
+        line += (
+            f"The loss is above that of equal chances ({guessed:.4f}): the probabilities are far too sure. "
+            "A lower rate may help; zoo lr-find MODEL DATA suggests one.\n"
+        )
     if (result.val_items or 0) < FEW:
         line += "So few validation items say little: keep more with --val-fraction, or collect more.\n"
     return line
