@@ -11,7 +11,7 @@ import pytest
 from support.kits import tiny_kit
 
 from zoo.errors import Interrupted
-from zoo.events import EpochEnd, Event, Note, Progress, silent
+from zoo.events import EpochEnd, Event, Note, Progress, TrainProgress, silent
 from zoo.progress import Bars, usual_report
 from zoo.runs.making.finetuning import finetune_model
 from zoo.runs.run import load_run
@@ -49,6 +49,25 @@ def test_bars_show_the_task_the_metrics_and_the_notes(monkeypatch: pytest.Monkey
     assert "train head" in shown
     assert "warning: one photograph is flat\n  Look at it." in shown
     assert "tensors" not in shown
+
+
+def test_a_training_is_one_line_of_figures_that_goes_when_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("COLUMNS", "120")
+    report = usual_report()
+    for done in (1, 2):
+        report(
+            TrainProgress(
+                "train tune", done, 4, "steps", phase="tune", epoch=1, epochs=2, part=done / 2,
+                loss=0.5 / done, monitor="loss", value=None, lr=0.01, items_per_second=7.25,
+                seconds_left=65.0, at_most=True, memory=2_500_000_000,
+            )
+        )  # fmt: skip
+    line = "tune 1/2  100 %  loss 0.2500  lr 0.01  7.2 items/s  at most 1:05  2.5 GB"
+    assert screen.getvalue().rstrip().split("\r")[-1].strip() == line
+    report(Progress("train tune", 4, 4, "steps"))
+    assert screen.getvalue().split("\r")[-2].strip() == ""
 
 
 def test_finetuning_in_python_draws_a_bar_and_ctrl_c_keeps_the_best_epoch(

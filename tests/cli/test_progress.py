@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
+import re
+import struct
+import termios
+from pathlib import Path
 
 import pytest
+from support.commands import Terminal, running, start_zoo
 
 from zoo.cli.sink import Mode, Sink
 from zoo.events import EpochEnd
@@ -48,3 +54,28 @@ def test_the_loss_of_mixed_images_is_not_called_the_training_loss(capsys: pytest
     plain, mixed = lines(capsys, Mode.HUMAN, *ends)
     assert "  train loss 0.5000  " in plain
     assert "  train loss of mixed images 0.5000  " in mixed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [60, 100])
+def test_a_terminal_shows_one_line_of_figures_that_fits(tiny: Path, tmp_path: Path, columns: int) -> None:
+    terminal = Terminal()
+    fcntl.ioctl(terminal.outer, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    words = ("finetune", "tiny_net", tiny / "images", "--out", tmp_path / "run", "--unfreeze", "all")
+    more = ("--epochs", 40, "--tune-epochs", 2, "--patience", 0, "--batch-size", 8, "--no-report")
+    settings = {"ZOO_REGISTRY": str(tiny / "registry.yaml"), "TERM": "xterm", "COLUMNS": str(columns)}
+    with running(start_zoo(*words, *more, "--device", "cpu", stderr=terminal.outer, **settings)) as process:
+        while process.poll() is None:
+            terminal.read()
+    assert process.returncode == 0, terminal.read()
+    frames = re.split(r"\x1b\[2K|[\r\n]", terminal.read())
+    shown = {re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", frame) for frame in frames}
+    live = [line for line in shown if re.match(r"(head|tune) \d+/", line)]
+    assert any(line.startswith("tune") for line in live)
+    rate, left = (
+        (r"[\d,.]+/s", r"<?[\d:]+") if columns == 60 else (r"[\d,.]+ items/s", r"at most [\d:]+|[\d:]+ left")
+    )
+    whole = rf"tune 2/2 .*loss [\d.]+ .*val .*[\d.]+ .*lr [\d.e-]+ +{rate} +({left}) +[\d.]+ [GM]B"
+    assert any(re.fullmatch(whole, line.strip()) for line in live), live
+    assert max(map(len, live)) <= columns
+    assert len(terminal.visible) == 0 or not re.match(r"(head|tune) \d+/", terminal.visible[-1])

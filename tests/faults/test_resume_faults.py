@@ -18,6 +18,8 @@ import pytest
 from support.commands import wait_until
 from support.training_forks import Ended, TrainingForks
 
+from zoo.events import MEASURED
+
 pytestmark = pytest.mark.thorough  # a second or more per process that is killed
 IMAGES = ("--unfreeze", 1, "--epochs", 3, "--tune-epochs", 4, "--dropout", 0.3, "--augment", "strong")
 TEXTS = ("--unfreeze", "all", "--epochs", 3, "--tune-epochs", 3, "--dropout", 0.3, "--no-baseline")
@@ -70,7 +72,7 @@ def sha256(path: Path) -> str:
 def history(run: Path) -> list[dict[str, Any]]:
     """Every epoch, but for how long it took."""
     lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+    return [{name: value for name, value in line.items() if name not in MEASURED} for line in lines]
 
 
 def checkpoints(out: Path) -> list[Path]:

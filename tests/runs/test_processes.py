@@ -18,6 +18,8 @@ import torch
 from safetensors.torch import load_file
 from support.commands import wait_until
 
+from zoo.events import MEASURED
+
 pytestmark = pytest.mark.thorough  # every process imports torch
 CASES: dict[str, tuple[str, tuple[object, ...]]] = {
     # 7 items a step for two, batch norms that learn, weighted classes
@@ -108,7 +110,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def history(folder: Path) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+    return [{name: value for name, value in line.items() if name not in MEASURED} for line in lines]
 
 
 def assert_alike(one: Path, other: Path, *, tolerance: float) -> None:

@@ -19,7 +19,7 @@ from zoo.catalogue.entry import ImageInput
 from zoo.data.kinds import IMAGES
 from zoo.data.scanning import scan_dataset
 from zoo.errors import WeightsMismatch
-from zoo.events import EpochEnd, Event
+from zoo.events import MEASURED, EpochEnd, Event
 from zoo.runs.demo import write_digits
 from zoo.store.store import Store
 from zoo.training.batches import FeatureBatches, ImageBatches
@@ -112,7 +112,7 @@ def assert_goes_on_alike(begin: Callable[[], PhaseState]) -> None:
 
 
 def facts(result: FitResult) -> tuple[Any, ...]:
-    history = [replace(end, seconds=0.0) for end in result.history]
+    history = [replace(end, **dict.fromkeys(MEASURED, 0)) for end in result.history]
     return (result.best_epoch, result.epochs, result.stopped_early, result.best, history)
 
 

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.errors import SomeFailed, ZooError
-from zoo.events import EpochEnd, Event, Note, Progress
+from zoo.events import EpochEnd, Event, Note, Progress, TrainProgress
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bars
     from rich.progress import TaskID
+
+    from zoo.cli.bars import Bars
 
 
 class Mode(Enum):
@@ -103,12 +104,10 @@ class Sink:
         A head takes 100 epochs in five seconds: a line for each would push away everything that matters.
         """
         metrics = "  ".join(f"val {name} {value:.4f}" for name, value in end.metrics.items())
-        task = self._tasks.get(f"train {end.phase}")
-        if self._bars is not None and task is not None:
-            self._bars.update(task, description=f"train {end.phase}, epoch {end.epoch}: {metrics}")
         self._unwritten += end.seconds
         tenth = end.epoch * 10 // end.epochs > (end.epoch - 1) * 10 // end.epochs
-        if end.epoch == 1 or self._unwritten >= 1 or (tenth and task is None):
+        live = self._bars is not None and self._bars.training is not None
+        if end.epoch == 1 or self._unwritten >= 1 or (tenth and not live):
             self._unwritten = 0.0
             kind = "train loss of mixed images" if end.mixed else "train loss"
             self._line(
@@ -129,14 +128,20 @@ class Sink:
             return
         if self._bars is None:
             self._bars = _start_bars()
-        if progress.task not in self._tasks:
-            self._tasks[progress.task] = self._bars.add_task(progress.task, unit=progress.unit)
-        task = self._tasks[progress.task]
-        self._bars.update(task, completed=progress.done, total=progress.total)
-        if progress.done == progress.total:
-            self._bars.remove_task(self._tasks.pop(progress.task))
-            if not self._tasks:
-                self.close()
+        if isinstance(progress, TrainProgress):
+            self._bars.training = progress
+            return
+        if progress.task == self._bars.training_task:  # its end
+            self._bars.training = None
+        else:
+            if progress.task not in self._tasks:
+                self._tasks[progress.task] = self._bars.add_task(progress.task, unit=progress.unit)
+            task = self._tasks[progress.task]
+            self._bars.update(task, completed=progress.done, total=progress.total)
+            if progress.done == progress.total:
+                self._bars.remove_task(self._tasks.pop(progress.task))
+        if not self._tasks and self._bars.training is None:
+            self.close()
 
 
 def _error_facts(error: ZooError) -> dict[str, Any]:
@@ -171,18 +176,9 @@ def printable(text: str) -> str:
 
 def _start_bars() -> Bars:
     """Progress bars on stderr that vanish when they are stopped. Costs the import of rich (about 0.1 s)."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from zoo.cli.bars import Bars
 
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.completed:,.0f} {task.fields[unit]}"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True, no_color="NO_COLOR" in os.environ),
-        transient=True,
-    )
+    bars = Bars(no_color="NO_COLOR" in os.environ)
     bars.start()
     return bars
 

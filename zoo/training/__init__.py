@@ -30,10 +30,13 @@ From the ground up; a file imports only what is above it in this list:
     batch_norms      statistics of a batch that several processes share
     averaging        a moving average of the weights
     machine          a device and its steps
+    memory           how much of it was taken
+    pace             how fast steps are made
     losses           what training minimises
     metrics          how good it is
     phase_state      a phase of training as one value: begin, save, load
     steps            forward and backward, in parts
+    looking_on       what is reported between two steps
     faults           how a phase ends when something goes wrong
     loop             the loop
 """

@@ -19,7 +19,9 @@ from adapters import Head, compare_frozen
 from zoo.events import EpochEnd, Note, Progress, Report, silent
 from zoo.training.faults import ends_with_its_best, stopped_by_loss, stopped_by_validation
 from zoo.training.interruption import never
+from zoo.training.looking_on import describe_progress
 from zoo.training.machine import LossWatch
+from zoo.training.memory import peak_memory
 from zoo.training.metrics import Measurement, Stopped, evaluate
 from zoo.training.phase_state import BadLoss, EpochSoFar, PhaseState, trainable_state
 from zoo.training.schedules import SCHEDULES, Moment
@@ -101,6 +103,7 @@ def fit(
     that does not suffice; its `result` is the FitResult so far.
     """
     report = report if state.machine.is_first else silent
+    state.pace.limit = limit
     with kept_generators(state.machine.device), ends_with_its_best(state, report):
         while not state.done and not state.out_of_time:
             stop = _or_when_time_is_up(state, stop_requested, limit)
@@ -183,6 +186,7 @@ def train_epoch(
     else:
         set_generators(so_far.generators, machine.device)
     bad = None
+    state.pace.begin()
 
     for batch in state.train.epoch(epoch, so_far.rows, so_far.steps):
         # of several processes: how much of this step is here, and whether all go on
@@ -210,11 +214,13 @@ def train_epoch(
         state.step += 1
         if state.average is not None:
             state.average.update(state.step)
+        before = so_far.rows
         so_far.add(batch, found)
 
         # say how far it is
-        if (now := time.perf_counter()) - state.reported > REPORT_EVERY:
-            report(Progress(f"train {phase.name}", state.step, steps, "steps"))
+        state.pace.step(so_far.rows - before, now := time.perf_counter())
+        if now - state.reported > REPORT_EVERY:
+            report(describe_progress(state))
             state.reported = now
 
         # keep where it is
@@ -224,6 +230,7 @@ def train_epoch(
             after_steps.call(state)
 
     check_last_loss(state, watch, bad)
+    so_far.seconds = time.perf_counter() - so_far.began
     return _mean_loss(state)
 
 
@@ -282,6 +289,7 @@ def close_epoch(
     if best:
         with state.measured():
             state.best = trainable_state(state.model, state.frozen)
+    so_far = state.so_far
     end = EpochEnd(
         phase=state.phase.name,
         epoch=epoch,
@@ -290,9 +298,11 @@ def close_epoch(
         val_loss=found.loss,
         metrics=found.metrics,
         lr=state.lr,
-        seconds=time.perf_counter() - state.so_far.began,
+        seconds=time.perf_counter() - so_far.began,
         best=best,
         mixed=state.phase.mixes,
+        items_per_second=so_far.rows / so_far.seconds if so_far.rows and so_far.seconds else None,
+        peak_memory=peak_memory(state.machine.device),
     )
     state.history.append(end)
     state.so_far = EpochSoFar()

@@ -26,6 +26,7 @@ from zoo.training.batches import Batch, BatchSource
 from zoo.training.losses import StartPull
 from zoo.training.machine import Forward, Machine
 from zoo.training.optimizers import OPTIMIZERS, build_optimizer
+from zoo.training.pace import Pace
 from zoo.training.recipe import Resolved
 from zoo.training.seeds import generator_states
 from zoo.training.single_label import SINGLE_LABEL, balanced_weights
@@ -42,7 +43,8 @@ class EpochSoFar:
     """The epoch that trains, up to a step. rows: of its order that are behind. steps, items, loss: how many
     there were, and the sum of the losses that are reported; loss is None before the first step. began: the
     moment, of time.perf_counter, from which its seconds count. generators: where torch's generators are, by
-    type of device, where the epoch goes on; items, loss and generators are this process's own.
+    type of device, where the epoch goes on; items, loss and generators are this process's own. seconds: that
+    all its steps took, once they are done.
     """
 
     rows: int = 0
@@ -51,6 +53,7 @@ class EpochSoFar:
     loss: Tensor | None = None
     began: float = field(default_factory=time.perf_counter)
     generators: Mapping[str, Tensor] | None = None
+    seconds: float | None = None
 
     def add(self, batch: Batch, loss: Tensor) -> None:
         """Note a step. loss: the sum over the items of the batch."""
@@ -73,8 +76,8 @@ class PhaseState:
     their place. accumulate: in how many parts the items of a step pass. step: steps done. history: an
     EpochEnd per finished epoch. so_far: the one that trains. best: name -> CPU tensor of everything that is
     not frozen, as it was after the best epoch. lr: of the head, in the last step. reported: when progress
-    last was. interrupted: somebody asked to stop. out_of_time: the time was up. fault: what ended training
-    too early.
+    last was. pace: how fast it is. interrupted: somebody asked to stop. out_of_time: the time was up. fault:
+    what ended training too early.
     """
 
     model: nn.Module
@@ -105,6 +108,7 @@ class PhaseState:
     so_far: EpochSoFar = field(default_factory=EpochSoFar)
     lr: float = 0.0
     reported: float = 0.0
+    pace: Pace = field(default_factory=Pace)
     interrupted: bool = False
     out_of_time: bool = False
     fault: TrainingStopped | None = None

@@ -76,6 +76,11 @@ class TimeLimit:
     seconds: float | None = None
     began: float = field(default_factory=time.monotonic)
 
+    @property
+    def left(self) -> float | None:
+        """Seconds until it is over; None for no end."""
+        return None if self.seconds is None else max(0.0, self.began + self.seconds - time.monotonic())
+
     def is_up(self) -> bool:
         """Whether it is over."""
         return self.seconds is not None and time.monotonic() - self.began >= self.seconds
