@@ -13,7 +13,7 @@ from measures import Module, find_circles, import_graph, read_modules
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     ("errors", "events", "notebook"),
-    ("progress",),
+    ("progress", "tensorboard"),
     ("file_formats",),
     ("catalogue",),
     ("store",),

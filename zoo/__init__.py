@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from zoo.runs.run import embed as embed
     from zoo.runs.using.preparation import preprocessing as preprocessing
     from zoo.targets import fetch_model as fetch_model
+    from zoo.tensorboard import tensorboard_report as tensorboard_report
     from zoo.training.recipe import Recipe as Recipe
 
 __version__ = "0.1.0"
@@ -52,6 +53,7 @@ PUBLIC = {
     "pick": "zoo.choosing.picking.picker",
     "preprocessing": "zoo.runs.using.preparation",
     "resume": "zoo.runs.making.resuming",
+    "tensorboard_report": "zoo.tensorboard",
     "tune": "zoo.choosing.tuning.tuner",
     "write_report": "zoo.answers.reporting.page",
 }

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from PIL import Image
 from support.commands import Call
 from support.kits import Kit, on_real, on_tiny
 
@@ -193,6 +194,8 @@ def test_finetune_writes_the_page_and_does_without(
     assert done.code == 0
     assert f"Report: {tmp_path / 'with' / 'report.html'}" in done.err
     assert (tmp_path / "with" / "report.html").is_file()
+    with Image.open(tmp_path / "with" / "learning.png") as picture:
+        assert min(picture.size) > 200
     call("finetune", kit.net, few, "--out", tmp_path / "without", "--no-report", *common)
     assert not (tmp_path / "without" / "report.html").exists()
 

@@ -23,7 +23,7 @@ from zoo.cli.options import (
     license_option,
 )
 from zoo.errors import Interrupted, InvalidRecipe, UsageError
-from zoo.events import Note, Progress, silent
+from zoo.events import Note, Progress, Report, silent
 from zoo.targets import Model, RunFolder
 from zoo.training.interruption import StopSignal
 from zoo.training.intervals import FEW
@@ -147,6 +147,12 @@ def _check_interval(_context: click.Context, _option: click.Parameter, value: st
     metavar="N",
     help="Processes that share every batch: one per GPU. Over several machines: torchrun.  [default: 1]",
 )
+@click.option(
+    "--tensorboard",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Write every epoch for TensorBoard too.  [needs: pip install 'transfer-zoo[tensorboard]']",
+)
 @column_options(several=True)
 @class_level_option
 @group_by_option
@@ -170,7 +176,8 @@ def _check_interval(_context: click.Context, _option: click.Parameter, value: st
     "with_report",
     default=True,
     envvar="ZOO_REPORT",
-    help="Write RUN/report.html at the end, a page about the run.  [default: on; env: ZOO_REPORT]",
+    help="Write RUN/report.html at the end, a page about the run, and RUN/learning.png, its curves.  "
+    "[default: on; env: ZOO_REPORT]",
 )
 @click.option("--print-recipe", is_flag=True, help="Print every option with its value, and train nothing.")
 @license_option
@@ -185,6 +192,7 @@ def finetune(
     checkpoint_every: str | None,
     time_limit: str | None,
     processes: int | None,
+    tensorboard: Path | None,
     path_column: str | None,
     text_column: str | None,
     label_column: str | None,
@@ -215,7 +223,7 @@ def finetune(
         "store": context.store,
         "checkpoint_every": checkpoint_every,
         "time_limit": time_limit,
-        "report": context.report if is_first() else silent,
+        "report": _listener(context, tensorboard),
         "recipe": recipe,
         **options,
     }
@@ -259,6 +267,17 @@ def finetune(
     _report(context, with_report, out, data, about_data)
 
 
+def _listener(context: Context, tensorboard: Path | None) -> Report:
+    """What hears of a run: the sink, and TensorBoard if that is wanted; nothing but in the first process."""
+    if not is_first():
+        return silent
+    if tensorboard is None:
+        return context.report
+    from zoo.tensorboard import tensorboard_report
+
+    return tensorboard_report(tensorboard, context.report)
+
+
 def _report(context: Context, wanted: bool, out: Path, data: Path, reading: Mapping[str, Any]) -> None:
     """Write the page about a run that has just been saved. Whatever goes wrong there is a warning: the run
     is whole, and its result printed."""
@@ -275,6 +294,7 @@ def _report(context: Context, wanted: bool, out: Path, data: Path, reading: Mapp
             data,
             store=context.store,
             report=lambda event: context.report(event) if isinstance(event, Progress) else None,
+            plots=[out / "learning.png"],
             **columns,
         )
     except KeyboardInterrupt:
