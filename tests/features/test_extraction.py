@@ -430,22 +430,60 @@ def test_folding_that_changes_the_features_is_undone(photos: list[Path]) -> None
 class Greedy(nn.Module):
     """Has no memory for more than four images at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, error: RuntimeError | None = None) -> None:
         super().__init__()
         self.conv, self.fc = nn.Conv2d(3, 8, 9, stride=9), nn.Linear(8, 2)
         self.most = 4
+        self.error = error or torch.OutOfMemoryError("out of memory")
+        self.refused: list[int] = []
 
     def forward(self, images: Tensor) -> Tensor:
         if len(images) > self.most:
-            raise torch.OutOfMemoryError("out of memory")
+            self.refused.append(len(images))
+            raise self.error
         return self.fc(self.conv(images).mean((2, 3)))
 
 
+LACKS_MEMORY = {
+    "of a device": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    "of the CPU": RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to …"),
+}
+
+
 @pytest.mark.fault("T2")
-def test_a_batch_that_memory_does_not_hold_is_halved_until_it_does(photos: list[Path]) -> None:
+@pytest.mark.parametrize("error", LACKS_MEMORY.values(), ids=LACKS_MEMORY)
+def test_a_batch_that_memory_does_not_hold_is_halved_until_it_does(
+    photos: list[Path], error: RuntimeError
+) -> None:
+    torch.manual_seed(0)
+    model = Greedy(error).eval()
+    heard: list[Event] = []
+    found = extract_features(model, photos, SMALL, batch_size=12, report=heard.append)
+    assert_close(found.features, plain_features(model, photos, SMALL))
+    sizes = [event.message for event in heard if isinstance(event, Note)]
+    assert sizes == [
+        "out of memory: 5 images at a time from now on, not 10",
+        "out of memory: 2 images at a time from now on, not 5",
+    ]
+    model.most = 0
+    with pytest.raises(TrainingStopped, match="cpu has not enough memory for one image") as stopped:
+        FrozenNetwork(model, torch.device("cpu"), torch.float32)(torch.zeros(4, 3, 64, 64))
+    assert stopped.value.hint == "Use a smaller model."
+
+
+def test_what_did_not_fit_once_is_not_tried_again() -> None:
     torch.manual_seed(0)
     model = Greedy().eval()
-    assert_close(extract_features(model, photos, SMALL).features, plain_features(model, photos, SMALL))
-    model.most = 0
-    with pytest.raises(TrainingStopped, match="not enough memory"):
-        FrozenNetwork(model, torch.device("cpu"), torch.float32)(torch.zeros(4, 3, 64, 64))
+    network = FrozenNetwork(model, torch.device("cpu"), torch.float32)
+    images = torch.rand(13, 3, 64, 64)
+    with torch.inference_mode():
+        expected = torch.cat([model(images[start : start + 4]) for start in range(0, 13, 4)])
+    assert_close(network(images), expected)
+    assert_close(network(images), expected)
+    assert model.refused == [13, 6]
+
+
+def test_another_error_of_the_network_is_not_taken_for_a_lack_of_memory() -> None:
+    model = Greedy(RuntimeError("mat1 and mat2 shapes cannot be multiplied")).eval()
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        FrozenNetwork(model, torch.device("cpu"), torch.float32)(torch.zeros(8, 3, 64, 64))

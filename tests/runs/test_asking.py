@@ -16,6 +16,7 @@ from zoo.data.listing import list_images
 from zoo.data.pixels.decoding import read_image
 from zoo.data.pixels.preprocessing import preprocess
 from zoo.errors import UnreadableFile, UsageError
+from zoo.events import Event, Note
 from zoo.features.network import FrozenNetwork
 from zoo.runs.demo import write_digits
 from zoo.runs.making.finetuning import finetune_model
@@ -184,3 +185,21 @@ def test_a_network_with_a_tensor_of_five_dimensions_is_made_fast_too() -> None:
         expected = network(images)
     found = FrozenNetwork(network, torch.device("cpu"), torch.float32)(images)
     torch.testing.assert_close(found, expected)
+
+
+def test_a_prediction_that_lacks_memory_is_made_in_smaller_batches(
+    run: Run, digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = sorted((digits / "val").rglob("*.png"))[:40]
+    expected = run.predict(photos)
+    plain, heard = FrozenNetwork._compute, list[Event]()
+
+    def compute(network: FrozenNetwork, images: torch.Tensor) -> torch.Tensor | None:
+        return None if len(images) > 10 else plain(network, images)
+
+    monkeypatch.setattr(FrozenNetwork, "_compute", compute)
+    again = load_run(run.path, store=run.store, report=heard.append)
+    assert [found.label for found in again.predict(photos)] == [one.label for one in expected]
+    halvings = [event for event in heard if isinstance(event, Note) and "from now on" in event.message]
+    assert [note.message.split(",")[0] for note in halvings][-1].endswith("images at a time from now on")
+    assert len(halvings) == len({note.message for note in halvings})

@@ -19,13 +19,12 @@ from zoo.events import EpochEnd, Event
 from zoo.runs.demo import write_digits
 from zoo.runs.making.finetuning import finetune_model
 from zoo.store.store import Store
-from zoo.training.batches import FeatureBatches, ImageBatches, Share
+from zoo.training.batches import FeatureBatches, ImageBatches, Share, parts_of
 from zoo.training.machine import Machine
 from zoo.training.mixing import Mixing
 from zoo.training.phase_state import begin_phase
 from zoo.training.recipe import Recipe, resolve
 from zoo.training.single_label import balanced_weights
-from zoo.training.steps import parts_of
 from zoo.training.strategies import phases
 from zoo.training.tasks import TASKS
 

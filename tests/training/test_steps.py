@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from zoo.data.kinds import IMAGES
 from zoo.errors import InvalidRecipe, TrainingStopped
 from zoo.events import Event, Note, Report, silent
-from zoo.training.batches import Batch, FeatureBatches
+from zoo.training.batches import Batch, FeatureBatches, parts_of
 from zoo.training.loop import FitResult, fit
 from zoo.training.machine import Machine
+from zoo.training.metrics import evaluate
 from zoo.training.phase_state import PhaseState, begin_phase, load_phase, state_to_save
 from zoo.training.recipe import Recipe, resolve
-from zoo.training.steps import parts_of
 from zoo.training.strategies import phases
 
 WEIGHTS = torch.tensor([0.2, 1.0, 3.0])
@@ -138,3 +138,24 @@ def test_parts_are_every_item_once_in_order(count: int) -> None:
     assert torch.equal(torch.cat([part.targets for part in parts]), batch.targets)
     assert torch.equal(torch.cat([part.inputs[0] for part in parts]), inputs[0])
     assert len([*parts_of(batch, count, keep_empty=True)]) == count
+
+
+def test_validation_passes_in_halves_where_memory_does_not_hold_a_batch() -> None:
+    class Narrow(nn.Linear):
+        def forward(self, inputs: Tensor) -> Tensor:
+            if len(inputs) > 12:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().forward(inputs)
+
+    torch.manual_seed(0)
+    narrow, items, labels = Narrow(6, 3), torch.randn(45, 6), torch.randint(3, (45,))
+    plain = nn.Linear(6, 3)
+    plain.load_state_dict(narrow.state_dict())
+    machine = Machine(torch.device("cpu"))
+    found = evaluate(narrow, FeatureBatches(items, labels, 45), machine=machine, keep_outputs=True)
+    expected = evaluate(plain, FeatureBatches(items, labels, 45), machine=machine, keep_outputs=True)
+    assert found.loss == pytest.approx(expected.loss, rel=1e-6)
+    assert found.metrics == expected.metrics
+    assert found.outputs is not None
+    assert expected.outputs is not None
+    torch.testing.assert_close(found.outputs, expected.outputs)

@@ -28,32 +28,65 @@ IDLE = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Al
 COSINE = 0.99  # the least cosine of bf16 features to fp32 ones; below it fp32 is used
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether memory did not suffice. The CPU's allocator raises a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
 class FrozenNetwork:
     """Images in, features or answers out, on one device; the model that it was made of is not changed.
 
     A call takes images (batch, channels, height, width) float32 on the CPU and returns features (batch, …)
-    float32 on the CPU. If a batch does not fit into the device's memory, it is halved until it does.
+    float32 on the CPU. If a batch does not fit into the device's memory, it is halved until it does, and so
+    are those after it; each halving is reported. Raises TrainingStopped if it has none for one image.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, network: nn.Module, device: torch.device, dtype: torch.dtype, report: Report = silent
+    ) -> None:
         self.network = channels_last(network.to(device, dtype))
         self.device = device
         self.dtype = dtype
+        self.report = report
+        self.most: int | None = None
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
+        found: list[Tensor] = []
+        done = 0
+        while done < max(1, len(images)):
+            part = images[done:] if self.most is None else images[done : done + self.most]
+            features = self._compute(part)
+            if features is None:  # not in a handler: the error holds the tensors of the failed pass
+                self._halve(len(part))
+            else:
+                found.append(features)
+                done += max(1, len(part))
+        return found[0] if len(found) == 1 else torch.cat(found)
+
+    def _compute(self, images: Tensor) -> Tensor | None:
+        """The features; None if there is no memory for so many images."""
         try:
             batch = images.to(self.device, self.dtype, memory_format=torch.channels_last)
             features: Tensor = self.network(batch)
             return features.float().cpu()
-        except torch.OutOfMemoryError as error:
-            if len(images) == 1:
-                raise TrainingStopped(
-                    f"{self.device} has not enough memory for the features of one image",
-                    hint="Use a smaller model, or --device cpu.",
-                ) from error
-        half = len(images) // 2  # outside of the handler: the error holds the failed forward's tensors
-        return torch.cat([self(images[:half]), self(images[half:])])
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(images) > 1:
+                return None
+            raise TrainingStopped(
+                f"{self.device} has not enough memory for one image",
+                hint="Use a smaller model" + (", or --device cpu." if self.device.type != "cpu" else "."),
+            ) from error
+
+    def _halve(self, size: int) -> None:
+        self.most = size // 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.report(
+            Note(f"out of memory: {self.most:,} images at a time from now on, not {size:,}", level="warning")
+        )
 
 
 @torch.inference_mode()
@@ -70,10 +103,10 @@ def freeze_network(
     example: a few real images (n, 3, size, size), on which every shortcut is compared with the plain model
     first. bf16 is at least twice as fast on processors with AVX512-BF16 or AMX, else slower.
     """
-    network, expected = _speed_up(lambda: feature_extractor(model), example, device)
+    network, expected = _speed_up(lambda: feature_extractor(model), example, device, report)
     if precision == "fp32":
         return network
-    fast = FrozenNetwork(copy.deepcopy(network.network), device, torch.bfloat16)
+    fast = FrozenNetwork(copy.deepcopy(network.network), device, torch.bfloat16, report)
     cosine = float(cosine_similarity(fast(example).flatten(1), expected.flatten(1)).min())
     if cosine >= COSINE:
         report(Note(f"features in bf16: cosine to fp32 at least {cosine:.4f} for {len(example)} images"))
@@ -83,12 +116,14 @@ def freeze_network(
 
 
 @torch.inference_mode()
-def freeze_classifier(model: nn.Module, example: Tensor, *, device: torch.device) -> FrozenNetwork:
+def freeze_classifier(
+    model: nn.Module, example: Tensor, *, device: torch.device, report: Report = silent
+) -> FrozenNetwork:
     """The fastest network for the model's answers, in fp32, by the same shortcuts as for its features.
 
     example: as for `freeze_network`. Costs one copy of the weights.
     """
-    return _speed_up(lambda: copy.deepcopy(model).eval(), example, device)[0]
+    return _speed_up(lambda: copy.deepcopy(model).eval(), example, device, report)[0]
 
 
 def feature_precision(requested: str) -> Precision:
@@ -149,7 +184,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _speed_up(
-    take: Callable[[], nn.Module], example: Tensor, device: torch.device
+    take: Callable[[], nn.Module], example: Tensor, device: torch.device, report: Report
 ) -> tuple[FrozenNetwork, Tensor]:
     """The fastest network that agrees with the plain one, and the plain one's output for the example.
 
@@ -160,4 +195,4 @@ def _speed_up(
     expected = fold_batch_norm(network, example).before
     if not _is_close(FrozenNetwork(network, cpu, torch.float32)(example), expected):
         network = take()
-    return FrozenNetwork(network, device, torch.float32), expected
+    return FrozenNetwork(network, device, torch.float32, report), expected

@@ -37,6 +37,19 @@ class Batch:
     end: int = 0
 
 
+def parts_of(batch: Batch, count: int, *, keep_empty: bool = False) -> Iterator[Batch]:
+    """A batch in so many parts of about the same size; empty ones are left out, or kept."""
+    if count == 1:
+        yield batch
+        return
+    alone = isinstance(batch.inputs, Tensor)
+    inputs = (batch.inputs,) if isinstance(batch.inputs, Tensor) else batch.inputs
+    pieces = zip(*(torch.tensor_split(part, count) for part in (*inputs, batch.targets)), strict=True)
+    for *some, targets in pieces:
+        if len(targets) or keep_empty:
+            yield Batch(some[0] if alone else tuple(some), targets, len(targets))
+
+
 class BatchSource(Protocol):
     """Items in batches. `epoch(n)` yields the n-th pass, n from 1; 0 is a pass for evaluation.
 

@@ -11,8 +11,8 @@ import torch
 
 from zoo.errors import TrainingStopped
 from zoo.events import Note, Report
+from zoo.features.network import is_out_of_memory
 from zoo.training.batches import Batch
-from zoo.training.machine import is_out_of_memory
 from zoo.training.metrics import Stopped
 from zoo.training.phase_state import BadLoss, PhaseState, trainable_state
 from zoo.training.processes import is_lost_process, lost_process

@@ -158,11 +158,6 @@ class Machine:
         return LossWatch(self.device, late=True if self.processes.world > 1 else None)
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether memory did not suffice. The CPU's allocator raises a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-
-
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Inside, torch computes on the CPU in one thread: for steps that are smaller than what threads cost.

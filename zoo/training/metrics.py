@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from zoo.training.batches import BatchSource
+from zoo.features.network import is_out_of_memory
+from zoo.training.batches import Batch, BatchSource, parts_of
 from zoo.training.interruption import never
 from zoo.training.losses import main_output
 from zoo.training.machine import Machine
@@ -72,9 +73,7 @@ def evaluate(
         for batch in batches.epoch(0):
             if machine.agree(batch.count, stop_requested).stop:
                 raise Stopped
-            inputs, targets = machine.place(batch.inputs), machine.place(batch.targets)
-            with machine.autocast():
-                outputs = main_output(model(inputs)).float()
+            outputs, targets = _answer(model, batch, machine), machine.place(batch.targets)
             if batch.count:  # the share of a small batch may be empty, and its mean is nan
                 total += plain(outputs, targets) * batch.count
             for name, metric in task.metrics.items():
@@ -94,6 +93,17 @@ def evaluate(
         outputs=torch.cat([outputs for outputs, _ in kept]).cpu() if keep_outputs else None,
         targets=torch.cat([targets for _, targets in kept]).cpu() if keep_outputs else None,
     )
+
+
+def _answer(model: nn.Module, batch: Batch, machine: Machine) -> Tensor:
+    """The outputs (items, width) of a batch; in halves, where memory does not hold them at once."""
+    try:
+        with machine.autocast():
+            return main_output(model(machine.place(batch.inputs))).float()
+    except RuntimeError as error:
+        if batch.count < 2 or not is_out_of_memory(error):
+            raise
+    return torch.cat([_answer(model, half, machine) for half in parts_of(batch, 2)])
 
 
 def _values(task: Task, sums: Mapping[str, Tensor], items: int) -> dict[str, float]:

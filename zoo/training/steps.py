@@ -7,7 +7,6 @@ that learns sees a part at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import nullcontext
 
 import torch
@@ -15,9 +14,10 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.events import Note, Report
-from zoo.training.batches import Batch
+from zoo.features.network import is_out_of_memory
+from zoo.training.batches import Batch, parts_of
 from zoo.training.losses import l1_norm, main_output, nothing, objective
-from zoo.training.machine import LossWatch, is_out_of_memory
+from zoo.training.machine import LossWatch
 from zoo.training.phase_state import BadLoss, PhaseState
 
 
@@ -87,19 +87,6 @@ def _in_parts(
                 loss = loss + state.pull()
             machine.backward(loss, state.scaler)
     return total, bad
-
-
-def parts_of(batch: Batch, count: int, *, keep_empty: bool = False) -> Iterator[Batch]:
-    """A batch in so many parts of about the same size; empty ones are left out, or kept."""
-    if count == 1:
-        yield batch
-        return
-    alone = isinstance(batch.inputs, Tensor)
-    inputs = (batch.inputs,) if isinstance(batch.inputs, Tensor) else batch.inputs
-    pieces = zip(*(torch.tensor_split(part, count) for part in (*inputs, batch.targets)), strict=True)
-    for *some, targets in pieces:
-        if len(targets) or keep_empty:
-            yield Batch(some[0] if alone else tuple(some), targets, len(targets))
 
 
 def _can_halve(state: PhaseState, batch: Batch) -> bool:

@@ -125,7 +125,9 @@ def read(items: Sequence[ImageSource], classifier: Classifier, /, **options: Any
     return ImageItems(items, classifier.input, values=classifier.values, **options)
 
 
-def open_network(network: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
+def open_network(
+    network: nn.Module, device: torch.device, report: Report = silent
+) -> Callable[[Tensor], Tensor]:
     """The network as a function of images that answers in the least time; it is copied at the first call.
 
     Its shortcuts are compared with the plain network on the first images.
@@ -135,7 +137,7 @@ def open_network(network: nn.Module, device: torch.device) -> Callable[[Tensor],
     def answer(images: Tensor) -> Tensor:
         nonlocal fast
         if fast is None:
-            fast = freeze_classifier(network, images[:EXAMPLES], device=device)
+            fast = freeze_classifier(network, images[:EXAMPLES], device=device, report=report)
         return fast(images)
 
     return answer

@@ -15,6 +15,7 @@ from zoo.data.dataset import Item
 from zoo.data.kinds import IMAGES, TEXTS, Kind
 from zoo.data.texts import Text
 from zoo.errors import UsageError
+from zoo.events import Report, silent
 from zoo.runs.modalities.gathering import gather_images, gather_texts
 from zoo.runs.record import read_record
 from zoo.targets import KindName, RunFolder, Target, kind_of
@@ -34,7 +35,9 @@ class Asking(Protocol):
     def read(self, items: list[Any], classifier: Classifier, /, **options: Any) -> ItemSource:
         """The items as the network takes them."""
 
-    def open_network(self, network: nn.Module, device: torch.device, /) -> Callable[[Any], Tensor]:
+    def open_network(
+        self, network: nn.Module, device: torch.device, report: Report = silent, /
+    ) -> Callable[[Any], Tensor]:
         """A function from a batch of a source to the outputs (items, width) on the CPU, in the least time."""
 
 

@@ -105,7 +105,9 @@ def read(items: Sequence[Text], classifier: Classifier, /, **options: Any) -> Te
     return TextItems(items, classifier.reader, **options)
 
 
-def open_network(network: nn.Module, device: torch.device) -> Callable[[Inputs], Tensor]:
+def open_network(
+    network: nn.Module, device: torch.device, _report: Report = silent
+) -> Callable[[Inputs], Tensor]:
     """The network as a function of ids that answers on the CPU."""
     machine = Machine(device)
     network = network.to(device).eval()

@@ -291,7 +291,7 @@ def _ask(
 
     rows: list[int] = []
     parts: list[Tensor] = []
-    for positions, outputs in iterate_outputs(classifier, source, device=device):
+    for positions, outputs in iterate_outputs(classifier, source, device=device, report=report):
         rows += positions
         parts.append(outputs)
     refuse_unreadable(source, report)

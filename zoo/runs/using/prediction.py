@@ -49,7 +49,7 @@ def _predict(
         why = "it is not calibrated" if calibration is None else calibration.problem
         report(Note(f"probabilities are as {classifier.name} gives them: {why}"))
     done, ids = 0, dict(zip(classifier.classes, classifier.ids, strict=False))
-    for positions, outputs in iterate_outputs(classifier, source, device=device):
+    for positions, outputs in iterate_outputs(classifier, source, device=device, report=report):
         answers = classifier.task.decide(
             classifier.calibrated(outputs), classifier.classes, top, classifier.thresholds
         )
@@ -77,7 +77,7 @@ def _check_classes(classifier: Classifier) -> None:
 
 
 def iterate_outputs(
-    classifier: Classifier, source: ItemSource, *, device: str = "auto"
+    classifier: Classifier, source: ItemSource, *, device: str = "auto", report: Report = silent
 ) -> Iterator[tuple[list[int], Tensor]]:
     """(positions, outputs (positions, width) float32 on the CPU), batch by batch.
 
@@ -85,9 +85,8 @@ def iterate_outputs(
     """
     from zoo.training.device import pick_device
 
-    network = (
-        modality_of(classifier.entry).load_asking().open_network(classifier.network, pick_device(device))
-    )
+    asking = modality_of(classifier.entry).load_asking()
+    network = asking.open_network(classifier.network, pick_device(device), report)
     for positions, inputs in source.batches():
         outputs = network(inputs)
         _check_numbers(classifier.name, [str(source.places[at]) for at in positions], outputs)
