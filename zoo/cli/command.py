@@ -14,6 +14,8 @@ import click
 
 from zoo.cli.sink import Mode, Sink
 from zoo.errors import NotAModel, UnknownName, ZooError
+from zoo.events import silent
+from zoo.training.ranks import is_first
 
 if TYPE_CHECKING:
     from zoo.catalogue.registry import Registry
@@ -73,7 +75,7 @@ class Context:
 
     @property
     def report(self) -> Callable[[Any], None]:
-        return self.sink.report
+        return self.sink.report if is_first() else silent
 
 
 def _with_context(function: Callable[..., Any]) -> Callable[..., Any]:

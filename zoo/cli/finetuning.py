@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from zoo.cli.command import Context, command
+from zoo.cli.launching import launch_several
 from zoo.cli.options import (
     Choice,
     GroupedOption,
@@ -314,11 +315,7 @@ def _launch_several(asked: int | None, resume: Path | None) -> None:
         from zoo.runs.making.unfinished import find_unfinished
 
         asked = find_unfinished(resume)[1].processes
-    if asked is not None and asked > 1:
-        from zoo.cli.launching import launch
-
-        here = click.get_current_context()
-        here.exit(launch(asked, here.find_root().obj))
+    launch_several(asked)
 
 
 def _need(kind: str, name: str, value: T | None) -> T:

@@ -6,6 +6,7 @@ sentence, gives every error the exit code 1, and kills what could still keep its
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -13,14 +14,19 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
 
 from zoo.data.contents import count_cpus
-from zoo.errors import TrainingStopped
-from zoo.training.ranks import MEETING, lost_mark
+from zoo.errors import TrainingStopped, UsageError
+from zoo.training.ranks import MEETING, are_several, is_first, lost_mark
+
+if TYPE_CHECKING:
+    from zoo.training.processes import Processes
 
 PARENT = "ZOO_PARENT"
 """Variable: the pipe that closes when whoever started the processes is gone."""
@@ -56,6 +62,48 @@ def launch(count: int, arguments: Sequence[str]) -> int:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+
+def launch_several(asked: int | None) -> None:
+    """Leave the work to so many processes, unless this is already one of several."""
+    if asked is not None and asked > 1 and not are_several():
+        here = click.get_current_context()
+        here.exit(launch(asked, here.find_root().obj))
+
+
+@contextmanager
+def together(device: str) -> Iterator[tuple[Processes, str]]:
+    """The processes that this one belongs to, and its own device, for a command that only reads.
+
+    Raises TrainingStopped in the first one where another is gone; the others then end without a word, for
+    what they say would not be the cause.
+    """
+    from zoo.training.processes import is_lost_process, lost_process, meet, own_device
+
+    own = own_device(device)
+    try:
+        with meet(own) as processes:
+            yield processes, str(own)
+    except RuntimeError as error:
+        if not is_lost_process(error):
+            raise
+        if not is_first():
+            raise click.exceptions.Exit(0) from error
+        raise lost_process(error) from error
+
+
+def check_same_items(processes: Processes, about: str, places: Sequence[Path]) -> None:
+    """Raise UsageError, in every process, unless all are asked about the same items. about: which model."""
+    if processes.world == 1:
+        return
+    text = b"\0".join([os.fsencode(about), *map(os.fsencode, places)])
+    found = processes.gather(hashlib.sha256(text).digest())
+    for rank, digest in enumerate(found):
+        if digest != found[0]:
+            raise UsageError(
+                f"process {rank} has another model or other files than process 0",
+                hint="Every machine needs the same command and the same files, under the same names.",
+            )
 
 
 def _start(rank: int, count: int, arguments: Sequence[str], folder: Path, life: int) -> _Child:

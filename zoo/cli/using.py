@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli.command import Context, command
+from zoo.cli.launching import check_same_items, launch_several, together
 from zoo.cli.options import Choice, ModelName, column_options
 from zoo.cli.sink import Fit, Mode, table
 from zoo.data.listing import refuse_missing
 from zoo.errors import DatasetError, Interrupted, UsageError
 from zoo.events import Progress
+from zoo.training.ranks import are_several, is_first
 
 if TYPE_CHECKING:
     from zoo.runs.answers import Guess, ItemSource, Prediction
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from zoo.runs.using.prediction_files import Shape
     from zoo.targets import Model, RunFolder
     from zoo.training.calibration import CalibrationFigures
+    from zoo.training.processes import Processes
 
 FILES = click.Path(path_type=Path)
 SCORE_COLUMNS = {
@@ -79,6 +82,14 @@ def compute_options(function: Any) -> Any:
     return function
 
 
+processes_option = click.option(
+    "--processes",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Processes that share the files: one per GPU. Over several machines: torchrun.  [default: 1]",
+)
+
+
 def text_options(function: Any) -> Any:
     """Which texts there are in files."""
     for option in (
@@ -120,6 +131,7 @@ def text_options(function: Any) -> Any:
 @click.option("--files-from", metavar="LIST|-", help="Names of files, a line each, in a file or a pipe.")
 @text_options
 @compute_options
+@processes_option
 def predict(
     context: Context,
     model: str,
@@ -145,24 +157,47 @@ def predict(
         check_out(out)
     if as_csv and (out is not None or context.sink.mode is Mode.JSON):
         raise UsageError("--csv prints to the terminal or a pipe", hint="Leave it out, or --out and --json.")
+    _refuse_pipes(options["processes"], [*files, *([] if files_from is None else [files_from])])
+    launch_several(options["processes"])
     target = context.find_target("predict", model, others=files)
     items = gather(context, target, (*files, *_listed(files_from)), options)
-    classifier, source = open_source(context, target, items, options)
     from zoo.runs.using.caution import Caution
     from zoo.runs.using.prediction import predict_items
     from zoo.runs.using.prediction_files import Shape
 
     caution = Caution(abstain_below, sets)
-    found = predict_items(
-        classifier, source, top=top, caution=caution, device=options["device"], report=context.report
-    )
-    total = len(source.places)
-    shape = Shape.of(classifier, caution)
-    if out:
-        failed = _write(context, found, out, total, top, shape)
-    else:
-        failed = _print(context, found, source, top, as_csv, shape)
+    with together(options["device"]) as (processes, device):
+        classifier, source = open_source(context, target, items, options, processes)
+        found = predict_items(
+            classifier, source, top=top, caution=caution, device=device, report=context.report
+        )
+        total = len(source.places)
+        shape = Shape.of(classifier, caution)
+        if not processes.is_first:
+            failed = _follow(found)
+        elif out:
+            failed = _write(context, found, out, total, top, shape)
+        else:
+            failed = _print(context, found, source, top, as_csv, shape)
     return DatasetError.exit_code if failed else 0
+
+
+def _follow(found: Iterator[Prediction]) -> int:
+    """Compute this process's share, which the first one shows."""
+    for _ in found:
+        pass
+    return 0
+
+
+def _refuse_pipes(processes: int | None, files: Sequence[object]) -> None:
+    """Raise UsageError where several processes would read what can be read once."""
+    several = (processes or 1) > 1 or are_several()
+    for name in map(str, files if several else ()):
+        if name == "-" or Path(name).is_fifo():
+            raise UsageError(
+                f"{'standard input' if name == '-' else name} can be read by one process alone",
+                hint="Write it to a file, and name that.",
+            )
 
 
 def _listed(files_from: str | None) -> list[Path]:
@@ -306,9 +341,14 @@ def gather(
 
 
 def open_source(
-    context: Context, target: RunFolder | Model, items: list[Any], options: dict[str, Any]
+    context: Context,
+    target: RunFolder | Model,
+    items: list[Any],
+    options: dict[str, Any],
+    processes: Processes,
 ) -> tuple[Classifier, ItemSource]:
-    """The network of a run or model, and the items as it takes them. options: those of `compute_options`."""
+    """The network of a run or model, and the items as it takes them. options: those of `compute_options`.
+    Raises UsageError where the processes have different ones."""
     from zoo.runs.classifier import load_classifier
     from zoo.runs.modalities.table import modality_of
 
@@ -318,7 +358,9 @@ def open_source(
     )
     asking = modality_of(classifier.entry).load_asking()
     chosen = {name: options[name] for name in ("batch_size", "on_bad")}
-    return classifier, asking.read(items, classifier, **chosen, report=context.report)
+    source = asking.read(items, classifier, **chosen, processes=processes, report=context.report)
+    check_same_items(processes, classifier.identity, source.places)
+    return classifier, source
 
 
 @command("zoo evaluate run photos/\nzoo evaluate run photos/ -o wrong.csv")
@@ -327,6 +369,7 @@ def open_source(
 @column_options(several=True)
 @click.option("--out", "-o", type=FILES, help="Write the mistakes: wrong.csv, .jsonl or .parquet.")
 @compute_options
+@processes_option
 def evaluate(context: Context, run: str, data: Path, out: Path | None, **options: Any) -> None:
     """Measure a run on labelled data.
 
@@ -342,10 +385,16 @@ def evaluate(context: Context, run: str, data: Path, out: Path | None, **options
 
     if out is not None:
         check_out(out)
-    classifier = load_classifier(
-        target, store=context.store, registry=context.registry, report=context.report
-    )
-    found = evaluate_classifier(classifier, data, report=context.report, **options)
+    launch_several(options.pop("processes"))
+    with together(options.pop("device")) as (processes, device):
+        classifier = load_classifier(
+            target, store=context.store, registry=context.registry, report=context.report
+        )
+        found = evaluate_classifier(
+            classifier, data, device=device, processes=processes, report=context.report, **options
+        )
+    if not processes.is_first:
+        return
     mistakes = [asdict(wrong) for wrong in getattr(found, "wrong", ())]
     if out is not None:
         write_rows(mistakes, out, [field.name for field in fields(WrongAnswer)])
@@ -468,6 +517,7 @@ def _evaluation_parts(found: Evaluation) -> Iterator[str]:
 @click.option("--member", metavar="FILE", help="Which file of a .zip of word vectors.")
 @text_options
 @compute_options
+@processes_option
 def embed(
     context: Context,
     model: str,
@@ -495,15 +545,20 @@ def embed(
             f"--pooling and --unknown need word vectors, and {model} {KINDS[kind].what}",
             hint="Leave them out. Word vectors: zoo list --task word-vectors",
         )
+    if (options["processes"] or 1) > 1 and kind not in ("run", "images"):
+        raise UsageError(
+            "--processes need a network or a run: vectors of words are looked up", hint="Leave it out."
+        )
+    _refuse_pipes(options["processes"], files)
+    launch_several(options["processes"])
     items = gather(context, target, files, options)
     if isinstance(target, HubModel | RegistryModel):
         check_classifier(describe_target(target, context.store, report=context.report))
     if isinstance(target, RunFolder) or kind == "images":
-        classifier, source = open_source(context, target, items, options)
-        licenses = classifier.licenses
-        found = embed_items(
-            classifier, source, store=context.store, device=options["device"], report=context.report
-        )
+        with together(options["device"]) as (processes, device):
+            classifier, source = open_source(context, target, items, options, processes)
+            licenses = classifier.licenses
+            found = embed_items(classifier, source, store=context.store, device=device, report=context.report)
     else:
         from zoo.runs.classifier import model_licenses
         from zoo.words.loading import load_words
@@ -514,6 +569,8 @@ def embed(
         found = embed_by_vectors(
             vectors, items, pooling=pooling or "mean", policy=unknown, report=context.report
         )
+    if not is_first():
+        return
     write_embeddings(found, out, licenses)
     count, width = found.features.shape
     lost = None if found.known is None else int((found.known == 0).sum())

@@ -7,10 +7,10 @@ From the ground up; a file imports only what is above it in this list:
     listing          the runs below a folder, a line each
     calibration      calibration.json
     folder           the files of a run, written whole and read verified
-    joining          features that several processes computed, as one table
     baseline         what guessing reaches
     plan             what is decided before torch is imported
     answers          what a network is asked about, and what it answers
+    joining          what several processes computed, as one has it
     review           a look at the items before they are trained on
     session          what the steps of training hand to each other
     classifier       a trained network with its labels

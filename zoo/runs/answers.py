@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
     from zoo.features.extraction import FeatureTable
     from zoo.features.network import Precision
-    from zoo.training.batches import Inputs
+    from zoo.training.batches import Inputs, Rounds
+    from zoo.training.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ class ItemSource(Protocol):
 
     places: what each is called. noun: what they are, in the singular. columns: what more there is to say of
     each, as in Embeddings. failures: by position, why an item
-    could not be read; it grows while batches are read, and those items are in no batch.
+    could not be read; it grows while batches are read, and those items are in no batch. traits: how many had
+    which. processes: which read them, each its share. rounds: of several, which batches are whose.
     """
 
     @property
@@ -98,10 +101,17 @@ class ItemSource(Protocol):
     @property
     def columns(self) -> Mapping[str, Sequence[int]]: ...
     @property
-    def failures(self) -> Mapping[int, str]: ...
+    def failures(self) -> MutableMapping[int, str]: ...
+    @property
+    def traits(self) -> Counter[str]: ...
+    @property
+    def processes(self) -> Processes: ...
+    @property
+    def rounds(self) -> Rounds: ...
 
     def batches(self) -> Iterator[tuple[list[int], Inputs]]:
-        """(positions, what the network takes), batch by batch. Raises UnreadableFile where it is to stop."""
+        """(positions, what the network takes), batch by batch. Of several processes those of this one, and an
+        empty one where nothing of a batch can be read. Raises UnreadableFile where it is to stop."""
 
     def prediction(self, position: int, top: tuple[Guess, ...], error: str | None = None) -> Prediction:
         """The answer to one item."""

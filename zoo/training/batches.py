@@ -119,6 +119,31 @@ class Share(NamedTuple):
 
 
 ALONE = Share()
+ROUND = 4
+"""Batches of each process between two exchanges: what is computed comes soon, and nobody waits often."""
+
+
+class Rounds:
+    """So many items in batches, in rounds: what this process has of each.
+
+    rounds: positions, a batch each. Batches are those of one process; of a round every process has some that
+    follow each other, as many as the others or one less.
+
+    >>> Rounds(10, 2, Share(1, 2)).rounds
+    [[range(6, 8), range(8, 10)]]
+    """
+
+    def __init__(self, items: int, batch_size: int, share: Share) -> None:
+        starts = torch.arange(0, items, batch_size)
+        self.rounds = [
+            [range(start, min(start + batch_size, items)) for start in share.of(block).tolist()]
+            for block in torch.split(starts, ROUND * share.world)
+        ]
+
+    @property
+    def batches(self) -> list[range]:
+        """Of all rounds."""
+        return [batch for batches in self.rounds for batch in batches]
 
 
 class _Batches:

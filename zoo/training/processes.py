@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 PATIENCE = "ZOO_PROCESS_TIMEOUT"
 """Variable: seconds that a process waits for another; a machine that is cut off is noticed after them."""
 _PATIENCE = 1800
-_ALIVE = 10.0  # seconds between two signs of life of a process that the others wait for
+ALIVE = 10.0  # seconds between two signs of life of a process that the others wait for
 _SIGN, _MESSAGE, _NOTHING = 0, 1, 2
 
 
@@ -90,6 +90,11 @@ class Processes:
         whole, stops, bads = self.sum(weight, float(stop), float(bad))
         return Agreement(whole, stops > 0, int(bads))
 
+    def all_done(self, done: bool = True) -> bool:
+        """Whether all have finished a piece of work. Each calls it now and then while it works, and once it
+        has finished until the answer is yes: so who waits long knows that the others are alive."""
+        return self.sum(float(done)) == [self.world]
+
     def send(self, content: bytes | None) -> None:
         """In the first process: hand bytes to all others; None that there is nothing to come."""
         self._head(_NOTHING if content is None else _MESSAGE, 0 if content is None else len(content))
@@ -100,7 +105,7 @@ class Processes:
         """In the first process, while the others wait for what it sends: let them know that it still works,
         if the last time is a while ago. Takes and returns a moment of time.monotonic()."""
         now = time.monotonic()
-        if now - last < _ALIVE:
+        if now - last < ALIVE:
             return last
         self._head(_SIGN, 0)
         return now

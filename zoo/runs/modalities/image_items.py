@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from zoo.features.extraction import EXAMPLES, FeatureTable, extract_features
 from zoo.features.network import FrozenNetwork, Precision, freeze_classifier
 from zoo.runs.answers import Guess, Prediction
 from zoo.runs.classifier import Classifier
+from zoo.runs.joining import join_tables
+from zoo.training.batches import Rounds
+from zoo.training.processes import ALONE, Processes
 
 
 class ImageItems:
@@ -38,6 +42,7 @@ class ImageItems:
         workers: int | None = None,
         on_bad: OnBad = "skip",
         values: ValueRange | None = None,
+        processes: Processes = ALONE,
         report: Report = silent,
     ) -> None:
         self.images = images
@@ -46,10 +51,16 @@ class ImageItems:
         self.workers = workers
         self.on_bad = on_bad
         self.values = values
+        self.processes = processes
         self.report = report
         self.places: list[Path] = [place_of(image) for image in images]
         self.failures: dict[int, str] = {}
         self.traits: Counter[str] = Counter()
+
+    @cached_property
+    def rounds(self) -> Rounds:
+        """Which batches are whose."""
+        return Rounds(len(self.images), self.batch_size, self.processes.share)
 
     @property
     def columns(self) -> dict[str, list[int]]:
@@ -58,10 +69,14 @@ class ImageItems:
 
     def batches(self) -> Iterator[tuple[list[int], Tensor]]:
         """(positions, images (batch, 3, size, size) float32), batch by batch."""
+        alone = self.processes.world == 1
+        own = [] if alone else self.rounds.batches
         batches = load_batches(
             self.images,
             partial(preprocess, input=self.input),
             self.batch_size,
+            order=None if alone else [*chain(*own)],
+            sizes=None if alone else [*map(len, own)],
             workers=self.workers,
             on_bad=self.on_bad,
             values=self.values,
@@ -72,7 +87,7 @@ class ImageItems:
                 self.failures |= {at: file.reason for at, file in batches.failures.items()}
                 yield batch.indices.tolist(), batch.images
             self.failures |= {at: file.reason for at, file in batches.failures.items()}
-            self.traits = batches.traits
+            self.traits.update(batches.traits)
 
     def prediction(self, position: int, top: tuple[Guess, ...], error: str | None = None) -> Prediction:
         """The answer to one image."""
@@ -89,19 +104,23 @@ class ImageItems:
         precision: Precision = "fp32",
     ) -> FeatureTable:
         """What the network's head sees of every image; computed once for each content, kept in the store."""
-        table = extract_features(
-            network,
-            self.images,
-            self.input,
-            backbone_sha256=identity,
-            store_home=store_home,
-            device=device,
-            precision=precision,
-            workers=self.workers,
-            on_bad=self.on_bad,
-            values=self.values,
-            report=self.report,
-        )
+
+        def compute(places: Sequence[int], report: Report) -> FeatureTable:
+            return extract_features(
+                network,
+                [self.images[place] for place in places],
+                self.input,
+                backbone_sha256=identity,
+                store_home=store_home,
+                device=device,
+                precision=precision,
+                workers=self.workers,
+                on_bad=self.on_bad,
+                values=self.values,
+                report=report,
+            )
+
+        table = join_tables(compute, len(self.images), self.processes, self.report)
         self.traits = table.traits
         kept = set(table.kept)
         lost = (position for position in range(len(self.images)) if position not in kept)

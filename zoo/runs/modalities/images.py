@@ -30,7 +30,6 @@ from zoo.runs.classifier import (
     take_over_low_rank,
 )
 from zoo.runs.folder import read_adapter
-from zoo.runs.joining import join_tables
 from zoo.runs.modalities.image_items import ImageItems
 from zoo.runs.review import review_items
 from zoo.runs.session import (
@@ -83,6 +82,7 @@ def open_items(
         workers=session.workers,
         on_bad=cast(OnBad, session.recipe.on_bad),
         values=values,
+        processes=session.processes,
         report=session.report,
     )
 
@@ -92,9 +92,7 @@ def read_data(session: Session, model: PreparedModel) -> TrainingData:
     dataset, recipe = session.plan.dataset, session.recipe
     items = dataset.train + dataset.val
     values = _value_range(session)
-    own = session.processes.share.of(torch.arange(len(items))).tolist()
-    source = open_items(session, model, [items[row] for row in own], values)
-    table = join_tables(compute_features(session, model, source), own, session.processes)
+    table = compute_features(session, model, open_items(session, model, items, values))
     features = {items[row].path: vector for row, vector in zip(table.kept, table.features, strict=True)}
     readable = _check_files(session, table.bad)
     if (unusual := describe_traits(table.traits)) is not None:

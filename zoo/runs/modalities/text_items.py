@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +19,9 @@ from zoo.features.extraction import FeatureTable
 from zoo.features.network import Precision
 from zoo.runs.answers import Guess, TextPrediction
 from zoo.runs.classifier import Classifier
-from zoo.training.batches import Inputs
+from zoo.training.batches import Inputs, Rounds
 from zoo.training.machine import Machine
+from zoo.training.processes import ALONE, Processes
 from zoo.words.texts.selection import ReadText, TextReader
 
 WORDS_AT_ONCE = 1 << 16  # that an encoder is given, padding included: 80 MB of 300 numbers each
@@ -28,16 +31,29 @@ class TextItems:
     """An ItemSource of texts. read: each as ids, with what was done about unknown words."""
 
     noun = "text"
-    failures: ClassVar[Mapping[int, str]] = {}  # a text that has been read can be answered
 
     def __init__(
-        self, texts: Sequence[Text], reader: TextReader, *, batch_size: int = 256, report: Report = silent
+        self,
+        texts: Sequence[Text],
+        reader: TextReader,
+        *,
+        batch_size: int = 256,
+        processes: Processes = ALONE,
+        report: Report = silent,
     ) -> None:
         self.texts = texts
         self.read: list[ReadText] = [reader(text.text) for text in texts]
         self.batch_size = batch_size
+        self.processes = processes
         self.report = report
+        self.failures: dict[int, str] = {}  # a text that has been read can be answered
+        self.traits: Counter[str] = Counter()
         self.places: list[Path] = [text.place for text in texts]
+
+    @cached_property
+    def rounds(self) -> Rounds:
+        """Which batches are whose."""
+        return Rounds(len(self.texts), self.batch_size, self.processes.share)
 
     @property
     def columns(self) -> dict[str, list[int]]:
@@ -46,8 +62,8 @@ class TextItems:
 
     def batches(self) -> Iterator[tuple[list[int], Tensor]]:
         """(positions, ids (batch, words) int64, padded with 0), batch by batch."""
-        for start in range(0, len(self.read), self.batch_size):
-            positions = list(range(start, min(start + self.batch_size, len(self.read))))
+        for batch in self.rounds.batches:
+            positions = [*batch]
             yield positions, pad_ids([self.read[position].ids for position in positions])
 
     def prediction(self, position: int, top: tuple[Guess, ...], error: str | None = None) -> TextPrediction:

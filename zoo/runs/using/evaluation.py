@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from zoo.data.pixels.batches import OnBad
     from zoo.runs.answers import ItemSource
     from zoo.runs.classifier import Classifier
+    from zoo.training.processes import Processes
     from zoo.training.task import Metric, Task
 
 
@@ -166,10 +167,12 @@ def evaluate_classifier(
     text_column: str | None = None,
     label_column: str | None = None,
     split_column: str | None = None,
+    processes: Processes | None = None,
     report: Report = silent,
 ) -> Evaluation:
     """Measure a classifier on a folder or table; labels are matched to its classes by name, of a model that
-    knows ImageNet's classes by their ids (n01440764) and synonyms too.
+    knows ImageNet's classes by their ids (n01440764) and synonyms too. processes: those that share the items;
+    all of them get the same figures.
 
     Of the very folder that a run was trained on, only what it did not train on is taken.
     Raises DatasetError for a class that the classifier does not know.
@@ -183,6 +186,7 @@ def evaluate_classifier(
         text_column=text_column,
         label_column=label_column,
         split_column=split_column,
+        processes=processes,
         report=report,
     )
     answered = _ask(classifier, dataset.items, source, device=device, report=report)
@@ -211,6 +215,7 @@ def open_labelled(
     text_column: str | None = None,
     label_column: str | None = None,
     split_column: str | None = None,
+    processes: Processes | None = None,
     report: Report = silent,
 ) -> tuple[EvaluationSet, ItemSource]:
     """The labelled items that a classifier can be measured on, and the same as its network takes them."""
@@ -230,7 +235,10 @@ def open_labelled(
     )
     for note in dataset.notes:
         report(note)
-    source = _open_items(classifier, dataset.items, batch_size=batch_size, on_bad=on_bad, report=report)
+    shared = {} if processes is None else {"processes": processes}
+    source = _open_items(
+        classifier, dataset.items, batch_size=batch_size, on_bad=on_bad, report=report, **shared
+    )
     return dataset, source
 
 
@@ -265,6 +273,7 @@ def _open_items(
     batch_size: int | None,
     on_bad: OnBad,
     report: Report,
+    **shared: Processes,
 ) -> ItemSource:
     """Labelled items as the network takes them."""
     modality = modality_of(classifier.entry)
@@ -278,6 +287,7 @@ def _open_items(
         batch_size=batch_size or modality.batch_size,
         on_bad=on_bad,
         report=report,
+        **shared,
     )
 
 

@@ -79,18 +79,28 @@ def _check_classes(classifier: Classifier) -> None:
 def iterate_outputs(
     classifier: Classifier, source: ItemSource, *, device: str = "auto", report: Report = silent
 ) -> Iterator[tuple[list[int], Tensor]]:
-    """(positions, outputs (positions, width) float32 on the CPU), batch by batch.
+    """(positions, outputs (positions, width) float32 on the CPU), batch by batch. Of several processes each
+    computes its share, and all get all of them.
 
     Raises IntegrityError for an output that is not a number.
     """
+    import torch
+
+    from zoo.runs.joining import join_outputs
     from zoo.training.device import pick_device
 
     asking = modality_of(classifier.entry).load_asking()
     network = asking.open_network(classifier.network, pick_device(device), report)
-    for positions, inputs in source.batches():
-        outputs = network(inputs)
-        _check_numbers(classifier.name, [str(source.places[at]) for at in positions], outputs)
-        yield positions, outputs
+
+    def own() -> Iterator[tuple[list[int], Tensor]]:
+        for positions, inputs in source.batches():
+            outputs = network(inputs) if positions else torch.empty(0, 0)
+            _check_numbers(classifier.name, [str(source.places[at]) for at in positions], outputs)
+            yield positions, outputs
+
+    if source.processes.world == 1:
+        return own()
+    return join_outputs(own(), source)
 
 
 def _failed(source: ItemSource, positions: range) -> Iterator[Prediction]:
