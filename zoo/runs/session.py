@@ -58,6 +58,12 @@ class Session:
         """Everything that decides the run."""
         return self.plan.recipe
 
+    @property
+    def batch_size(self) -> int:
+        """Items of a step; it is known once a run has begun."""
+        assert isinstance(self.recipe.batch_size, int)
+        return self.recipe.batch_size
+
     def encode(self, items: Sequence[Item]) -> Tensor:
         """The targets of some items, (items, …), as the task encodes them."""
         task, names = self.plan.task, self.plan.dataset.classes

@@ -251,7 +251,7 @@ def _begin_phase(session: Session) -> PhaseState:
     from zoo.training.stages import count_opened
     from zoo.training.strategies import phases
 
-    steps, model, data = begin_run(session)
+    session, steps, model, data = begin_run(session)
     if data.train is not None and bool((data.train.features == data.train.features[0]).all()):
         raise DatasetError(
             f"the network sees no difference between the {len(data.train.labels)} training items: their "

@@ -46,7 +46,7 @@ class Bench:
     def shared(self) -> tuple[TrainingSteps, PreparedModel, TrainingData]:
         """What the base recipe begins with; its features are computed when they are first asked for."""
         with self._seeded(self.session.recipe):
-            return begin_run(self.session)
+            return begin_run(self.session)[1:]
 
     def prepare(self) -> None:
         """Compute the features now, if heads are trained on them."""
@@ -64,7 +64,7 @@ class Bench:
             if all(phase.trains == "features" for phase in phases(recipe)):
                 steps, model, data = self._with_new_head(session)
             else:
-                steps, model, data = begin_run(replace(session, report=silent))
+                _, steps, model, data = begin_run(replace(session, report=silent))
             outcome = train_phases(session, steps, model, data)
             right = None if outcome.best is None else _find_right(session, model, data)
         return TrialResult(outcome, model.head, right, time.perf_counter() - began)
@@ -79,7 +79,7 @@ class Bench:
         recipe = session.recipe
         head = attach_recipe_head(model.network, session.plan.dataset.classes, recipe, session.plan.task)
         train = batches_of(
-            data.train.features, data.train.labels, recipe.batch_size, session.device, seed=recipe.seed
+            data.train.features, data.train.labels, session.batch_size, session.device, seed=recipe.seed
         )
         data = replace(data, train=train)
         fit_head(session, head, data)

@@ -241,6 +241,11 @@ def _open_search(
             "zoo tune does not take head auto: every trial would choose anew",
             hint="Name one, or leave it out: it is searched.",
         )
+    if base.batch_size == AUTO:
+        raise UsageError(
+            "zoo tune does not take batch_size auto: every trial would choose anew",
+            hint="Name one, or leave it out: it is searched.",
+        )
     if base.head in COMPUTED_HEADS:
         raise UsageError(
             f"zoo tune has nothing to search for head {base.head}: it is computed, not trained",

@@ -272,8 +272,8 @@ def plan_run(
     for note in (*dataset.notes, describe_classes(dataset)):
         report(note)
     asked = options.get("batch_size") or getattr(recipe, "batch_size", None)
-    if asked is not None and checked.batch_size > (most := len(dataset.train)):
-        report(Note(f"a batch of {checked.batch_size:,} is more than there is: each step takes all {most:,}"))
+    if isinstance(asked, int) and asked > (most := len(dataset.train)):
+        report(Note(f"a batch of {asked:,} is more than there is: each step takes all {most:,}"))
     data_license = _license_of_data(data_license, record, dataset.fingerprint)
     if store.policies and UNKNOWN in (data_license or UNKNOWN).split(" and "):
         report(UNNAMED_LICENSE)

@@ -34,6 +34,7 @@ from zoo.runs.folder import (
     write_words,
 )
 from zoo.runs.making.agreeing import check_equal_plans
+from zoo.runs.making.batch_size import decide_batch_size
 from zoo.runs.making.checkpoints import Checkpoints, features_sha256, pack, read_newest, unpack
 from zoo.runs.making.deciding import decide_head, decide_strategy
 from zoo.runs.making.differences import Resumption, check_same
@@ -119,8 +120,9 @@ def _carry_out(session: Session, partial: Partial, resumption: Resumption | None
     if found is not None:
         plan = replace(plan, began=plan.began - found.seconds)
         session = replace(session, plan=plan)
-    steps, model, data = begin_run(session)
+    session, steps, model, data = begin_run(session)
     facts = _all_facts(session, model, data)
+    plan = session.plan
     if resumption is not None:
         check_same(resumption, facts, out=plan.out, report=report, earlier=facts_of(plan))
     with partial.disk_errors("the plan of the run"):
@@ -169,7 +171,7 @@ def follow_run(session: Session) -> RunResult:
     """
     content = session.processes.receive()
     found = None if content is None else unpack(content)
-    steps, model, data = begin_run(session)
+    session, steps, model, data = begin_run(session)
     every = read_interval(session.plan.request.checkpoint_every)
     outcome = train_phases(session, steps, model, data, Checkpoints(every=every, found=found))
     if outcome.fault is not None:
@@ -215,14 +217,16 @@ def _all_facts(session: Session, model: PreparedModel, data: TrainingData) -> Fa
     )
 
 
-def begin_run(session: Session) -> tuple[TrainingSteps, PreparedModel, TrainingData]:
-    """The network of a plan with its new head, and what it learns from: everything before the first step."""
+def begin_run(session: Session) -> tuple[Session, TrainingSteps, PreparedModel, TrainingData]:
+    """The network of a plan with its new head, and what it learns from: everything before the first step. The
+    session that is returned has the batch size that was chosen."""
     steps = modality_of(session.plan.entry).load_training()
     model = steps.prepare(session)
     count_stages(model.network, session.recipe.unfreeze)  # refuses a stage that is not there, before features
+    session = decide_batch_size(session, model)
     data = steps.read_data(session, model)
     fit_head(session, model.head, data)
-    return steps, model, data
+    return session, steps, model, data
 
 
 def fit_head(session: Session, head: Head, data: TrainingData) -> None:

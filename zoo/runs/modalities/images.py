@@ -115,7 +115,7 @@ def read_data(session: Session, model: PreparedModel) -> TrainingData:
         batches_of(
             train,
             session.encode(readable.train),
-            recipe.batch_size,
+            session.batch_size,
             session.device,
             seed=recipe.seed,
             sampling=recipe.sampling,
@@ -149,7 +149,7 @@ def open_batches(
     return ImageBatches(
         items,
         _input_of(session),
-        session.recipe.batch_size,
+        session.batch_size,
         augmentation="none" if phase is None else phase.augment,
         erase=0.0 if phase is None else phase.erase,
         mixing=None if phase is None or not phase.mixes else _mixing_of(session, phase),

@@ -165,7 +165,7 @@ def read_data(session: Session, model: PreparedModel) -> TrainingData:
         train=batches_of(
             train,
             encoded,
-            recipe.batch_size,
+            session.batch_size,
             session.device,
             seed=recipe.seed,
             sampling=recipe.sampling,
@@ -186,7 +186,7 @@ def open_batches(
     return TextBatches(
         ids,
         session.encode(items),
-        session.recipe.batch_size,
+        session.batch_size,
         seed=seed,
         alike=walks,
         share=session.processes.share,

@@ -40,7 +40,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         weight_decay: Weight decay while only the head is trained (biases and norms excluded). Default: 0.03.
         patience: Epochs without a better monitored value before training ends, while only the head is
             trained; 0: never. Default: 20.
-        batch_size: Items per step. Default: 32.
+        batch_size: Items per step; auto: as many as a GPU holds, up to 256 and an eighth of the items. One
+            of: "auto". Default: 32.
         optimizer: Optimizer. One of: "adam", "adamw", "sgd", "nesterov", "rmsprop", "schedule-free",
             "schedule-free-sgd". Default: adam.
         momentum: Momentum of the optimizer. Only with sgd, nesterov, rmsprop, schedule-free-sgd. Default: 0.9
@@ -127,7 +128,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     lr: float | None = None
     weight_decay: float | None = None
     patience: int | None = None
-    batch_size: int | None = None
+    batch_size: int | str | None = None
     optimizer: str | None = None
     momentum: float | None = None
     l1: float | None = None
@@ -186,7 +187,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lr: float
     weight_decay: float
     patience: int
-    batch_size: int
+    batch_size: int | str
     optimizer: str
     momentum: float
     l1: float
@@ -245,7 +246,7 @@ class RecipeOptions(TypedDict, total=False):
     lr: float | None
     weight_decay: float | None
     patience: int | None
-    batch_size: int | None
+    batch_size: int | str | None
     optimizer: (
         Literal["adam", "adamw", "sgd", "nesterov", "rmsprop", "schedule-free", "schedule-free-sgd"] | None
     )

@@ -19,6 +19,7 @@ from zoo.training.recipe.conditions import (
     lower,
     meant_for_the_only_phase,
 )
+from zoo.training.recipe.depth import AUTO
 from zoo.training.recipe.knob import By, Default, Knob, Same, Scope
 from zoo.training.sampling import SAMPLINGS
 from zoo.training.schedules import SCHEDULES
@@ -118,9 +119,10 @@ _SHARED = (
     Knob(
         name="batch_size",
         kind=int,
-        doc="Items per step.",
+        doc="Items per step; auto: as many as a GPU holds, up to 256 and an eighth of the items.",
         heading="training",
         default=Default(32),
+        choices=(AUTO,),
         low=1,
         only=(SOMETHING_TRAINS,),
     ),
