@@ -6,7 +6,7 @@ WORKERS ?= 2
 # Threads of torch per test worker: more than cores in all, and they wait for each other (5 times as slow here).
 THREADS ?= 1
 
-.PHONY: demo quick test faults lint docs wheel clean
+.PHONY: demo quick test test-gpu faults lint docs wheel clean
 .DELETE_ON_ERROR:
 
 $(VENV)/installed: pyproject.toml
@@ -26,6 +26,9 @@ test: $(VENV)/installed          ## every test; make test WORKERS=1 runs them on
 
 faults: $(VENV)/installed        ## a line per fault that the project survives; make test runs the same tests
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope -q -m fault --faults
+
+test-gpu: $(VENV)/installed      ## the tests of GPUs; each that needs more than there is here says so
+	$(BIN)/python -m pytest -q -rs -m gpu $$(grep -rlE 'mark\.gpu\b' tests --include='test_*.py')
 
 lint: $(VENV)/installed
 	$(BIN)/ruff format --check .

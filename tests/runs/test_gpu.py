@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from support.kits import Kit, real_kit
 
 from zoo.runs.record import RunResult
@@ -112,3 +113,45 @@ def test_texts_train_on_the_gpu_and_the_run_predicts_on_the_cpu(
     assert result.frozen_changed == 0
     found = load_run(result.run, store=shared_store).evaluate(kit.texts, device="cpu")
     assert found.accuracy == pytest.approx(result.val_accuracy, abs=0.01)  # tuned in half precision
+
+
+def test_two_gpus_train_and_answer_as_one(kit: Kit, shared_store: Store, tmp_path: Path) -> None:
+    """And where there is one, a second process is refused: each needs its own."""
+    if DEVICE == "cuda" and torch.cuda.device_count() < 2:
+        said = zoo(
+            shared_store, kit, "finetune", kit.net, kit.images, "--processes", 2, "--out", tmp_path / "two"
+        )
+        assert said.returncode == 6
+        assert "2 processes on a machine with 1 GPU: each needs its own" in said.stderr
+        return
+    for count in (1, 2):
+        out, rows = tmp_path / f"run-{count}", tmp_path / f"rows-{count}.csv"
+        more = ("--processes", count, "--device", DEVICE)
+        trained = ("--unfreeze", 1, "--epochs", 3, "--tune-epochs", 2, "--dropout", 0, "--precision", "fp32")
+        assert (
+            zoo(shared_store, kit, "finetune", kit.net, kit.images, "--out", out, *trained, *more).returncode
+            == 0
+        )
+        said = zoo(shared_store, kit, "predict", out, kit.images / "val", "--out", rows, *more)
+        assert said.returncode == 0, said.stderr
+    one, two = (load_file(tmp_path / f"run-{count}" / "adapter.safetensors") for count in (1, 2))
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-2, atol=1e-3, msg=name)
+    first, second = (
+        [line.split(",")[:2] for line in (tmp_path / f"rows-{count}.csv").read_text().splitlines()]
+        for count in (1, 2)
+    )
+    assert [row[0] for row in first] == [row[0] for row in second]
+    assert sum(one != two for one, two in zip(first, second, strict=True)) <= 2
+
+
+def zoo(store: Store, kit: Kit, *words: object) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "zoo", *map(str, words)],
+        env=os.environ | {"ZOO_HOME": str(store.home), "ZOO_REGISTRY": str(kit.registry_file)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )

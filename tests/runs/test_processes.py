@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.commands import wait_until
+from support.commands import Call, wait_until
 
 from zoo.events import MEASURED
 
@@ -25,6 +25,7 @@ CASES: dict[str, tuple[str, tuple[object, ...]]] = {
     # 7 items a step for two, batch norms that learn, weighted classes
     "images": ("tiny_net", ("--unfreeze", "all", "--balance", "--batch-size", 7, "--clip-norm", 1)),
     "one stage": ("tiny_net", ("--unfreeze", 1, "--batch-size", 3)),
+    "averaged": ("tiny_net", ("--unfreeze", 1, "--batch-size", 7, "--ema", 0.9, "--sampling", "balanced")),
     "texts": ("tiny_words", ("--unfreeze", "all", "--no-baseline", "--batch-size", 8)),
 }
 EXACT = ("--epochs", 2, "--tune-epochs", 3, "--dropout", 0, "--patience", 0, "--tune-patience", 0)
@@ -151,6 +152,7 @@ def test_a_run_that_was_killed_goes_on_with_as_many_processes_bit_for_bit(
 ) -> None:
     """7 items a step: every second of three steps too, where the shares of the two differ."""
     more = ("--checkpoint-every", every, "--processes", 2, "--dropout", 0.3, "--augment", "strong")
+    more += ("--mixup", 0.2, "--cutmix", 1, "--erase", 0.25, "--ema", 0.9)
     assert run(*command("images", items, tmp_path / "whole", *more))[0] == 0
     cut = start(*command("images", items, tmp_path / "cut", *more, "--tune-epochs", 3))
     partial = tmp_path / "cut.partial"
@@ -267,3 +269,34 @@ def test_two_processes_end_together_when_the_time_is_up(
     result = json.loads(out)
     assert (result["out_of_time"], result["frozen_changed"]) == (True, 0)
     assert 1 <= result["epochs"] < 1_000_000
+
+
+def test_who_waits_for_processes_that_nobody_started_says_so(
+    settings: dict[str, str], items: dict[str, Path]
+) -> None:
+    """As where a program that torchrun started starts zoo."""
+    lonely = {"RANK": "0", "WORLD_SIZE": "4", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "zoo", "predict", "tiny_net", items["tiny_net"], "--device", "cpu"],
+        env=settings | lonely | {"ZOO_PROCESS_TIMEOUT": "3"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 6
+    assert "this is process 0 of 4 (RANK and WORLD_SIZE), and waits for the others" in done.stderr
+    assert "If there are no others, unset RANK and WORLD_SIZE." in done.stderr
+    assert "the 4 processes of this run did not find each other" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["lr-find", "tune", "calibrate"])
+def test_what_one_process_does_is_refused_under_torchrun(
+    verb: str, ask: Call, items: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    more = ("--out", tmp_path / "study") if verb == "tune" else ()
+    said = ask(verb, "tiny_net", items["tiny_net"], *more)
+    assert said.code == 2
+    assert f"zoo {verb} is the work of one process, and this is one of 2 (WORLD_SIZE)" in said.err

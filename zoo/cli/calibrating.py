@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli.command import Context, command
+from zoo.cli.launching import refuse_several
 from zoo.cli.options import ModelName, column_options
 from zoo.cli.sink import table
 from zoo.cli.using import CALIBRATION_COLUMNS, FILES, calibration_row, compute_options
@@ -30,6 +31,7 @@ def calibrate(context: Context, run: str, data: Path, **options: Any) -> None:
     intervals. DATA is what zoo evaluate takes; what the run was trained on, or chose its best epoch by, is
     left out. The answers themselves stay the same.
     """
+    refuse_several("calibrate")
     context.find_target("calibrate", run, others=[data])
     refuse_missing([data])
     context.sink.details = False

@@ -23,6 +23,7 @@ import click
 
 from zoo.data.contents import count_cpus
 from zoo.errors import TrainingStopped, UsageError
+from zoo.events import Report
 from zoo.training.ranks import MEETING, are_several, is_first, lost_mark
 
 if TYPE_CHECKING:
@@ -71,8 +72,18 @@ def launch_several(asked: int | None) -> None:
         here.exit(launch(asked, here.find_root().obj))
 
 
+def refuse_several(verb: str) -> None:
+    """Raise UsageError where torchrun has started several processes of a command that is the work of one."""
+    if are_several():
+        count = os.environ["WORLD_SIZE"]
+        raise UsageError(
+            f"zoo {verb} is the work of one process, and this is one of {count} (WORLD_SIZE)",
+            hint="Start it without torchrun; in a program that torchrun started, unset RANK and WORLD_SIZE.",
+        )
+
+
 @contextmanager
-def together(device: str) -> Iterator[tuple[Processes, str]]:
+def together(device: str, report: Report) -> Iterator[tuple[Processes, str]]:
     """The processes that this one belongs to, and its own device, for a command that only reads.
 
     Raises TrainingStopped in the first one where another is gone; the others then end without a word, for
@@ -82,7 +93,7 @@ def together(device: str) -> Iterator[tuple[Processes, str]]:
 
     own = own_device(device)
     try:
-        with meet(own) as processes:
+        with meet(own, report) as processes:
             yield processes, str(own)
     except RuntimeError as error:
         if not is_lost_process(error):

@@ -15,6 +15,7 @@ from click.core import ParameterSource
 from zoo.cli.chart import chart
 from zoo.cli.command import Context, command
 from zoo.cli.finetuning import as_typed, recipe_options
+from zoo.cli.launching import refuse_several
 from zoo.cli.options import (
     Choice,
     ModelName,
@@ -105,6 +106,7 @@ def lr_find(
     head, or with --unfreeze or --strategy the first phase that trains deeper stages, after the head. Nothing
     is kept of it.
     """
+    refuse_several("lr-find")
     if plot is not None:
         from zoo.choosing.pictures import check_picture
 

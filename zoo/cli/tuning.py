@@ -11,6 +11,7 @@ import click
 
 from zoo.cli.command import Context, command
 from zoo.cli.finetuning import as_typed, recipe_options
+from zoo.cli.launching import refuse_several
 from zoo.cli.options import (
     DATA_OPTIONS,
     ModelName,
@@ -137,6 +138,7 @@ def tune(
     """
     from zoo.choosing.tuning.tuner import tune as tune_model
 
+    refuse_several("tune")
     context.find_target("tune", model, member=member, others=[data])
     recipe = None if recipe_file is None else read_recipe(recipe_file)
     with StopSignal() as stop:

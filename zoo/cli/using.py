@@ -166,7 +166,7 @@ def predict(
     from zoo.runs.using.prediction_files import Shape
 
     caution = Caution(abstain_below, sets)
-    with together(options["device"]) as (processes, device):
+    with together(options["device"], context.report) as (processes, device):
         classifier, source = open_source(context, target, items, options, processes)
         found = predict_items(
             classifier, source, top=top, caution=caution, device=device, report=context.report
@@ -386,7 +386,7 @@ def evaluate(context: Context, run: str, data: Path, out: Path | None, **options
     if out is not None:
         check_out(out)
     launch_several(options.pop("processes"))
-    with together(options.pop("device")) as (processes, device):
+    with together(options.pop("device"), context.report) as (processes, device):
         classifier = load_classifier(
             target, store=context.store, registry=context.registry, report=context.report
         )
@@ -555,7 +555,7 @@ def embed(
     if isinstance(target, HubModel | RegistryModel):
         check_classifier(describe_target(target, context.store, report=context.report))
     if isinstance(target, RunFolder) or kind == "images":
-        with together(options["device"]) as (processes, device):
+        with together(options["device"], context.report) as (processes, device):
             classifier, source = open_source(context, target, items, options, processes)
             licenses = classifier.licenses
             found = embed_items(classifier, source, store=context.store, device=device, report=context.report)

@@ -16,12 +16,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from threading import Timer
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from zoo.errors import TrainingStopped
+from zoo.events import Note, Report, silent
 from zoo.training.batches import Share
 from zoo.training.device import pick_device
 from zoo.training.ranks import MEETING, are_several, mark_lost, whole_number
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 PATIENCE = "ZOO_PROCESS_TIMEOUT"
 """Variable: seconds that a process waits for another; a machine that is cut off is noticed after them."""
 _PATIENCE = 1800
+_SOON = 20.0  # seconds after which somebody who waits for the others wants to know it
 ALIVE = 10.0  # seconds between two signs of life of a process that the others wait for
 _SIGN, _MESSAGE, _NOTHING = 0, 1, 2
 
@@ -178,8 +181,9 @@ def own_device(name: str = "auto") -> torch.device:
 
 
 @contextmanager
-def meet(device: torch.device) -> Iterator[Processes]:
+def meet(device: torch.device, report: Report = silent) -> Iterator[Processes]:
     """The processes that this one was started with; ALONE where there are none. device: where it computes.
+    report: gets a warning while the others do not come: torchrun may have started a program that started zoo.
 
     A program that has a process group of its own keeps it. Raises UsageError where the variables of torchrun
     make no sense, TrainingStopped where the others do not come.
@@ -194,7 +198,11 @@ def meet(device: torch.device) -> Iterator[Processes]:
     place = os.environ.get(MEETING)
     if place and sys.platform.startswith("linux"):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all are on this machine, whatever its name is
-    patience = timedelta(seconds=whole_number(PATIENCE, _PATIENCE))
+    seconds = whole_number(PATIENCE, _PATIENCE)
+    patience = timedelta(seconds=seconds)
+    warning = Timer(min(_SOON, seconds / 3), report, [_describe_waiting(rank, world)])
+    warning.daemon = True
+    warning.start()
     try:
         if own:
             settings: dict[str, Any] = {"rank": rank, "world_size": world} if place else {}
@@ -210,6 +218,8 @@ def meet(device: torch.device) -> Iterator[Processes]:
             f"the {world} processes of this run did not find each other: {_first_line(error)}",
             hint="Every machine must reach the first one, at the address that torchrun was given.",
         ) from error
+    finally:
+        warning.cancel()
     local = whole_number("LOCAL_RANK", rank), whole_number("LOCAL_WORLD_SIZE", world)
     processes = Processes(
         distributed.get_rank(),
@@ -227,6 +237,14 @@ def meet(device: torch.device) -> Iterator[Processes]:
         if own and ended_well:
             del processes, control
             distributed.destroy_process_group()
+
+
+def _describe_waiting(rank: int, world: int) -> Note:
+    return Note(
+        f"this is process {rank} of {world} (RANK and WORLD_SIZE), and waits for the others",
+        hint="If there are no others, unset RANK and WORLD_SIZE.",
+        level="warning",
+    )
 
 
 def is_lost_process(error: BaseException) -> bool:

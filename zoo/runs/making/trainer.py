@@ -80,7 +80,7 @@ def train_run(
     recipe = plan.recipe
     try:
         with (
-            meet(device) as processes,
+            meet(device, report) as processes,
             hold_partial(plan.out) if processes.is_first else nullcontext() as partial,
             seeded(recipe.seed, device=device, deterministic=recipe.deterministic),
         ):
