@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -183,6 +184,30 @@ def test_a_killed_process_ends_the_run_with_what_it_has(
     assert f"zoo finetune --resume {out}" in err
     assert (out / "run.json").is_file()
     assert not alive(running.pid)
+
+
+@pytest.mark.parametrize(("victim", "seed"), [(1, 0), (0, 1), (1, 2), (0, 3)])
+def test_killed_at_any_moment_the_run_ends_in_time_and_names_who_was(
+    victim: int,
+    seed: int,
+    items: dict[str, Path],
+    start: Callable[..., subprocess.Popen[str]],
+    tmp_path: Path,
+) -> None:
+    """While torch is imported, features are computed, the head or stages are trained: as it comes."""
+    out, patience, grace = tmp_path / "run", 60, 30
+    running = start(*command("images", items, out, "--tune-epochs", 500, "--processes", 2))
+    wait_until(lambda: len(children(running.pid)) == 2, 60)
+    time.sleep(random.Random(seed).uniform(0, 15))
+    os.kill(children(running.pid)[victim], signal.SIGKILL)
+    began = time.monotonic()
+    _, err = running.communicate(timeout=patience + grace + 30)
+    assert time.monotonic() - began < patience + grace + 10
+    assert running.returncode == 6
+    assert f"process {victim} of 2 was ended by SIGKILL" in err
+    assert not alive(running.pid)
+    if any((tmp_path / "run.partial").glob("*.safetensors")) and victim == 1:
+        assert f"zoo finetune --resume {out}" in err
 
 
 @pytest.mark.parametrize("phase", ["head", "tune"])
