@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zoo.answers.explaining.explainer import Method
     from zoo.answers.explaining.explanations import Explanation
     from zoo.data.pixels.batches import OnBad
+    from zoo.runs.answers import Prediction
     from zoo.store.store import Store
 
 
@@ -23,6 +24,42 @@ class Run(PlainRun):
 
     record: what run.json says: classes, recipe, split, result, versions.
     """
+
+    def predict(
+        self,
+        items: Iterable[object],
+        *,
+        false_alarms: float | None = None,
+        data: str | Path | None = None,
+        **options: Any,
+    ) -> list[Prediction]:
+        """One Prediction per item, in the order given; of one that cannot be read, with its error.
+
+        items: of a run on images, files, folders (which stand for the images in them), Pillow images, uint8
+        arrays (height, width, 3), uint8 tensors (3, height, width), or the bytes of a file. Of a run on
+        texts, texts themselves, and Path objects of files with a text per line; each gives a TextPrediction.
+        false_alarms: also whether each item is novel, unlike all training items, so that at most this share
+        of familiar ones, in 0..1, is called so; data: where the data of the run are, None to look for them by
+        name here and beside the run. options: top=5, abstain_below, sets, batch_size, device, on_bad: see
+        `zoo.runs.run.Run.predict`. Raises UsageError for what the run cannot give, DatasetError where the
+        data of the run are needed and not there.
+        """
+        if false_alarms is None:
+            return super().predict(items, **options)
+        from zoo.answers.novelty import learn_familiar
+
+        items = [*items]
+        familiar = learn_familiar(
+            self.path,
+            self.record,
+            self.classifier,
+            false_alarms,
+            data=None if data is None else Path(data),
+            store=self.store,
+            device=options.get("device", "auto"),
+            report=self.report,
+        )
+        return list(familiar.mark(super().predict(items, **options), self.gather(items)))
 
     def explain(
         self,

@@ -17,6 +17,7 @@ from zoo.cli.sink import Fit, Mode, table
 from zoo.data.listing import refuse_missing
 from zoo.errors import DatasetError, Interrupted, UsageError
 from zoo.events import Progress
+from zoo.targets import RunFolder
 from zoo.training.ranks import are_several, is_first
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from zoo.runs.classifier import Classifier
     from zoo.runs.using.evaluation import ClassEvaluation, ClassScore, Evaluation
     from zoo.runs.using.prediction_files import Shape
-    from zoo.targets import Model, RunFolder
+    from zoo.targets import Model
     from zoo.training.calibration import CalibrationFigures
     from zoo.training.processes import Processes
 
@@ -126,6 +127,19 @@ def text_options(function: Any) -> Any:
     metavar="LEVEL",
     help="Also a set of classes (of numbers: an interval) that holds the truth so often, in 0..1.",
 )
+@click.option(
+    "--false-alarms",
+    type=float,
+    metavar="SHARE",
+    help="Also whether an item is novel, unlike all training items (out of distribution), so that at most "
+    "this share of familiar ones, in 0..1, is called so.",
+)
+@click.option(
+    "--data",
+    type=FILES,
+    metavar="DATA",
+    help="For --false-alarms: where the data of the run are.  [default: here or beside the run]",
+)
 @click.option("--out", "-o", type=FILES, help="Write predictions.csv, .jsonl or .parquet instead.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
 @click.option("--files-from", metavar="LIST|-", help="Names of files, a line each, in a file or a pipe.")
@@ -139,6 +153,8 @@ def predict(
     top: int,
     abstain_below: float | None,
     sets: float | None,
+    false_alarms: float | None,
+    data: Path | None,
     out: Path | None,
     as_csv: bool,
     files_from: str | None,
@@ -158,8 +174,11 @@ def predict(
     if as_csv and (out is not None or context.sink.mode is Mode.JSON):
         raise UsageError("--csv prints to the terminal or a pipe", hint="Leave it out, or --out and --json.")
     _refuse_pipes(options["processes"], [*files, *([] if files_from is None else [files_from])])
+    if false_alarms is not None and (are_several() or (options["processes"] or 1) > 1):
+        raise UsageError("--false-alarms is for one process", hint="Leave out --processes.")
     launch_several(options["processes"])
     target = context.find_target("predict", model, others=files)
+    _check_novelty(target, false_alarms, data)
     items = gather(context, target, (*files, *_listed(files_from)), options)
     from zoo.runs.using.caution import Caution
     from zoo.runs.using.prediction import predict_items
@@ -171,8 +190,11 @@ def predict(
         found = predict_items(
             classifier, source, top=top, caution=caution, device=device, report=context.report
         )
+        if false_alarms is not None:
+            assert isinstance(target, RunFolder)
+            found = _mark_novel(context, target.path, classifier, items, found, false_alarms, data, device)
         total = len(source.places)
-        shape = Shape.of(classifier, caution)
+        shape = Shape.of(classifier, caution, novelty=false_alarms is not None)
         if not processes.is_first:
             failed = _follow(found)
         elif out:
@@ -198,6 +220,48 @@ def _refuse_pipes(processes: int | None, files: Sequence[object]) -> None:
                 f"{'standard input' if name == '-' else name} can be read by one process alone",
                 hint="Write it to a file, and name that.",
             )
+
+
+def _check_novelty(target: RunFolder | Model, false_alarms: float | None, data: Path | None) -> None:
+    """Raise UsageError where what is novel cannot be known, before anything is read."""
+    if false_alarms is None:
+        if data is not None:
+            raise UsageError("--data goes with --false-alarms, which needs the data of the run")
+        return
+    if not 0 < false_alarms < 1:
+        raise UsageError(f"--false-alarms must lie between 0 and 1, not {false_alarms:g}")
+    if not isinstance(target, RunFolder):
+        raise UsageError(
+            f"{target.name} is not a run: what it was trained on, and what is unlike that, is not known",
+            hint=f"Make it one: zoo finetune {target.name} DATA --out run",
+        )
+
+
+def _mark_novel(
+    context: Context,
+    run: Path,
+    classifier: Classifier,
+    items: Sequence[Any],
+    found: Iterator[Prediction],
+    false_alarms: float,
+    data: Path | None,
+    device: str,
+) -> Iterator[Prediction]:
+    """The predictions, each with its distance to the nearest training item."""
+    from zoo.answers.novelty import learn_familiar
+    from zoo.runs.record import read_record
+
+    familiar = learn_familiar(
+        run,
+        read_record(run),
+        classifier,
+        false_alarms,
+        data=data,
+        store=context.store,
+        device=device,
+        report=context.report,
+    )
+    return familiar.mark(found, items)
 
 
 def _listed(files_from: str | None) -> list[Path]:
@@ -287,6 +351,8 @@ def shown(prediction: Prediction, shape: Shape) -> dict[str, Any]:
         if prediction.unknown:
             line |= {"label": "(unknown)", "next": _guesses(prediction.top)}
         line["set"] = ", ".join(prediction.prediction_set or ())
+    if prediction.novel is not None:
+        line["novel"] = f"{'novel' if prediction.novel else 'familiar'} {prediction.distance:.3f}"
     if prediction.error is not None:
         return line | {"next": f"cannot be read: {prediction.error}"}
     if isinstance(prediction, TextPrediction):
@@ -319,6 +385,8 @@ def _columns_of(source: ItemSource, shape: Shape) -> dict[str, str]:
         columns |= {"label": "LABEL", "probability": "PROBABILITY"}
     if shape.caution.sets is not None and not shape.numbers:
         columns["set"] = f"SET OF {shape.caution.sets:g}"
+    if shape.novelty:
+        columns["novel"] = "NOVELTY"
     more = "PROBABILITIES" if shape.several else "" if shape.numbers else "NEXT BEST"
     return columns | ({"known": "KNOWN", "text": "TEXT"} if "known" in source.columns else {"next": more})
 
@@ -330,7 +398,6 @@ def gather(
     from zoo.runs.modalities.gathering import Wanted
     from zoo.runs.modalities.table import modality_of_target
     from zoo.runs.record import read_record
-    from zoo.targets import RunFolder
 
     texts, whole_files, text_column = (options.pop(name) for name in ("texts", "whole_files", "text_column"))
     if not files and not texts:

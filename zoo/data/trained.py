@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,10 +110,19 @@ def _is_part_of(names: set[str], split: Split) -> bool:
 def trained_items(dataset: Dataset, split: Split) -> tuple[Item, ...]:
     """The items of data, whatever part they lie in, that a run with this split was trained on: by content,
     so that they may be moved or renamed; of a run that kept no contents, by name."""
-    if not split.contents:
-        names = frozenset(split.train)
-        return tuple(item for item in dataset.items if relative_name(item.path, dataset.root) in names)
-    contents = frozenset(split.contents)
+    return _items_of(dataset, split.train, frozenset(split.contents))
+
+
+def validated_items(dataset: Dataset, split: Split) -> tuple[Item, ...]:
+    """The same of the items that the run was validated with, but for copies of what it was trained on."""
+    return _items_of(dataset, split.val, frozenset(split.val_contents) - frozenset(split.contents))
+
+
+def _items_of(dataset: Dataset, names: Iterable[str], contents: frozenset[str]) -> tuple[Item, ...]:
+    """The items of these contents; where none were kept, of these names."""
+    if not contents:
+        own = frozenset(names)
+        return tuple(item for item in dataset.items if relative_name(item.path, dataset.root) in own)
     digests = content_digests(dataset.items, dataset.kind)
     return tuple(item for item, digest in zip(dataset.items, digests, strict=True) if digest in contents)
 

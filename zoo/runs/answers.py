@@ -44,7 +44,8 @@ class Prediction:
 
     What was asked for besides, else None. unknown: whether the network abstains; label is then None, and top
     and probability are what it would have answered. prediction_set: the classes that hold the true one as
-    often as was asked, the most probable first. intervals: the same for each number, from and to.
+    often as was asked, the most probable first. intervals: the same for each number, from and to. distance:
+    to the nearest training item, 0..2; novel: whether it is farther than those of items that the run knows.
     """
 
     path: Path
@@ -57,6 +58,8 @@ class Prediction:
     unknown: bool | None = field(default=None, kw_only=True)
     prediction_set: tuple[str, ...] | None = field(default=None, kw_only=True)
     intervals: Mapping[str, tuple[float, float]] | None = field(default=None, kw_only=True)
+    distance: float | None = field(default=None, kw_only=True)
+    novel: bool | None = field(default=None, kw_only=True)
 
     def _repr_html_(self) -> str:
         """The answer as a notebook shows it, with a small picture where the item is an image file."""
@@ -68,6 +71,8 @@ class Prediction:
         found = {"path": self.path, "label": answer, "probability": chance, **numbers}
         if self.labels is not None:
             found = {"path": self.path, "labels": ", ".join(self.labels) or "none"}
+        if self.novel is not None:
+            found["novel"] = "yes" if self.novel else "no"
         if self.prediction_set is not None:
             found["set"] = ", ".join(self.prediction_set)
         table = facts_table({**found, "text": getattr(self, "text", None), "error": self.error})

@@ -31,27 +31,56 @@ def training_items(folder: Path, record: RunRecord, data: Path | None, *, report
     that the run was trained on. Where none is found, a note says what to do; raises DatasetError where `data`
     was named and has none.
     """
-    places = [data] if data is not None else _usual_places(folder, record)
+    found, problem = _search(folder, record, data)
+    if found is not None:
+        return trained_items(found, Split.from_facts(record.data["split"]))
+    if data is not None:
+        raise _not_there(record, data, problem)
+    report(
+        Note(
+            f"{_gone(record)}: no items that are alike are shown",
+            hint="Name their folder or table: --data DATA",
+        )
+    )
+    return ()
+
+
+def find_training_data(folder: Path, record: RunRecord, data: Path | None) -> Dataset:
+    """The data that a run was trained on, as they are now; raises DatasetError where they are not there.
+    Arguments: see `training_items`."""
+    found, problem = _search(folder, record, data)
+    if found is None:
+        raise _not_there(record, data, problem)
+    return found
+
+
+def _search(folder: Path, record: RunRecord, data: Path | None) -> tuple[Dataset | None, ZooError | None]:
+    """The first data that hold what the run was trained on, and what was wrong where there are none."""
     problem: ZooError | None = None
-    for place in places:
+    for place in [data] if data is not None else _usual_places(folder, record):
         try:
             dataset = _scan(place, record)
         except ZooError as error:
             problem = error
             continue
-        found = trained_items(dataset, Split.from_facts(record.data["split"]))
-        if found and dataset.classes == record.classes:
-            return found
-    where = f"in {one_line(data)}" if data is not None else "here"
-    message = f"the training data ({record.data['root']}) are not {where}"
-    hint = "Name their folder or table: --data DATA"
-    if data is not None:
-        raise DatasetError(
-            f"{one_line(data)} has none of the items that the run was trained on",
-            hint="Their content is compared, not their names." if problem is None else problem.message,
-        )
-    report(Note(f"{message}: no items that are alike are shown", hint=hint))
-    return ()
+        split = Split.from_facts(record.data["split"])
+        if dataset.classes == record.classes and trained_items(dataset, split):
+            return dataset, None
+    return None, problem
+
+
+def _gone(record: RunRecord) -> str:
+    return f"the training data ({record.data['root']}) are not here"
+
+
+def _not_there(record: RunRecord, data: Path | None, problem: ZooError | None) -> DatasetError:
+    """The error where the training data were not found. data: where the user has them."""
+    if data is None:
+        return DatasetError(_gone(record), hint="Name their folder or table: --data DATA")
+    return DatasetError(
+        f"{one_line(data)} has none of the items that the run was trained on",
+        hint="Their content is compared, not their names." if problem is None else problem.message,
+    )
 
 
 def nearest_items(

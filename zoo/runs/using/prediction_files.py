@@ -22,17 +22,19 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Shape:
     """What every prediction of a model has. several: any number of classes. numbers: the names of those that
-    it answers with instead of classes. caution: what was asked for besides."""
+    it answers with instead of classes. caution: what was asked for besides. novelty: whether every item is
+    compared with the training items."""
 
     several: bool = False
     numbers: tuple[str, ...] = ()
     caution: Caution = NO_CAUTION
+    novelty: bool = False
 
     @classmethod
-    def of(cls, classifier: Classifier, caution: Caution = NO_CAUTION) -> Shape:
+    def of(cls, classifier: Classifier, caution: Caution = NO_CAUTION, *, novelty: bool = False) -> Shape:
         """The shape of a model's predictions."""
         numbers = classifier.classes if classifier.task.scale is not None else ()
-        return cls(classifier.thresholds is not None, tuple(numbers), caution)
+        return cls(classifier.thresholds is not None, tuple(numbers), caution, novelty)
 
     @property
     def lacks(self) -> frozenset[str]:
@@ -46,6 +48,8 @@ class Shape:
             absent.add("prediction_set")
         if self.caution.sets is None or not self.numbers:
             absent.add("intervals")
+        if not self.novelty:
+            absent |= {"distance", "novel"}
         return frozenset(absent)
 
 
@@ -80,6 +84,8 @@ def flat_row(prediction: Prediction, top: int, shape: Shape = ONE_CLASS) -> dict
     if "prediction_set" not in shape.lacks:
         held = prediction.prediction_set
         row["prediction_set"] = None if held is None else "|".join(held)
+    if shape.novelty:
+        row |= {"distance": prediction.distance, "novel": prediction.novel}
     if isinstance(prediction, TextPrediction):
         row |= {"text": prediction.text, "words": prediction.words, "known": prediction.known}
     for place in range(1, 0 if shape.numbers else top):
