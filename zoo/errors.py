@@ -39,7 +39,6 @@ next. The command line prints them; a traceback is shown only with --debug.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 
@@ -318,6 +317,8 @@ def close_names(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     >>> close_names("--model", ["--min-delta"]), close_names("run", ["prune", "rum"])
     ([], ['rum'])
     """
+    from difflib import get_close_matches
+
     lowered = name.lower().lstrip("-")
     plain = {k.lower().lstrip("-"): k for k in known}
     if 0 < len(lowered) <= 4:

@@ -9,7 +9,6 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import BadZipFile, ZipFile
 
 from zoo.errors import IntegrityError
 
@@ -134,6 +133,8 @@ def refuse_foreign(kind: str, what: str, wanted: str) -> None:
 
 def _look_into_zip(path: Path) -> str:
     """Which of the formats that are zip archives a file is; "zip" for checkpoints, and for damaged ones."""
+    from zipfile import BadZipFile, ZipFile
+
     try:
         with ZipFile(path) as archive:
             names = archive.namelist()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from html import escape
 
 
 def facts_table(facts: Mapping[str, object]) -> str:
@@ -12,6 +11,8 @@ def facts_table(facts: Mapping[str, object]) -> str:
     >>> facts_table({"label": "<b>", "error": None})
     '<table><tr><th>label</th><td>&lt;b&gt;</td></tr></table>'
     """
+    from html import escape  # 1 ms that no command needs
+
     rows = (
         f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>"
         for name, value in facts.items()
@@ -26,6 +27,8 @@ def rows_table(headings: Iterable[str], rows: Iterable[Iterable[object]]) -> str
     >>> rows_table(["class"], [["ants"]])
     '<table><tr><th>class</th></tr><tr><td>ants</td></tr></table>'
     """
+    from html import escape
+
     head = "".join(f"<th>{escape(name)}</th>" for name in headings)
     body = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
     return f"<table><tr>{head}</tr>{body}</table>"

@@ -20,18 +20,16 @@ from __future__ import annotations
 import mimetypes
 import re
 import shlex
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
-from urllib.request import url2pathname
 
 from zoo.catalogue.entry import ModelEntry, WordModel
 from zoo.errors import IntegrityError, NotAModel, UnknownModel, UnsafeFile, UsageError, close_names
 from zoo.events import Report, silent
-from zoo.store.disk.homes import expand
+from zoo.store.disk.homes import expand, path_of_address
 from zoo.store.local import LocalModel
 from zoo.store.names import default_registry, default_store
 from zoo.words.own_files import (
@@ -149,7 +147,7 @@ def find_target(
     text = str(name)
     if not text.strip():
         raise UsageError("the name of a model is empty", hint="See: zoo list")
-    path = Path(url2pathname(text[7:])) if text.startswith("file://") else expand(text)
+    path = path_of_address(text) if text.startswith("file://") else expand(text)
     explicit = isinstance(name, Path) or text.startswith((".", "/", "~", "file://"))
     if (path / RECORD).is_file():
         return RunFolder(text, path)
@@ -422,6 +420,8 @@ def _find_by_bytes(name: str, path: Path, member: str | None, store: Store) -> T
 def _is_checkpoint(path: Path, start: bytes) -> bool:
     """Whether a file holds tensors as PyTorch or safetensors write them; `start`: its first bytes."""
     if start.startswith(b"PK\x03\x04"):
+        import zipfile
+
         try:
             with zipfile.ZipFile(path) as archive:
                 return any(member.endswith("/data.pkl") for member in archive.namelist())

@@ -61,6 +61,29 @@ def test_light_verbs_and_every_help_import_nothing_heavy(arguments: list[str]) -
     assert done.stderr.strip() == ""
 
 
+def test_looking_at_models_imports_nothing_of_what_fetches_them(tmp_path: Path) -> None:
+    needless = (
+        "http.client",
+        "email",
+        "ssl",
+        "socket",
+        "tempfile",
+        "zoo.store.fetching",
+        "shutil",
+        "difflib",
+    )
+    look = LOOK.replace(repr(HEAVY), repr(needless))
+    for verb in (["list"], ["show", "resnet18"]):
+        done = subprocess.run(
+            [sys.executable, "-c", look, *verb],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"ZOO_HOME": str(tmp_path)},  # platformdirs, which looks for one, needs some
+            timeout=60,
+        )
+        assert (done.returncode, done.stderr.strip()) == (0, ""), verb
+
+
 @pytest.mark.parametrize(
     "verb", [*(v for v in VERBS if v != "registry"), *(f"registry {name}" for name in registry.commands)]
 )

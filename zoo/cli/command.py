@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -59,7 +58,9 @@ class Context:
             for other in map(str, others):
                 with suppress(ZooError):
                     accept(find_target(other, **settings), f"zoo {verb}")
-                    swapped = f"zoo {verb} {shlex.quote(other)} {shlex.quote(name)}"
+                    from shlex import quote
+
+                    swapped = f"zoo {verb} {quote(other)} {quote(name)}"
                     error.hint = f"The model comes first: {swapped} …"
             raise
         assert not isinstance(target, Bundle | Checkpoint)

@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -48,6 +47,8 @@ def launch(count: int, arguments: Sequence[str]) -> int:
     The first has this process's streams; what others print is shown where one of them ends badly. Raises
     TrainingStopped, with those lines, where the first one could not say anything itself.
     """
+    import tempfile
+
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zoo-processes-")))
         life, kept_open = os.pipe()

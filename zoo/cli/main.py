@@ -9,7 +9,6 @@ import errno
 import os
 import signal
 import sys
-import traceback
 from importlib import import_module
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
@@ -194,6 +193,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.stdout.flush()
     except BaseException as error:
         if "--debug" in options and not isinstance(error, SystemExit | click.exceptions.Exit):
+            import traceback
+
             traceback.print_exc()
         leave(answer(error, sink))
     leave(result if isinstance(result, int) else 0)

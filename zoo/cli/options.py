@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from pathlib import Path
@@ -152,7 +151,9 @@ def typed_again(*names: str) -> str:
         and here.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
         for word in option_words(parameter, here.params[parameter.name])
     ]
-    return "".join(f" {shlex.quote(word)}" for word in words)
+    from shlex import quote
+
+    return "".join(f" {quote(word)}" for word in words)
 
 
 def license_option(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import sys
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -229,7 +227,7 @@ def table(
     if widths is not None:  # as a row that is not shown
         cells = {key: [*column, " " * widths.get(key, 0)] for key, column in cells.items()}
     if sys.stdout.isatty():
-        cells = _fit_width(cells, fit or {}, shutil.get_terminal_size().columns)
+        cells = _fit_width(cells, fit or {}, _terminal_width())
     if widths is not None:
         widths |= {key: max(map(_display_width, column)) for key, column in cells.items()}
     right = {key for key in cells if rows and all(is_number(row.get(key)) for row in rows)}
@@ -237,8 +235,15 @@ def table(
     lines = ["  ".join(line).rstrip() for line in zip(*drawn, strict=True)][: len(rows) + 1]
     lines = lines if headed else lines[1:]
     if fit is None and sys.stdout.isatty():
-        lines = [shorten(line, shutil.get_terminal_size().columns, Fit.TEXT) for line in lines]
+        lines = [shorten(line, _terminal_width(), Fit.TEXT) for line in lines]
     return "\n".join(lines)
+
+
+def _terminal_width() -> int:
+    """The columns of the terminal."""
+    import shutil  # 2 ms, with the archive formats that it knows
+
+    return shutil.get_terminal_size().columns
 
 
 def _fit_width(cells: dict[str, list[str]], fit: Mapping[str, Fit], width: int) -> dict[str, list[str]]:
@@ -301,6 +306,8 @@ def _display_width(text: str) -> int:
     """
     if text.isascii():
         return len(text)
+    import unicodedata
+
     return sum(
         0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
     )

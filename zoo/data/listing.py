@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Sequence
 from glob import glob
 from pathlib import Path
-from urllib.request import url2pathname
 
 from zoo.data.containers import exists
 from zoo.data.finding.walking import Disk, Tally, Tree, conversion_hint, ending_of
@@ -72,6 +71,8 @@ def local_path(name: str | Path) -> Path:
     if found is None or os.path.lexists(text):
         return Path(name)
     if found[1].lower() == "file":
+        from urllib.request import url2pathname  # 20 ms, with http
+
         return Path(url2pathname("/" + text[found.end() :].lstrip("/")))
     address = f"{found[1]}://{text[found.end() :]}"  # a Path has lost a slash
     raise UsageError(f"{address} is an address, not a file", hint="Download it, and name the file.")

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
-from urllib.request import url2pathname
 
 import msgspec
 
@@ -17,6 +16,7 @@ from zoo.data.dataset import PARTS, Layout, Origin, Part
 from zoo.data.kinds import IMAGES, TEXTS, Kind
 from zoo.data.pixels.ranges import ValueRange
 from zoo.errors import IntegrityError, UsageError
+from zoo.store.disk.homes import path_of_address
 from zoo.targets import RECORD, SPLIT
 from zoo.training.intervals import accuracy_interval
 from zoo.training.recipe import Resolved, from_json, to_json
@@ -258,7 +258,7 @@ def _portable(url: str, folder: Path) -> str:
     """
     if not url.startswith("file://"):
         return url
-    path = Path(url2pathname(url.removeprefix("file://")))
+    path = path_of_address(url)
     home = folder.absolute()
     if len(os.path.commonpath([path, home])) <= len(path.anchor):
         return path.name  # the way would be the whole path; it is found again by its sha256

@@ -18,7 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -29,16 +31,17 @@ from zoo.events import Report, silent
 from zoo.store.contents import Contents
 from zoo.store.disk.blobs import remove_file, stamp_of
 from zoo.store.disk.homes import find_homes, is_offline
-from zoo.store.disk.hub_records import forget_hub_entry
-from zoo.store.disk.locks import hold
-from zoo.store.disk.partial_files import claim_partial, find_parts, validator_of
 from zoo.store.disk.records import Derived, Record, companion_name, source_key
 from zoo.store.disk.space import disk_errors
-from zoo.store.fetching import Fetch, Step, lock_key
 from zoo.store.local import LocalModel
-from zoo.store.settings import Settings
 from zoo.store.trust.hashing import hash_file
-from zoo.store.trust.lock_file import Pin, check_pin
+
+if TYPE_CHECKING:
+    from zoo.store.fetching import Fetch, Step
+    from zoo.store.settings import Settings
+    from zoo.store.trust.lock_file import Pin
+
+# What only fetches and changes is imported by what does: it would double the imports of `zoo list`.
 
 
 class Store(Contents):
@@ -60,7 +63,14 @@ class Store(Contents):
         super().__init__(home, shared)
         self.offline = offline
         self.policy = policy
-        self.settings = Settings() if settings is None else settings
+        self._settings = settings
+
+    @cached_property
+    def settings(self) -> Settings:
+        """How long and how often a fetch tries."""
+        from zoo.store.settings import Settings
+
+        return self._settings or Settings()
 
     def fetch(self, entry: ModelEntry, *, pin: Pin | None = None, report: Report = silent) -> LocalModel:
         """The model, fetched if the store does not have it.
@@ -70,6 +80,8 @@ class Store(Contents):
         received is kept, and the next fetch continues it), HashMismatch or SizeMismatch (nothing is kept),
         DiskFull, StorageError or LockTimeout.
         """
+        from zoo.store.trust.lock_file import check_pin
+
         self.check_license(entry)
         found = self.find(entry)
         if found is None:
@@ -93,6 +105,9 @@ class Store(Contents):
 
     def plan(self, entry: ModelEntry, *, pin: Pin | None = None) -> Step:
         """The first step of `fetch`. Makes no request, writes nothing. Raises what makes `fetch` refuse."""
+        from zoo.store.fetching import Step
+        from zoo.store.trust.lock_file import check_pin
+
         self.check_license(entry)
         found = self.find(entry)
         if found is None:
@@ -112,6 +127,8 @@ class Store(Contents):
 
     def pin(self, entry: ModelEntry, *, report: Report = silent) -> Pin:
         """The pin of a model for a lock file; the model is fetched if the store does not have it."""
+        from zoo.store.trust.lock_file import Pin
+
         record = self.record_of(self.fetch(entry, report=report))
         return Pin(
             url=entry.weights.urls[0],
@@ -127,6 +144,10 @@ class Store(Contents):
         Files that another model needs stay, and so does everything in shared folders.
         patience: seconds to wait for a process that is fetching it.
         """
+        from zoo.store.disk.hub_records import forget_hub_entry
+        from zoo.store.disk.partial_files import find_parts
+        from zoo.store.fetching import lock_key
+
         key = source_key(entry.weights)
         with disk_errors(self.home, f"remove {entry.name}"), self._lock(entry, report, patience):
             freed = sum(remove_file(p.path) for p in find_parts(self.blobs.folder, lock_key(entry)))
@@ -168,6 +189,8 @@ class Store(Contents):
         write: fills the empty file at the path that it is given (its name has no suffix). keep_source: False
         deletes the published file once the derived one is safe; `find` then returns the derived one.
         """
+        from zoo.store.disk.partial_files import claim_partial, validator_of
+
         key = source_key(local.entry.weights)
         what = f"convert {local.entry.name}"
         with disk_errors(self.home, what), self._lock(local.entry, report):
@@ -210,11 +233,16 @@ class Store(Contents):
             )
 
     def _fetch(self, entry: ModelEntry, pin: Pin | None, report: Report) -> Fetch:
+        from zoo.store.fetching import Fetch
+
         return Fetch(self, entry, pin, report, settings=self.settings, offline=self.offline)
 
     def _lock(
         self, entry: ModelEntry, report: Report, patience: float | None = None
     ) -> AbstractContextManager[None]:
+        from zoo.store.disk.locks import hold
+        from zoo.store.fetching import lock_key
+
         path = self.home / "locks" / f"{lock_key(entry)}.lock"
         patience = self.settings.lock_patience if patience is None else patience
         return hold(path, entry.name, patience=patience, report=report)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,12 +68,14 @@ class Blobs:
         """
         path = self.path(sha256)
         if path.is_dir() and not path.is_symlink():
+            from shlex import quote
+
             try:
                 path.rmdir()
             except OSError as error:
                 raise StorageError(
                     f"{path} is a folder, where a file belongs: {error.strerror or error}",
-                    hint=f"Move it away: mv {shlex.quote(str(path))} {shlex.quote(str(path.parent.parent))}",
+                    hint=f"Move it away: mv {quote(str(path))} {quote(str(path.parent.parent))}",
                 ) from error
         return path
 
@@ -90,6 +90,8 @@ class Blobs:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a small file atomically: a reader sees the new content or the old one."""
+    import secrets  # 2 ms that reading does not need
+
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from zoo.catalogue.entry import ModelEntry
 from zoo.catalogue.schemes import scheme_of
 from zoo.errors import AddressRefused, SourceMissing, ZooError
-from zoo.store.remote import Wanted
+
+if TYPE_CHECKING:
+    from zoo.store.remote import Wanted
 
 
 def resolve(wanted: Wanted) -> Path:
@@ -41,6 +44,8 @@ def size_of_entry(entry: ModelEntry) -> int | None:
         return entry.bytes
     for url in entry.weights.urls:
         if scheme_of(url) == "file":
+            from zoo.store.remote import Wanted
+
             try:
                 return resolve(Wanted(url, entry)).stat().st_size
             except (ZooError, OSError):
