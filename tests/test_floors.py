@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     ("errors", "events", "notebook"),
     ("progress", "tensorboard"),
-    ("file_formats",),
+    ("file_formats", "vision"),
     ("catalogue",),
     ("store",),
     ("words",),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from zoo.backbones.labels import LABEL_SETS, class_names, count_classes, read_label_set
+from zoo.backbones.labels import LABEL_SETS, class_names, count_classes, read_label_set, synset_ids
 from zoo.catalogue.entry import ImageInput, ImageModel, Weights
 from zoo.errors import UnknownName
 
@@ -74,3 +74,9 @@ def test_stated_labels_are_taken_and_unnamed_classes_are_numbers() -> None:
 def test_an_unknown_label_set_names_the_close_ones() -> None:
     with pytest.raises(UnknownName, match="imagenet-1k"):
         class_names(entry_of("imagenet1k"))
+
+
+def test_the_ids_of_imagenet_are_those_that_timm_gives() -> None:
+    from timm.data import ImageNetInfo
+
+    assert list(synset_ids("imagenet-1k")) == ImageNetInfo("imagenet-1k").label_names()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +82,23 @@ def test_the_fast_network_answers_as_the_plain_one(
 ) -> None:
     run = request.getfixturevalue(kind)
     assert (answered(run, files) - plain_probabilities(run, files)).abs().max() < 1e-5
+
+
+def test_a_few_items_are_answered_by_the_network_as_it_is_and_many_by_a_copy(
+    run: Run, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies: list[FrozenNetwork] = []
+    plain_init = FrozenNetwork.__init__
+
+    def count(self: FrozenNetwork, *args: object, **options: object) -> None:
+        copies.append(self)
+        plain_init(self, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(FrozenNetwork, "__init__", count)
+    assert torch.equal(answered(run, files[:3]), plain_probabilities(run, files[:3]))
+    assert not copies
+    assert (answered(run, files) - plain_probabilities(run, files)).abs().max() < 1e-5
+    assert copies
 
 
 @on_real
@@ -203,3 +223,18 @@ def test_a_prediction_that_lacks_memory_is_made_in_smaller_batches(
     halvings = [event for event in heard if isinstance(event, Note) and "from now on" in event.message]
     assert [note.message.split(",")[0] for note in halvings][-1].endswith("images at a time from now on")
     assert len(halvings) == len({note.message for note in halvings})
+
+
+@on_real
+def test_one_photograph_is_answered_without_the_compiler_and_without_timm(kit: Kit, tmp_path: Path) -> None:
+    photograph = next(iter(kit.val(kit.classes[0])))
+    code = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print({'timm', 'torch._dynamo', 'sympy'} & {*sys.modules}))\n"
+        "from zoo.cli.main import main\n"
+        f"main(['predict', {kit.net!r}, {str(photograph)!r}, '--csv'])"
+    )
+    env = os.environ | {"ZOO_HOME": str(tmp_path), "ZOO_REGISTRY": str(kit.registry_file)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "set()"

@@ -17,6 +17,7 @@ from zoo.backbones.labels import count_classes
 from zoo.catalogue import plugins
 from zoo.catalogue.entry import ImageInput, ImageModel
 from zoo.errors import UnknownName, UsageError
+from zoo.vision import import_torchvision
 
 StateDict: TypeAlias = dict[str, Tensor]
 
@@ -109,7 +110,7 @@ def _build_torchvision(plan: Blueprint) -> nn.Module:
     with ImageNet's mean and std their `transform_input` converts. GoogLeNet's aux heads were never trained
     and are dropped; those of Inception v3 were.
     """
-    from torchvision import models
+    models = import_torchvision().models
 
     known = models.list_models(module=models)
     if plan.name not in known:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
 from zoo.catalogue.entry import ImageModel
 from zoo.errors import DatasetError, UnknownName
+from zoo.vision import import_torchvision
 
 
 def class_names(entry: ImageModel) -> tuple[str, ...]:
@@ -44,9 +47,7 @@ def read_label_set(name: str) -> tuple[str, ...]:
 
 def _imagenet_1k() -> tuple[str, ...]:
     """The 1,000 names that torchvision publishes with its weights; timm's are the same with synonyms."""
-    from torchvision.models import ResNet50_Weights
-
-    return tuple(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
+    return tuple(import_torchvision().models.ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
 
 
 def _imagenet(subset: str) -> Callable[[], tuple[str, ...]]:
@@ -84,10 +85,24 @@ def synset_ids(label_set: str) -> tuple[str, ...]:
     """
     if label_set not in LABEL_SETS:
         return ()
+    ids = _synsets_1k() if label_set == "imagenet-1k" else _synsets(label_set)
+    return ids if len(ids) == len(read_label_set(label_set)) else ()
+
+
+def _synsets_1k() -> tuple[str, ...]:
+    """ImageNet's synsets from the file that timm has of them: importing timm takes a second."""
+    found = find_spec("timm")
+    for folder in (found.submodule_search_locations if found else None) or ():
+        path = Path(folder) / "data" / "_info" / "imagenet_synsets.txt"
+        if path.is_file():
+            return tuple(path.read_text("utf-8").splitlines())
+    return _synsets("imagenet-1k")
+
+
+def _synsets(label_set: str) -> tuple[str, ...]:
     from timm.data import ImageNetInfo
 
-    ids = tuple(ImageNetInfo(label_set).label_names())
-    return ids if len(ids) == len(read_label_set(label_set)) else ()
+    return tuple(ImageNetInfo(label_set).label_names())
 
 
 def known_name(label_set: str, name: str) -> str:

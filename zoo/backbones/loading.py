@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from adapters import NoClassifier, find_classifier
 from zoo.backbones.architectures import (
@@ -89,10 +90,26 @@ def fit_weights(entry: ImageModel, weights: Mapping[str, Tensor], *, report: Rep
 def draft_network(entry: ImageModel, weights: Mapping[str, Tensor]) -> nn.Module:
     """The entry's network without memory behind its tensors, where it can be built so; else for real."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Undrawn():
             return build_network(entry, weights=weights)
     except (RuntimeError, NotImplementedError):  # its constructor reads a value, which a draft has not
         return _build_alike(entry, weights)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Nothing is drawn for tensors without memory: torch would import its compiler (3 s) to draw nothing."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func in _DRAWS or getattr(func, "__module__", None) == "torch.nn.init":
+            tensor = args[0] if args else (kwargs or {}).get("tensor")
+            if isinstance(tensor, Tensor) and tensor.is_meta:
+                return tensor
+        return func(*args, **(kwargs or {}))
+
+
+_DRAWS = {Tensor.normal_, Tensor.uniform_, Tensor.bernoulli_, Tensor.exponential_, Tensor.log_normal_}
 
 
 def is_idle(key: str) -> bool:

@@ -25,6 +25,7 @@ Precision = Literal["fp32", "bf16"]
 TOLERANCE = 1e-4
 NO_MATTER = ("training", "num_classes", "aux_logits", "drop_rate")  # settings without effect on features
 IDLE = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)  # in eval mode
+FEW = 4  # images that are answered before any shortcut pays
 COSINE = 0.99  # the least cosine of bf16 features to fp32 ones; below it fp32 is used
 
 
@@ -124,6 +125,27 @@ def freeze_classifier(
     example: as for `freeze_network`. Costs one copy of the weights.
     """
     return _speed_up(lambda: copy.deepcopy(model).eval(), example, device, report)[0]
+
+
+@torch.inference_mode()
+def answer_few(model: nn.Module, images: Tensor) -> Tensor | None:
+    """The model's own answers to a few images on the CPU; None where `freeze_classifier` has to give them.
+
+    Its shortcuts cost three forward passes before the first answer: what is asked about a photograph or two
+    is answered sooner without. None for a model that is not in eval mode or on the CPU in fp32, and where
+    there is no memory.
+    """
+    tensors = [*model.parameters(), *model.buffers()]
+    plain = all(t.device.type == "cpu" and t.dtype in (torch.float32, torch.int64) for t in tensors)
+    if len(images) > FEW or not plain or any(module.training for module in model.modules()):
+        return None
+    try:
+        answers: Tensor = model(images)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
+    return answers
 
 
 def feature_precision(requested: str) -> Precision:

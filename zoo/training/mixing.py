@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from zoo.data.pixels.chance import drawing_from
+from zoo.vision import import_torchvision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,7 @@ class Mixing:
 
     @cached_property
     def _transforms(self) -> list[Callable[..., Any]]:
+        import_torchvision()
         from torchvision.transforms import v2
 
         found: list[Callable[..., Any]] = []

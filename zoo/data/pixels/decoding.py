@@ -39,6 +39,7 @@ from zoo.data.pixels.ranges import (
     usual_range,
 )
 from zoo.errors import UnreadableFile
+from zoo.vision import import_torchvision
 
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
 """What is decoded. Pillow's other plugins see no stranger's file: EPS, for one, starts Ghostscript."""
@@ -332,7 +333,7 @@ def _decode_plain_jpeg(data: bytes, image: Image.Image) -> torch.Tensor | None:
 def _torchvision_decoder() -> Callable[[torch.Tensor, int, bool], torch.Tensor] | None:
     """torchvision's JPEG decoder, as an operator: its Python function warns at every call that it will go."""
     try:
-        import torchvision.io  # noqa: F401  (registers the operator)
+        import_torchvision()  # registers the operator
 
         return torch.ops.image.decode_jpeg
     except (ImportError, AttributeError, RuntimeError):

@@ -26,6 +26,7 @@ from zoo.catalogue.entry import ImageInput, Interpolation
 from zoo.data.pixels.augmentations import AUGMENTATIONS, Augmentation
 from zoo.data.pixels.chance import drawing_from
 from zoo.errors import UnknownName
+from zoo.vision import import_torchvision
 
 # numpy for copies and arithmetic of single images: in each thread that decodes, torch would start as many
 # threads of its own as there are CPUs, for a tenth of a millisecond of work. Its resize starts none.
@@ -90,6 +91,7 @@ def _vary(
 @cache
 def rand_augment(operations: int, magnitude: int) -> Callable[[torch.Tensor], torch.Tensor]:
     """torchvision's RandAugment of uint8 images; it draws from torch's generator."""
+    import_torchvision()
     from torchvision.transforms import v2
 
     found: Callable[[torch.Tensor], torch.Tensor] = v2.RandAugment(
@@ -101,6 +103,7 @@ def rand_augment(operations: int, magnitude: int) -> Callable[[torch.Tensor], to
 @cache
 def random_erasing(probability: float) -> Callable[[torch.Tensor], torch.Tensor]:
     """torchvision's RandomErasing of normalised images, with 0, their mean; draws as well."""
+    import_torchvision()
     from torchvision.transforms import v2
 
     found: Callable[[torch.Tensor], torch.Tensor] = v2.RandomErasing(probability)

@@ -19,7 +19,7 @@ from zoo.data.pixels.preprocessing import preprocess
 from zoo.data.pixels.ranges import ValueRange
 from zoo.events import Note, Report, silent
 from zoo.features.extraction import EXAMPLES, FeatureTable, extract_features
-from zoo.features.network import FrozenNetwork, Precision, freeze_classifier
+from zoo.features.network import FrozenNetwork, Precision, answer_few, freeze_classifier
 from zoo.runs.answers import Guess, Prediction
 from zoo.runs.classifier import Classifier
 from zoo.runs.joining import join_tables
@@ -147,15 +147,19 @@ def read(items: Sequence[ImageSource], classifier: Classifier, /, **options: Any
 def open_network(
     network: nn.Module, device: torch.device, report: Report = silent
 ) -> Callable[[Tensor], Tensor]:
-    """The network as a function of images that answers in the least time; it is copied at the first call.
+    """The network as a function of images that answers in the least time.
 
-    Its shortcuts are compared with the plain network on the first images.
+    It is copied when the first batch comes that is larger than a few images, and its shortcuts are compared
+    with the plain network on the first of them.
     """
     fast: FrozenNetwork | None = None
 
     def answer(images: Tensor) -> Tensor:
         nonlocal fast
         if fast is None:
+            few = answer_few(network, images) if device.type == "cpu" else None
+            if few is not None:
+                return few
             fast = freeze_classifier(network, images[:EXAMPLES], device=device, report=report)
         return fast(images)
 
