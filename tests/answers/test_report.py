@@ -14,18 +14,19 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from support.commands import Call
 from support.kits import Kit, on_real, on_tiny
 
 import zoo
-from zoo.answers.reporting.certainty import measure_reliability
 from zoo.answers.reporting.page import check_report, write_report
 from zoo.answers.reporting.repeating import needed_wishes, repeat_command
 from zoo.errors import UsageError
 from zoo.events import silent
 from zoo.runs.record import RunResult, read_record
 from zoo.store.store import Store
+from zoo.training.calibration import reliability_bins
 from zoo.training.recipe import Recipe, resolve
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -234,8 +235,11 @@ def test_probabilities_that_are_right_have_no_calibration_error() -> None:
     chance = np.random.default_rng(0)
     sure = chance.uniform(0.5, 1.0, 200_000)
     right = chance.uniform(size=len(sure)) < sure
-    assert all(abs(said - is_) < 0.02 for said, is_, _ in measure_reliability(sure, right).bins)
-    assert measure_reliability(np.full(10, 0.9), np.arange(10) < 6).bins == ((pytest.approx(0.9), 0.6, 10),)
+    assert all(
+        abs(said - is_) < 0.02
+        for said, is_, _ in reliability_bins(torch.from_numpy(sure), torch.from_numpy(right))
+    )
+    assert reliability_bins(torch.full((10,), 0.9), torch.arange(10) < 6) == ((pytest.approx(0.9), 0.6, 10),)
 
 
 @on_real

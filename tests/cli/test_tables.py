@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from zoo.cli.sink import Fit, Mode, Sink, _display_width, printable, shorten, table
+from zoo.cli.sink import Fit, Mode, Sink, display_width, printable, shorten, table
 
 FIT = {"next": Fit.TEXT, "path": Fit.PATH, "task": Fit.DROP}
 COLUMNS = {
@@ -50,7 +50,7 @@ def draw(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 @pytest.mark.parametrize("width", [61, 80, 100, 120, 200])
 def test_the_answer_is_whole_at_every_width(draw: Callable[..., list[str]], width: int) -> None:
     heading, line = draw(width, ROW)
-    assert _display_width(line) <= width
+    assert display_width(line) <= width
     assert "American Staffordshire terrier  0.976" in line
     assert "LABEL" in heading
     assert "PROBABILITY" in heading
@@ -86,7 +86,7 @@ def test_in_a_pipe_nothing_is_shortened(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_wide_characters_keep_their_columns_straight(draw: Callable[..., list[str]]) -> None:
     lines = draw(200, {**ROW, "label": "蜜蜂"}, {**ROW, "label": "ant"})
-    places = [_display_width(line[: line.index("0.976")]) for line in lines[1:]]
+    places = [display_width(line[: line.index("0.976")]) for line in lines[1:]]
     assert len(set(places)) == 1
 
 
@@ -94,7 +94,7 @@ def test_wide_characters_keep_their_columns_straight(draw: Callable[..., list[st
 @pytest.mark.parametrize("fit", [Fit.PATH, Fit.TEXT])
 @pytest.mark.parametrize("text", ["photographs/bee.jpg", "写真/蜜蜂の写真.jpg"])
 def test_a_shortened_text_is_never_wider_than_asked(text: str, fit: Fit, width: int) -> None:
-    assert _display_width(shorten(text, width, fit)) <= width
+    assert display_width(shorten(text, width, fit)) <= width
 
 
 @pytest.mark.parametrize(

@@ -49,11 +49,6 @@ class Judged:
         return self.classifier.calibrated(self.outputs).softmax(1).numpy()
 
     @property
-    def plain_probabilities(self) -> NDArray[np.float32]:
-        """The same as the network was trained, without any calibration."""
-        return self.outputs.softmax(1).numpy()
-
-    @property
     def labels(self) -> NDArray[np.int64]:
         """(items,) the true class of items that have one each."""
         return np.array([item.label for item in self.items], dtype=np.int64)

@@ -1,13 +1,31 @@
-"""A curve in characters, for a terminal of any width and for a pipe."""
+"""Curves and bars in characters, for a terminal of any width and for a pipe."""
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 
 _LINES = {"point": "•", "mark": "│", "axis": "│", "corner": "└", "tick": "┴", "floor": "─"}
 _ASCII = {"point": "*", "mark": ":", "axis": "|", "corner": "+", "tick": "+", "floor": "-"}
 _MARGIN = 9
+
+
+def in_ascii() -> bool:
+    """Whether to draw in ASCII alone: nobody looks on, or the terminal knows no more."""
+    return not sys.stdout.isatty() or "utf" not in (sys.stdout.encoding or "").lower()
+
+
+def bar(share: float, mark: float, width: int, *, plain: bool = False) -> str:
+    """A share, 0..1, as a bar of at most `width` columns, with a mark where it should end. plain: in ASCII.
+
+    >>> bar(0.5, 0.8, 10, plain=True), bar(1.0, 0.5, 10, plain=True)
+    ('#####  |', '####|#####')
+    """
+    full, line = ("#", "|") if plain else ("█", "│")
+    cells = [*(full * round(share * width)).ljust(width)]
+    cells[min(width, max(1, round(mark * width))) - 1] = line
+    return "".join(cells).rstrip()
 
 
 def chart(

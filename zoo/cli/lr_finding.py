@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from zoo.cli.chart import chart
+from zoo.cli.chart import chart, in_ascii
 from zoo.cli.command import Context, command
 from zoo.cli.finetuning import as_typed, recipe_options
 from zoo.cli.launching import refuse_several
@@ -169,8 +169,7 @@ def _drawn(found: FoundRate) -> str:
     seen = sys.stdout.isatty()
     width = min(_WIDEST, shutil.get_terminal_size().columns) if seen else _PIPE_WIDTH
     marks = {} if found.suggestion is None else {f"{found.rule} {found.suggestion:g}": found.suggestion}
-    plain = not seen or "utf" not in (sys.stdout.encoding or "").lower()
-    return chart(found.rates, found.smoothed, width=width, top=ceiling(found), marks=marks, plain=plain)
+    return chart(found.rates, found.smoothed, width=width, top=ceiling(found), marks=marks, plain=in_ascii())
 
 
 def _verdict(found: FoundRate) -> Iterator[str]:

@@ -229,7 +229,7 @@ def table(
     if sys.stdout.isatty():
         cells = _fit_width(cells, fit or {}, _terminal_width())
     if widths is not None:
-        widths |= {key: max(map(_display_width, column)) for key, column in cells.items()}
+        widths |= {key: max(map(display_width, column)) for key, column in cells.items()}
     right = {key for key in cells if rows and all(is_number(row.get(key)) for row in rows)}
     drawn = [_align(column, right=key in right) for key, column in cells.items()]
     lines = ["  ".join(line).rstrip() for line in zip(*drawn, strict=True)][: len(rows) + 1]
@@ -252,7 +252,7 @@ def _fit_width(cells: dict[str, list[str]], fit: Mapping[str, Fit], width: int) 
     cells: key -> the heading and the cells. Columns that say the same in every row go before anything that
     differs is cut.
     """
-    wide = {key: max(map(_display_width, column)) for key, column in cells.items()}
+    wide = {key: max(map(display_width, column)) for key, column in cells.items()}
 
     def excess() -> int:
         return sum(wide.values()) + 2 * (len(wide) - 1) - width
@@ -280,11 +280,11 @@ def shorten(text: str, width: int, fit: Fit) -> str:
     >>> shorten("/home/me/photographs/summer/bee.jpg", 20, Fit.PATH)
     '/home/…ummer/bee.jpg'
     """
-    if _display_width(text) <= width:
+    if display_width(text) <= width:
         return text
     before = (width - 1) // 3 if fit is Fit.PATH else width - 1
     kept = _take_columns(text, before)
-    rest = width - 1 - _display_width(kept)
+    rest = width - 1 - display_width(kept)
     return kept + "…" + (_take_columns(text[::-1], rest)[::-1] if fit is Fit.PATH else "")
 
 
@@ -292,16 +292,16 @@ def _take_columns(text: str, width: int) -> str:
     """As many of the first characters as fit into `width` columns."""
     used = 0
     for count, character in enumerate(text):
-        used += _display_width(character)
+        used += display_width(character)
         if used > width:
             return text[:count]
     return text
 
 
-def _display_width(text: str) -> int:
+def display_width(text: str) -> int:
     """The columns of a terminal that a text takes: two for a wide East Asian character, none for an accent.
 
-    >>> _display_width("bee"), _display_width("蜂")
+    >>> display_width("bee"), display_width("蜂")
     (3, 2)
     """
     if text.isascii():
@@ -315,8 +315,8 @@ def _display_width(text: str) -> int:
 
 def _align(column: Sequence[str], *, right: bool) -> list[str]:
     """The cells of a column, filled with blanks to the width of the widest."""
-    width = max(map(_display_width, column))
-    blanks = [" " * (width - _display_width(text)) for text in column]
+    width = max(map(display_width, column))
+    blanks = [" " * (width - display_width(text)) for text in column]
     return [b + text if right else text + b for text, b in zip(column, blanks, strict=True)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo.cli.chart import bar, in_ascii
 from zoo.cli.command import Context, command
 from zoo.cli.launching import check_same_items, launch_several, together
 from zoo.cli.options import Choice, ModelName, column_options
-from zoo.cli.sink import Fit, Mode, table
+from zoo.cli.sink import Fit, Mode, display_width, printable, shorten, table
 from zoo.data.listing import refuse_missing
 from zoo.errors import DatasetError, Interrupted, UsageError
 from zoo.events import Progress
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from zoo.runs.using.evaluation import ClassEvaluation, ClassScore, Evaluation
     from zoo.runs.using.prediction_files import Shape
     from zoo.targets import Model
-    from zoo.training.calibration import CalibrationFigures
+    from zoo.training.calibration import Bin, CalibrationFigures
     from zoo.training.processes import Processes
 
 FILES = click.Path(path_type=Path)
@@ -52,6 +54,12 @@ CALIBRATION_COLUMNS = {
     "log_loss": "LOG LOSS",
     "brier": "BRIER",
 }
+RELIABILITY_COLUMNS = {
+    "probability": "PROBABILITY",
+    "right": "RIGHT",
+    "items": "ITEMS",
+    "bar": "RIGHT, AND WHERE IT SHOULD END",
+}
 SELECTIVE_COLUMNS = {
     "below": "ABSTAIN BELOW",
     "answered": "ANSWERED",
@@ -66,6 +74,8 @@ SET_COLUMNS = {
 }
 MOST_WRONG = 10  # items that are shown
 MOST_CLASSES = 20  # of which a matrix of confusions is shown
+NAME_WIDTH = 24  # of a class beside it, where there is little room
+BAR = 40
 FIT = {"next": Fit.TEXT, "set": Fit.TEXT, "text": Fit.TEXT, "path": Fit.PATH}
 POOLINGS = ("mean", "tfidf", "sif")  # of zoo.words.texts.pooling, whose import costs 0.2 s
 
@@ -435,9 +445,20 @@ def open_source(
 @click.argument("data", type=FILES)
 @column_options(several=True)
 @click.option("--out", "-o", type=FILES, help="Write the mistakes: wrong.csv, .jsonl or .parquet.")
+@click.option(
+    "--plot",
+    "plots",
+    type=FILES,
+    multiple=True,
+    metavar="NAME.png",
+    help="A picture of it, of a run: .png, .svg or .pdf; repeatable. NAME: confusion, reliability, coverage, "
+    "numbers, map, learning.",
+)
 @compute_options
 @processes_option
-def evaluate(context: Context, run: str, data: Path, out: Path | None, **options: Any) -> None:
+def evaluate(
+    context: Context, run: str, data: Path, out: Path | None, plots: tuple[Path, ...], **options: Any
+) -> None:
     """Measure a run on labelled data.
 
     Of a folder with train/, val/ and test/ the test part is taken, else val. Classes are matched by name.
@@ -452,6 +473,8 @@ def evaluate(context: Context, run: str, data: Path, out: Path | None, **options
 
     if out is not None:
         check_out(out)
+    if plots:
+        _check_plots(target, plots)
     launch_several(options.pop("processes"))
     with together(options.pop("device"), context.report) as (processes, device):
         classifier = load_classifier(
@@ -465,7 +488,25 @@ def evaluate(context: Context, run: str, data: Path, out: Path | None, **options
     mistakes = [asdict(wrong) for wrong in getattr(found, "wrong", ())]
     if out is not None:
         write_rows(mistakes, out, [field.name for field in fields(WrongAnswer)])
+    if plots:
+        assert isinstance(target, RunFolder)
+        from zoo.answers.reporting.page import write_plots
+
+        columns = {name: value for name, value in options.items() if name.endswith("_column")}
+        write_plots(target.path, data, plots, store=context.store, device=str(device), **columns)
     context.sink.answer(found.facts, lambda: "\n\n".join(_evaluation_parts(found)))
+
+
+def _check_plots(target: RunFolder | Model, plots: Sequence[Path]) -> None:
+    """Raise UsageError for pictures that cannot be drawn, before anything is computed."""
+    from zoo.answers.reporting.plots import check_plots
+
+    if not isinstance(target, RunFolder):
+        raise UsageError(
+            f"{target.name} is not a run: there are pictures of runs alone",
+            hint=f"Make it one: zoo finetune {target.name} DATA --out run",
+        )
+    check_plots(plots)
 
 
 def _rounded(value: Any) -> Any:
@@ -484,12 +525,23 @@ def calibration_row(what: str, found: CalibrationFigures) -> dict[str, Any]:
     }
 
 
+def _reliability_row(found: Bin) -> dict[str, Any]:
+    """Answers of about the same probability: how many are right, as a bar that should end at its mark."""
+    return {
+        "probability": f"{found.probability:.3f}",
+        "right": f"{found.right:.3f}",
+        "items": found.items,
+        "bar": bar(found.right, found.probability, min(BAR, _room() - 30), plain=in_ascii()),
+    }
+
+
 def _belief_parts(found: ClassEvaluation) -> Iterator[str]:
     """How far the answers can be believed: the probabilities, what abstaining buys, sets."""
     rows = [] if found.uncalibrated is None else [calibration_row("as trained", found.uncalibrated)]
     if found.calibration is not None:
         what = "calibrated" if found.uncalibrated is not None else "as they are"
         yield table([*rows, calibration_row(what, found.calibration)], CALIBRATION_COLUMNS)
+        yield table([_reliability_row(one) for one in found.calibration.bins], RELIABILITY_COLUMNS)
     if len(found.selective) > 1:
         yield table(
             [
@@ -528,6 +580,27 @@ def _interval(found: Evaluation, metric: str) -> str:
     return f" (95 % interval {interval[0]:.4f} to {interval[1]:.4f})" if interval else ""
 
 
+def _room() -> int:
+    """The columns that there are; a pipe has as many as anybody wants."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+
+
+def _confusion(found: ClassEvaluation, present: Sequence[int]) -> str | None:
+    """The matrix of confusions, with the names of the classes above it, or their numbers where there is no
+    room for names; None where there is none for numbers either."""
+    if len(present) > MOST_CLASSES:
+        return None
+    numbers = {at: str(number) for number, at in enumerate(present, 1)}
+    names = {at: printable(found.classes[at]) for at in present}
+    short = {at: shorten(f"{numbers[at]} {names[at]}", NAME_WIDTH, Fit.TEXT) for at in present}
+    for left, above in ((names, names), (short, numbers)):
+        rows = [{"true": left[i], **{str(j): found.confusion[i][j] for j in present}} for i in present]
+        drawn = table(rows, {"true": "TRUE \\ PREDICTED", **{str(j): above[j] for j in present}}, {})
+        if max(map(display_width, drawn.splitlines())) <= _room():
+            return drawn
+    return None
+
+
 def _evaluation_parts(found: Evaluation) -> Iterator[str]:
     """The figures in a sentence, then what there is for each class."""
     from zoo.runs.using.evaluation import ClassEvaluation, TargetEvaluation
@@ -546,12 +619,10 @@ def _evaluation_parts(found: Evaluation) -> Iterator[str]:
     present = [i for i, row in enumerate(found.confusion) if sum(row) or any(r[i] for r in found.confusion)]
     scores = [_score_row(found.per_class[i]) for i in present]
     yield table(scores, SCORE_COLUMNS)
-    if len(present) <= MOST_CLASSES:
-        counts = [
-            {"true": found.classes[i], **{str(j): found.confusion[i][j] for j in present}} for i in present
-        ]
-        yield table(counts, {"true": "TRUE \\ PREDICTED", **{str(j): found.classes[j] for j in present}})
+    if (matrix := _confusion(found, present)) is not None:
+        yield matrix
     elif pairs := found.confused():
+        yield f"The matrix of {len(present):,} classes has no room here; --plot confusion.png draws it."
         names = ("label", "predicted", "count")
         yield table([dict(zip(names, pair, strict=True)) for pair in pairs], CONFUSED_COLUMNS)
     yield from _belief_parts(found)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from zoo.training.intervals import FEW, accuracy_interval
 
@@ -81,6 +81,14 @@ def cross_scaled(outputs: Tensor, classes: Tensor, folds: int = 5) -> Tensor:
     return found
 
 
+class Bin(NamedTuple):
+    """Answers of about the same probability: the mean of that, in 0..1, the share that is right, how many."""
+
+    probability: float
+    right: float
+    items: int
+
+
 @dataclass(frozen=True)
 class CalibrationFigures:
     """How well probabilities agree with how often answers are right.
@@ -90,7 +98,7 @@ class CalibrationFigures:
     the items; it begins at 0 where exact probabilities would show as much. error_by_chance: what so many
     items would show on average if the probabilities were exact. log_loss: the mean of -log probability of the
     true class, in nats. brier: the mean squared difference to the truth, summed over the classes: 0 is best,
-    2 worst.
+    2 worst. bins: what a reliability diagram draws.
     """
 
     error: float
@@ -99,6 +107,7 @@ class CalibrationFigures:
     error_by_chance: float
     log_loss: float
     brier: float
+    bins: tuple[Bin, ...] = ()
 
 
 def calibration_figures(outputs: Tensor, classes: Tensor) -> CalibrationFigures:
@@ -131,6 +140,22 @@ def calibration_figures(outputs: Tensor, classes: Tensor) -> CalibrationFigures:
         error_by_chance=float(by_chance.mean()),
         log_loss=float(-logs.gather(1, classes[:, None]).mean()),
         brier=float((probabilities - truth).square().sum(1).mean()),
+        bins=reliability_bins(sure, right),
+    )
+
+
+def reliability_bins(sure: Tensor, right: Tensor) -> tuple[Bin, ...]:
+    """Bins of equal width over the probabilities (items,) of the answers, those that hold any (Naeini 2015).
+    right: (items,) 1 or True where the answer is.
+
+    >>> import torch
+    >>> [tuple(found) for found in reliability_bins(torch.tensor([0.75, 0.75]), torch.tensor([True, False]))]
+    [(0.75, 0.5, 2)]
+    """
+    places = _places(sure)
+    return tuple(
+        Bin(float(sure[inside].mean()), float(right[inside].double().mean()), int(inside.sum()))
+        for inside in (places == place for place in sorted({*places.tolist()}))
     )
 
 
@@ -152,9 +177,14 @@ def calibration_error(sure: Tensor, right: Tensor) -> float:
     return float(_errors(sure.double()[None], right.double()[None]))
 
 
+def _places(sure: Tensor) -> Tensor:
+    """The bin of each probability; a bin has its upper end, as in Guo et al."""
+    return (sure * BINS).ceil().long().clamp(1, BINS) - 1
+
+
 def _errors(sure: Tensor, right: Tensor) -> Tensor:
     """(draws,) the errors of (draws, items) probabilities and outcomes."""
-    places = (sure * BINS).ceil().long().clamp(1, BINS) - 1  # a bin has its upper end, as in Guo et al.
+    places = _places(sure)
     gaps = sure.new_zeros(len(sure), BINS).scatter_add_(1, places, right - sure)
     return gaps.abs().sum(1) / sure.shape[1]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from zoo.events import EpochEnd
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from zoo.training.calibration import Bin
 
 INK = "#0a0b0c"
 """What is drawn in it gets the colour of the page's text."""
@@ -84,9 +86,8 @@ def draw_history(figure: Figure, history: Sequence[EpochEnd], best_epoch: int, m
     left.legend(frameon=False)
 
 
-def draw_reliability(figure: Figure, curves: dict[str, list[tuple[float, float, int]]]) -> None:
-    """How often answers are right against how probable the network calls them. curves: by name, a bin each:
-    (mean probability, share right, items)."""
+def draw_reliability(figure: Figure, curves: Mapping[str, Sequence[Bin]]) -> None:
+    """How often answers are right against how probable the network calls them. curves: by name."""
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":", label="ideal")
     for name, bins in curves.items():

@@ -12,7 +12,7 @@ from zoo.answers.reporting.data_view import view_data
 from zoo.answers.reporting.plots import Material, check_plots, write_plot
 from zoo.answers.reporting.sections import all_sections
 from zoo.errors import StorageError, UsageError
-from zoo.events import Report
+from zoo.events import Report, silent
 from zoo.progress import usual_report
 from zoo.runs.run import Run, load_run
 
@@ -70,23 +70,12 @@ def write_report(
         "text_column": text_column,
         "label_column": label_column,
         "split_column": split_column,
+        "class_level": class_level,
     }
-    judged = view = None
-    if data is not None:
-        judged = judge_data(
-            run.classifier, Path(data), store=run.store, device=device, report=report, **reading
-        )
-        view = view_data(
-            run.record,
-            judged,
-            Path(data),
-            store=run.store,
-            device=device,
-            report=report,
-            reading=reading | {"class_level": class_level},
-        )
+    material = _gather_material(run, data, device, report, reading)
+    judged, view = material.judged, material.view
     for file in plots:
-        write_plot(file, Material(run.record, run.history, judged, view))
+        write_plot(file, material)
     facts = dict(all_sections(run.record, run.history, judged, view))
     if judged is None:
         facts["missing"] = (
@@ -94,6 +83,43 @@ def write_report(
         )
     write_page(out, render_page(facts))
     return out
+
+
+def write_plots(
+    run: Path,
+    data: Path,
+    plots: Sequence[Path],
+    *,
+    store: Store,
+    device: str = "auto",
+    report: Report = silent,
+    **reading: Any,
+) -> None:
+    """Draw pictures of the page alone. Arguments and errors: see `write_report`."""
+    check_plots(plots)
+    material = _gather_material(load_run(run, store=store, report=report), data, device, report, reading)
+    for file in plots:
+        write_plot(file, material)
+
+
+def _gather_material(
+    run: Run, data: str | Path | None, device: str, report: Report, reading: Mapping[str, Any]
+) -> Material:
+    """What the page and its pictures are made of. reading: how the data are read."""
+    if data is None:
+        return Material(run.record, run.history, None, None)
+    columns = {name: value for name, value in reading.items() if name != "class_level"}
+    judged = judge_data(run.classifier, Path(data), store=run.store, device=device, report=report, **columns)
+    view = view_data(
+        run.record,
+        judged,
+        Path(data),
+        store=run.store,
+        device=device,
+        report=report,
+        reading={"class_level": None, **reading},
+    )
+    return Material(run.record, run.history, judged, view)
 
 
 def render_page(facts: Mapping[str, Any]) -> str:

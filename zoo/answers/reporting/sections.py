@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.answers.judged import Judged
-from zoo.answers.reporting.certainty import accuracy_by_coverage, measure_reliability
+from zoo.answers.reporting.certainty import accuracy_by_coverage
 from zoo.answers.reporting.data_view import DataView
 from zoo.answers.reporting.drawing import (
     COLOURS,
@@ -32,7 +32,7 @@ from zoo.features.ridge import fit_ridge
 from zoo.features.suspects import AGREEMENT, judge_labels
 from zoo.runs.record import Baseline, RunRecord
 from zoo.runs.using.evaluation import ClassEvaluation, TargetEvaluation
-from zoo.training.calibration import CalibrationFigures, calibration_figures
+from zoo.training.calibration import Bin, CalibrationFigures, calibration_figures, reliability_bins
 from zoo.training.intervals import accuracy_interval
 from zoo.training.recipe import to_json
 from zoo.training.regression import REGRESSION
@@ -394,16 +394,14 @@ def _error(figures: CalibrationFigures) -> str:
     return f"{figures.error:.3f} (95 % interval {figures.error_low:.3f} to {figures.error_high:.3f})"
 
 
-def reliability_curves(judged: Judged) -> dict[str, list[tuple[float, float, int]]]:
+def reliability_curves(judged: Judged) -> dict[str, list[Bin]]:
     """The bins of the reliability diagram: as the network was trained, and calibrated where it is."""
-    tables = {"as trained": judged.plain_probabilities}
+    outputs = {"as trained": judged.outputs}
     calibration = judged.classifier.calibration
     if calibration is not None and calibration.temperature != 1:
-        tables["calibrated"] = judged.probabilities
-    return {
-        name: list(measure_reliability(table.max(axis=1), table.argmax(axis=1) == judged.labels).bins)
-        for name, table in tables.items()
-    }
+        outputs["calibrated"] = judged.classifier.calibrated(judged.outputs)
+    right = judged.outputs.argmax(1) == judged.outputs.new_tensor(judged.labels)
+    return {name: [*reliability_bins(found.softmax(1).amax(1), right)] for name, found in outputs.items()}
 
 
 def numbers(judged: Judged) -> str | None:
