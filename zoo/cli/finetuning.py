@@ -162,6 +162,12 @@ def _check_interval(_context: click.Context, _option: click.Parameter, value: st
     type=Choice("task", lambda: [*TASKS]),
     help="What is learned: one class, several classes, or numbers of a table.  [default: single-label]",
 )
+@click.option(
+    "--calibrate",
+    type=float,
+    metavar="SHARE",
+    help="Set this share of the training items apart, and calibrate the run with them: see zoo calibrate.",
+)
 @click.option("--member", metavar="FILE", help="Which file of a .zip of word vectors.")
 @click.option("--data-license", metavar="NAME", help="Licence of your data, for run.json: an SPDX name.")
 @click.option(
@@ -201,6 +207,7 @@ def finetune(
     class_level: int | None,
     group_by: str | None,
     task: str | None,
+    calibrate: float | None,
     member: str | None,
     data_license: str | None,
     recipe_file: str | None,
@@ -236,6 +243,7 @@ def finetune(
         "class_level": class_level,
         "group_by": group_by,
         "task": task,
+        "calibrate": calibrate,
         "member": member,
         "data_license": data_license,
     }

@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from zoo.data.contents import read_contents
-from zoo.data.dataset import PARTS, Dataset, Item, Split, relative_name
+from zoo.data.dataset import PARTS, SINGLE, Dataset, Item, Split, relative_name
+from zoo.data.grouping import split_off_groups
 from zoo.data.kinds import Kind
+from zoo.data.splits import split_off
 from zoo.errors import DatasetError
 from zoo.events import Note
 
@@ -24,6 +26,24 @@ def with_contents(dataset: Dataset) -> Dataset:
 
 def _distinct(digests: Sequence[str | None]) -> tuple[str, ...]:
     return tuple(sorted({digest for digest in digests if digest is not None}))
+
+
+def set_apart(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, tuple[Item, ...]]:
+    """The dataset without a share, in 0..1, of the training items of every class, and those items: neither
+    training nor the choice of the epoch sees them, nor copies of them."""
+    digests = content_digests(dataset.train, dataset.kind)
+    first: dict[str | None, Path] = {}
+    copies = {
+        item.path: first.setdefault(digest, item.path)
+        for item, digest in zip(dataset.train, digests, strict=True)
+        if digest is not None
+    }
+    draw = split_off if dataset.split.group_by is None and dataset.task == SINGLE else split_off_groups
+    # another seed than that of the validation part: its hashes are above those that were drawn
+    train, apart = draw(dataset.train, root=dataset.root, fraction=share, seed=seed + 1, copies=copies)
+    if not apart:
+        raise DatasetError(f"no {dataset.kind.noun} can be set apart: there are too few")
+    return dataset.with_parts(train=train, val=dataset.val, test=dataset.test), tuple(apart)
 
 
 def leave_out_validated(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from zoo.catalogue.entry import ModelEntry
-from zoo.data.dataset import Dataset
+from zoo.data.dataset import Dataset, Item
 from zoo.errors import UsageError
 from zoo.runs.record import RunRecord
 from zoo.targets import KindName
@@ -82,7 +82,7 @@ class Plan:
     registry: where the weights of an earlier run may be found again; None for the default one.
     skips_any: unreadable files are passed over however many there are, because somebody asked for it.
     request: what the plan was made of. time_limit: seconds that training may take;
-    None for as long as it takes.
+    None for as long as it takes. apart: items that the finished run is calibrated with.
     """
 
     entry: ModelEntry
@@ -101,3 +101,4 @@ class Plan:
     registry: Registry | None = None
     request: Request = NOBODY
     time_limit: float | None = None
+    apart: tuple[Item, ...] = ()

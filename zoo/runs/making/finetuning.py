@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from zoo.catalogue.classifiers import check_classifier
 from zoo.catalogue.licenses import UNKNOWN, check_license_name, join_licenses
-from zoo.data.dataset import SINGLE, describe_classes
+from zoo.data.dataset import SINGLE, Dataset, Item, describe_classes
 from zoo.data.kinds import Kind
 from zoo.data.leaks import keep_copies_together
 from zoo.data.scanning import scan_dataset
-from zoo.data.trained import with_contents
+from zoo.data.trained import set_apart, with_contents
 from zoo.errors import InvalidRecipe, UnknownName, UsageError
 from zoo.events import Note, Report, silent
 from zoo.progress import usual_report
@@ -23,6 +23,7 @@ from zoo.runs.making.unfinished import refuse_taken
 from zoo.runs.modalities.table import modality_of, modality_of_target
 from zoo.runs.plan import Plan, Request, read_interval
 from zoo.runs.record import RunRecord, RunResult, read_record
+from zoo.runs.using.calibrating import refuse_uncalibratable
 from zoo.store.names import default_store
 from zoo.targets import (
     HubFile,
@@ -38,6 +39,7 @@ from zoo.targets import (
     find_target,
     kind_of,
 )
+from zoo.training.calibration import highest_level, items_needed
 from zoo.training.interruption import never
 from zoo.training.optimizers import OPTIMIZERS
 from zoo.training.ready_recipes import ready_recipe
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     from zoo.store.store import Store
 
 
+USUAL_LEVEL = 0.95
 UNNAMED_LICENSE = Note(
     "the licence of the training data is not given: run.json calls it unknown",
     hint="Name it: --data-license NAME, an SPDX name or LicenseRef-… for your own.",
@@ -81,6 +84,7 @@ def finetune_model(
     class_level: int | None = None,
     group_by: str | None = None,
     task: str | None = None,
+    calibrate: float | None = None,
     member: str | None = None,
     data_license: str | None = None,
     checkpoint_every: int | str | None = None,
@@ -111,6 +115,8 @@ def finetune_model(
             table with several labels in a cell (a|b) or a column of 0 and 1 for each label; "regression", the
             numbers of one column or several. `label_column` may then name several: "a,b". None: one class, or
             what an earlier run learned.
+        calibrate: The share of the training items, in 0..1, that is set apart for `zoo.calibrate`, which is
+            called with them at the end: neither training nor the choice of the epoch sees them.
         group_by: A column of a table, or a regular expression that is matched with the items' paths below the
             root of the data: items with equal cells, or equal matches (of its first group, if it has one),
             belong together, and are drawn together: one patient, one video.
@@ -159,6 +165,7 @@ def finetune_model(
         class_level=class_level,
         group_by=group_by,
         task=task,
+        calibrate=calibrate,
         member=member,
         data_license=data_license,
         checkpoint_every=checkpoint_every,
@@ -186,6 +193,7 @@ def plan_run(
     class_level: int | None = None,
     group_by: str | None = None,
     task: str | None = None,
+    calibrate: float | None = None,
     member: str | None = None,
     data_license: str | None = None,
     checkpoint_every: int | str | None = None,
@@ -220,6 +228,7 @@ def plan_run(
             "class_level": class_level,
             "group_by": group_by,
             "task": task,
+            **({} if calibrate is None else {"calibrate": calibrate}),
         },
         member=member,
         data_license=data_license,
@@ -237,6 +246,7 @@ def plan_run(
         entry = describe_target(target, store, report=report)
     kind = modality_of_target(target).kind
     learned = _choose_task(task, record)
+    _check_calibrate(calibrate, learned, name)
     checked = choose_recipe(record, recipe, options, kind)
     if problems := list(learned.problems(checked)):
         raise InvalidRecipe(problems)
@@ -268,6 +278,10 @@ def plan_run(
             f"{name} knows {', '.join(record.classes)}; {data} has {', '.join(dataset.classes)}",
             hint=f"Begin with the model itself: zoo finetune MODEL {data} --out {out} (it was {entry.name})",
         )
+    apart: tuple[Item, ...] = ()
+    if calibrate is not None:
+        dataset, apart = set_apart(dataset, calibrate, checked.seed)
+        report(_describe_apart(dataset, len(apart)))
     dataset = with_contents(dataset)
     for note in (*dataset.notes, describe_classes(dataset)):
         report(note)
@@ -293,6 +307,28 @@ def plan_run(
         registry=registry,
         skips_any=request.skips_any,
         request=request,
+        apart=apart,
+    )
+
+
+def _check_calibrate(share: float | None, task: Task, name: object) -> None:
+    """Raise UsageError for a share that cannot be set apart, and for a task that cannot be calibrated."""
+    if share is None:
+        return
+    if not 0 < share < 1:
+        raise UsageError(f"calibrate must lie between 0 and 1, not {share:g}")
+    refuse_uncalibratable(task, str(name))
+
+
+def _describe_apart(dataset: Dataset, count: int) -> Note:
+    """How many items a run will be calibrated with, and what they can give at most."""
+    kept = f"{dataset.kind.count(count)} set apart to calibrate the run with"
+    if count >= items_needed(USUAL_LEVEL):
+        return Note(kept)
+    return Note(
+        f"{kept}: sets of at most {highest_level(count):g}, for 0.95 needs {items_needed(USUAL_LEVEL)}",
+        hint="Set more apart, or collect more.",
+        level="warning",
     )
 
 

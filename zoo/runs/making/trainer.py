@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,9 +21,9 @@ from torch import Tensor, nn
 from adapters import Head, count_parameters, frozen_fingerprint, low_rank_state, remove_low_rank
 from zoo.data.dataset import PARTS, Dataset
 from zoo.data.names import one_line, safe_text
-from zoo.errors import Interrupted, TrainingStopped
+from zoo.errors import Interrupted, TrainingStopped, ZooError
 from zoo.events import Note, Report, silent
-from zoo.runs.classifier import DIGITS
+from zoo.runs.classifier import DIGITS, load_run_classifier
 from zoo.runs.folder import (
     new_folder,
     next_free,
@@ -42,8 +43,9 @@ from zoo.runs.making.live_history import LiveHistory
 from zoo.runs.making.unfinished import Facts, Partial, facts_of, hold_partial
 from zoo.runs.modalities.table import modality_of
 from zoo.runs.plan import Plan, read_interval
-from zoo.runs.record import Baseline, RunRecord, RunResult, model_facts, write_record
+from zoo.runs.record import Baseline, RunRecord, RunResult, model_facts, read_record, write_record
 from zoo.runs.session import Outcome, PreparedModel, Session, TrainingData, TrainingSteps
+from zoo.runs.using.calibrating import calibrate_run
 from zoo.runs.versions import library_versions
 from zoo.store.store import Store
 from zoo.training.batches import BatchSource
@@ -161,7 +163,33 @@ def _carry_out(session: Session, partial: Partial, resumption: Resumption | None
         )
         return result
     partial.finished = True
+    if plan.apart:
+        _calibrate(session)
     return result
+
+
+def _calibrate(session: Session) -> None:
+    """Calibrate the run that was saved, with the items that were set apart for it; what goes wrong there is a
+    warning, for the run is whole."""
+    plan = session.plan
+    try:
+        record = read_record(plan.out)
+        classifier = load_run_classifier(plan.out, record, store=session.store, registry=plan.registry)
+        found = calibrate_run(
+            plan.out,
+            record,
+            classifier,
+            plan.apart,
+            Path(plan.request.data),
+            device=str(session.device),
+            report=session.report,
+        )
+    except ZooError as error:
+        session.report(Note(f"the run is not calibrated: {error.message}", error.hint, "warning"))
+        return
+    kept = found.calibration
+    what = kept.problem or f"temperature {kept.temperature:.3g}"
+    session.report(Note(f"calibrated with {kept.items:,} items: {what}"))
 
 
 def follow_run(session: Session) -> RunResult:
