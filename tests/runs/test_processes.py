@@ -137,6 +137,71 @@ def test_two_processes_train_what_one_trains(
         assert both["metrics"] == pytest.approx(alone["metrics"], abs=1e-6)
 
 
+SHARDED = ("--shard", "--processes", 2, "--dropout", 0.3, "--mixup", 0.2)
+
+
+def test_a_network_in_parts_trains_as_a_whole_one(items: dict[str, Path], run: Run, tmp_path: Path) -> None:
+    """Its run can be used as any other, and goes on in one process."""
+    for name, more in (("whole", SHARDED[1:]), ("parts", SHARDED)):
+        code, _, err = run(*command("images", items, tmp_path / name, *more))
+        assert code == 0, err
+    assert_alike(tmp_path / "whole", tmp_path / "parts", tolerance=1e-4)
+    for whole, parts in zip(history(tmp_path / "whole"), history(tmp_path / "parts"), strict=True):
+        assert parts["train_loss"] == pytest.approx(whole["train_loss"], rel=1e-4)
+        assert parts["metrics"] == pytest.approx(whole["metrics"], abs=1e-6)
+    results = [
+        json.loads((tmp_path / name / "run.json").read_text())["result"] for name in ("whole", "parts")
+    ]
+    assert [result["frozen_changed"] for result in results] == [0, 0]
+    assert results[0]["frozen_tensors"] == results[1]["frozen_tensors"]
+
+
+@pytest.mark.parametrize("every", ["1", "2steps"])
+def test_a_network_in_parts_that_was_killed_goes_on_bit_for_bit(
+    items: dict[str, Path], run: Run, start: Callable[..., subprocess.Popen[str]], tmp_path: Path, every: str
+) -> None:
+    more = (*SHARDED, "--checkpoint-every", every)
+    assert run(*command("one stage", items, tmp_path / "whole", *more))[0] == 0
+    cut = start(*command("one stage", items, tmp_path / "cut", *more))
+    least = 4 if every == "1" else 10  # of the head's epochs and its phase; of its 7 steps an epoch as well
+    partial = tmp_path / "cut.partial"
+    wait_until(lambda: any(int(path.name[:8]) >= least for path in partial.glob("*.safetensors")), 60)
+    os.killpg(cut.pid, signal.SIGKILL)
+    cut.wait()
+    code, _, err = run("zoo", "finetune", "--resume", tmp_path / "cut")
+    assert code == 0, err
+    assert_alike(tmp_path / "whole", tmp_path / "cut", tolerance=0)
+    assert history(tmp_path / "whole") == history(tmp_path / "cut")
+
+
+def test_a_wish_to_stop_keeps_the_best_of_a_network_in_parts(
+    items: dict[str, Path], start: Callable[..., subprocess.Popen[str]], run: Run, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    running = start(*command("one stage", items, out, *SHARDED, "--tune-epochs", 500))
+    assert running.stderr is not None
+    next(line for line in running.stderr if re.match(r"tune +\d", line))
+    running.send_signal(signal.SIGTERM)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 143, err
+    assert (out / "run.json").is_file()
+    assert not alive(running.pid)
+
+
+def test_one_process_has_nothing_to_divide_a_network_among(
+    ask: Call, items: dict[str, Path], tmp_path: Path
+) -> None:
+    words = ("finetune", "tiny_net", items["tiny_net"], "--unfreeze", 1, "--shard", "--out", tmp_path / "run")
+    said = ask(*words)
+    assert said.code == 2
+    assert "--shard divides a network among several processes, and this is one alone" in said.err
+    for more in (("--ema", 0.9), ("--l1", 0.1), ("--strategy", "lora"), ("--precision", "fp16")):
+        said = ask(*words, *more)
+        assert said.code == 2
+        assert "--shard" in said.err
+        assert more[0] in said.err
+
+
 def test_torchrun_starts_the_same_run(items: dict[str, Path], run: Run, tmp_path: Path) -> None:
     code, _, err = run(*command("one stage", items, tmp_path / "own", "--processes", 2))
     assert code == 0, err

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,10 @@ CASES: dict[str, dict[str, Any]] = {
     "average": {"ema": 0.9},
     "average of mixed and balanced": {"ema": 0.8, "mixup": 0.4, "sampling": "balanced", "clip_norm": 0.5},
     "in parts": {"accumulate": 2, "mixup": 0.4},
+    "sharded": {"shard": True},
+    "sharded, mixed, weighed, cut": {"shard": True, "mixup": 0.4, "balance": True, "clip_norm": 0.5},
+    "sharded, in parts": {"shard": True, "accumulate": 2, "optimizer": "sgd"},
+    "sharded, rates by stage": {"shard": True, "lr_decay": 0.5, "optimizer": "rmsprop"},
 }
 COUNTS = (9, 4, 10)  # of each class: the last batch of 7 has two items, and the first process one more
 INPUT = ImageInput(size=16, resize=16, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -82,15 +87,23 @@ def write_images(folder: Path) -> list[Item]:
     return items
 
 
+class Turned(nn.Conv2d):
+    """A convolution that returns a view of what it has computed; what comes next may write into that."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """With height and width exchanged."""
+        return super().forward(images).transpose(2, 3)
+
+
 def build_network(norm: bool) -> nn.Sequential:
     """Convolutions, the first of which is frozen, with a batch norm that learns."""
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(3, 6, 3, stride=2),
         nn.ReLU(),
-        nn.Conv2d(6, 8, 3, bias=not norm),  # before a batch norm its gradient is noise
+        Turned(6, 8, 3, bias=not norm),  # before a batch norm its gradient is noise
         nn.BatchNorm2d(8) if norm else nn.Identity(),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
         nn.Linear(8, 3),
@@ -117,8 +130,9 @@ def train(
 
     own = source(processes.share, 0)
     training: BatchSource = Two(source(Share(0, 2), 0), source(Share(1, 2), 0)) if as_two else own
+    network = build_network(norm=recipe.accumulate == 1)
     state = begin_phase(
-        build_network(norm=recipe.accumulate == 1),
+        network,
         training,
         source(processes.share, None),
         recipe=recipe,
@@ -128,7 +142,12 @@ def train(
     )
     found = fit(state)
     ends = [[end.train_loss, end.val_loss, end.metrics["accuracy"]] for end in found.history]
-    return {"ends": ends, "frozen_changed": found.frozen_changed}, found.best_state
+    if recipe.shard and processes.world > 1:  # 3 of 6 filters, 4 of 8, …: half of everything, frozen or not
+        lying: Any = [*state.model.parameters()]
+        assert sum(tensor.to_local().numel() for tensor in lying) < 0.7 * sum(map(torch.numel, lying))
+    left = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    assert all(torch.equal(left[name].cpu(), tensor) for name, tensor in found.best_state.items())
+    return {"ends": ends, "frozen_changed": found.frozen_changed, "frozen": found.frozen_tensors}, left
 
 
 def as_facts(found: tuple[dict[str, Any], dict[str, Tensor]]) -> dict[str, Any]:
@@ -171,6 +190,7 @@ def main(folder: Path, device: str) -> None:
     """One of the two processes."""
     torch.set_num_threads(1)
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    warnings.filterwarnings("error", "FSDP2")  # of wrong gradients
     own = own_device(device)
     items = write_images(folder)
     with meet(own) as processes:

@@ -337,6 +337,7 @@ def rule_problems() -> list[tuple[Any, Problem]]:
         {"from_scratch": True},
         {"kind": TEXTS, "from_scratch": True, "unfreeze": "all", "encoder": "sif"},
         {"precision": "fp16", "device": "cpu"},
+        {"unfreeze": 1, "shard": True, "ema": 0.9},
     ]
     assert len(cases) == len(RULES)
     found = [find_problems(*recipe_for(case)) for case in cases]
@@ -383,7 +384,7 @@ def test_a_resolved_recipe_is_whole_and_valid(
     idle = {name for name in KNOBS if written[name] is None}
     only_with_mlp = {"hidden", "activation", "batch_norm"} if head != "mlp" else set()
     deeper = {name for name in KNOBS if name.startswith("tune_")} | {
-        "lr_decay", "augment", "erase", "mixup", "cutmix", "accumulate",
+        "lr_decay", "augment", "erase", "mixup", "cutmix", "accumulate", "shard",
     }  # fmt: skip
     of_strategies = {"rank", "pull"}
     without = deeper if unfreeze in ("none", 0) else set()

@@ -29,6 +29,7 @@ From the ground up; a file imports only what is above it in this list:
     processes        the processes of a run, and what they agree on
     batch_norms      statistics of a batch that several processes share
     averaging        a moving average of the weights
+    sharding         a network in parts on several processes
     machine          a device and its steps
     memory           how much of it was taken
     pace             how fast steps are made

@@ -30,6 +30,8 @@ def ends_with_its_best(state: PhaseState, report: Report) -> Iterator[None]:
     try:
         yield
     except (Stopped, KeyboardInterrupt) as wish:  # Ctrl-C in a program of one's own, or twice in the command
+        if state.home is not None and not isinstance(wish, Stopped):
+            raise  # the other processes know nothing of it: there is no whole network to be had
         state.interrupted = True
         if state.stopping.best is None:
             with state.measured():
@@ -46,8 +48,9 @@ def ends_with_its_best(state: PhaseState, report: Report) -> Iterator[None]:
             raise
         state.fault = _stopped_by_memory(state, error)
     finally:
-        state.model.load_state_dict(state.best, strict=False)  # strict=False: the frozen rest is not in it
-        state.model.to(memory_format=torch.contiguous_format).eval()  # safetensors takes nothing else
+        model = state.home or state.model
+        model.load_state_dict(state.best, strict=False)  # strict=False: the frozen rest is not in it
+        model.to(memory_format=torch.contiguous_format).eval()  # safetensors takes nothing else
 
 
 def stopped_by_loss(state: PhaseState, bad: BadLoss | None) -> TrainingStopped:

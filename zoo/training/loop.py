@@ -23,7 +23,7 @@ from zoo.training.looking_on import describe_progress
 from zoo.training.machine import LossWatch
 from zoo.training.memory import peak_memory
 from zoo.training.metrics import Measurement, Stopped, evaluate
-from zoo.training.phase_state import BadLoss, EpochSoFar, PhaseState, trainable_state
+from zoo.training.phase_state import BadLoss, EpochSoFar, PhaseState, bring_frozen_home, trainable_state
 from zoo.training.schedules import SCHEDULES, Moment
 from zoo.training.seeds import epoch_seed, kept_generators, seed_torch, set_generators
 from zoo.training.steps import backward
@@ -89,8 +89,8 @@ def fit(
     """Train a phase to its end, and leave its model with the weights of its best epoch.
 
     state: as `begin_phase` or `load_phase` returns it. after_epoch: called with it between two epochs, when
-    it can be saved; of several processes, in the first alone. after_steps: what is done in the middle of an
-    epoch, in all of them.
+    it can be saved; of several processes, in the first alone, and in all of them where the model is in parts.
+    after_steps: what is done in the middle of an epoch, in all of them.
 
     Losses that are reported are without class weights, smoothing and focal exponent, of train (in train mode,
     while weights move) and val alike: smoothing puts a floor under a loss and weights change its scale;
@@ -127,7 +127,7 @@ def fit(
                 report(UNFINISHED)
                 train_loss, found = stopped.loss, validate(state, stop_requested=stop_requested)
             close_epoch(state, train_loss, found, report=report)
-            if state.machine.is_first and not state.out_of_time:
+            if (state.machine.is_first or state.home is not None) and not state.out_of_time:
                 after_epoch(state)
 
     report(Progress(f"train {state.phase.name}", state.step, state.step, "steps"))
@@ -316,7 +316,9 @@ def _plateau_patience(phase: Phase) -> int:
 
 
 def _result_of(state: PhaseState) -> FitResult:
-    check = compare_frozen(state.model, state.frozen)
+    if state.home is not None and state.fault is None:
+        bring_frozen_home(state)
+    check = compare_frozen(state.home or state.model, state.frozen)
     return FitResult(
         best_epoch=state.stopping.best_epoch,
         epochs=state.epoch,

@@ -111,6 +111,12 @@ class Machine:
 
         return Forward(replica, lambda: JointBatchNorms(group), replica.no_sync)
 
+    def in_parts(self, model: nn.Module) -> Forward:
+        """The same for a model that lies in parts on the processes: it adds gradients up by itself."""
+        group = self.processes.group
+        assert group is not None
+        return Forward(model, lambda: JointBatchNorms(group))
+
     def new_scaler(self) -> torch.amp.GradScaler | None:
         """What scales the loss of one phase; None where the number format needs none."""
         return torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None

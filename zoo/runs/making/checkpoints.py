@@ -119,16 +119,28 @@ class Checkpoints:
 
     def after_epoch(self, state: PhaseState) -> None:
         """Write the state, if it is time to; else keep a copy in memory, as far as that costs little."""
-        if self.folder is None:
-            return
         began = time.perf_counter()
         epochs, steps = self.every
-        if state.epoch % epochs == 0 if epochs else steps is None and began - self.written >= SECONDS:
+        due = state.epoch % epochs == 0 if epochs else steps is None and began - self.written >= SECONDS
+        if state.home is not None:
+            self._write_whole(state, due)
+        elif self.folder is None:
+            return
+        elif due:
             self.write(state_to_save(state))
         elif began - self.copied >= _COPY_SHARE * self.copy_cost:
             self.held = state_to_save(state)
             self.copied = time.perf_counter()
             self.copy_cost = self.copied - began
+
+    def _write_whole(self, state: PhaseState, due: bool) -> None:
+        """The same for a model in parts: every process has its own, and the first one's clock decides."""
+        own = float(due and self.folder is not None)
+        if not state.machine.processes.sum(own)[0]:
+            return
+        saved = state_to_save(state)
+        if self.folder is not None:
+            self.write(saved)
 
     def after_steps(self) -> AfterSteps:
         """Write the state in the middle of an epoch, if steps were asked for, and where training stops."""

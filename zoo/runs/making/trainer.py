@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from adapters import Head, count_parameters, frozen_fingerprint, low_rank_state, remove_low_rank
 from zoo.data.dataset import PARTS, Dataset
 from zoo.data.names import one_line, safe_text
-from zoo.errors import Interrupted, TrainingStopped, ZooError
+from zoo.errors import Interrupted, TrainingStopped, UsageError, ZooError
 from zoo.events import Note, Report, silent
 from zoo.runs.classifier import DIGITS, load_run_classifier
 from zoo.runs.folder import (
@@ -86,6 +86,11 @@ def train_run(
             hold_partial(plan.out) if processes.is_first else nullcontext() as partial,
             seeded(recipe.seed, device=device, deterministic=recipe.deterministic),
         ):
+            if recipe.shard and processes.world == 1:
+                raise UsageError(
+                    "--shard divides a network among several processes, and this is one alone",
+                    hint="Add --processes N, start it with torchrun, or add --no-shard.",
+                )
             if resumption is None and partial:  # another run may have taken the place in the meantime
                 refuse_unfinished(plan.out)
                 refuse_existing(plan.out)

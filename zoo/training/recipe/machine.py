@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from zoo.training.recipe.conditions import DEEPER, FOR_IMAGES
 from zoo.training.recipe.knob import Default, Knob
 
 _PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -33,6 +34,15 @@ KNOBS = (
         choices=DEVICES,
         pattern=r"cuda:\d+",
         pattern_example="cuda:N",
+    ),
+    Knob(
+        name="shard",
+        kind=bool,
+        doc="Divide weights, gradients and optimizer among the processes: for a network that does not fit "
+        "while it trains.",
+        heading="machine",
+        default=Default(False),
+        only=(FOR_IMAGES, DEEPER),
     ),
     Knob(
         name="precision",

@@ -109,6 +109,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         seed: Seed of every random choice. Default: 0.
         deterministic: Slower kernels that repeat bit for bit on a GPU too; a CPU always does. Default: no.
         device: Where to compute. Default: auto.
+        shard: Divide weights, gradients and optimizer among the processes: for a network that does not fit
+            while it trains. Only for images and with unfreeze. Default: no.
         precision: Number format of the backbone; auto: fp32, and half precision for deeper training on a GPU.
             With bf16 its features, and what is measured on them, are in bf16 too; predictions never are. One
             of: "auto", "fp32", "bf16", "fp16". Default: auto.
@@ -167,6 +169,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     seed: int | None = None
     deterministic: bool | None = None
     device: str | None = None
+    shard: bool | None = None
     precision: str | None = None
 
 
@@ -226,6 +229,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     seed: int
     deterministic: bool
     device: str
+    shard: bool
     precision: str
 
 
@@ -287,4 +291,5 @@ class RecipeOptions(TypedDict, total=False):
     seed: int | None
     deterministic: bool | None
     device: str | None
+    shard: bool | None
     precision: Literal["auto", "fp32", "bf16", "fp16"] | None

@@ -213,6 +213,30 @@ def _check_precision(rest: Rest) -> Iterator[Problem]:
         )
 
 
+def _check_shard(rest: Rest) -> Iterator[Problem]:
+    """What looks at whole weights while they train cannot be done to parts of them."""
+    if not rest.shard:
+        return
+    for knob, given in (("ema", rest.ema), ("l1", rest.l1)):
+        if given:
+            yield Problem((knob, "shard"), (Name(knob), " needs whole weights: leave out ", Name("shard")))
+    if rest.strategy in ("l2-sp", "lora"):
+        yield Problem(
+            ("strategy", "shard"),
+            (Setting("strategy", rest.strategy), " needs whole weights: leave out ", Name("shard")),
+        )
+    if OPTIMIZERS[rest.optimizer].averages:
+        yield Problem(
+            ("optimizer", "shard"),
+            (Setting("optimizer", rest.optimizer), " needs whole weights: leave out ", Name("shard")),
+        )
+    if rest.precision == "fp16":
+        yield Problem(
+            ("precision", "shard"),
+            (Setting("precision", "fp16"), " does not go with ", Name("shard"), ": use bf16"),
+        )
+
+
 RULES: tuple[Callable[[Rest], Iterator[Problem]], ...] = (
     _check_hidden,
     _check_batch_norm,
@@ -227,4 +251,5 @@ RULES: tuple[Callable[[Rest], Iterator[Problem]], ...] = (
     _check_from_scratch,
     _check_vectors,
     _check_precision,
+    _check_shard,
 )
