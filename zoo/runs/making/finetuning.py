@@ -286,8 +286,9 @@ def plan_run(
     for note in (*dataset.notes, describe_classes(dataset)):
         report(note)
     asked = options.get("batch_size") or getattr(recipe, "batch_size", None)
-    if isinstance(asked, int) and asked > (most := len(dataset.train)):
-        report(Note(f"a batch of {asked:,} is more than there is: each step takes all {most:,}"))
+    size, most = checked.batch_size, len(dataset.train)
+    if asked is not None and isinstance(size, int) and size > most:
+        report(Note(f"a batch of {size:,} is more than there is: each step takes all {most:,}"))
     data_license = _license_of_data(data_license, record, dataset.fingerprint)
     if store.policies and UNKNOWN in (data_license or UNKNOWN).split(" and "):
         report(UNNAMED_LICENSE)
