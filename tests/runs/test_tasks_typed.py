@@ -75,6 +75,25 @@ def test_numbers_are_trained_measured_and_predicted(kit: Kit, ask: Call, table: 
     several = ask("finetune", kit.net, table, "--task", "regression", "--label-column", "size,other",
                   "--out", tmp_path / "two", "--epochs", 2)  # fmt: skip
     assert "size 10.25 to 20.5" in several.err
+    both = ask("evaluate", tmp_path / "two", table, "--json").json
+    assert set(both["per_number"]) == {"size", "other"}
+    assert sum(row["mae"] for row in both["per_number"].values()) / 2 == pytest.approx(both["mae"])
+    assert "NUMBER  MAE" in ask("evaluate", tmp_path / "two", table).out
+
+
+def test_several_classes_of_an_item_have_no_sets_and_no_calibration(
+    kit: Kit, ask: Call, table: Path, tmp_path: Path
+) -> None:
+    run, photo = tmp_path / "run", kit.val("eight")[0]
+    ask("finetune", kit.net, table, "--task", "multi-label", "--out", run, "--epochs", 1)
+    for words, says in (
+        (("predict", run, photo, "--sets", 0.9), "gives any number of classes already"),
+        (("predict", run, photo, "--abstain-below", 0.9), "answers for each class apart"),
+        (("calibrate", run, table), "can be calibrated"),
+    ):
+        said = ask(*words)
+        assert said.code == 2
+        assert says in said.err
 
 
 @pytest.mark.parametrize(

@@ -422,9 +422,7 @@ def _how_sure(result: RunResult) -> str:
             f"The loss is above that of equal chances ({guessed:.4f}): the probabilities are far too sure. "
             "A lower rate may help; zoo lr-find MODEL DATA suggests one.\n"
         )
-    if (result.val_items or 0) < FEW:
-        line += "So few validation items say little: keep more with --val-fraction, or collect more.\n"
-    return line
+    return line + _remark_few(result)
 
 
 def _compare_with_guess(result: RunResult, guess: Baseline) -> str:
@@ -434,7 +432,14 @@ def _compare_with_guess(result: RunResult, guess: Baseline) -> str:
     task = TASKS[result.task]
     if not task.is_better(result.metrics[task.headline], guess.metrics[task.headline]):
         line += f"This is not better than {guess.name}.\n"
-    return line
+    return line + _remark_few(result)
+
+
+def _remark_few(result: RunResult) -> str:
+    """A remark on a result of few items, with its end of line; empty where there are enough."""
+    if (result.val_items or 0) >= FEW:
+        return ""
+    return "So few validation items say little: keep more with --val-fraction, or collect more.\n"
 
 
 def _compare_with_baseline(result: RunResult) -> str:

@@ -612,6 +612,14 @@ def _evaluation_parts(found: Evaluation) -> Iterator[str]:
         )
         if isinstance(found, TargetEvaluation) and found.per_class:
             yield table([_score_row(score) for score in found.per_class], SCORE_COLUMNS)
+        if isinstance(found, TargetEvaluation) and found.per_number:
+            yield table(
+                [
+                    {"name": name, **{metric: _rounded(value) for metric, value in figures.items()}}
+                    for name, figures in found.per_number.items()
+                ],
+                {"name": "NUMBER", **{metric: metric.upper() for metric in found.metrics}},
+            )
         return
     top5 = "" if found.top5 is None else f", top-5 {found.top5:.4f}"
     interval = f"95 % interval {found.accuracy_low:.4f} to {found.accuracy_high:.4f}"

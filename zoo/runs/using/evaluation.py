@@ -150,10 +150,11 @@ class ClassEvaluation(Evaluation):
 class TargetEvaluation(Evaluation):
     """Of items with any number of classes, or with numbers, also: the 95 % interval of each metric, by
     resampling the items. per_class: of classes, at the thresholds that the run chose on its validation
-    items."""
+    items. per_number: of several numbers, the metrics of each by its name: a mean over units means little."""
 
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     per_class: tuple[ClassScore, ...] = ()
+    per_number: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def evaluate_classifier(
@@ -394,10 +395,15 @@ def measure(
         return _detail_classes(plain, outputs, targets)
     intervals = {name: resample(metric, outputs, encoded) for name, metric in task.metrics.items()}
     scores = () if thresholds is None else _label_scores(outputs, encoded, classes, thresholds)
+    several = classes if task.scale is not None and len(classes) > 1 else ()
     return TargetEvaluation(
         **vars(plain),
         intervals={name: found for name, found in intervals.items() if found is not None},
         per_class=scores,
+        per_number={
+            name: task.figures(outputs[:, at : at + 1], encoded[:, at : at + 1])
+            for at, name in enumerate(several)
+        },
     )
 
 
