@@ -19,6 +19,7 @@ from zoo.cli.sink import Fit, Mode, display_width, printable, shorten, table
 from zoo.data.listing import refuse_missing
 from zoo.errors import DatasetError, Interrupted, UsageError
 from zoo.events import Progress
+from zoo.features.engine import BACKENDS, Engine
 from zoo.targets import RunFolder
 from zoo.training.ranks import are_several, is_first
 
@@ -101,6 +102,15 @@ processes_option = click.option(
 )
 
 
+backend_option = click.option(
+    "--backend",
+    type=Choice("backend", lambda: BACKENDS),
+    default="auto",
+    show_default=True,
+    help="What computes on a CPU: torch, or ONNX Runtime where the extra [onnx] is installed and agrees.",
+)
+
+
 def text_options(function: Any) -> Any:
     """Which texts there are in files."""
     for option in (
@@ -155,6 +165,7 @@ def text_options(function: Any) -> Any:
 @click.option("--files-from", metavar="LIST|-", help="Names of files, a line each, in a file or a pipe.")
 @text_options
 @compute_options
+@backend_option
 @processes_option
 def predict(
     context: Context,
@@ -183,6 +194,8 @@ def predict(
         check_out(out)
     if as_csv and (out is not None or context.sink.mode is Mode.JSON):
         raise UsageError("--csv prints to the terminal or a pipe", hint="Leave it out, or --out and --json.")
+    engine = Engine(options.pop("backend"), context.store.home / "onnx")
+    engine.check(options["device"])
     _refuse_pipes(options["processes"], [*files, *([] if files_from is None else [files_from])])
     if false_alarms is not None and (are_several() or (options["processes"] or 1) > 1):
         raise UsageError("--false-alarms is for one process", hint="Leave out --processes.")
@@ -198,7 +211,13 @@ def predict(
     with together(options["device"], context.report) as (processes, device):
         classifier, source = open_source(context, target, items, options, processes)
         found = predict_items(
-            classifier, source, top=top, caution=caution, device=device, report=context.report
+            classifier,
+            source,
+            top=top,
+            caution=caution,
+            device=device,
+            engine=engine,
+            report=context.report,
         )
         if false_alarms is not None:
             assert isinstance(target, RunFolder)

@@ -175,7 +175,11 @@ def fingerprint_network(model: nn.Module) -> str:
     Without the classifier. Costs a read of the weights (1.6 GB/s), and distinguishes a tuned network from the
     published one.
     """
-    network = feature_extractor(model).network
+    return fingerprint(feature_extractor(model).network)
+
+
+def fingerprint(network: nn.Module) -> str:
+    """The same of a whole network."""
     total = hashlib.sha256()
     for name, module in network.named_modules():
         if isinstance(module, IDLE) or f"{name}.".startswith(AUXILIARY):

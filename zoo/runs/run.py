@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UsageError
 from zoo.events import EpochEnd, Report, silent
+from zoo.features.engine import Engine
 from zoo.progress import usual_report
 from zoo.runs.answers import ItemSource, Prediction
 from zoo.runs.classifier import Classifier, load_classifier, load_run_classifier
@@ -74,6 +75,7 @@ class Run:
         sets: float | None = None,
         batch_size: int | None = None,
         device: str = "auto",
+        backend: str = "auto",
         on_bad: OnBad = "skip",
     ) -> list[Prediction]:
         """One Prediction per item, in the order given; of one that cannot be read, with its error.
@@ -84,12 +86,20 @@ class Run:
         top: classes per item. on_bad: "stop" raises UnreadableFile for the first item that cannot be read.
         abstain_below: the probability, in 0..1, below which an item gets no label but is unknown. sets: how
         often, in 0..1, the set of classes (of numbers: the interval) that each item gets is to hold the
-        truth. Raises UsageError for sets of a run that is not calibrated, or by too few items.
+        truth. backend: what computes on a CPU: "torch", "onnx", or "auto", which is ONNX Runtime where it is
+        installed, agrees with torch on the first images, and pays. Raises UsageError for sets of a run that
+        is not calibrated, or by too few items.
         """
         caution = Caution(abstain_below, sets)
         source = self._read(items, batch_size=batch_size, on_bad=on_bad)
         found = predict_items(
-            self.classifier, source, top=top, caution=caution, device=device, report=self.report
+            self.classifier,
+            source,
+            top=top,
+            caution=caution,
+            device=device,
+            engine=Engine(backend, self.store.home / "onnx"),
+            report=self.report,
         )
         return list(found)
 

@@ -8,7 +8,7 @@
       files/KEY.json        facts about a file of word vectors outside of the store (zoo/words/own_files.py)
       registries/*.yaml     entries that came with bundles
       locks/KEY.lock        one process at a time
-      features/             belongs to zoo/features
+      features/, onnx/      belong to zoo/features
 
 A fetch is: find it → lock → find it again → free space → partial file, hashed while it is written → verify →
 flush → rename → record. Wrong bytes never get the right name, whatever fails in between.

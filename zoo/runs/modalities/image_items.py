@@ -18,6 +18,8 @@ from zoo.data.pixels.memory import ImageSource, place_of
 from zoo.data.pixels.preprocessing import preprocess
 from zoo.data.pixels.ranges import ValueRange
 from zoo.events import Note, Report, silent
+from zoo.features.engine import TORCH, Engine
+from zoo.features.exported import ExportedNetwork, choose_engine
 from zoo.features.extraction import EXAMPLES, FeatureTable, extract_features
 from zoo.features.network import FrozenNetwork, Precision, answer_few, freeze_classifier
 from zoo.runs.answers import Guess, Prediction
@@ -145,22 +147,25 @@ def read(items: Sequence[ImageSource], classifier: Classifier, /, **options: Any
 
 
 def open_network(
-    network: nn.Module, device: torch.device, report: Report = silent
+    network: nn.Module, device: torch.device, report: Report = silent, engine: Engine = TORCH
 ) -> Callable[[Tensor], Tensor]:
     """The network as a function of images that answers in the least time.
 
     It is copied when the first batch comes that is larger than a few images, and its shortcuts are compared
     with the plain network on the first of them.
     """
-    fast: FrozenNetwork | None = None
+    fast: FrozenNetwork | ExportedNetwork | None = None
 
     def answer(images: Tensor) -> Tensor:
         nonlocal fast
         if fast is None:
-            few = answer_few(network, images) if device.type == "cpu" else None
+            at_once = device.type == "cpu" and engine.backend != "onnx"
+            few = answer_few(network, images) if at_once else None
             if few is not None:
                 return few
-            fast = freeze_classifier(network, images[:EXAMPLES], device=device, report=report)
+            examples = images[:EXAMPLES]
+            frozen = freeze_classifier(network, examples, device=device, report=report)
+            fast = choose_engine(frozen, examples, engine, report)
         return fast(images)
 
     return answer

@@ -16,6 +16,7 @@ from zoo.data.kinds import IMAGES, TEXTS, Kind
 from zoo.data.texts import Text
 from zoo.errors import UsageError
 from zoo.events import Report, silent
+from zoo.features.engine import TORCH, Engine
 from zoo.runs.modalities.gathering import gather_images, gather_texts
 from zoo.runs.record import read_record
 from zoo.targets import KindName, RunFolder, Target, kind_of
@@ -36,7 +37,7 @@ class Asking(Protocol):
         """The items as the network takes them."""
 
     def open_network(
-        self, network: nn.Module, device: torch.device, report: Report = silent, /
+        self, network: nn.Module, device: torch.device, report: Report = silent, engine: Engine = TORCH, /
     ) -> Callable[[Any], Tensor]:
         """A function from a batch of a source to the outputs (items, width) on the CPU, in the least time."""
 

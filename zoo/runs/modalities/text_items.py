@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from adapters import feature_extractor, pad_ids
 from zoo.data.texts import Text
 from zoo.events import Note, Progress, Report, silent
+from zoo.features.engine import TORCH, Engine
 from zoo.features.extraction import FeatureTable
 from zoo.features.network import Precision
 from zoo.runs.answers import Guess, TextPrediction
@@ -122,7 +123,7 @@ def read(items: Sequence[Text], classifier: Classifier, /, **options: Any) -> Te
 
 
 def open_network(
-    network: nn.Module, device: torch.device, _report: Report = silent
+    network: nn.Module, device: torch.device, _report: Report = silent, _engine: Engine = TORCH
 ) -> Callable[[Inputs], Tensor]:
     """The network as a function of ids that answers on the CPU."""
     machine = Machine(device)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from zoo.errors import IntegrityError, UsageError
 from zoo.events import Note, Report, silent
+from zoo.features.engine import TORCH, Engine
 from zoo.runs.answers import Guess, ItemSource, Prediction
 from zoo.runs.modalities.table import modality_of
 from zoo.runs.using.caution import NO_CAUTION, Caution
@@ -25,21 +26,31 @@ def predict_items(
     top: int = 5,
     caution: Caution = NO_CAUTION,
     device: str = "auto",
+    engine: Engine = TORCH,
     report: Report = silent,
 ) -> Iterator[Prediction]:
     """One Prediction per item, in the order given, as soon as its batch is computed. Probabilities are those
     of the calibrated run, if it is.
+
+    engine: what computes it, of images: see Engine.
 
     An item that cannot be read has one too, with its error. Raises UsageError for a model without classes and
     for a caution that it cannot have, at once; IntegrityError for an output that is not a number.
     """
     _check_classes(classifier)
     caution.check(classifier)
-    return _predict(classifier, source, top, caution, device, report)
+    engine.check(device)
+    outputs = iterate_outputs(classifier, source, device=device, engine=engine, report=report)
+    return _predict(classifier, source, top, caution, outputs, report)
 
 
 def _predict(
-    classifier: Classifier, source: ItemSource, top: int, caution: Caution, device: str, report: Report
+    classifier: Classifier,
+    source: ItemSource,
+    top: int,
+    caution: Caution,
+    found_outputs: Iterator[tuple[list[int], Tensor]],
+    report: Report,
 ) -> Iterator[Prediction]:
     calibration = classifier.calibration
     if calibration is not None and calibration.temperature != 1:
@@ -49,7 +60,7 @@ def _predict(
         why = "it is not calibrated" if calibration is None else calibration.problem
         report(Note(f"probabilities are as {classifier.name} gives them: {why}"))
     done, ids = 0, dict(zip(classifier.classes, classifier.ids, strict=False))
-    for positions, outputs in iterate_outputs(classifier, source, device=device, report=report):
+    for positions, outputs in found_outputs:
         answers = classifier.task.decide(
             classifier.calibrated(outputs), classifier.classes, top, classifier.thresholds
         )
@@ -77,7 +88,12 @@ def _check_classes(classifier: Classifier) -> None:
 
 
 def iterate_outputs(
-    classifier: Classifier, source: ItemSource, *, device: str = "auto", report: Report = silent
+    classifier: Classifier,
+    source: ItemSource,
+    *,
+    device: str = "auto",
+    engine: Engine = TORCH,
+    report: Report = silent,
 ) -> Iterator[tuple[list[int], Tensor]]:
     """(positions, outputs (positions, width) float32 on the CPU), batch by batch. Of several processes each
     computes its share, and all get all of them.
@@ -90,7 +106,8 @@ def iterate_outputs(
     from zoo.training.device import pick_device
 
     asking = modality_of(classifier.entry).load_asking()
-    network = asking.open_network(classifier.network, pick_device(device), report)
+    engine = replace(engine, items=len(source.places))
+    network = asking.open_network(classifier.network, pick_device(device), report, engine)
 
     def own() -> Iterator[tuple[list[int], Tensor]]:
         for positions, inputs in source.batches():

@@ -1,0 +1,163 @@
+"""ONNX Runtime computes what torch does, or torch does: where it is missing, fails, or does not agree."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import UnknownName, UsageError
+from zoo.events import Event, Note
+from zoo.features import engine as engines
+from zoo.features import exported
+from zoo.features.engine import Engine
+from zoo.features.exported import ExportedNetwork, choose_engine
+from zoo.features.network import FrozenNetwork, freeze_classifier
+
+CPU = torch.device("cpu")
+
+
+class Small(nn.Module):
+    """A convolution with batch norm, and four classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.fc = nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.Linear(8, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        found: Tensor = self.fc(self.norm(self.conv(images)).relu().mean((2, 3)))
+        return found
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.randn(7, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def frozen(images: Tensor) -> FrozenNetwork:
+    torch.manual_seed(0)
+    return freeze_classifier(Small().eval(), images[:4], device=CPU)
+
+
+@pytest.fixture
+def onnx() -> None:
+    for name in engines.LIBRARIES:
+        pytest.importorskip(name, reason=f"the extra [onnx] is not installed: {name}", exc_type=ImportError)
+
+
+def engine(folder: Path, backend: str = "onnx", items: int = 10) -> Engine:
+    return Engine(backend, folder / "onnx", items)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("onnx")
+def test_it_gives_the_same_for_batches_of_any_size_and_is_exported_once(
+    frozen: FrozenNetwork, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[Event] = []
+    found = choose_engine(frozen, images[:4], engine(tmp_path), notes.append)
+    assert isinstance(found, ExportedNetwork)
+    assert [note.level for note in notes if isinstance(note, Note)] == ["detail"]
+    for size in (1, 2, 7):
+        assert (found(images[:size]) - frozen(images[:size])).abs().max() < 1e-5
+    [file] = (tmp_path / "onnx").glob("*/*")
+    assert file.suffix == ".onnx"
+    monkeypatch.setattr(exported, "_export", lambda *_: pytest.fail("exported again"))
+    assert isinstance(choose_engine(frozen, images[:1], engine(tmp_path, "auto")), ExportedNetwork)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("onnx")
+def test_other_weights_are_another_export(frozen: FrozenNetwork, images: Tensor, tmp_path: Path) -> None:
+    choose_engine(frozen, images[:4], engine(tmp_path))
+    with torch.inference_mode():
+        frozen.network.get_parameter("fc.bias").add_(1.0)
+    found = choose_engine(frozen, images[:4], engine(tmp_path))
+    assert isinstance(found, ExportedNetwork)
+    assert (found(images) - frozen(images)).abs().max() < 1e-5
+    assert len([*(tmp_path / "onnx").glob("*/*.onnx")]) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("onnx")
+def test_a_damaged_export_is_not_opened_but_made_again(
+    frozen: FrozenNetwork, images: Tensor, tmp_path: Path
+) -> None:
+    choose_engine(frozen, images[:4], engine(tmp_path))
+    [file] = (tmp_path / "onnx").glob("*/*.onnx")
+    content = bytearray(file.read_bytes())
+    content[-20] ^= 1
+    file.write_bytes(content)
+    notes: list[Event] = []
+    assert isinstance(choose_engine(frozen, images[:4], engine(tmp_path), notes.append), ExportedNetwork)
+    assert any("damaged export" in str(note) for note in notes)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("onnx")
+def test_torch_answers_where_the_outputs_differ(
+    frozen: FrozenNetwork, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right: Callable[..., Tensor] = ExportedNetwork.__call__
+    monkeypatch.setattr(ExportedNetwork, "__call__", lambda self, batch: right(self, batch) + 0.5)
+    notes: list[Event] = []
+    assert choose_engine(frozen, images[:4], engine(tmp_path), notes.append) is frozen
+    [note] = notes
+    assert isinstance(note, Note)
+    assert note.level == "warning"
+    assert "torch computes, not ONNX Runtime: the cosine" in note.message
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("onnx")
+def test_what_cannot_be_exported_is_tried_once_and_torch_answers(images: Tensor, tmp_path: Path) -> None:
+    class Odd(Small):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images) * (2 if float(images.sum()) > 1e9 else 1)
+
+    frozen = freeze_classifier(Odd().eval(), images[:4], device=CPU)
+    notes: list[Event] = []
+    for _ in range(2):
+        assert choose_engine(frozen, images[:4], engine(tmp_path, "auto", 10**6), notes.append) is frozen
+    [note] = notes
+    assert isinstance(note, Note)
+    assert note.message.startswith("torch computes, not ONNX Runtime: ")
+    assert torch.equal(frozen(images), frozen(images))
+
+
+def test_few_items_of_a_network_that_was_not_exported_are_answered_by_torch(
+    frozen: FrozenNetwork, images: Tensor, tmp_path: Path
+) -> None:
+    assert choose_engine(frozen, images[:4], engine(tmp_path, "auto", 10)) is frozen
+    assert choose_engine(frozen, images[:4], engine(tmp_path, "torch", 10**6)) is frozen
+    assert not [*tmp_path.rglob("*.onnx")]
+
+
+def test_a_backend_that_cannot_be_had_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UnknownName, match="tensorrt"):
+        Engine("tensorrt").check("cpu")
+    with pytest.raises(UsageError, match="computes on the CPU"):
+        Engine("onnx").check("cuda")
+    monkeypatch.setattr(engines, "find_spec", lambda name: None if name == "onnxruntime" else object())
+    with pytest.raises(UsageError, match="needs onnxruntime") as refused:
+        Engine("onnx").check("auto")
+    assert "transfer-zoo[onnx]" in str(refused.value.hint)
+    assert not Engine("auto", tmp_path).may_use_onnx
+    Engine("auto", tmp_path).check("auto")
+
+
+def test_old_exports_are_deleted_beyond_the_limit(tmp_path: Path) -> None:
+    files = [tmp_path / str(number) / "a.onnx" for number in range(3)]
+    for age, file in enumerate(files):
+        file.parent.mkdir()
+        file.write_bytes(b"x" * 10)
+        os.utime(file, (age, age))
+    exported._prune(tmp_path, keep=files[0], most=20)
+    assert [file.exists() for file in files] == [True, False, True]
