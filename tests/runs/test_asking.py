@@ -20,6 +20,7 @@ from zoo.data.pixels.decoding import read_image
 from zoo.data.pixels.preprocessing import preprocess
 from zoo.errors import UnreadableFile, UsageError
 from zoo.events import Event, Note
+from zoo.features.engine import LIBRARIES, Engine
 from zoo.features.network import FrozenNetwork
 from zoo.runs.demo import write_digits
 from zoo.runs.making.finetuning import finetune_model
@@ -99,6 +100,20 @@ def test_a_few_items_are_answered_by_the_network_as_it_is_and_many_by_a_copy(
     assert not copies
     assert (answered(run, files) - plain_probabilities(run, files)).abs().max() < 1e-5
     assert copies
+
+
+@pytest.mark.slow
+def test_onnx_runtime_answers_as_the_plain_network(run: Run, files: list[Path], digits: Path) -> None:
+    for name in LIBRARIES:
+        pytest.importorskip(name, reason=f"the extra [onnx] is not installed: {name}")
+    found = run.predict(files, top=len(run.classes), device="cpu", backend="onnx")
+    rows = [{guess.label: guess.probability for guess in one.top} for one in found]
+    asked = torch.tensor([[row[name] for name in run.classes] for row in rows])
+    assert (asked - plain_probabilities(run, files)).abs().max() < 1e-5
+    exports = run.store.home / "onnx"
+    assert [path.suffix for path in exports.glob("*/*")] == [".onnx"]
+    measured = [run.evaluate(digits, engine=Engine(backend, exports)) for backend in ("torch", "onnx")]
+    assert measured[0].facts["accuracy"] == measured[1].facts["accuracy"]
 
 
 @on_real

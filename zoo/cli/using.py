@@ -474,6 +474,7 @@ def open_source(
     "numbers, map, learning.",
 )
 @compute_options
+@backend_option
 @processes_option
 def evaluate(
     context: Context, run: str, data: Path, out: Path | None, plots: tuple[Path, ...], **options: Any
@@ -483,6 +484,8 @@ def evaluate(
     Of a folder with train/, val/ and test/ the test part is taken, else val. Classes are matched by name.
     For a run on texts DATA is what `zoo finetune` takes.
     """
+    engine = Engine(options.pop("backend"), context.store.home / "onnx")
+    engine.check(options["device"])
     target = context.find_target("evaluate", run, others=[data])
     refuse_missing([data])
     context.sink.details = False
@@ -500,7 +503,13 @@ def evaluate(
             target, store=context.store, registry=context.registry, report=context.report
         )
         found = evaluate_classifier(
-            classifier, data, device=device, processes=processes, report=context.report, **options
+            classifier,
+            data,
+            device=device,
+            processes=processes,
+            engine=engine,
+            report=context.report,
+            **options,
         )
     if not processes.is_first:
         return

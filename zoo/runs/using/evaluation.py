@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.data.names import safe_text
 from zoo.data.trained import content_digests
 from zoo.events import Note, Report, silent
+from zoo.features.engine import TORCH, Engine
 from zoo.notebook import facts_table, rows_table
 from zoo.runs.answers import refuse_unreadable
 from zoo.runs.modalities.table import modality_of
@@ -169,15 +170,17 @@ def evaluate_classifier(
     label_column: str | None = None,
     split_column: str | None = None,
     processes: Processes | None = None,
+    engine: Engine = TORCH,
     report: Report = silent,
 ) -> Evaluation:
     """Measure a classifier on a folder or table; labels are matched to its classes by name, of a model that
     knows ImageNet's classes by their ids (n01440764) and synonyms too. processes: those that share the items;
-    all of them get the same figures.
+    all of them get the same figures. engine: what computes images on a CPU.
 
     Of the very folder that a run was trained on, only what it did not train on is taken.
     Raises DatasetError for a class that the classifier does not know.
     """
+    engine.check(device)
     dataset, source = open_labelled(
         classifier,
         data,
@@ -190,7 +193,7 @@ def evaluate_classifier(
         processes=processes,
         report=report,
     )
-    answered = _ask(classifier, dataset.items, source, device=device, report=report)
+    answered = _ask(classifier, dataset.items, source, device=device, engine=engine, report=report)
     outputs, items = answered.outputs, answered.items
     found = measure(
         classifier.task,
@@ -293,7 +296,13 @@ def _open_items(
 
 
 def _ask(
-    classifier: Classifier, items: Sequence[Item], source: ItemSource, *, device: str, report: Report
+    classifier: Classifier,
+    items: Sequence[Item],
+    source: ItemSource,
+    *,
+    device: str,
+    engine: Engine = TORCH,
+    report: Report,
 ) -> Answered:
     """What the network answers to the items of a source."""
     import torch
@@ -302,7 +311,9 @@ def _ask(
 
     rows: list[int] = []
     parts: list[Tensor] = []
-    for positions, outputs in iterate_outputs(classifier, source, device=device, report=report):
+    for positions, outputs in iterate_outputs(
+        classifier, source, device=device, engine=engine, report=report
+    ):
         rows += positions
         parts.append(outputs)
     refuse_unreadable(source, report)
