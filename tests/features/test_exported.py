@@ -103,14 +103,33 @@ def test_a_damaged_export_is_not_opened_but_made_again(
 def test_torch_answers_where_the_outputs_differ(
     frozen: FrozenNetwork, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right: Callable[..., Tensor] = ExportedNetwork.__call__
-    monkeypatch.setattr(ExportedNetwork, "__call__", lambda self, batch: right(self, batch) + 0.5)
+    right: Callable[..., Tensor] = ExportedNetwork.run
+    monkeypatch.setattr(ExportedNetwork, "run", lambda self, batch: right(self, batch) + 0.5)
     notes: list[Event] = []
     assert choose_engine(frozen, images[:4], engine(tmp_path), notes.append) is frozen
     [note] = notes
     assert isinstance(note, Note)
     assert note.level == "warning"
     assert "torch computes, not ONNX Runtime: the cosine" in note.message
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("onnx")
+def test_torch_goes_on_where_it_fails_later(
+    frozen: FrozenNetwork, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[Event] = []
+    found = choose_engine(frozen, images[:4], engine(tmp_path), notes.append)
+    assert isinstance(found, ExportedNetwork)
+
+    def fail(_images: Tensor) -> Tensor:
+        raise RuntimeError("Failed to allocate memory for requested buffer")
+
+    monkeypatch.setattr(found, "run", fail)
+    assert torch.equal(found(images), frozen(images))
+    assert torch.equal(found(images), frozen(images))
+    assert [note.level for note in notes if isinstance(note, Note)] == ["detail", "warning"]
+    assert "Failed to allocate" in str(notes[1])
 
 
 @pytest.mark.slow

@@ -103,9 +103,12 @@ def test_a_few_items_are_answered_by_the_network_as_it_is_and_many_by_a_copy(
 
 
 @pytest.mark.slow
-def test_onnx_runtime_answers_as_the_plain_network(run: Run, files: list[Path], digits: Path) -> None:
+def test_onnx_runtime_answers_as_the_plain_network(
+    run: Run, files: list[Path], digits: Path, tmp_path: Path
+) -> None:
     for name in LIBRARIES:
         pytest.importorskip(name, reason=f"the extra [onnx] is not installed: {name}")
+    run = load_run(run.path, store=Store(tmp_path / "home"))  # others find no exports
     found = run.predict(files, top=len(run.classes), device="cpu", backend="onnx")
     rows = [{guess.label: guess.probability for guess in one.top} for one in found]
     asked = torch.tensor([[row[name] for name in run.classes] for row in rows])

@@ -37,13 +37,28 @@ SUFFIX, FAILED = ".onnx", "failed.txt"
 
 
 class ExportedNetwork:
-    """Images in, features or answers out, on the CPU: a FrozenNetwork that ONNX Runtime computes."""
+    """Images in, features or answers out, on the CPU: a FrozenNetwork that ONNX Runtime computes.
 
-    def __init__(self, session: InferenceSession) -> None:
-        self.session = session
+    Where it fails, which it does without memory, torch computes from then on: that halves its batches.
+    """
+
+    def __init__(self, session: InferenceSession, frozen: FrozenNetwork, report: Report = silent) -> None:
+        self.session, self.frozen, self.report = session, frozen, report
+        self.failed = False
         [self.input] = [each.name for each in session.get_inputs()]
 
     def __call__(self, images: Tensor) -> Tensor:
+        if not self.failed:
+            try:
+                return self.run(images)
+            except Exception as error:  # its errors have no class in common
+                self.failed = True
+                why = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+                self.report(Note(f"torch computes from now on, not ONNX Runtime: {why}", level="warning"))
+        return self.frozen(images)
+
+    def run(self, images: Tensor) -> Tensor:
+        """The outputs of ONNX Runtime. Raises what it raises."""
         [outputs] = self.session.run(None, {self.input: images.float().contiguous().numpy()})
         return torch.from_numpy(outputs)
 
@@ -66,8 +81,8 @@ def choose_engine(
     level: Any = "warning" if engine.backend == "onnx" else "info"
     try:
         path = path or _export(frozen.network, example, folder)
-        exported = ExportedNetwork(_open(path))
-        fault = _disagreement(exported(example), frozen(example))
+        exported = ExportedNetwork(_open(path), frozen, report)
+        fault = _disagreement(exported.run(example), frozen(example))
     except (OSError, MemoryError) as error:  # of this moment
         report(Note(f"torch computes, not ONNX Runtime: {error}", level=level))
         return frozen
