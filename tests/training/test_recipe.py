@@ -384,7 +384,7 @@ def test_a_resolved_recipe_is_whole_and_valid(
     idle = {name for name in KNOBS if written[name] is None}
     only_with_mlp = {"hidden", "activation", "batch_norm"} if head != "mlp" else set()
     deeper = {name for name in KNOBS if name.startswith("tune_")} | {
-        "lr_decay", "augment", "erase", "mixup", "cutmix", "accumulate", "shard",
+        "lr_decay", "augment", "erase", "mixup", "cutmix", "accumulate", "shard", "compile",
     }  # fmt: skip
     of_strategies = {"rank", "pull"}
     without = deeper if unfreeze in ("none", 0) else set()

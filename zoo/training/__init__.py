@@ -30,6 +30,7 @@ From the ground up; a file imports only what is above it in this list:
     batch_norms      statistics of a batch that several processes share
     averaging        a moving average of the weights
     sharding         a network in parts on several processes
+    compiling        a network as torch.compile makes it
     machine          a device and its steps
     memory           how much of it was taken
     pace             how fast steps are made

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from zoo.training.batch_norms import JointBatchNorms
+from zoo.training.compiling import Compiled
 from zoo.training.interruption import never
 from zoo.training.processes import ALONE, Agreement, Processes
 
@@ -33,11 +34,13 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Forward:
     """A model as it is called in training. joint: made anew for every call. no_sync: inside it, processes do
-    not add their gradients up: those of a later part of the step do it for all."""
+    not add their gradients up: those of a later part of the step do it for all. plain: the same model, where
+    `model` is the compiled one."""
 
-    model: nn.Module
+    model: Callable[[Any], Any]
     joint: Callable[[], AbstractContextManager[Any]] = nullcontext
     no_sync: Callable[[], AbstractContextManager[Any]] = nullcontext
+    plain: nn.Module | None = None
 
     def __call__(self, inputs: Any) -> Any:
         with self.joint():
@@ -79,16 +82,16 @@ class Machine:
         """What all processes know of the step that begins; see `Agreement`."""
         return self.processes.agree(weight, stop=stop_requested(), bad=bad)
 
-    def parallel(self, model: nn.Module) -> Forward:
+    def parallel(self, model: nn.Module, *, compiled: bool = False) -> Forward:
         """The model as it is called in training: of several processes, its gradients are the mean over all of
         them, and its batch norms learn from whole batches.
 
         Whatever learns in the model at this moment takes part: make it anew when that changes. The model's
-        tensors become those of the first process.
+        tensors become those of the first process. compiled: by torch.compile, in one process alone.
         """
         group = self.processes.group
         if group is None:
-            return Forward(model)
+            return Forward(Compiled(model), plain=model) if compiled else Forward(model)
         from torch import distributed
         from torch.nn.parallel import DistributedDataParallel
 

@@ -209,7 +209,7 @@ def begin_phase(
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         forward = machine.in_parts(model)
     else:
-        forward = machine.parallel(model)
+        forward = machine.parallel(model, compiled=recipe.compile and phase.trains == "items")
     groups = parameter_groups(model, phase.lr, decay=phase.lr_decay, weight_decay=phase.weight_decay)
     pull = StartPull(model, phase.pull) if phase.pull else None
     groups = groups if pull is None else pull.without_decay(groups)

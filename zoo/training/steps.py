@@ -16,15 +16,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from zoo.events import Note, Report
 from zoo.features.network import is_out_of_memory
 from zoo.training.batches import Batch, parts_of
+from zoo.training.compiling import describe_failure
 from zoo.training.losses import l1_norm, main_output, nothing, objective
-from zoo.training.machine import LossWatch
+from zoo.training.machine import Forward, LossWatch
 from zoo.training.phase_state import BadLoss, PhaseState
 
 
 def backward(
     state: PhaseState, batch: Batch, whole: float, watch: LossWatch, report: Report
 ) -> tuple[Tensor, BadLoss | None]:
-    """Add the gradients of a step up; where memory does not suffice, in twice as many parts from then on.
+    """Add the gradients of a step up; where memory does not suffice, in twice as many parts from then on, and
+    where a network cannot be compiled, as it is.
 
     whole: what all items of the step weigh, in all processes. Returns the sum of the losses that are
     reported, and the first one that is not a number. Raises what torch raises where single items do not fit.
@@ -33,12 +35,20 @@ def backward(
         return _in_parts(state, batch, whole, watch)
     before = _Snapshot(state)
     while True:
+        failure: Exception | None = None
         try:
             return _in_parts(state, batch, whole, watch)
-        except RuntimeError as error:
-            if not is_out_of_memory(error) or not _can_halve(state, batch):
+        except Exception as error:
+            lacks_memory = isinstance(error, RuntimeError) and is_out_of_memory(error)
+            if not (_can_halve(state, batch) if lacks_memory else state.forward.plain):
                 raise
+            failure = None if lacks_memory else error
         before.put_back()
+        if failure is not None:  # if it is not the compiler's, the plain network raises it again
+            assert state.forward.plain is not None
+            state.forward = Forward(state.forward.plain)
+            report(describe_failure(failure))
+            continue
         state.accumulate *= 2
         report(
             Note(

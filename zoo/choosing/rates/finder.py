@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
+
+from msgspec import structs
 
 from zoo.choosing.rates.curve import RISE, RULES, Curve, suggest
 from zoo.errors import DatasetError, Interrupted, UnknownName, UsageError
@@ -227,6 +229,7 @@ def _try_on(
 
     device = pick_device(plan.recipe.device)
     plan = decide_strategy(plan, device, report=report)
+    plan = replace(plan, recipe=structs.replace(plan.recipe, compile=False))  # few steps: it would not pay
     session = Session(plan, store, device, report, stop_requested)
     with seeded(plan.recipe.seed, device=device, deterministic=plan.recipe.deterministic):
         state = _begin_phase(session)

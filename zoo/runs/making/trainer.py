@@ -229,6 +229,12 @@ def _describe_head_alone(world: int) -> Note:
     )
 
 
+def _describe_compiling(world: int) -> Note:
+    if world > 1:
+        return Note(f"--compile is for one process: these {world} train without it", level="warning")
+    return Note("the network is compiled: the first step, and each of another size, takes a minute or more")
+
+
 def _how_to_go_on(plan: Plan, partial: Partial) -> str:
     """What to type after an interruption; without a checkpoint the best epoch so far is a beginning."""
     if partial.resumable:
@@ -418,6 +424,8 @@ def begin(
         train = steps.open_batches(session, data, dataset.train, phase)
         val = steps.open_batches(session, data, dataset.val)
         machine = Machine(device, precision_for(device, phase.precision), session.processes)
+        if session.recipe.compile:
+            session.report(_describe_compiling(session.processes.world))
     return begin_phase(
         trained,
         train,

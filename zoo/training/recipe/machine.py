@@ -45,6 +45,15 @@ KNOBS = (
         only=(FOR_IMAGES, DEEPER),
     ),
     Knob(
+        name="compile",
+        kind=bool,
+        doc="Compile the network by torch.compile while stages are trained: a minute or more at first, then "
+        "faster steps; in one process.",
+        heading="machine",
+        default=Default(False),
+        only=(FOR_IMAGES, DEEPER),
+    ),
+    Knob(
         name="precision",
         kind=str,
         doc="Number format of the backbone; auto: fp32, and half precision for deeper training on a GPU. "
