@@ -25,17 +25,25 @@ WEIGHTS = torch.tensor([0.2, 1.0, 3.0])
 class Memory(nn.Module):
     """A device on which no more than so many items fit."""
 
-    def __init__(self, items: int) -> None:
+    def __init__(self, items: int, error: Exception | None = None) -> None:
         super().__init__()
         self.items = items
+        self.error = error or torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     def forward(self, inputs: Tensor) -> Tensor:
         if self.training and len(inputs) > self.items:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            raise self.error
         return inputs
 
 
-def begin(fits: int = 10_000, *, norm: bool = False, dropout: float = 0.0, **options: Any) -> PhaseState:
+def begin(
+    fits: int = 10_000,
+    *,
+    norm: bool = False,
+    dropout: float = 0.0,
+    error: Exception | None = None,
+    **options: Any,
+) -> PhaseState:
     """A phase over 45 items of three classes, 8 a step (the last step has 5)."""
     generator = torch.Generator().manual_seed(0)
     items, labels = torch.randn(45, 6, generator=generator), torch.randint(3, (45,), generator=generator)
@@ -44,7 +52,7 @@ def begin(fits: int = 10_000, *, norm: bool = False, dropout: float = 0.0, **opt
         nn.Linear(6, 16),
         nn.BatchNorm1d(16) if norm else nn.Tanh(),
         nn.Dropout(dropout),
-        Memory(fits),
+        Memory(fits, error),
         nn.Linear(16, 3),
     )
     given = {"epochs": 0, "tune_epochs": 4, "unfreeze": 1, "batch_size": 8, "tune_lr": 0.05, **options}
@@ -114,9 +122,10 @@ def test_what_was_learned_about_the_memory_is_resumed() -> None:
         assert torch.equal(result.best_state[name], tensor), name
 
 
-def test_it_ends_where_single_items_do_not_fit() -> None:
+@pytest.mark.parametrize("error", [None, MemoryError(), RuntimeError("std::bad_alloc")])
+def test_it_ends_where_single_items_do_not_fit(error: Exception | None) -> None:
     with pytest.raises(TrainingStopped, match="out of memory") as stopped:
-        train(begin(0))
+        train(begin(0, error=error))
     assert stopped.value.hint == "Try a smaller model, or --precision bf16."
 
 

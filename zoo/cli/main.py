@@ -22,6 +22,7 @@ from zoo.errors import (
     DiskFull,
     Interrupted,
     StorageError,
+    TrainingStopped,
     UnknownName,
     UsageError,
     ZooError,
@@ -246,12 +247,24 @@ def answer(error: BaseException, sink: Sink) -> int:
         case ValueError() if (refusal := _refusal_of_adapters(error)) is not None:
             sink.fail(refusal)
             return refusal.exit_code
+        case MemoryError() | RuntimeError() if _lacks_memory(error):
+            message = str(error).partition("\n")[0] or "Python could not allocate any more"
+            sink.fail(
+                TrainingStopped(f"out of memory: {message}", hint="Use a smaller model, or --device cpu.")
+            )
+            return TrainingStopped.exit_code
         case _:
             kind = type(error).__name__
             sink.fail(
                 ZooError(f"unexpected {kind}: {error}", hint="This is a fault of zoo: --debug shows where.")
             )
             return 1
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    """Whether memory did not suffice where nothing smaller can be tried, such as for the network itself."""
+    portions = sys.modules.get("zoo.features.portions")  # importing it here would load torch for nothing
+    return isinstance(error, MemoryError) or (portions is not None and portions.is_out_of_memory(error))
 
 
 def _refusal_of_adapters(error: ValueError) -> UsageError | None:

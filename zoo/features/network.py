@@ -15,9 +15,9 @@ from adapters import feature_extractor
 from zoo.backbones.architectures import AUXILIARY
 from zoo.backbones.loading import is_idle
 from zoo.backbones.memory_format import channels_last
-from zoo.errors import TrainingStopped
 from zoo.events import Note, Report, silent
 from zoo.features.fusion import fold_batch_norm
+from zoo.features.portions import Portions, is_out_of_memory
 
 Precision = Literal["fp32", "bf16"]
 
@@ -29,65 +29,25 @@ FEW = 4  # images that are answered before any shortcut pays
 COSINE = 0.99  # the least cosine of bf16 features to fp32 ones; below it fp32 is used
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether memory did not suffice. The CPU's allocator raises a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-
-
-class FrozenNetwork:
+class FrozenNetwork(Portions):
     """Images in, features or answers out, on one device; the model that it was made of is not changed.
 
     A call takes images (batch, channels, height, width) float32 on the CPU and returns features (batch, …)
-    float32 on the CPU. If a batch does not fit into the device's memory, it is halved until it does, and so
-    are those after it; each halving is reported. Raises TrainingStopped if it has none for one image.
+    float32 on the CPU, in portions that the device's memory holds.
     """
 
     def __init__(
         self, network: nn.Module, device: torch.device, dtype: torch.dtype, report: Report = silent
     ) -> None:
+        super().__init__(device, report)
         self.network = channels_last(network.to(device, dtype))
-        self.device = device
         self.dtype = dtype
-        self.report = report
-        self.most: int | None = None
 
-    @torch.inference_mode()
-    def __call__(self, images: Tensor) -> Tensor:
-        found: list[Tensor] = []
-        done = 0
-        while done < max(1, len(images)):
-            part = images[done:] if self.most is None else images[done : done + self.most]
-            features = self._compute(part)
-            if features is None:  # not in a handler: the error holds the tensors of the failed pass
-                self._halve(len(part))
-            else:
-                found.append(features)
-                done += max(1, len(part))
-        return found[0] if len(found) == 1 else torch.cat(found)
-
-    def _compute(self, images: Tensor) -> Tensor | None:
-        """The features; None if there is no memory for so many images."""
-        try:
-            batch = images.to(self.device, self.dtype, memory_format=torch.channels_last)
-            features: Tensor = self.network(batch)
-            return features.float().cpu()
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            if len(images) > 1:
-                return None
-            raise TrainingStopped(
-                f"{self.device} has not enough memory for one image",
-                hint="Use a smaller model" + (", or --device cpu." if self.device.type != "cpu" else "."),
-            ) from error
-
-    def _halve(self, size: int) -> None:
-        self.most = size // 2
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        self.report(
-            Note(f"out of memory: {self.most:,} images at a time from now on, not {size:,}", level="warning")
-        )
+    def apply(self, images: Tensor) -> Tensor:
+        """The features."""
+        batch = images.to(self.device, self.dtype, memory_format=torch.channels_last)
+        features: Tensor = self.network(batch)
+        return features.float().cpu()
 
 
 @torch.inference_mode()

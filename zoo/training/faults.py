@@ -11,7 +11,7 @@ import torch
 
 from zoo.errors import TrainingStopped
 from zoo.events import Note, Report
-from zoo.features.network import is_out_of_memory
+from zoo.features.portions import is_out_of_memory
 from zoo.training.batches import Batch
 from zoo.training.metrics import Stopped
 from zoo.training.phase_state import BadLoss, PhaseState, trainable_state
@@ -40,8 +40,8 @@ def ends_with_its_best(state: PhaseState, report: Report) -> Iterator[None]:
         report(Note(f"stopping: {how}the best weights so far are kept"))
     except TrainingStopped as fault:
         state.fault = fault
-    except RuntimeError as error:
-        if is_lost_process(error):
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and is_lost_process(error):
             state.fault = lost_process(error)
             return
         if not is_out_of_memory(error):
@@ -108,7 +108,7 @@ def _lower_lr(state: PhaseState, lr: float) -> str:
     return f"Try {state.phase.lr_option} {min(lr / 10, SAFE_LR):g}, or --clip-norm 1."
 
 
-def _stopped_by_memory(state: PhaseState, error: RuntimeError) -> TrainingStopped:
+def _stopped_by_memory(state: PhaseState, error: Exception) -> TrainingStopped:
     """The error for memory that did not suffice, with what to try."""
     size, parts = state.train.batch_size, state.accumulate
     hint = "Try a smaller model, or --precision bf16."

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from zoo.features.network import is_out_of_memory
+from zoo.features.portions import is_out_of_memory
 from zoo.training.batches import Batch, BatchSource, parts_of
 from zoo.training.interruption import never
 from zoo.training.losses import main_output
@@ -64,6 +64,7 @@ def evaluate(
     """
     was_training = model.training
     model.eval()
+    answer = _Answers(model, machine)
     plain = loss or task.loss(None, 0.0)
     total = torch.zeros((), device=machine.device)
     sums: dict[str, Tensor] = {}
@@ -73,7 +74,7 @@ def evaluate(
         for batch in batches.epoch(0):
             if machine.agree(batch.count, stop_requested).stop:
                 raise Stopped
-            outputs, targets = _answer(model, batch, machine), machine.place(batch.targets)
+            outputs, targets = answer(batch), machine.place(batch.targets)
             if batch.count:  # the share of a small batch may be empty, and its mean is nan
                 total += plain(outputs, targets) * batch.count
             for name, metric in task.metrics.items():
@@ -95,15 +96,33 @@ def evaluate(
     )
 
 
-def _answer(model: nn.Module, batch: Batch, machine: Machine) -> Tensor:
-    """The outputs (items, width) of a batch; in halves, where memory does not hold them at once."""
-    try:
-        with machine.autocast():
-            return main_output(model(machine.place(batch.inputs))).float()
-    except RuntimeError as error:
-        if batch.count < 2 or not is_out_of_memory(error):
-            raise
-    return torch.cat([_answer(model, half, machine) for half in parts_of(batch, 2)])
+class _Answers:
+    """The outputs (items, width) of a batch; in halves, where memory does not hold them at once, and so are
+    those of the batches after it."""
+
+    def __init__(self, model: nn.Module, machine: Machine) -> None:
+        self.model = model
+        self.machine = machine
+        self.parts = 1
+
+    def __call__(self, batch: Batch) -> Tensor:
+        while (found := self._in_parts(batch)) is None:  # not in the handler: the error holds tensors
+            self.parts *= 2
+        return found
+
+    def _in_parts(self, batch: Batch) -> Tensor | None:
+        """None if there is no memory for parts of that size, and smaller ones are left to be tried."""
+        parts = min(self.parts, max(1, batch.count))
+        try:
+            return torch.cat([self._answer(part) for part in parts_of(batch, parts)])
+        except (RuntimeError, MemoryError) as error:
+            if parts >= batch.count or not is_out_of_memory(error):
+                raise
+            return None
+
+    def _answer(self, batch: Batch) -> Tensor:
+        with self.machine.autocast():
+            return main_output(self.model(self.machine.place(batch.inputs))).float()
 
 
 def _values(task: Task, sums: Mapping[str, Tensor], items: int) -> dict[str, float]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.events import Note, Report
-from zoo.features.network import is_out_of_memory
+from zoo.features.portions import is_out_of_memory
 from zoo.training.batches import Batch, parts_of
 from zoo.training.compiling import describe_failure
 from zoo.training.losses import l1_norm, main_output, nothing, objective
@@ -39,7 +39,7 @@ def backward(
         try:
             return _in_parts(state, batch, whole, watch)
         except Exception as error:
-            lacks_memory = isinstance(error, RuntimeError) and is_out_of_memory(error)
+            lacks_memory = is_out_of_memory(error)
             if not (_can_halve(state, batch) if lacks_memory else state.forward.plain):
                 raise
             failure = None if lacks_memory else error

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from zoo.backbones.memory_format import channels_last
 from zoo.catalogue.entry import ImageModel
 from zoo.events import Note
-from zoo.features.network import is_out_of_memory
+from zoo.features.portions import is_out_of_memory
 from zoo.runs.session import PreparedModel, Session
 from zoo.training.device import precision_for
 from zoo.training.machine import Machine
@@ -71,7 +71,7 @@ def largest_batch(attempt: Callable[[int], object], most: int) -> int:
 def _fits(attempt: Callable[[int], object], size: int) -> bool:
     try:
         attempt(size)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         return False

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +18,10 @@ from zoo.events import Note, Progress, Report, silent
 from zoo.features.engine import TORCH, Engine
 from zoo.features.extraction import FeatureTable
 from zoo.features.network import Precision
+from zoo.features.portions import Portions
 from zoo.runs.answers import Guess, TextPrediction
 from zoo.runs.classifier import Classifier
-from zoo.training.batches import Inputs, Rounds
-from zoo.training.machine import Machine
+from zoo.training.batches import Rounds
 from zoo.training.processes import ALONE, Processes
 from zoo.words.texts.selection import ReadText, TextReader
 
@@ -88,15 +88,13 @@ class TextItems:
         learned something is computed in batches of about WORDS_AT_ONCE words.
         """
         started = time.perf_counter()
-        machine = Machine(device)
-        extractor = feature_extractor(network).to(device)
+        extract = _TextNetwork(feature_extractor(network).to(device), device, self.report)
         ids = [read.ids for read in self.read]
         step = max(1, WORDS_AT_ONCE // max(1, *map(len, ids)))
         found: list[Tensor] = []
-        with torch.inference_mode():
-            for start in range(0, len(ids), step):
-                found.append(extractor(machine.place(pad_ids(ids[start : start + step]))).float().cpu())
-                self.report(Progress("features", min(start + step, len(ids)), len(ids), "texts"))
+        for start in range(0, len(ids), step):
+            found.append(extract(pad_ids(ids[start : start + step])))
+            self.report(Progress("features", min(start + step, len(ids)), len(ids), "texts"))
         return FeatureTable(
             views=torch.cat(found).clone()[None],
             kept=tuple(range(len(ids))),
@@ -123,14 +121,23 @@ def read(items: Sequence[Text], classifier: Classifier, /, **options: Any) -> Te
 
 
 def open_network(
-    network: nn.Module, device: torch.device, _report: Report = silent, _engine: Engine = TORCH
-) -> Callable[[Inputs], Tensor]:
+    network: nn.Module, device: torch.device, report: Report = silent, _engine: Engine = TORCH
+) -> Callable[[Tensor], Tensor]:
     """The network as a function of ids that answers on the CPU."""
-    machine = Machine(device)
-    network = network.to(device).eval()
+    return _TextNetwork(network.to(device).eval(), device, report)
 
-    @torch.inference_mode()
-    def answer(ids: Inputs) -> Tensor:
-        return cast(Tensor, network(machine.place(ids))).float().cpu()
 
-    return answer
+class _TextNetwork(Portions):
+    """Ids (batch, words) in, what the network makes of them out, both on the CPU."""
+
+    noun = "text"
+    smaller = "Cut long texts, or use a smaller model"
+
+    def __init__(self, network: nn.Module, device: torch.device, report: Report) -> None:
+        super().__init__(device, report)
+        self.network = network
+
+    def apply(self, ids: Tensor) -> Tensor:
+        """The outputs."""
+        found: Tensor = self.network(ids.to(self.device))
+        return found.float().cpu()
