@@ -9,10 +9,12 @@ from pathlib import Path
 
 import polars
 import pytest
+from PIL import Image
 from support.commands import Call
 from support.kits import Kit, on_tiny
 from support.tiny import NET
 
+from zoo.errors import DatasetError
 from zoo.runs.record import RunResult
 from zoo.runs.run import load_run
 from zoo.runs.using.evaluation import ClassEvaluation
@@ -60,6 +62,30 @@ def test_a_rate_that_is_far_too_high_is_remarked(kit: Kit, ask: Call, tmp_path: 
     assert "zoo lr-find" in said.out
     usual = ask("finetune", NET, kit.images, "--out", tmp_path / "usual", "--epochs", 3)
     assert "equal chances" not in usual.out
+
+
+def test_items_between_which_the_network_sees_no_difference_are_refused(
+    kit: Kit, ask: Call, tmp_path: Path
+) -> None:
+    """They differ in what is cut off before the network sees them; a head could say one thing only."""
+    for part, count in (("train", 6), ("val", 3)):
+        for label in kit.classes:
+            (tmp_path / "photos" / part / label).mkdir(parents=True)
+            for number in range(count):
+                shade = Image.new(
+                    "RGB", (64, 64 + number + 10 * (part == "val") + 20 * (label == "five")), "white"
+                )
+                shade.save(tmp_path / "photos" / part / label / f"{number}.png")
+    said = ask("finetune", NET, tmp_path / "photos", "--out", tmp_path / "run", "--epochs", 1)
+    assert said.code == DatasetError.exit_code
+    assert "sees no difference between the 12 training images: their features are all equal" in said.err
+    assert f"zoo check {tmp_path / 'photos'}" in said.err
+    assert not (tmp_path / "run").exists()
+    deeper = ("--unfreeze", 1, "--tune-epochs", 1, "--batch-size", 4, "--no-report")
+    said = ask("finetune", NET, tmp_path / "photos", "--out", tmp_path / "run", "--epochs", 1, *deeper)
+    assert said.code == 0, said.err
+    assert "their features are all equal" in said.err
+    assert "far too sure" not in said.out
 
 
 def test_a_batch_of_more_than_there_is_is_remarked(kit: Kit, ask: Call, tmp_path: Path) -> None:

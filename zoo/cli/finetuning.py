@@ -404,6 +404,10 @@ def as_typed(error: InvalidRecipe) -> InvalidRecipe:
     return InvalidRecipe([*found], hint=error.hint)
 
 
+ABOVE_GUESSING = 1.01
+"""How far above that of equal chances a loss is remarked: a head that learned nothing is right there."""
+
+
 def _how_sure(result: RunResult) -> str:
     """The interval of the accuracy beside what always answering one class reaches, and remarks on both."""
     if result.majority is not None and "accuracy" not in result.metrics:
@@ -417,7 +421,7 @@ def _how_sure(result: RunResult) -> str:
     )
     if result.metrics["accuracy"] <= majority:
         line += f"This is not better than {result.majority.name}. If classes are uneven: --balance\n"
-    if result.val_loss > (guessed := math.log(len(result.classes))):
+    if result.val_loss > ABOVE_GUESSING * (guessed := math.log(len(result.classes))):
         line += (
             f"The loss is above that of equal chances ({guessed:.4f}): the probabilities are far too sure. "
             "A lower rate may help; zoo lr-find MODEL DATA suggests one.\n"

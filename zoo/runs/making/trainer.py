@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from adapters import Head, count_parameters, frozen_fingerprint, low_rank_state, remove_low_rank
 from zoo.data.dataset import PARTS, Dataset
 from zoo.data.names import one_line, safe_text
-from zoo.errors import Interrupted, TrainingStopped, UsageError, ZooError
+from zoo.errors import DatasetError, Interrupted, TrainingStopped, UsageError, ZooError
 from zoo.events import Note, Report, silent
 from zoo.runs.classifier import DIGITS, load_run_classifier
 from zoo.runs.folder import (
@@ -264,8 +264,28 @@ def begin_run(session: Session) -> tuple[Session, TrainingSteps, PreparedModel, 
     count_stages(model.network, session.recipe.unfreeze)  # refuses a stage that is not there, before features
     session = decide_batch_size(session, model)
     data = steps.read_data(session, model)
+    _check_features(session, model, data)
     fit_head(session, model.head, data)
     return session, steps, model, data
+
+
+def _check_features(session: Session, model: PreparedModel, data: TrainingData) -> None:
+    """Raise DatasetError where the network sees no difference between the items that the head alone would
+    learn from: it could only answer one thing. Deeper stages may find one; there it is a warning."""
+    if data.train is None or len(data.train.labels) < 2:
+        return
+    features = data.train.features
+    if not bool((features == features[0]).all()):
+        return
+    items = session.plan.dataset.kind.noun
+    message = (
+        f"the network sees no difference between the {len(features):,} training {items}s: their features "
+        "are all equal"
+    )
+    hint = f"Look at the {items}s: zoo check {session.plan.as_typed[1]}"
+    if phases(session.recipe, count_opened(model.network, session.recipe))[-1].trains == "features":
+        raise DatasetError(message, hint=hint)
+    session.report(Note(message, hint=hint, level="warning"))
 
 
 def fit_head(session: Session, head: Head, data: TrainingData) -> None:
