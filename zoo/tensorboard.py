@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import UsageError
-from zoo.events import EpochEnd, Event, Report, silent
+from zoo.events import EpochEnd, Event, Note, Report, silent
 
 
 def tensorboard_report(folder: str | Path, report: Report = silent) -> Report:
     """What to give to `finetune_model` or `resume` as `report`, to follow a run in TensorBoard.
 
     Each phase is a run of its own in the folder (`head`, `tune`, …), so that TensorBoard draws them over each
-    other: loss/train, loss/val, a scalar val/NAME for every metric, rate, seconds; a step is an epoch of the
-    phase. A run that goes on writes its epochs in the place of those that are trained again.
+    other: loss/train, loss/val, a scalar val/NAME for every metric, rate, seconds, items_per_second,
+    peak_memory (bytes); a step is an epoch of the phase. A run that goes on writes its epochs in the place of
+    those that are trained again. Where the folder cannot be written there is a warning, and the run goes on.
 
     Args:
         folder: Where the files go; it is made, and may hold other runs.
@@ -40,11 +41,17 @@ class _TensorBoard:
     def __init__(self, folder: Path, report: Report) -> None:
         self._folder, self._report = folder, report
         self._writers: dict[str, Any] = {}
+        self._failed = False
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, EpochEnd):
-            self._write(event)
         self._report(event)
+        if isinstance(event, EpochEnd) and not self._failed:
+            try:
+                self._write(event)
+            except OSError as error:
+                self._failed = True
+                why = f"{self._folder} cannot be written: {error.strerror or error}"
+                self._report(Note(f"{why}; training goes on without TensorBoard", level="warning"))
 
     def _write(self, epoch: EpochEnd) -> None:
         writer = self._writers.get(epoch.phase)
@@ -60,7 +67,10 @@ class _TensorBoard:
             **{f"val/{name}": value for name, value in epoch.metrics.items()},
             "rate": epoch.lr,
             "seconds": epoch.seconds,
+            "items_per_second": epoch.items_per_second,
+            "peak_memory": epoch.peak_memory,
         }
         for name, value in figures.items():
-            writer.add_scalar(name, value, epoch.epoch)
+            if value is not None:
+                writer.add_scalar(name, value, epoch.epoch)
         writer.flush()  # whoever looks on sees the epoch now

@@ -42,11 +42,28 @@ def test_every_phase_is_there_with_every_epoch(kit: Kit, ask: Call, tmp_path: Pa
     for phase, epochs in (("head", 3), ("tune", 2)):
         scalars, lines = read_scalars(board / phase), history(run, phase)
         assert len(lines) == epochs
-        for name, field in (("loss/train", "train_loss"), ("loss/val", "val_loss"), ("rate", "lr")):
+        measured = ("items_per_second", "peak_memory", "seconds")
+        named = (("loss/train", "train_loss"), ("loss/val", "val_loss"), ("rate", "lr"))
+        for name, field in (*named, *zip(measured, measured, strict=True)):
             assert [step for step, _ in scalars[name]] == [*range(1, epochs + 1)]
             assert [value for _, value in scalars[name]] == pytest.approx([line[field] for line in lines])
         accuracies = [line["metrics"]["accuracy"] for line in lines]
         assert [value for _, value in scalars["val/accuracy"]] == pytest.approx(accuracies)
+
+
+@on_tiny
+def test_what_cannot_be_written_is_one_warning_and_no_run_is_lost(
+    kit: Kit, ask: Call, tmp_path: Path
+) -> None:
+    board = tmp_path / "board"
+    board.mkdir()
+    (board / "head").write_text("a file where the phase has its folder")
+    options = ("--epochs", 3, "--tensorboard", board, "--out", tmp_path / "run")
+    said = ask("finetune", kit.net, kit.images, *options)
+    assert said.code == 0, said.err
+    assert said.err.count("cannot be written") == 1
+    assert "training goes on without TensorBoard" in said.err
+    assert len(history(tmp_path / "run", "head")) == 3
 
 
 @on_tiny
