@@ -32,6 +32,9 @@ COSINE_SCALE = 10.0
 Row = TypeVar("Row")
 
 
+_LEAST_STD = 0.02
+
+
 class Standardize(nn.Module):
     """Scales features to mean 0 and standard deviation 1, as measured once on the training features.
 
@@ -54,7 +57,10 @@ class Standardize(nn.Module):
     def fit(self, features: Tensor) -> Standardize:
         """Measure mean and standard deviation.
 
-        A feature with the same value for every item is only shifted: its deviation is rounding noise.
+        A feature with the same value for every item is only shifted: its deviation is rounding noise. One
+        that hardly ever differs, with less than a fiftieth of the deviation that features have (the root of
+        their mean square), is divided by that fiftieth: where it differs in new items, by as much as others
+        do, it would outweigh everything else.
 
         Args:
             features: (items, features), at least one item.
@@ -75,6 +81,7 @@ class Standardize(nn.Module):
         if not (mean.isfinite().all() and std.isfinite().all()):
             raise InvalidHead("cannot standardise: some features are NaN or infinite")
         constant = std <= 1e-6 * mean.abs()  # also 0 <= 0
+        std = std.clamp(min=_LEAST_STD * std.square().mean().sqrt())
         self.mean.copy_(mean)
         self.std.copy_(std.masked_fill(constant, 1.0))
         return self

@@ -107,7 +107,7 @@ def test_the_length_of_a_feature_vector_does_not_change_a_cosine() -> None:
 
 
 def test_standardised_features_have_mean_0_and_deviation_1() -> None:
-    features = 5 + 3 * torch.randn(500, WIDTH) * torch.rand(WIDTH)
+    features = 5 + 3 * torch.randn(500, WIDTH) * (0.1 + torch.rand(WIDTH))
     out = Standardize(WIDTH).fit(features)(features)
     torch.testing.assert_close(out.mean(0), torch.zeros(WIDTH), atol=1e-4, rtol=0)
     torch.testing.assert_close(out.std(0, correction=0), torch.ones(WIDTH), atol=1e-4, rtol=0)
@@ -121,6 +121,17 @@ def test_a_constant_feature_is_shifted_and_never_blown_up() -> None:
     assert out[:, 1:].abs().max() < 1e-6
     assert out.isfinite().all()
     assert Standardize(3).fit(features[:1])(features[:1]).abs().max() == 0
+
+
+def test_a_feature_that_hardly_ever_differs_does_not_outweigh_the_others() -> None:
+    """As of a unit that was awake for one training item of 50, a little, and is wide awake for a new one."""
+    torch.manual_seed(0)
+    features = torch.randn(50, 4)
+    features[:, 3] = 0
+    features[7, 3] = 1e-4
+    layer = Standardize(4).fit(features)
+    assert layer(torch.tensor([[0.0, 0.0, 0.0, 1.0]])).abs().max() < 100  # by its own deviation: 70,000
+    torch.testing.assert_close(layer.std[:3], features[:, :3].std(0, correction=0))
 
 
 def test_a_small_feature_is_no_constant_one() -> None:

@@ -16,12 +16,14 @@ pytestmark = on_tiny
 
 @pytest.fixture
 def table(kit: Kit, tmp_path: Path) -> Path:
-    """Photographs with labels (their class, and whether their number is even), and two numbers."""
-    rows = ["path,tags,size,other"]
+    """Photographs with labels (their class, and whether their number is even), and two numbers. Every seventh
+    validates: drawn by their names, which part they are in would depend on where the tests run."""
+    rows = ["path,split,tags,size,other"]
     for label in kit.classes:
         for number, path in enumerate(sorted((kit.images / "train" / label).iterdir())[:30]):
             tags = label + "|even" * (number % 2 == 0)
-            rows.append(f"{path},{tags},{20.5 if label == 'eight' else 10.25},{number}")
+            part = "val" if number % 7 == 5 else "train"
+            rows.append(f"{path},{part},{tags},{20.5 if label == 'eight' else 10.25},{number}")
     (tmp_path / "t.csv").write_text("\n".join(rows))
     return tmp_path / "t.csv"
 
