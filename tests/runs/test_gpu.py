@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 from support.kits import Kit, real_kit
 
+from zoo.answers.run import load_run as load_answering_run
 from zoo.runs.record import RunResult
 from zoo.runs.run import load_run
 from zoo.store.store import Store
@@ -52,6 +53,47 @@ def test_deeper_stages_train_in_bf16_and_the_run_predicts_on_the_cpu(
     assert result.frozen_changed == 0
     found = load_run(result.run, store=shared_store).evaluate(kit.images, device="cpu")
     assert found.accuracy == pytest.approx(result.val_accuracy, abs=0.03)  # 4 of 153, measured in bf16
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(
+            {"compile": True},
+            marks=pytest.mark.skipif(
+                DEVICE == "cpu", reason="minutes on a CPU; test_compiled_runs.py has it"
+            ),
+        ),
+        {"batch_size": "auto"},
+        {"ema": 0.9},
+        {"mixup": 0.2, "cutmix": 1.0},
+        {"augment": "randaugment", "erase": 0.25},
+        {"focal_gamma": 2, "sampling": "balanced"},
+        {"strategy": "lora", "unfreeze": "all"},
+        {"accumulate": 4, "clip_norm": 1.0},
+    ],
+    ids=str,
+)
+def test_every_way_to_train_deeper_keeps_what_is_frozen_on_the_gpu(
+    kit: Kit, few: Path, finetune: Callable[..., RunResult], shared_store: Store, options: dict[str, Any]
+) -> None:
+    settings = {"unfreeze": 1, "epochs": 10, "tune_epochs": 2, **options}
+    result = finetune(folder=few, device=DEVICE, **settings)
+    assert result.frozen_changed == 0
+    run = load_run(result.run, store=shared_store)
+    assert isinstance(run.record.recipe.batch_size, int)
+    assert run.evaluate(few, device="cpu").metrics["accuracy"] >= 0.5
+
+
+def test_answers_about_a_run_are_those_of_the_cpu(kit: Kit, trained: RunResult, shared_store: Store) -> None:
+    """What is novel, and where a class is seen: computed on the GPU, equal but for rounding."""
+    run, photos = load_answering_run(trained.run, store=shared_store), kit.val(kit.classes[0])[:8]
+    here, there = (
+        run.predict(photos, false_alarms=0.1, data=kit.images, device=device) for device in ("cpu", DEVICE)
+    )
+    assert [one.distance for one in there] == pytest.approx([one.distance for one in here], abs=0.01)
+    [one], [two] = (run.explain(photos[:1], nearest=0, device=device) for device in ("cpu", DEVICE))
+    assert two.label == one.label
 
 
 def test_two_runs_repeat_bit_for_bit_when_asked_to(kit: Kit, shared_store: Store, tmp_path: Path) -> None:
