@@ -12,8 +12,8 @@ from PIL import Image
 from support.commands import Call
 
 from zoo.cli.chart import bar
+from zoo.cli.evaluating import _evaluation_parts
 from zoo.cli.sink import display_width
-from zoo.cli.using import _evaluation_parts
 from zoo.runs.using.evaluation import ClassEvaluation, measure
 from zoo.training.calibration import calibration_figures
 from zoo.training.single_label import SINGLE_LABEL

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli.command import Context, command
+from zoo.cli.evaluating import CALIBRATION_COLUMNS, calibration_row
 from zoo.cli.launching import refuse_several
 from zoo.cli.options import ModelName, column_options
 from zoo.cli.sink import table
-from zoo.cli.using import CALIBRATION_COLUMNS, FILES, calibration_row, compute_options
+from zoo.cli.using import FILES, compute_options
 from zoo.data.listing import refuse_missing
 
 if TYPE_CHECKING:

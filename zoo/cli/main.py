@@ -57,7 +57,7 @@ VERBS = {  # the order is that of --help
     "lr-find": Verb("lr_finding", USE, "Find the learning rate that suits a model and your data."),
     "finetune": Verb("finetuning", USE, "Train a pretrained model on your own folder."),
     "predict": Verb("using", USE, "Label files or texts with a run or a model."),
-    "evaluate": Verb("using", USE, "Measure a run on labelled data."),
+    "evaluate": Verb("evaluating", USE, "Measure a run on labelled data."),
     "runs": Verb("reporting", USE, "List the runs in a folder, with their scores."),
     "compare": Verb("reporting", USE, "Hold runs against each other on the same items."),
     "report": Verb("reporting", USE, "Write one page about a run: how good, and where it fails."),
