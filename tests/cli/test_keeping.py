@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,25 @@ def test_cache_counts_and_prune_takes_only_what_is_old(ask: Call) -> None:
     assert ask("cache", "--json").json["models"]
     ask("prune", "--older-than", "0")
     assert ask("cache", "--json").json["models"] == []
+
+
+def test_features_and_exports_are_counted_and_go_when_they_are_old(ask: Call, home: Path) -> None:
+    old = {home / "features" / ("a" * 64) / "b.safetensors": 3_000, home / "onnx" / "c" / "d.onnx": 5_000}
+    new = home / "features" / ("e" * 64) / "f.safetensors"
+    for path, size in {**old, new: 2_000}.items():
+        path.parent.mkdir(parents=True)
+        path.write_bytes(bytes(size))
+    for path in old:
+        for one in (path, path.parent):
+            os.utime(one, (time.time() - 90_000, time.time() - 90_000))
+    facts = ask("cache", "--json").json
+    assert (facts["feature_bytes"], facts["export_bytes"]) == (5_000, 5_000)
+    assert "5 kB of features, 5 kB of exports" in ask("cache").out
+    assert ask("prune").out.strip() == "Nothing to prune."
+    rows = ask("prune", "--older-than", 1, "--json").json
+    assert sorted((row["why"], row["bytes"]) for row in rows) == [("computed", 3_000), ("computed", 5_000)]
+    assert not any(path.parent.exists() for path in old)
+    assert new.is_file()
 
 
 def test_a_lock_file_admits_what_it_pins_and_nothing_else(ask: Call, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from zoo.errors import UsageError
 from zoo.events import Event, Note
 from zoo.features.cache import LARGE, MANY, SUFFIX, FeatureCache, _prune_features
 
@@ -130,6 +131,24 @@ def test_the_tables_used_longest_ago_are_pruned_first(tmp_path: Path) -> None:
         False,
         True,
     ]
+
+
+def test_the_limit_is_what_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOO_FEATURES_SIZE", "9kB")
+    for n in range(4):
+        cache = FeatureCache(tmp_path, {"network": n})
+        cache.add([content(n)], some_features(1, width=1000))
+        os.utime(cache.table, (time.time() - 1000 + n, time.time() - 1000 + n))
+    there = [FeatureCache(tmp_path, {"network": n}).find([content(n)])[0].item() for n in range(4)]
+    assert there == [False, False, True, True]
+
+
+def test_a_limit_that_is_no_size_is_refused_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOO_FEATURES_SIZE", "much")
+    with pytest.raises(UsageError, match="ZOO_FEATURES_SIZE: 'much' is not a size"):
+        FeatureCache(tmp_path, {"network": 1})
 
 
 def test_pruning_leaves_what_is_not_ours_and_takes_what_killed_processes_left(tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ def cache(context: Context) -> None:
         "orphan_bytes": found.orphan_bytes,
         "partial_bytes": found.partial_bytes,
         "feature_bytes": found.feature_bytes,
+        "export_bytes": found.export_bytes,
         "foreign": [{"library": f.library, "path": str(f.path), "bytes": f.bytes} for f in found.foreign],
     }
     context.sink.answer(facts, lambda: "\n".join(_cache_lines(found)))
@@ -67,8 +68,9 @@ def _cache_lines(found: CacheReport) -> Iterator[str]:
             for m in found.models
         ]
         yield table(rows, CACHE_COLUMNS | ({"home": "FOLDER"} if found.shared else {})) + "\n"
-    features = f" and {size_text(found.feature_bytes)} of features" if found.feature_bytes else ""
-    yield f"{found.home}: {size_text(found.bytes)} of models{features}; {size_text(found.free)} free"
+    computed = {"features": found.feature_bytes, "exports": found.export_bytes}
+    more = "".join(f", {size_text(size)} of {what}" for what, size in computed.items() if size)
+    yield f"{found.home}: {size_text(found.bytes)} of models{more}; {size_text(found.free)} free"
     for folder in found.shared:
         yield f"{folder}: shared, only read"
     if found.partials:
@@ -83,7 +85,10 @@ def _cache_lines(found: CacheReport) -> Iterator[str]:
 
 @command("zoo prune --older-than 90 --dry-run")
 @click.option(
-    "--older-than", type=click.FloatRange(0), metavar="DAYS", help="Also models not used for so long."
+    "--older-than",
+    type=click.FloatRange(0),
+    metavar="DAYS",
+    help="Also models, features and exports not used for so long.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 def prune(context: Context, older_than: float | None, dry_run: bool) -> None:

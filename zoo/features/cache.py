@@ -25,9 +25,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from zoo.catalogue.search import parse_size
+from zoo.errors import UsageError
 from zoo.events import Note, Report, silent
 
-CAP = 4 * 2**30  # bytes kept in total; the least recently used tables are deleted first
+CAP = 4 * 2**30  # bytes kept in total by default; the least recently used tables are deleted first
 MANY = 8  # small shards of one table, merged when there are more: each costs an open
 LARGE = 64 * 2**20  # bytes from which on a shard is not merged again: else the cost would be quadratic
 STALE = 86_400  # seconds after which a temporary file counts as abandoned
@@ -35,11 +37,24 @@ SUFFIX, TEMPORARY = ".safetensors", ".partial"
 TABLE = re.compile(r"[0-9a-f]{64}")  # nothing else in the folder may be deleted
 
 
+def most_bytes() -> int:
+    """The bytes that features of all networks may take: ZOO_FEATURES_SIZE, as 20GB, or CAP.
+
+    Raises UsageError for what is not a size.
+    """
+    given = os.environ.get("ZOO_FEATURES_SIZE")
+    try:
+        return parse_size(given) if given else CAP
+    except UsageError as error:
+        raise UsageError(f"ZOO_FEATURES_SIZE: {error.message}", hint=error.hint) from None
+
+
 class FeatureCache:
     """The features of one network at one layer, with one preprocessing: content hash -> row.
 
-    folder: `home/features`. about: everything that decides a feature's value, as plain JSON. If the folder
-    cannot be written, the features are computed again next time; this run is not affected.
+    folder: `home/features`; its size is limited by `most_bytes`. about: everything that decides a feature's
+    value, as plain JSON. If the folder cannot be written, the features are computed again next time; this run
+    is not affected.
     """
 
     def __init__(self, folder: Path, about: Mapping[str, Any], *, report: Report = silent) -> None:
@@ -47,6 +62,7 @@ class FeatureCache:
         self.folder = folder
         self.table = folder / hashlib.sha256(self.about.encode()).hexdigest()
         self.report = report
+        self.most = most_bytes()
 
     def find(self, contents: Sequence[bytes]) -> tuple[Tensor, Tensor]:
         """Which of the contents are cached, and their features in the same order.
@@ -81,7 +97,7 @@ class FeatureCache:
         try:
             self.write(_Shard(tuple(contents), features))
             self.merge()
-            _prune_features(self.folder, most=CAP, keep=self.table)
+            _prune_features(self.folder, most=self.most, keep=self.table)
         except OSError as error:
             self.report(
                 Note(

@@ -49,7 +49,7 @@ class CacheReport:
     """The whole inventory. models: those of shared folders too; everything else is about `home` only.
 
     bytes: of models; shared files are counted once. free: bytes left on the disk. orphans: files that no
-    model needs. feature_bytes: of the feature cache (zoo/features).
+    model needs. feature_bytes, export_bytes: of what zoo/features keeps.
     """
 
     home: Path
@@ -62,6 +62,7 @@ class CacheReport:
     partials: tuple[Path, ...]
     partial_bytes: int
     feature_bytes: int
+    export_bytes: int
     foreign: tuple[ForeignFile, ...]
 
 
@@ -82,6 +83,7 @@ def report_cache(store: Store) -> CacheReport:
         partials=partials,
         partial_bytes=size_of(partials),
         feature_bytes=size_of(tuple((store.home / "features").rglob("*"))),
+        export_bytes=size_of(tuple((store.home / "onnx").rglob("*"))),
         foreign=tuple(_find_foreign()),
     )
 

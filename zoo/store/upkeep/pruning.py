@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from zoo.store.disk.space import disk_errors
 if TYPE_CHECKING:
     from zoo.store.store import Store
 
+COMPUTED = "features", "onnx"
 DAY = 86400.0
 HOUR = 3600.0
 
@@ -30,11 +31,11 @@ class Prunable:
 
     name: of the model; None for files that no model needs. bytes: freed by deleting it. idle: seconds since
     it was last used, never negative, even if the clock was wrong. why: `unused` models, `partial` downloads,
-    `orphan` files.
+    `orphan` files, `computed` features and exports that nobody read for so long.
     """
 
     name: str | None
-    why: Literal["unused", "partial", "orphan"]
+    why: Literal["unused", "partial", "orphan", "computed"]
     paths: tuple[Path, ...]
     bytes: int
     idle: float
@@ -60,7 +61,8 @@ class PrunePlan:
 
 
 def plan_prune(store: Store, *, older_than: float | None = None, now: float | None = None) -> PrunePlan:
-    """The plan to delete models unused for `older_than` seconds, and leftovers of fetches that ended.
+    """The plan to delete models, features and exports unused for `older_than` seconds, and leftovers of
+    fetches that ended.
 
     Partial downloads count after a day, files without a record after an hour: a running fetch is neither.
     """
@@ -82,8 +84,20 @@ def plan_prune(store: Store, *, older_than: float | None = None, now: float | No
         idle = _idle_time(path, now)
         if idle >= HOUR and path.is_file():
             found.append(Prunable(None, "orphan", (path,), size_of((path,)), idle))
+    if older_than is not None:
+        found += (item for item in _computed(store.home, now) if item.idle >= older_than)
     items = _count_freed(sorted(found, key=lambda item: (-item.idle, item.name or "")), store)
     return PrunePlan(store, items)
+
+
+def _computed(home: Path, now: float) -> Iterator[Prunable]:
+    """What can be computed again: each table of features, and the exports of each network."""
+    for kind in COMPUTED:
+        for folder in sorted((home / kind).glob("*/")):
+            files = tuple(path for path in folder.iterdir() if path.is_file())
+            idle = min((_idle_time(path, now) for path in (folder, *files)), default=0.0)
+            if files:
+                yield Prunable(None, "computed", files, size_of(files), idle)
 
 
 def last_use(record: Record, paths: tuple[Path, ...]) -> float:
@@ -123,6 +137,12 @@ def _stays(path: Path) -> bool:
 def _remove(store: Store, item: Prunable) -> bool:
     """Delete one item; False if another process uses it."""
     with disk_errors(store.home, "prune"), suppress(LockTimeout):
+        if item.why == "computed":
+            for path in item.paths:
+                path.unlink(missing_ok=True)  # who reads it keeps what is open
+            with suppress(OSError):  # something new was put there meanwhile
+                item.paths[0].parent.rmdir()
+            return True
         if item.why != "unused":
             key = item.paths[0].name.partition(".")[0].partition("-")[0]
             with hold(store.home / "locks" / f"{key}.lock", "prune", patience=0.0):
