@@ -39,7 +39,6 @@ from support.loopback import (
 from zoo.catalogue.registry import entry_to_mapping
 from zoo.cli.main import answer as answer_error
 from zoo.cli.sink import Sink
-from zoo.store import store as store_module
 from zoo.store.disk.locks import hold
 from zoo.store.fetching import lock_key
 
@@ -49,7 +48,7 @@ HTML = b"<!DOCTYPE html><p>Please sign in here</p>\n"
 @pytest.fixture(autouse=True)
 def impatient(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Commands that wait as short as tests do, and never leave a wrong file."""
-    monkeypatch.setattr(store_module, "Settings", lambda: IMPATIENT)
+    monkeypatch.setattr("zoo.store.settings.Settings", lambda: IMPATIENT)
     yield
     assert find_wrong_blobs(home) == []
 
@@ -138,7 +137,7 @@ def test_a_refused_address_says_how_to_allow_it(
         raise ConnectionRefusedError
 
     monkeypatch.setattr(socket, "create_connection", connect)
-    monkeypatch.setattr(store_module, "Settings", lambda: IMPATIENT)
+    monkeypatch.setattr("zoo.store.settings.Settings", lambda: IMPATIENT)
     monkeypatch.setenv("ZOO_ALLOW_HOST", "")
     command = ("fetch", "net", "--quiet", "--registry", write_registry(tmp_path / "r.yaml", entry_for(url)))
     said = call(*command)

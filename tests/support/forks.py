@@ -124,10 +124,12 @@ if __name__ == "__main__":
     import filelock
 
     import support.loopback
+    import zoo.store.fetching
+    import zoo.store.network.connection
     import zoo.store.network.download
     import zoo.store.store
 
-    _ = (
+    _ = (  # a child that is another user may not be able to read the files of modules
         email.message,
         encodings.idna,
         http.client,
