@@ -35,12 +35,16 @@ def test_cache_counts_and_prune_takes_only_what_is_old(ask: Call) -> None:
 
 
 def test_features_and_exports_are_counted_and_go_when_they_are_old(ask: Call, home: Path) -> None:
-    old = {home / "features" / ("a" * 64) / "b.safetensors": 3_000, home / "onnx" / "c" / "d.onnx": 5_000}
+    old = {
+        home / "features" / ("a" * 64) / "b.safetensors": 3_000,
+        home / "onnx" / ("c" * 64) / "d.onnx": 5_000,
+    }
+    strange = [home / "features" / "mine" / "a.safetensors", home / "onnx" / ("c" * 64) / "thesis.doc"]
     new = home / "features" / ("e" * 64) / "f.safetensors"
-    for path, size in {**old, new: 2_000}.items():
-        path.parent.mkdir(parents=True)
+    for path, size in {**old, new: 2_000, **dict.fromkeys(strange, 0)}.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(bytes(size))
-    for path in old:
+    for path in (*old, strange[0]):
         for one in (path, path.parent):
             os.utime(one, (time.time() - 90_000, time.time() - 90_000))
     facts = ask("cache", "--json").json
@@ -49,7 +53,8 @@ def test_features_and_exports_are_counted_and_go_when_they_are_old(ask: Call, ho
     assert ask("prune").out.strip() == "Nothing to prune."
     rows = ask("prune", "--older-than", 1, "--json").json
     assert sorted((row["why"], row["bytes"]) for row in rows) == [("computed", 3_000), ("computed", 5_000)]
-    assert not any(path.parent.exists() for path in old)
+    assert not any(path.exists() for path in old)
+    assert all(path.is_file() for path in strange)
     assert new.is_file()
 
 

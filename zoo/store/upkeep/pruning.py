@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from zoo.store.store import Store
 
 COMPUTED = "features", "onnx"
+_KEY = re.compile(r"[0-9a-f]{64}")
+_OURS = ".safetensors", ".onnx", ".partial", ".txt"
 DAY = 86400.0
 HOUR = 3600.0
 
@@ -91,10 +94,13 @@ def plan_prune(store: Store, *, older_than: float | None = None, now: float | No
 
 
 def _computed(home: Path, now: float) -> Iterator[Prunable]:
-    """What can be computed again: each table of features, and the exports of each network."""
+    """What can be computed again: each table of features, and the exports of each network; nothing else that
+    lies there."""
     for kind in COMPUTED:
         for folder in sorted((home / kind).glob("*/")):
-            files = tuple(path for path in folder.iterdir() if path.is_file())
+            if not _KEY.fullmatch(folder.name) or folder.is_symlink():
+                continue
+            files = tuple(path for path in folder.iterdir() if path.is_file() and path.suffix in _OURS)
             idle = min((_idle_time(path, now) for path in (folder, *files)), default=0.0)
             if files:
                 yield Prunable(None, "computed", files, size_of(files), idle)
