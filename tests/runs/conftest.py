@@ -6,6 +6,7 @@ and reviews besides, where those are.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,3 +89,16 @@ def finetune(kit: Kit, shared_store: Store, tmp_path: Path) -> Callable[..., Run
         return finetune_model(name or kit.net, folder or kit.images, **settings)
 
     return call
+
+
+@pytest.fixture(scope="module")
+def settings(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of the commands of a module, run as processes: one thread, one store for all."""
+    return {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "OMP_NUM_THREADS": "1",
+        "ZOO_HOME": str(tmp_path_factory.mktemp("home")),
+        "ZOO_REGISTRY": str(tiny / "registry.yaml"),
+        "ZOO_PROCESS_TIMEOUT": "60",
+    }

@@ -49,19 +49,6 @@ def items(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
 
 
 @pytest.fixture(scope="module")
-def settings(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a command: one thread, one store for all."""
-    return {
-        **os.environ,
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-        "OMP_NUM_THREADS": "1",
-        "ZOO_HOME": str(tmp_path_factory.mktemp("home")),
-        "ZOO_REGISTRY": str(tiny / "registry.yaml"),
-        "ZOO_PROCESS_TIMEOUT": "60",
-    }
-
-
-@pytest.fixture(scope="module")
 def start(settings: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Begin a command; whatever still runs in the end is killed."""
     begun: list[subprocess.Popen[str]] = []

@@ -34,19 +34,6 @@ def photos(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def settings(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a command: one thread, one store for all."""
-    return {
-        **os.environ,
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-        "OMP_NUM_THREADS": "1",
-        "ZOO_HOME": str(tmp_path_factory.mktemp("home")),
-        "ZOO_REGISTRY": str(tiny / "registry.yaml"),
-        "ZOO_PROCESS_TIMEOUT": "60",
-    }
-
-
 def start(settings: dict[str, str], *words: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", *map(str, words)],

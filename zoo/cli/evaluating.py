@@ -14,7 +14,7 @@ import click
 from zoo.cli.chart import bar, in_ascii
 from zoo.cli.command import Context, command
 from zoo.cli.launching import launch_several, together
-from zoo.cli.options import ModelName, column_options
+from zoo.cli.options import ModelName, column_options, plots_option
 from zoo.cli.sink import Fit, display_width, printable, shorten, table
 from zoo.cli.using import FILES, backend_option, compute_options, processes_option, rounded
 from zoo.data.listing import refuse_missing
@@ -78,15 +78,7 @@ BAR = 40
 @click.argument("data", type=FILES)
 @column_options(several=True)
 @click.option("--out", "-o", type=FILES, help="Write the mistakes: wrong.csv, .jsonl or .parquet.")
-@click.option(
-    "--plot",
-    "plots",
-    type=FILES,
-    multiple=True,
-    metavar="NAME.png",
-    help="A picture of it, of a run: .png, .svg or .pdf; repeatable. NAME: confusion, reliability, coverage, "
-    "numbers, map, learning.",
-)
+@plots_option
 @compute_options
 @backend_option
 @processes_option

@@ -156,6 +156,17 @@ def typed_again(*names: str) -> str:
     return "".join(f" {quote(word)}" for word in words)
 
 
+plots_option = click.option(
+    "--plot",
+    "plots",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="NAME.png",
+    help="A picture of a run's report as a file, .png, .svg or .pdf; repeatable. NAME: learning, confusion, "
+    "reliability, coverage, numbers, map.",
+)
+
+
 def license_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the option `--license`: its store then gives out no model under another licence."""
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli.command import Context, command
-from zoo.cli.options import Choice, ModelName, class_level_option, column_options, device_option
+from zoo.cli.options import (
+    Choice,
+    ModelName,
+    class_level_option,
+    column_options,
+    device_option,
+    plots_option,
+)
 from zoo.cli.sink import Fit, table
 from zoo.data.listing import refuse_missing
 
@@ -54,15 +61,7 @@ FILES = click.Path(path_type=Path)
 @click.argument("run", metavar="RUN", type=ModelName())
 @click.argument("data", type=FILES, required=False)
 @click.option("--out", "-o", type=FILES, metavar="FILE.html", help="The file.  [default: RUN/report.html]")
-@click.option(
-    "--plot",
-    "plots",
-    type=FILES,
-    multiple=True,
-    metavar="NAME.png",
-    help="One picture of the page as a file, .png, .svg or .pdf; repeatable. NAME: learning, confusion, "
-    "reliability, coverage, numbers, map.",
-)
+@plots_option
 @column_options(several=True)
 @class_level_option
 @device_option
