@@ -112,6 +112,7 @@ def check_same_items(processes: Processes, about: str, places: Sequence[Path]) -
     found = processes.gather(hashlib.sha256(text).digest())
     for rank, digest in enumerate(found):
         if digest != found[0]:
+            processes.take_leave()
             raise UsageError(
                 f"process {rank} has another model or other files than process 0",
                 hint="Every machine needs the same command and the same files, under the same names.",

@@ -48,14 +48,15 @@ def in_all(
     while long and not processes.all_done():
         pass
     found = [msgspec.msgpack.decode(c, type=_Sent) for c in processes.gather(msgspec.msgpack.encode(sent))]
-    if own is not None:
-        raise own
-    for other in found:
-        if other.error is not None:
-            message, hint, code = other.error
-            raised = ZooError(message, hint=hint)
-            raised.exit_code = code
-            raise raised
+    errors = [other.error for other in found if other.error is not None]
+    if errors:
+        processes.take_leave()
+        if own is not None:
+            raise own
+        message, hint, code = errors[0]
+        raised = ZooError(message, hint=hint)
+        raised.exit_code = code
+        raise raised
     return [part.content for part in found]
 
 

@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from threading import Timer
@@ -124,6 +124,12 @@ class Processes:
         if size:
             self._broadcast(content)
         return content.numpy().tobytes()
+
+    def take_leave(self) -> None:
+        """Wait until all are about to end, where all raise an error of the same gathering: who left first
+        would take the connections of who still reads it, and another error would be shown than the cause."""
+        with suppress(RuntimeError):  # the others have gone already: all was read
+            self.sum(0.0)
 
     def gather(self, content: bytes) -> list[bytes]:
         """What each process has, by rank; every process gets all of it."""

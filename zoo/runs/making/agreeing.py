@@ -21,6 +21,7 @@ def check_equal_plans(plan: Plan, processes: Processes) -> None:
     for rank, other in enumerate(found):
         names = [name for name, digest in other.items() if digest != found[0][name]]
         if names:
+            processes.take_leave()
             raise UsageError(
                 f"process {rank} of this run has another {names[0].replace('_', ' ')} than process 0",
                 hint="Every machine needs the same command, data and versions (zoo doctor).",
