@@ -34,10 +34,11 @@ def test_cache_counts_and_prune_takes_only_what_is_old(ask: Call) -> None:
     assert ask("cache", "--json").json["models"] == []
 
 
-def test_features_and_exports_are_counted_and_go_when_they_are_old(ask: Call, home: Path) -> None:
+def test_features_exports_and_hashes_are_counted_and_go_when_they_are_old(ask: Call, home: Path) -> None:
     old = {
         home / "features" / ("a" * 64) / "b.safetensors": 3_000,
         home / "onnx" / ("c" * 64) / "d.onnx": 5_000,
+        home / "hashes" / ("d" * 64) / "e.hashes": 7_000,
     }
     strange = [home / "features" / "mine" / "a.safetensors", home / "onnx" / ("c" * 64) / "thesis.doc"]
     new = home / "features" / ("e" * 64) / "f.safetensors"
@@ -48,11 +49,13 @@ def test_features_and_exports_are_counted_and_go_when_they_are_old(ask: Call, ho
         for one in (path, path.parent):
             os.utime(one, (time.time() - 90_000, time.time() - 90_000))
     facts = ask("cache", "--json").json
-    assert (facts["feature_bytes"], facts["export_bytes"]) == (5_000, 5_000)
-    assert "5 kB of features, 5 kB of exports" in ask("cache").out
+    assert [facts[f"{what}_bytes"] for what in ("feature", "export", "hash")] == [5_000, 5_000, 7_000]
+    assert "5 kB of features, 5 kB of exports, 7 kB of hashes" in ask("cache").out
     assert ask("prune").out.strip() == "Nothing to prune."
     rows = ask("prune", "--older-than", 1, "--json").json
-    assert sorted((row["why"], row["bytes"]) for row in rows) == [("computed", 3_000), ("computed", 5_000)]
+    assert sorted((row["why"], row["bytes"]) for row in rows) == [
+        ("computed", size) for size in (3_000, 5_000, 7_000)
+    ]
     assert not any(path.exists() for path in old)
     assert all(path.is_file() for path in strange)
     assert new.is_file()

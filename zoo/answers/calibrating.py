@@ -82,9 +82,10 @@ def calibrate(
         label_column=label_column,
         split_column=split_column,
         task=record.task.name,
+        home=store.home,
     )
     assert classifier.split is not None
-    items, notes = leave_out_validated(found.items, found.root, classifier.split, modality.kind)
+    items, notes = leave_out_validated(found.items, found.root, classifier.split, modality.kind, store.home)
     for note in (*found.notes, *notes):
         report(note)
     return calibrate_run(

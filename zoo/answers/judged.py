@@ -68,7 +68,7 @@ def judge_data(
 
     Raises DatasetError where no item can be read, or a class is unknown to the run.
     """
-    dataset, source = open_labelled(classifier, data, report=report, **reading)
+    dataset, source = open_labelled(classifier, data, home=store.home, report=report, **reading)
     features, kept = see(classifier, source, store=store, device=device)
     refuse_unreadable(source, report)
     items = tuple(dataset.items[row] for row in kept)

@@ -114,6 +114,7 @@ def evaluate(
             device=device,
             processes=processes,
             engine=engine,
+            home=context.store.home,
             report=context.report,
             **options,
         )

@@ -55,6 +55,7 @@ def cache(context: Context) -> None:
         "partial_bytes": found.partial_bytes,
         "feature_bytes": found.feature_bytes,
         "export_bytes": found.export_bytes,
+        "hash_bytes": found.hash_bytes,
         "foreign": [{"library": f.library, "path": str(f.path), "bytes": f.bytes} for f in found.foreign],
     }
     context.sink.answer(facts, lambda: "\n".join(_cache_lines(found)))
@@ -68,7 +69,7 @@ def _cache_lines(found: CacheReport) -> Iterator[str]:
             for m in found.models
         ]
         yield table(rows, CACHE_COLUMNS | ({"home": "FOLDER"} if found.shared else {})) + "\n"
-    computed = {"features": found.feature_bytes, "exports": found.export_bytes}
+    computed = {"features": found.feature_bytes, "exports": found.export_bytes, "hashes": found.hash_bytes}
     more = "".join(f", {size_text(size)} of {what}" for what, size in computed.items() if size)
     yield f"{found.home}: {size_text(found.bytes)} of models{more}; {size_text(found.free)} free"
     for folder in found.shared:
@@ -88,7 +89,7 @@ def _cache_lines(found: CacheReport) -> Iterator[str]:
     "--older-than",
     type=click.FloatRange(0),
     metavar="DAYS",
-    help="Also models, features and exports not used for so long.",
+    help="Also models, features, exports and hashes not used for so long.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 def prune(context: Context, older_than: float | None, dry_run: bool) -> None:

@@ -4,6 +4,9 @@ From the ground up; a file imports only what is above it in this list:
 
     kinds, names     kinds of items; names of files and classes
     containers       files inside a zip or a table, read in place
+    file_systems     whose stamps can be trusted
+    hash_segments    files of hashes by stamp
+    hashes           hashes of files that were read before
     contents         what is in a file, by hash
     dataset          labelled items and their parts
     splits           training, validation and test parts

@@ -28,7 +28,7 @@ _ROWS = 64  # of a Parquet file that are read at a time: pictures are wanted in 
 _BLOCKS = 32  # of rows that are kept
 
 Stamp = tuple[int, ...]
-"""Another one shows a change: size, times and number of a file."""
+"""Another one shows a change: size, mtime, ctime, inode and device of a file."""
 
 
 class Container(Protocol):
@@ -86,9 +86,14 @@ def stamp_of(path: Path) -> Stamp | None:
         return None if outer is None else stamp_of(outer[0])
     except (OSError, ValueError):
         return None
-    if not stat.S_ISREG(found.st_mode):  # a pipe or a device
+    return stamp_from(found)
+
+
+def stamp_from(found: os.stat_result) -> Stamp | None:
+    """The stamp of a regular file; None for a folder, a pipe or a device."""
+    if not stat.S_ISREG(found.st_mode):
         return None
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev
 
 
 def _open(path: Path) -> tuple[Container, str]:

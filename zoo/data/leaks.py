@@ -8,15 +8,14 @@ model, so that it costs no decoding of its own.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from hashlib import blake2b
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.data.containers import open_file, size_of
+from zoo.data.containers import size_of
+from zoo.data.contents import read_contents
 from zoo.data.dataset import SINGLE, Dataset, Item, describe_draw
 from zoo.data.grouping import split_off_groups
 from zoo.data.kinds import IMAGES, Kind
@@ -35,19 +34,19 @@ photographs reach 0.82 at most; the same one, at 0.4 of its size and JPEG qualit
 100 cases. Scanned digits, which are all alike, exceed it in 9 of 1.6 million pairs."""
 
 _BLOCK = 12_500_000  # correlations computed at a time, 50 MB
-_TAIL_BYTES = 4096
 
 
-def keep_copies_together(dataset: Dataset) -> Dataset:
+def keep_copies_together(dataset: Dataset, home: Path | None = None) -> Dataset:
     """The dataset with its exact copies reported in notes, and without leaks that zoo itself would have made.
 
     Where zoo drew the validation part it is drawn again so that copies stay together. Where the user made the
     split it stays, and the leak is counted in a warning. So are copies that lie in several classes: they are
-    never drawn, for the model would be measured on what it was taught both ways. Raises DatasetError where
-    nothing else is left to validate with.
+    never drawn, for the model would be measured on what it was taught both ways. home: of the store, where
+    hashes are remembered; None reads every file. Raises DatasetError where nothing else is left to validate
+    with.
     """
     items, kind = dataset.items, dataset.kind
-    same = find_copies([item.path for item in items]) if kind.in_files else _find_equal_texts(items)
+    same = find_copies([item.path for item in items], home) if kind.in_files else _find_equal_texts(items)
     groups = [[items[i] for i in group] for group in same]
     if not groups:
         return dataset
@@ -115,13 +114,19 @@ def _classes_without_validation(dataset: Dataset, groups: Iterable[Sequence[Item
     )
 
 
-def find_copies(paths: Sequence[Path]) -> list[list[int]]:
-    """Groups of positions whose files hold the same bytes. Files of a size of their own are not opened, most
-    others are distinguished by their last 4 kB. Files that cannot be read are in no group."""
-    groups: Iterable[list[int]] = [list(range(len(paths)))]
-    for key in (_size, _tail, _digest):
-        groups = list(chain.from_iterable(_regroup(group, paths, key) for group in groups))
-    return list(groups)
+def find_copies(paths: Sequence[Path], home: Path | None = None) -> list[list[int]]:
+    """Groups of positions whose files hold the same bytes. Files of a size of their own are not opened; those
+    that cannot be read are in no group. home: see `read_contents`."""
+    sizes: dict[int, list[int]] = {}
+    for position, path in enumerate(paths):
+        with suppress(OSError):  # it will be named when it is decoded
+            sizes.setdefault(size_of(path), []).append(position)
+    alike = [at for size, positions in sizes.items() if size and len(positions) > 1 for at in positions]
+    groups: dict[bytes | None, list[int]] = {}
+    for position, content in zip(alike, read_contents([paths[at] for at in alike], home), strict=True):
+        groups.setdefault(content.digest, []).append(position)
+    groups.pop(None, None)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _find_equal_texts(items: Sequence[Item]) -> list[list[int]]:
@@ -191,36 +196,3 @@ def _conflicts(groups: Iterable[Sequence[Item]], kind: Kind) -> Iterable[Note]:
 def _of_two_classes(group: Sequence[Item]) -> tuple[Item, Item]:
     """The first item of a group and the first with another target."""
     return group[0], next(item for item in group if item.target != group[0].target)
-
-
-def _regroup(
-    group: Sequence[int], paths: Sequence[Path], key: Callable[[Path], object | None]
-) -> Iterable[list[int]]:
-    """The group parted by key, without those that are alone or have none."""
-    parts: dict[object, list[int]] = {}
-    for position in group:
-        try:
-            value = key(paths[position])
-        except OSError:
-            continue  # it will be named when it is decoded
-        if value is not None:
-            parts.setdefault(value, []).append(position)
-    return [part for part in parts.values() if len(part) > 1]
-
-
-def _size(path: Path) -> int | None:
-    return size_of(path) or None
-
-
-def _tail(path: Path) -> bytes:
-    with open_file(path) as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-        return blake2b(file.read(_TAIL_BYTES), digest_size=16).digest()
-
-
-def _digest(path: Path) -> bytes:
-    digest = blake2b(digest_size=16)
-    with open_file(path) as file:
-        while data := file.read(1 << 20):
-            digest.update(data)
-    return digest.digest()

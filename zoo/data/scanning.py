@@ -142,10 +142,12 @@ def scan_evaluation(
     split_column: str | None = None,
     task: str = SINGLE,
     rename: Callable[[str], str] | None = None,
+    home: Path | None = None,
 ) -> EvaluationSet:
     """Labelled items to measure a model with `classes` on, matched by name.
 
-    rename: gives the model's own name of a class that the data call otherwise.
+    rename: gives the model's own name of a class that the data call otherwise. home: of the store, where
+    hashes are remembered; None reads every file.
     Of split data the test part is taken, else val, else all. Items that `split` (of the run) was trained on
     are left out, by their content, and counted. Raises DatasetError for a class that the model does not know,
     and where nothing is left.
@@ -167,7 +169,7 @@ def scan_evaluation(
     if part:
         notes.append(Note(f"measured on the {part} part"))
     if split is not None:
-        items, left_out = leave_out_trained(items, found.root, split, kind)
+        items, left_out = leave_out_trained(items, found.root, split, kind, home)
         notes.extend(left_out)
     if not items:
         raise DatasetError(f"no {kind.noun}s to measure on in {one_line(path)}", hint=kind.layouts)

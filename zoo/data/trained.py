@@ -17,9 +17,10 @@ from zoo.events import Note
 _DIGITS = 16  # of sha256, hexadecimal: a list of 100,000 takes 2 MB of run.json
 
 
-def with_contents(dataset: Dataset) -> Dataset:
-    """The dataset with a digest of every training and validation item in its split."""
-    train, val = (content_digests(part, dataset.kind) for part in (dataset.train, dataset.val))
+def with_contents(dataset: Dataset, home: Path | None = None) -> Dataset:
+    """The dataset with a digest of every training and validation item in its split. home: of the store, where
+    hashes are remembered, here and below; None reads every file."""
+    train, val = (content_digests(part, dataset.kind, home) for part in (dataset.train, dataset.val))
     split = replace(dataset.split, contents=_distinct(train), val_contents=_distinct(val))
     return replace(dataset, split=split)
 
@@ -28,10 +29,12 @@ def _distinct(digests: Sequence[str | None]) -> tuple[str, ...]:
     return tuple(sorted({digest for digest in digests if digest is not None}))
 
 
-def set_apart(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, tuple[Item, ...]]:
+def set_apart(
+    dataset: Dataset, share: float, seed: int, home: Path | None = None
+) -> tuple[Dataset, tuple[Item, ...]]:
     """The dataset without a share, in 0..1, of the training items of every class, and those items: neither
     training nor the choice of the epoch sees them, nor copies of them."""
-    digests = content_digests(dataset.train, dataset.kind)
+    digests = content_digests(dataset.train, dataset.kind, home)
     first: dict[str | None, Path] = {}
     copies = {
         item.path: first.setdefault(digest, item.path)
@@ -47,7 +50,7 @@ def set_apart(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, tuple
 
 
 def leave_out_validated(
-    items: Sequence[Item], root: Path, split: Split, kind: Kind
+    items: Sequence[Item], root: Path, split: Split, kind: Kind, home: Path | None = None
 ) -> tuple[list[Item], list[Note]]:
     """The items without those that a run chose its epoch by, or was trained on copies of, and notes that
     count them: what was chosen among many looks better on them than it is.
@@ -58,7 +61,7 @@ def leave_out_validated(
     notes = []
     if split.val_contents:
         contents = frozenset((*split.val_contents, *split.contents))
-        found = [digest in contents for digest in content_digests(items, kind)]
+        found = [digest in contents for digest in content_digests(items, kind, home)]
     else:  # a run of an earlier version: by name
         found = [name in frozenset(split.val) for name in names]
         if not any(found):
@@ -82,7 +85,7 @@ def leave_out_validated(
 
 
 def leave_out_trained(
-    items: Sequence[Item], root: Path, split: Split, kind: Kind
+    items: Sequence[Item], root: Path, split: Split, kind: Kind, home: Path | None = None
 ) -> tuple[list[Item], list[Note]]:
     """The items without those that a run was trained on, and notes that count them.
 
@@ -96,7 +99,7 @@ def leave_out_trained(
     own = frozenset((*split.val, *split.test)) if same_data else frozenset()
     if split.contents:
         contents = frozenset(split.contents)
-        trained = [digest in contents for digest in content_digests(items, kind)]
+        trained = [digest in contents for digest in content_digests(items, kind, home)]
     else:  # a run of an earlier version: by name, if these are the very data that its split is of
         seen = frozenset(split.train) if same_data else frozenset()
         trained = [name in seen for name in names]
@@ -127,29 +130,31 @@ def _is_part_of(names: set[str], split: Split) -> bool:
     return any(names and names == set(getattr(split, part)) for part in PARTS if part != "train")
 
 
-def trained_items(dataset: Dataset, split: Split) -> tuple[Item, ...]:
+def trained_items(dataset: Dataset, split: Split, home: Path | None = None) -> tuple[Item, ...]:
     """The items of data, whatever part they lie in, that a run with this split was trained on: by content,
     so that they may be moved or renamed; of a run that kept no contents, by name."""
-    return _items_of(dataset, split.train, frozenset(split.contents))
+    return _items_of(dataset, split.train, frozenset(split.contents), home)
 
 
-def validated_items(dataset: Dataset, split: Split) -> tuple[Item, ...]:
+def validated_items(dataset: Dataset, split: Split, home: Path | None = None) -> tuple[Item, ...]:
     """The same of the items that the run was validated with, but for copies of what it was trained on."""
-    return _items_of(dataset, split.val, frozenset(split.val_contents) - frozenset(split.contents))
+    return _items_of(dataset, split.val, frozenset(split.val_contents) - frozenset(split.contents), home)
 
 
-def _items_of(dataset: Dataset, names: Iterable[str], contents: frozenset[str]) -> tuple[Item, ...]:
+def _items_of(
+    dataset: Dataset, names: Iterable[str], contents: frozenset[str], home: Path | None
+) -> tuple[Item, ...]:
     """The items of these contents; where none were kept, of these names."""
     if not contents:
         own = frozenset(names)
         return tuple(item for item in dataset.items if relative_name(item.path, dataset.root) in own)
-    digests = content_digests(dataset.items, dataset.kind)
+    digests = content_digests(dataset.items, dataset.kind, home)
     return tuple(item for item, digest in zip(dataset.items, digests, strict=True) if digest in contents)
 
 
-def content_digests(items: Sequence[Item], kind: Kind) -> list[str | None]:
+def content_digests(items: Sequence[Item], kind: Kind, home: Path | None = None) -> list[str | None]:
     """What equal items share, of each; None for a file that cannot be read."""
     if not kind.in_files:
         return [item.content for item in items]
-    found = read_contents([item.path for item in items])
+    found = read_contents([item.path for item in items], home)
     return [None if content.digest is None else content.digest.hex()[:_DIGITS] for content in found]

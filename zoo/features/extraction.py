@@ -95,7 +95,7 @@ def extract_features(
     device = torch.device(device)
     paths = [place_of(image) for image in images]
     contents = read_contents(
-        [None if isinstance(image, MemoryImage) else place_of(image) for image in images]
+        [None if isinstance(image, MemoryImage) else place_of(image) for image in images], store_home
     )
     slots, firsts = number_contents(contents)
     work = Extraction(

@@ -105,7 +105,9 @@ class Run:
 
     def evaluate(self, data: str | Path, **options: Any) -> Evaluation:
         """How good the run is on labelled data. Options: see `evaluate_classifier`."""
-        return evaluate_classifier(self.classifier, Path(data), report=self.report, **options)
+        return evaluate_classifier(
+            self.classifier, Path(data), home=self.store.home, report=self.report, **options
+        )
 
     def embed(
         self,

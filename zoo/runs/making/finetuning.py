@@ -271,7 +271,8 @@ def plan_run(
             group_by=group_by,
             task=learned.name,
             classes=record.classes if record is not None and learned.name != SINGLE else None,
-        )
+        ),
+        store.home,
     )
     if record is not None and dataset.classes != record.classes:
         raise UsageError(
@@ -280,9 +281,9 @@ def plan_run(
         )
     apart: tuple[Item, ...] = ()
     if calibrate is not None:
-        dataset, apart = set_apart(dataset, calibrate, checked.seed)
+        dataset, apart = set_apart(dataset, calibrate, checked.seed, store.home)
         report(_describe_apart(dataset, len(apart)))
-    dataset = with_contents(dataset)
+    dataset = with_contents(dataset, store.home)
     for note in (*dataset.notes, describe_classes(dataset)):
         report(note)
     asked = options.get("batch_size") or getattr(recipe, "batch_size", None)

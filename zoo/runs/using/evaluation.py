@@ -171,11 +171,13 @@ def evaluate_classifier(
     split_column: str | None = None,
     processes: Processes | None = None,
     engine: Engine = TORCH,
+    home: Path | None = None,
     report: Report = silent,
 ) -> Evaluation:
     """Measure a classifier on a folder or table; labels are matched to its classes by name, of a model that
     knows ImageNet's classes by their ids (n01440764) and synonyms too. processes: those that share the items;
-    all of them get the same figures. engine: what computes images on a CPU.
+    all of them get the same figures. engine: what computes images on a CPU. home: of the store, where
+    hashes are remembered; None reads every file.
 
     Of the very folder that a run was trained on, only what it did not train on is taken.
     Raises DatasetError for a class that the classifier does not know.
@@ -191,6 +193,7 @@ def evaluate_classifier(
         label_column=label_column,
         split_column=split_column,
         processes=processes,
+        home=home,
         report=report,
     )
     answered = _ask(classifier, dataset.items, source, device=device, engine=engine, report=report)
@@ -220,6 +223,7 @@ def open_labelled(
     label_column: str | None = None,
     split_column: str | None = None,
     processes: Processes | None = None,
+    home: Path | None = None,
     report: Report = silent,
 ) -> tuple[EvaluationSet, ItemSource]:
     """The labelled items that a classifier can be measured on, and the same as its network takes them."""
@@ -236,6 +240,7 @@ def open_labelled(
         split_column=split_column,
         task=classifier.task.name,
         rename=classifier.rename,
+        home=home,
     )
     for note in dataset.notes:
         report(note)

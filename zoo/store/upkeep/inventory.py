@@ -49,7 +49,8 @@ class CacheReport:
     """The whole inventory. models: those of shared folders too; everything else is about `home` only.
 
     bytes: of models; shared files are counted once. free: bytes left on the disk. orphans: files that no
-    model needs. feature_bytes, export_bytes: of what zoo/features keeps.
+    model needs. feature_bytes, export_bytes: of what zoo/features keeps; hash_bytes: of what zoo/data/hashes
+    does.
     """
 
     home: Path
@@ -63,6 +64,7 @@ class CacheReport:
     partial_bytes: int
     feature_bytes: int
     export_bytes: int
+    hash_bytes: int
     foreign: tuple[ForeignFile, ...]
 
 
@@ -84,6 +86,7 @@ def report_cache(store: Store) -> CacheReport:
         partial_bytes=size_of(partials),
         feature_bytes=size_of(tuple((store.home / "features").rglob("*"))),
         export_bytes=size_of(tuple((store.home / "onnx").rglob("*"))),
+        hash_bytes=size_of(tuple((store.home / "hashes").rglob("*"))),
         foreign=tuple(_find_foreign()),
     )
 

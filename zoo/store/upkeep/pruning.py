@@ -21,9 +21,9 @@ from zoo.store.disk.space import disk_errors
 if TYPE_CHECKING:
     from zoo.store.store import Store
 
-COMPUTED = "features", "onnx"
+COMPUTED = "features", "onnx", "hashes"
 _KEY = re.compile(r"[0-9a-f]{64}")
-_OURS = ".safetensors", ".onnx", ".partial", ".txt"
+_OURS = ".safetensors", ".onnx", ".hashes", ".partial", ".txt"
 DAY = 86400.0
 HOUR = 3600.0
 
@@ -34,7 +34,7 @@ class Prunable:
 
     name: of the model; None for files that no model needs. bytes: freed by deleting it. idle: seconds since
     it was last used, never negative, even if the clock was wrong. why: `unused` models, `partial` downloads,
-    `orphan` files, `computed` features and exports that nobody read for so long.
+    `orphan` files, `computed` features, exports and hashes that nobody read for so long.
     """
 
     name: str | None
@@ -64,8 +64,8 @@ class PrunePlan:
 
 
 def plan_prune(store: Store, *, older_than: float | None = None, now: float | None = None) -> PrunePlan:
-    """The plan to delete models, features and exports unused for `older_than` seconds, and leftovers of
-    fetches that ended.
+    """The plan to delete models, features, exports and hashes unused for `older_than` seconds, and leftovers
+    of fetches that ended.
 
     Partial downloads count after a day, files without a record after an hour: a running fetch is neither.
     """
@@ -94,8 +94,8 @@ def plan_prune(store: Store, *, older_than: float | None = None, now: float | No
 
 
 def _computed(home: Path, now: float) -> Iterator[Prunable]:
-    """What can be computed again: each table of features, and the exports of each network; nothing else that
-    lies there."""
+    """What can be computed again: each table of features, the exports of each network, the hashes of each
+    file system; nothing else that lies there."""
     for kind in COMPUTED:
         for folder in sorted((home / kind).glob("*/")):
             if not _KEY.fullmatch(folder.name) or folder.is_symlink():
