@@ -11,6 +11,7 @@ from PIL import Image
 from zoo.catalogue.entry import ImageInput
 from zoo.data.dataset import Item
 from zoo.data.pixels.batches import load_batches
+from zoo.features import lookalikes
 from zoo.features.lookalikes import find_resaved
 
 INPUT = ImageInput(size=64, resize=64, mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -37,6 +38,26 @@ def test_a_photograph_that_was_saved_anew_is_found_in_val(data: Path, tmp_path: 
         image.resize((image.width // 2, image.height // 2)).save(copy, quality=40)
     val = [Item(path, 0) for path in (*photos[8:], copy)]
     assert find_resaved(train, features_of(train), val, features_of(val), INPUT) == [(photos[3], copy)]
+
+
+def test_many_photographs_are_compared_in_blocks_and_of_too_many_an_even_draw(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = sorted((data / "hymenoptera" / "val" / "ants").glob("*.jpg"))[:20]
+    train, val = [Item(path, 0) for path in photos[:13]], [Item(path, 0) for path in photos[13:]]
+    rows = torch.randn(20, 8)
+    train_rows, val_rows = rows[:13], rows[13:]
+    cosines = torch.nn.functional.cosine_similarity(val_rows[:, None], train_rows[None], dim=2).max(1)
+    for block in (1, 14, 40, 1000):
+        monkeypatch.setattr(lookalikes, "_BLOCK", block)
+        found, nearest = lookalikes._nearest(train_rows, val_rows)
+        torch.testing.assert_close(found, cosines.values)
+        assert nearest.tolist() == cosines.indices.tolist()
+    monkeypatch.setattr(lookalikes, "PRODUCTS", 13 * 3)
+    assert lookalikes.choose_compared(13, 7).tolist() == [0, 2, 4]
+    assert lookalikes.choose_compared(13, 2).tolist() == [0, 1]
+    assert lookalikes.choose_compared(10_000, 7).tolist() == [0]
+    assert find_resaved(train, features_of(train), val, features_of(val), INPUT) == []
 
 
 def test_different_photographs_of_one_class_are_no_copies(data: Path) -> None:

@@ -85,7 +85,7 @@ def learn_familiar(
     check_false_alarms(false_alarms)
     dataset = find_training_data(folder, record, data)
     split = Split.from_facts(record.data["split"])
-    trained, held = (find(dataset, split) for find in (trained_items, validated_items))
+    trained, held = (find(dataset, split, store.home) for find in (trained_items, validated_items))
     needed = items_needed(_level(false_alarms))
     if len(held) < needed:
         raise DatasetError(

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from itertools import groupby
 from pathlib import Path
 
-from zoo.data.dataset import Item, relative_name
+from zoo.data.dataset import Item, relative_to
 
 
 def split_off(
@@ -27,10 +27,11 @@ def split_off(
     no library version can change the draw. copies: from a file to the one that it is drawn together with;
     copies in several classes stay in the rest.
     """
+    name = relative_to(root)
     by_class: dict[int, list[tuple[bytes, int]]] = {}
     for position, item in enumerate(items):
         drawn_by = copies.get(item.path, item.path) if copies else item.path
-        key = f"{seed}\0{relative_name(drawn_by, root)}".encode()
+        key = f"{seed}\0{name(drawn_by)}".encode()
         by_class.setdefault(item.label, []).append((blake2b(key, digest_size=16).digest(), position))
     classes_of = Counter(
         digest for ranked in by_class.values() for digest in {digest for digest, _ in ranked}

@@ -67,7 +67,7 @@ def view_data(
     if record.tuned:
         classifier = _as_pretrained(classifier, record, store, report)
     measured = {item.path for item in judged.items}  # copies of training items may be among them
-    learned = [i for i in _find_learned(record, classifier, data, reading) if i.path not in measured]
+    learned = [i for i in _find_learned(record, classifier, data, reading, store) if i.path not in measured]
     items = [*learned, *judged.items]
     trained = np.arange(len(items)) < len(learned)
     drawn = None
@@ -87,7 +87,7 @@ def _as_pretrained(classifier: Classifier, record: RunRecord, store: Store, repo
 
 
 def _find_learned(
-    record: RunRecord, classifier: Classifier, data: Path, reading: Mapping[str, Any]
+    record: RunRecord, classifier: Classifier, data: Path, reading: Mapping[str, Any], store: Store
 ) -> tuple[Item, ...]:
     """The items of the data that the run learned from; none where these are other data."""
     modality, recipe = modality_of(record.entry), record.recipe
@@ -111,4 +111,4 @@ def _find_learned(
         return ()
     if dataset.classes != record.classes:
         return ()
-    return trained_items(dataset, split)
+    return trained_items(dataset, split, store.home)

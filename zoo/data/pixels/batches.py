@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, NamedTuple, TypeVar, overload
@@ -215,14 +215,23 @@ def _run_ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+_LOOKS = 16
+"""Files that a thread looks at before it answers: most looks take less time than a call of another thread."""
+
+
 def measure_range(images: Sequence[ImageSource], *, workers: int | None = None) -> ValueRange | None:
     """One range for all images of a set that have 16 bit or floats and do not state theirs: the smallest
     usual one that holds every value. None where there are none. Each of them is decoded for it."""
     paths = [place_of(image) for image in images if not isinstance(image, MemoryImage)]
     threads = workers or count_cpus()
-    work = _run_ahead(lambda at: measure_values(paths[at]), range(len(paths)), threads=threads, ahead=64)
+    work = _run_ahead(
+        lambda at: [found for path in paths[at : at + _LOOKS] if (found := measure_values(path)) is not None],
+        range(0, len(paths), _LOOKS),
+        threads=threads,
+        ahead=4 * threads,
+    )
     with closing(work) as results:
-        found = [result for result in results if result is not None]
+        found = list(chain.from_iterable(results))
     ranges = []
     for floats in (False, True):
         extremes = join_extremes(pair for is_float, pair in found if is_float is floats)

@@ -89,6 +89,10 @@ _OTHERS = (
 """What a file starts with that no decoder takes, in lower case, and what it is in words."""
 
 
+_JPEG = b"\xff\xd8\xff"
+_UNBLOCKED = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
 @dataclass(frozen=True)
 class Picture:
     """A decoded image. pixels: uint8 (3, height, width) RGB; traits: keys of TRAITS, what had to be done."""
@@ -150,13 +154,22 @@ def read_outside(path: Path) -> Outside:
 
 
 def judge_start(path: Path) -> str | None:
-    """Why a file is certainly not an image, by its first bytes, in 20 us; None where it may be one."""
+    """Why a file is certainly not an image, by its first bytes, in 10 us; None where it may be one."""
+    start = _start_of(path, 64)
+    if start is None or start.startswith(_JPEG):  # in an archive; or it is gone, which reading it says better
+        return None
+    return _by_signature(start, _OTHERS)
+
+
+def _start_of(path: Path, count: int) -> bytes | None:
+    """The first bytes of a regular file, in four calls of the system; None where there is none to read."""
     try:
-        if not path.is_file():
-            return None  # in an archive; or it is gone, which reading it says better
-        with path.open("rb") as file:
-            return _by_signature(file.read(64), _OTHERS)
-    except OSError:
+        descriptor = os.open(path, _UNBLOCKED)  # a pipe would wait for who writes it
+        try:
+            return os.read(descriptor, count) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError):
         return None
 
 
@@ -470,11 +483,10 @@ def measure_values(path: Path) -> tuple[bool, Range] | None:
     """Whether an image file holds floats, and its least and largest value; None where it has 8 bits, states
     its range itself, or cannot be read. Of other files 32 bytes are read."""
     try:
-        if path.is_file():
-            with path.open("rb") as file:
-                if not _may_be_deep(file.read(32)):
-                    return None
-        elif path.suffix.lower() not in (".png", ".tif", ".tiff"):
+        start = _start_of(path, 32)
+        if start is not None and not _may_be_deep(start):
+            return None
+        if start is None and path.suffix.lower() not in (".png", ".tif", ".tiff"):
             return None
         data = _read_bytes(path)
         if not _may_be_deep(data[:32]):

@@ -21,7 +21,7 @@ from zoo.data.pixels.batches import (
     measure_range,
 )
 from zoo.data.pixels.ranges import ValueRange
-from zoo.features.lookalikes import find_resaved
+from zoo.features.lookalikes import choose_compared, find_resaved
 from zoo.runs.classifier import (
     attach_recipe_head,
     build_start,
@@ -104,7 +104,9 @@ def read_data(session: Session, model: PreparedModel) -> TrainingData:
     )
     resaved = find_resaved(readable.train, train, readable.val, val, _input_of(session))
     if resaved:
-        session.report(describe_leak(resaved, "val", len(readable.val)))
+        looked_at = len(choose_compared(len(readable.train), len(readable.val)))
+        part = "val" if looked_at == len(readable.val) else "val that were compared"
+        session.report(describe_leak(resaved, part, looked_at))
     if session.plan.task is SINGLE_LABEL:
         seen = (*readable.train, *readable.val)
         remark = review_items(readable, seen, torch.cat([train, val]), session.plan.as_typed[1])
