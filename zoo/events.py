@@ -21,7 +21,9 @@ class Progress:
     task: str
     done: int
     total: int | None
-    unit: Literal["bytes", "images", "texts", "steps", "epochs", "words", "models", "trials", "folds"]
+    unit: Literal[
+        "bytes", "images", "views", "texts", "steps", "epochs", "words", "models", "trials", "folds"
+    ]
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ def test_a_run_killed_at_any_time_ends_as_if_it_had_not_been(bench: Bench, tmp_p
 WITHIN = ("--batch-size", 4, "--checkpoint-every", "2steps", "--dropout", 0.3, "--ema", 0.9, "--balance")
 DEEPER = ("--augment", "strong", "--precision", "bf16", "--accumulate", 2, "--tune-epochs", 2)
 STRATEGIES: dict[str, tuple[object, ...]] = {
-    "head": (),
+    "head": ("--views", 3),
     "partial": ("--unfreeze", 1, *DEEPER),
     "full": DEEPER,
     "gradual": ("--unfreeze", 2, *DEEPER),

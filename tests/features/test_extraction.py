@@ -291,17 +291,17 @@ def test_pipes_and_devices_are_not_opened(network: nn.Module, photos: list[Path]
 def test_random_views_depend_on_content_and_seed_alone(
     network: nn.Module, photos: list[Path], home: Path
 ) -> None:
-    table = extract_features(network, photos, SMALL, views=3, store_home=home)
+    table = extract_features(network, photos, SMALL, views=range(3), store_home=home)
     assert table.views.shape == (3, 10, 512)
     assert torch.equal(table.views[0], table.features)
     assert_close(table.features, plain_features(network, photos, SMALL))
     assert not torch.allclose(table.views[1], table.views[2])
-    again = extract_features(network, photos, SMALL, views=2, store_home=home)
+    again = extract_features(network, photos, SMALL, views=range(2), store_home=home)
     assert again.from_cache == 20
     assert torch.equal(again.views, table.views[:2])
-    backwards = extract_features(network, photos[::-1], SMALL, views=3, workers=1)
+    backwards = extract_features(network, photos[::-1], SMALL, views=range(3), workers=1)
     assert_close(backwards.views.flip(1), table.views)
-    other_seed = extract_features(network, photos, SMALL, views=2, seed=1, store_home=home)
+    other_seed = extract_features(network, photos, SMALL, views=range(2), seed=1, store_home=home)
     assert other_seed.from_cache == 10
     assert not torch.allclose(other_seed.views[1], table.views[1])
 

@@ -124,6 +124,19 @@ def test_two_processes_train_what_one_trains(
         assert both["metrics"] == pytest.approx(alone["metrics"], abs=1e-6)
 
 
+def test_views_that_two_processes_have_computed_train_what_those_of_one_train(
+    items: dict[str, Path], run: Run, tmp_path: Path
+) -> None:
+    """The two come first: what they keep is what the one finds."""
+    for count, there in ((2, 0), (1, 42)):
+        words = ("zoo", "finetune", "tiny_net", items["tiny_net"], "--views", 3, "--epochs", 3)
+        code, _, err = run(*words, "--out", tmp_path / str(count), "--processes", count)
+        assert code == 0, err
+        assert f"2 varied ones (strong), {there} of 42 from the store" in err
+    assert_alike(tmp_path / "1", tmp_path / "2", tolerance=0)
+    assert history(tmp_path / "1") == history(tmp_path / "2")
+
+
 SHARDED = ("--shard", "--processes", 2, "--dropout", 0.3, "--mixup", 0.2)
 
 

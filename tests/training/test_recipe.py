@@ -33,8 +33,9 @@ from zoo.training.recipe import (
     resolve,
     to_json,
     wishes_of,
+    with_chosen,
 )
-from zoo.training.recipe.conditions import COMPUTED_HEADS, SOMETHING_TRAINS, TRAINED_HEAD
+from zoo.training.recipe.conditions import COMPUTED_HEADS, FROZEN, SOMETHING_TRAINS, TRAINED_HEAD
 from zoo.training.recipe.knob import By, Same
 from zoo.training.recipe.phases import PhaseKnobs
 from zoo.training.recipe.rules import RULES
@@ -137,6 +138,8 @@ def test_a_knob_given_in_vain_is_a_problem_and_none_where_it_belongs(knob: Knob)
         lacking = {k: v for k, v in applies.items() if k not in scope.example}
         if scope.example == {"head": "linear"}:  # which is the default
             lacking["head"] = COMPUTED_HEADS[0]
+        if scope is FROZEN:  # which is the default too
+            lacking["unfreeze"] = 1
         others = next(k for k in (IMAGES, TEXTS) if k is not scope.example.get("kind", TEXTS))
         recipe, _ = recipe_for(lacking | {knob.name: wish})
         kind = lacking.get("kind", others if "kind" in scope.example and len(scope.example) == 1 else kind)
@@ -228,6 +231,13 @@ def test_all_problems_are_named_at_once() -> None:
         ),
         ({"tune_lr": 0.1}, "tune_lr has no effect while the whole backbone stays frozen: add unfreeze=1"),
         ({"augment": "strong"}, "augment has no effect"),
+        ({"augment": "strong", "views": 1}, "or views=8"),
+        ({"views": 0}, "views must be at least 1"),
+        ({"views": 4, "unfreeze": 1}, "views belongs to a head on a frozen backbone"),
+        ({"views": 4, "strategy": "full"}, "every image varied anew in each epoch: leave out views"),
+        ({"views": 4, "head": "nearest-mean"}, 'head="nearest-mean" is computed, not trained'),
+        ({"views": 4, "augment": "none"}, 'the same view many times with augment="none"'),
+        ({"views": 4, "mixup": 0.2}, "mixup has no effect while the whole backbone stays frozen"),
         ({"mixup": 0.2}, "mixup has no effect while the whole backbone stays frozen: add unfreeze=1"),
         ({"cutmix": 1.0}, "cutmix has no effect"),
         ({"erase": 0.5}, "erase has no effect"),
@@ -280,6 +290,7 @@ def test_wishes_that_contradict_each_other_are_one_problem(wishes: dict[str, Any
         ({"augment": "strong", "unfreeze": "all"}, "augment is for images, and this model takes texts"),
         ({"augment": "light"}, "augment is for images, and this model takes texts"),
         ({"workers": 2}, "workers is for images"),
+        ({"views": 4}, "views is for images, and this model takes texts"),
         ({"mixup": 0.2, "unfreeze": "all"}, "mixup is for images, and this model takes texts"),
         ({"encoder_width": 7}, "encoder_width belongs to a trained encoder: attention, cnn, gru, lstm"),
         ({"tune_lr": 0.1}, 'stays frozen: add unfreeze="all"'),
@@ -337,6 +348,7 @@ def rule_problems() -> list[tuple[Any, Problem]]:
         {"from_scratch": True},
         {"kind": TEXTS, "from_scratch": True, "unfreeze": "all", "encoder": "sif"},
         {"precision": "fp16", "device": "cpu"},
+        {"views": 4, "augment": "none"},
         {"unfreeze": 1, "shard": True, "ema": 0.9},
     ]
     assert len(cases) == len(RULES)
@@ -387,11 +399,11 @@ def test_a_resolved_recipe_is_whole_and_valid(
         "lr_decay", "augment", "erase", "mixup", "cutmix", "accumulate", "shard", "compile",
     }  # fmt: skip
     of_strategies = {"rank", "pull"}
-    without = deeper if unfreeze in ("none", 0) else set()
+    without = deeper if unfreeze in ("none", 0) else {"views"}
     momentum = {"momentum"} if OPTIMIZERS[optimizer].momentum is None else set()
     computed: set[str] = set()
     if HEADS[head].closed_form:
-        scopes = (TRAINED_HEAD, SOMETHING_TRAINS) if without else (TRAINED_HEAD,)
+        scopes = (TRAINED_HEAD, SOMETHING_TRAINS) if without is deeper else (TRAINED_HEAD,)
         computed = {name for name, knob in KNOBS.items() if any(scope in knob.only for scope in scopes)}
     texts = {name for name, knob in KNOBS.items() if knob.heading == "texts"}
     steps = set() if recipe.schedule == "step" else {"step_factor"}
@@ -412,6 +424,19 @@ def test_a_recipe_for_texts_is_whole_and_valid(encoder: str, unfreeze: Any) -> N
     assert [phase.name for phase in phases(recipe)] == (
         ["tune"] if trained else ["head", "tune"] if learns else ["head"]
     )
+
+
+def test_views_have_a_variation_of_their_own_and_go_where_stages_learn() -> None:
+    """What is drawn once and for all is varied strongly unless something else is asked for."""
+    recipe = resolve(Recipe(views=4), IMAGES)
+    assert (recipe.views, recipe.augment) == (4, "strong")
+    assert resolve(Recipe(views=4, augment="light"), IMAGES).augment == "light"
+    assert resolve(Recipe(), IMAGES).augment == "none"
+    deeper, problems = go_on(recipe, Recipe(unfreeze=1), IMAGES)
+    assert (deeper, problems) == (Recipe(unfreeze=1), [])
+    auto = resolve(Recipe(views=4, strategy="auto"), IMAGES)
+    assert with_chosen(auto, Recipe(strategy="head"), IMAGES) == recipe
+    assert with_chosen(auto, Recipe(strategy="partial"), IMAGES).views == 1
 
 
 def test_wishes_are_not_overwritten() -> None:
@@ -522,7 +547,7 @@ def test_the_recipe_of_an_old_run_loads_and_is_written_as_it_was(folder: str, ki
     recipe = from_json(old, kind)
     written = to_json(recipe, kind)
     changed = {name: value for name, value in written.items() if value != old.get(name)}
-    later = {"sampling": "once", "focal_gamma": 0.0}
+    later = {"sampling": "once", "focal_gamma": 0.0} | ({"views": 1} if kind is IMAGES else {})
     assert changed == {"batch_norm": None, **later, "strategy": "head"}
     assert from_json(written, kind) == recipe
 

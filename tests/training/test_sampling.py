@@ -14,7 +14,7 @@ from zoo.catalogue.entry import ImageInput
 from zoo.data.kinds import IMAGES
 from zoo.data.scanning import scan_dataset
 from zoo.errors import InvalidRecipe
-from zoo.training.batches import FeatureBatches, ImageBatches
+from zoo.training.batches import FeatureBatches, ImageBatches, Share
 from zoo.training.recipe import Recipe, resolve
 from zoo.training.sampling import draw_balanced, draw_once
 from zoo.training.seeds import epoch_generator
@@ -84,3 +84,63 @@ def test_a_task_without_exactly_one_class_refuses_to_draw_by_class(name: str) ->
 def test_a_name_that_is_no_sampling_is_refused() -> None:
     with pytest.raises(InvalidRecipe, match="Did you mean balanced"):
         resolve(Recipe(sampling="balance"), IMAGES)
+
+
+def seen(source: FeatureBatches, number: int, start: int = 0) -> list[tuple[int, int]]:
+    """(item, view) in the order of a pass, as its features say them."""
+    rows = [row for batch in source.epoch(number, start) for row in torch.as_tensor(batch.inputs).tolist()]
+    return [(int(item), int(view)) for item, view in rows]
+
+
+@pytest.fixture
+def views() -> FeatureBatches:
+    """40 items with 4 views each; every feature vector is (item, view), and labels are the items."""
+    items = torch.arange(40.0)
+    numbered = torch.stack([torch.stack([items, torch.full((40,), float(n))], dim=1) for n in range(4)])
+    return FeatureBatches(numbered[0], torch.arange(40), 16, seed=3, varied=numbered[1:])
+
+
+def test_each_item_of_a_pass_shows_one_view_drawn_anew(views: FeatureBatches) -> None:
+    first, second = seen(views, 1), seen(views, 2)
+    assert sorted(item for item, _ in first) == list(range(40)), "each item once"
+    assert dict(first) != dict(second)
+    assert seen(views, 1) == first
+    shown = Counter(pair for number in range(1, 401) for pair in seen(views, number))
+    assert len(shown) == 160
+    assert all(50 < count < 160 for count in shown.values()), "100 of each, give or take"
+    for batch in views.epoch(1):
+        assert torch.as_tensor(batch.inputs)[:, 0].tolist() == batch.targets.tolist()
+
+
+def test_measuring_shows_the_plain_view(views: FeatureBatches) -> None:
+    assert seen(views, 0) == [(item, 0) for item in range(40)]
+
+
+def test_what_is_left_of_a_pass_shows_the_views_of_the_whole_pass(views: FeatureBatches) -> None:
+    whole = seen(views, 7)
+    for start in (16, 20, 32):
+        assert seen(views, 7, start) == whole[start:]
+
+
+def test_several_processes_show_the_views_of_one(views: FeatureBatches) -> None:
+    assert views.varied is not None
+    shares = [
+        FeatureBatches(views.features, views.labels, 16, seed=3, varied=views.varied, share=Share(rank, 3))
+        for rank in range(3)
+    ]
+    together: list[tuple[int, int]] = []
+    for parts in zip(*(source.epoch(5) for source in shares), strict=True):
+        together += [
+            (int(item), int(view)) for part in parts for item, view in torch.as_tensor(part.inputs).tolist()
+        ]
+    assert together == seen(views, 5)
+
+
+def test_an_item_that_comes_again_in_an_epoch_draws_its_view_anew() -> None:
+    items = torch.tensor([0] * 36 + [1] * 4)
+    numbered = torch.stack([torch.full((40, 1), float(n)) for n in range(8)])
+    source = FeatureBatches(numbered[0], items, 40, seed=1, sampling="balanced", varied=numbered[1:])
+    [batch] = source.epoch(1)
+    rare = torch.as_tensor(batch.inputs)[batch.targets == 1]
+    assert len(rare) == 20
+    assert len(rare.unique()) > 4, "four items, each five times, with more views than items"

@@ -391,11 +391,16 @@ def describe_result(result: RunResult) -> str:
         f"val {metrics}, loss {result.val_loss:.4f} "
         f"(epoch {result.best_epoch} of {result.epochs}{why}), {result.seconds:.1f} s\n"
         f"{_how_sure(result)}"
-        f"{result.trained_parameters:,} parameters trained; "
+        f"{result.trained_parameters:,} parameters trained{_how_varied(result)}; "
         f"{result.frozen_changed} of {result.frozen_tensors} frozen tensors changed\n"
         f"{_compare_with_baseline(result)}"
         f"Next: zoo predict {result.run} FILES…"
     )
+
+
+def _how_varied(result: RunResult) -> str:
+    """On how many views of each image, where there are several."""
+    return f" on {result.views} views of each image" if result.views > 1 else ""
 
 
 def as_typed(error: InvalidRecipe) -> InvalidRecipe:

@@ -12,7 +12,7 @@ from functools import cache as once
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import torch
@@ -42,10 +42,11 @@ BATCH_SIZES = {"cuda": 256, "mps": 64, "cpu": 32}
 class FeatureTable:
     """The features of each readable image.
 
-    views: (views, n, width) float32 on the CPU; view 0 is of the image as preprocessed for prediction, the
-    others are of random crops. kept: the index of each row's image. bad: the images that could not be read.
-    seconds: of the whole call. from_cache: how many of the views were cached; equal images count once.
-    traits: of the images that were decoded, which are those that were not cached.
+    views: (views, n, width) float32 on the CPU, in the order in which they were asked for; number 0 is of the
+    image as preprocessed for prediction, the others are of random crops. kept: the index of each row's image.
+    bad: the images that could not be read. seconds: of the whole call. from_cache: how many of the views were
+    cached; equal images count once. traits: of the images that were decoded, which are those that were not
+    cached.
     """
 
     views: Tensor
@@ -57,7 +58,7 @@ class FeatureTable:
 
     @property
     def features(self) -> Tensor:
-        """(n, width): those of view 0."""
+        """(n, width): those of the first view, the plain one unless others were asked for."""
         return self.views[0]
 
 
@@ -71,7 +72,7 @@ def extract_features(
     batch_size: int | None = None,
     device: torch.device | str = "cpu",
     precision: Precision = "fp32",
-    views: int = 1,
+    views: Sequence[int] = (0,),
     strength: str = "light",
     seed: int = 0,
     workers: int | None = None,
@@ -84,9 +85,10 @@ def extract_features(
     Only images that are new to this network are computed: features are kept in `store_home` by the content of
     the file, so that files may be renamed, moved or added. store_home: None stores nothing. backbone_sha256:
     of the published weights, if any; the key also has every tensor and setting of the network, so that a
-    tuned one is never mistaken for the published one. views: how many; all but the first are augmented with
-    `strength`, equally for the same content and seed. values: black and white of images of 16 bit or floats.
-    The model is not changed. fp32 features equal the model's own to 1e-4 of the largest one.
+    tuned one is never mistaken for the published one. views: their numbers; 0 is the plain one, all others
+    are augmented with `strength`, equally for the same content, number and seed. values: black and white of
+    images of 16 bit or floats. The model is not changed. fp32 features equal the model's own to 1e-4 of the
+    largest one.
 
     Raises UnreadableFile with on_bad="stop", and TrainingStopped if a feature is not a finite number or the
     device lacks the memory for one image.
@@ -109,12 +111,13 @@ def extract_features(
         workers=workers,
         on_bad=on_bad,
         values=values,
-        total=views * len(firsts),
+        total=len(views) * len(firsts),
+        counts="images" if 0 in views else "views",
         report=report,
     )
     about = _describe(work, backbone_sha256) if store_home else {}
     found = []
-    for number in range(views):
+    for number in views:
         view = View(number, seed, strength) if number else None
         facts = about | {"view": str(view)}
         cache = FeatureCache(store_home / "features", facts, report=report) if store_home else None
@@ -161,7 +164,7 @@ class Extraction:
     """The state of one call. images, contents: one image per distinct content, a row of the tables each.
 
     bad: what is wrong with unreadable images, by row. traits: of those that were decoded. done, from_cache:
-    counts out of `total`, over all views.
+    counts out of `total`, over all views. counts: what is counted.
     """
 
     model: nn.Module
@@ -177,6 +180,7 @@ class Extraction:
     values: ValueRange | None
     total: int
     report: Report
+    counts: Literal["images", "views"] = "images"
     frozen: FrozenNetwork | None = None
     bad: dict[int, str] = field(default_factory=dict)
     traits: Counter[str] = field(default_factory=Counter)
@@ -284,7 +288,8 @@ class Extraction:
         """Count images as done, and report the progress."""
         self.done += count
         if count:
-            self.report(Progress("features", self.done, self.total, "images"))
+            task = "features" if self.counts == "images" else "features of views"
+            self.report(Progress(task, self.done, self.total, self.counts))
 
 
 def _draw_view(image: Tensor, generator: torch.Generator, *, input: ImageInput, strength: str) -> Tensor:  # noqa: A002

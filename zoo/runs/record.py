@@ -51,7 +51,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     something is broken). seconds: of the whole run. baseline: of a run on texts. val_items: that were
     measured; majority: what is reached on them without looking, as by always answering the class with the
     most training items; None in runs of earlier versions. time_limit: the seconds that training had, if they
-    were limited; out_of_time: whether they ended it.
+    were limited; out_of_time: whether they ended it. views: of each training item, that the head was shown.
     """
 
     run: str
@@ -71,6 +71,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     majority: Baseline | None = None
     time_limit: float | None = None
     out_of_time: bool = False
+    views: int = 1
 
     @property
     def val_interval(self) -> tuple[float, float] | None:

@@ -16,7 +16,7 @@ from zoo.data.dataset import Dataset, Item
 from zoo.data.pixels.batches import BadFile
 from zoo.data.pixels.ranges import ValueRange
 from zoo.errors import TrainingStopped
-from zoo.events import EpochEnd, Report
+from zoo.events import EpochEnd, Note, Report
 from zoo.features.extraction import FeatureTable
 from zoo.features.network import feature_precision
 from zoo.runs.answers import ItemSource
@@ -161,6 +161,15 @@ def compute_features(session: Session, model: PreparedModel, source: ItemSource)
     )
 
 
+def describe_views(views: int, strength: str, table: FeatureTable) -> Note:
+    """How many views a head learns from, where they came from, and what they take."""
+    others, images, megabytes = len(table.views), len(table.kept), table.views.nbytes / 1e6
+    return Note(
+        f"{views} views of each of {images:,} training images: the plain one and {others} varied ones "
+        f"({strength}), {table.from_cache:,} of {others * images:,} from the store, {megabytes:,.1f} MB"
+    )
+
+
 def batches_of(
     features: Tensor,
     targets: Tensor,
@@ -168,6 +177,15 @@ def batches_of(
     device: torch.device,
     seed: int | None = None,
     sampling: str = "once",
+    varied: Tensor | None = None,
 ) -> FeatureBatches:
-    """Features (items, width) with the encoded targets of their items, all on the device."""
-    return FeatureBatches(features.to(device), targets.to(device), batch_size, seed=seed, sampling=sampling)
+    """Features (items, width) with the encoded targets of their items, all on the device; varied: of other
+    views of them, (views, items, width)."""
+    return FeatureBatches(
+        features.to(device),
+        targets.to(device),
+        batch_size,
+        seed=seed,
+        sampling=sampling,
+        varied=None if varied is None else varied.to(device),
+    )

@@ -192,7 +192,9 @@ class FeatureBatches(_Batches):
     """Batches of features that are all in memory, on the device already: no copy, no worker, no DataLoader.
 
     features: (items, width) float32. labels: (items, …), as the task encodes the targets. seed: shuffle every
-    pass; None keeps the order.
+    pass; None keeps the order. varied: (views, items, width) features of other views of the same items. Where
+    a pass is shuffled, each place of its order shows one view, `features` or one of these, drawn by the seed
+    and the pass alone.
     """
 
     def __init__(
@@ -204,17 +206,32 @@ class FeatureBatches(_Batches):
         seed: int | None = None,
         share: Share = ALONE,
         sampling: str = "once",
+        varied: Tensor | None = None,
     ) -> None:
         super().__init__(labels, batch_size, seed, share, sampling)
         self.features = features
+        self.varied = varied
 
     def epoch(self, number: int, start: int = 0, taken: int = 0, /) -> Iterator[Batch]:
         """The batches of pass `number`, rows gathered per batch: a shuffled copy would double the memory."""
         rows = self.order(number).to(self.features.device)
+        views = self.views_of(number, len(rows))
         for whole, end in left_of(torch.split(rows, self.sizes), start):
             part = self.share.of(whole)
             features, labels = self.features.index_select(0, part), self.labels.index_select(0, part)
+            if self.varied is not None and views is not None:
+                view = self.share.of(views[end - len(whole) : end])
+                other = view > 0
+                features[other] = self.varied[view[other] - 1, part[other]]
             yield Batch(features, labels, len(part), end)
+
+    def views_of(self, number: int, places: int) -> Tensor | None:
+        """Which view each place of the order of pass `number` shows; None where all show the plain one."""
+        if self.varied is None or self.seed is None or not self.shuffles(number):
+            return None
+        generator = Draws(self.seed, number).batch_generator(0)  # another one than the order is drawn by
+        views = torch.randint(1 + len(self.varied), (places,), generator=generator)
+        return views.to(self.features.device)
 
 
 class TextBatches(_Batches):

@@ -79,7 +79,13 @@ class Bench:
         recipe = session.recipe
         head = attach_recipe_head(model.network, session.plan.dataset.classes, recipe, session.plan.task)
         train = batches_of(
-            data.train.features, data.train.labels, session.batch_size, session.device, seed=recipe.seed
+            data.train.features,
+            data.train.labels,
+            session.batch_size,
+            session.device,
+            seed=recipe.seed,
+            sampling=recipe.sampling,
+            varied=data.train.varied,
         )
         data = replace(data, train=train)
         fit_head(session, head, data)

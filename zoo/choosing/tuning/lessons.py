@@ -92,7 +92,7 @@ def _for_the_head_alone(recipe: Recipe) -> Recipe:
         "pull": None,
         "unfreeze": None,
         "lr_decay": None,
-        "augment": None,
+        "augment": recipe.augment if recipe.views else None,
         "new_words": None,
     }
     return msgspec.structs.replace(recipe, **deeper, **open_, epochs=_EPOCHS, patience=0)

@@ -177,6 +177,8 @@ def choose_space(
         and all(getattr(base, knob) is None for knob in parameter.knobs)
         and (_usable(base, kind, parameter))
     ]
+    if any(parameter.name == "unfreeze" for parameter in chosen):
+        resolve(merge(base, Recipe(unfreeze=1)), kind)  # refuses what stages cannot be trained beside
     if items is not None:
         chosen = [_with_batches_up_to(items, p) if p.name == "batch_size" else p for p in chosen]
     return Space(base, kind, tuple(chosen))

@@ -21,7 +21,7 @@ def decide_strategy(plan: Plan, device: torch.device, *, report: Report = silent
         len(plan.dataset.train), len(plan.dataset.classes), device.type, plan.dataset.kind
     )
     report(Note(f"strategy {strategy}: {why}", hint=f"Another one: --strategy {_other(strategy)}"))
-    return replace(plan, recipe=with_chosen(recipe, Recipe(strategy=strategy), plan.dataset.kind))
+    return _with(plan, Recipe(strategy=strategy), report)
 
 
 def decide_head(plan: Plan, *, report: Report = silent) -> Plan:
@@ -34,7 +34,15 @@ def decide_head(plan: Plan, *, report: Report = silent) -> Plan:
     )
     other = "linear" if head != "linear" else "mlp"
     report(Note(f"head {head}: {why}", hint=f"Another one: --head {other}"))
-    return replace(plan, recipe=with_chosen(recipe, Recipe(head=head), plan.dataset.kind))
+    return _with(plan, Recipe(head=head), report)
+
+
+def _with(plan: Plan, chosen: Recipe, report: Report) -> Plan:
+    """The plan with what was chosen; views that then have no effect are not left out in silence."""
+    recipe = with_chosen(plan.recipe, chosen, plan.dataset.kind)
+    if plan.recipe.views > recipe.views:
+        report(Note("--views has no effect on that: it is for a head that learns on a frozen backbone"))
+    return replace(plan, recipe=recipe)
 
 
 def _only_linear(plan: Plan) -> HeadSuggestion | None:

@@ -246,6 +246,8 @@ def _all_facts(session: Session, model: PreparedModel, data: TrainingData) -> Fa
     """What the run depends on, now that its network and its items were read."""
     parts = {"train": data.train, "val": data.val}
     features = {name: part.features for name, part in parts.items() if part is not None}
+    if data.train is not None and data.train.varied is not None:
+        features["views"] = data.train.varied
     return msgspec.structs.replace(
         facts_of(session.plan),
         weights_sha256=model.sha256,
@@ -509,6 +511,7 @@ def save(
         majority=_guess(session, data.dataset),
         time_limit=plan.time_limit,
         out_of_time=outcome.out_of_time,
+        views=session.recipe.views,
     )
     needed = sum(tensor.nbytes for tensor in state.values())
     with (

@@ -104,8 +104,13 @@ class ImageItems:
         store_home: Path | None,
         device: torch.device,
         precision: Precision = "fp32",
+        views: Sequence[int] = (0,),
+        strength: str = "light",
     ) -> FeatureTable:
-        """What the network's head sees of every image; computed once for each content, kept in the store."""
+        """What the network's head sees of every image; computed once for each content, kept in the store.
+
+        views, strength: see `extract_features`.
+        """
 
         def compute(places: Sequence[int], report: Report) -> FeatureTable:
             return extract_features(
@@ -116,6 +121,8 @@ class ImageItems:
                 store_home=store_home,
                 device=device,
                 precision=precision,
+                views=views,
+                strength=strength,
                 workers=self.workers,
                 on_bad=self.on_bad,
                 values=self.values,

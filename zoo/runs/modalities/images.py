@@ -21,7 +21,9 @@ from zoo.data.pixels.batches import (
     measure_range,
 )
 from zoo.data.pixels.ranges import ValueRange
+from zoo.features.extraction import FeatureTable
 from zoo.features.lookalikes import choose_compared, find_resaved
+from zoo.features.network import feature_precision
 from zoo.runs.classifier import (
     attach_recipe_head,
     build_start,
@@ -39,6 +41,7 @@ from zoo.runs.session import (
     TrainingData,
     batches_of,
     compute_features,
+    describe_views,
 )
 from zoo.training.batches import ImageBatches
 from zoo.training.mixing import Mixing
@@ -94,7 +97,10 @@ def read_data(session: Session, model: PreparedModel) -> TrainingData:
     values = _value_range(session)
     table = compute_features(session, model, open_items(session, model, items, values))
     features = {items[row].path: vector for row, vector in zip(table.kept, table.features, strict=True)}
-    readable = _check_files(session, table.bad)
+    readable, bad = _check_files(session, table.bad), table.bad
+    views = _compute_views(session, model, readable.train, values)
+    if views is not None and views.bad:  # they could be read a moment ago
+        readable, bad = _check_files(session, bad + views.bad), bad + views.bad
     if (unusual := describe_traits(table.traits)) is not None:
         session.report(unusual)
     for note in readable.notes[len(dataset.notes) :]:
@@ -121,11 +127,34 @@ def read_data(session: Session, model: PreparedModel) -> TrainingData:
             session.device,
             seed=recipe.seed,
             sampling=recipe.sampling,
+            varied=None if views is None else views.views,
         ),
         batches_of(val, session.encode(readable.val), VAL_BATCH, session.device),
-        table.bad,
+        bad,
         values=values,
     )
+
+
+def _compute_views(
+    session: Session, model: PreparedModel, items: Sequence[Item], values: ValueRange | None
+) -> FeatureTable | None:
+    """The features of varied views of the training items, besides the plain ones; None where the recipe has
+    one view. They depend on the content of an image and the number of the view alone, not on the seed of the
+    run, so that runs of other seeds find them in the store."""
+    recipe = session.recipe
+    if recipe.views == 1:
+        return None
+    table = open_items(session, model, items, values).features(
+        model.network,
+        identity=model.identity,
+        store_home=session.store.home,
+        device=session.device,
+        precision=feature_precision(recipe.precision),
+        views=range(1, recipe.views),
+        strength=recipe.augment,
+    )
+    session.report(describe_views(recipe.views, recipe.augment, table))
+    return table
 
 
 def _value_range(session: Session) -> ValueRange | None:

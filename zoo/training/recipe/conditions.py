@@ -72,6 +72,37 @@ DEEPER = Scope(
     ),
 )
 
+FROZEN = Scope(
+    words=("while the whole backbone stays frozen",),
+    holds=lambda rest: not _deeper(rest) or rest.strategy == "auto",  # which may choose the head alone
+    example={"unfreeze": "none"},
+    needs=("unfreeze", "strategy", "encoder"),
+    unmet=lambda knob, _rest: (
+        *(Name(knob), " belongs to a head on a frozen backbone, whose features are computed once; here "),
+        *("stages learn too, and see every image varied anew in each epoch: leave out ", Name(knob)),
+    ),
+)
+
+SEVERAL_VIEWS = Condition(
+    words=("with ", Name("views")),
+    holds=lambda rest: rest.views > 1,
+    example={"unfreeze": "none", "views": 4},
+)
+
+VARIED = Scope(
+    words=("with ", Name("unfreeze"), " or ", Name("views")),
+    holds=lambda rest: _deeper(rest) or rest.views > 1,
+    example={"unfreeze": 1},
+    needs=("unfreeze", "encoder", "views"),
+    unmet=lambda knob, rest: (
+        *(
+            Name(knob),
+            " has no effect while the whole backbone stays frozen and each image has one view: add ",
+        ),
+        *(unfreezing(rest), ", or ", Setting("views", 8)),
+    ),
+)
+
 
 def unfrozen_text_stages(unfreeze: int | str) -> int:
     """How many stages of a text network learn besides its classifier, the encoder first.

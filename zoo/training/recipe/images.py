@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 from zoo.data.pixels.augmentations import AUGMENTATIONS
-from zoo.training.recipe.conditions import DEEPER, FOR_IMAGES
+from zoo.training.recipe.conditions import (
+    DEEPER,
+    FOR_IMAGES,
+    FROZEN,
+    SEVERAL_VIEWS,
+    TRAINED_HEAD,
+    VARIED,
+)
 from zoo.training.recipe.knob import Default, Knob
 
 KNOBS = (
     Knob(
+        name="views",
+        kind=int,
+        doc="Views of each training image, one of them plain: their features are computed once, and the head "
+        "sees one of them in each epoch, drawn anew.",
+        heading="training",
+        default=Default(1),
+        low=1,
+        only=(FOR_IMAGES, FROZEN, TRAINED_HEAD),
+        off=1,
+    ),
+    Knob(
         name="augment",
         kind=str,
-        doc="Random variation of the images while stages are trained.",
+        doc="Random variation of the images while stages are trained, and of the views of a head.",
         heading="deeper",
-        default=Default("light"),
+        # what is drawn once and for all must lie further apart than what is drawn anew: benchmarks/views.py
+        default=Default("light", ((SEVERAL_VIEWS, "strong"),)),
         choices=tuple(AUGMENTATIONS),
-        only=(FOR_IMAGES, DEEPER),
+        only=(FOR_IMAGES, VARIED),
         off="none",
     ),
     Knob(

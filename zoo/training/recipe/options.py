@@ -81,8 +81,12 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         min_delta: Smallest improvement that counts as better. Default: 0.
         monitor: Validation value that decides which epoch is the best. One of: "loss", "accuracy", "map",
             "f1", "exact", "mae", "rmse", "r2". Default: loss.
-        augment: Random variation of the images while stages are trained. Only for images and with unfreeze.
-            One of: "none", "light", "strong", "randaugment". Default: light.
+        views: Views of each training image, one of them plain: their features are computed once, and the head
+            sees one of them in each epoch, drawn anew. Only for images and while the whole backbone stays
+            frozen. Default: 1.
+        augment: Random variation of the images while stages are trained, and of the views of a head. Only for
+            images and with unfreeze or views. One of: "none", "light", "strong", "randaugment". Default:
+            light; strong with views.
         erase: How probably a rectangle of an image is erased while stages are trained. Only for images and
             with unfreeze. Default: 0.
         mixup: Mix images of a batch, and their targets, while stages are trained, in shares from Beta(A, A),
@@ -155,6 +159,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     lr_decay: float | None = None
     min_delta: float | None = None
     monitor: str | None = None
+    views: int | None = None
     augment: str | None = None
     erase: float | None = None
     mixup: float | None = None
@@ -216,6 +221,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lr_decay: float
     min_delta: float
     monitor: str
+    views: int
     augment: str
     erase: float
     mixup: float
@@ -279,6 +285,7 @@ class RecipeOptions(TypedDict, total=False):
     lr_decay: float | None
     min_delta: float | None
     monitor: Literal["loss", "accuracy", "map", "f1", "exact", "mae", "rmse", "r2"] | None
+    views: int | None
     augment: Literal["none", "light", "strong", "randaugment"] | None
     erase: float | None
     mixup: float | None

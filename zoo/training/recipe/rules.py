@@ -213,6 +213,18 @@ def _check_precision(rest: Rest) -> Iterator[Problem]:
         )
 
 
+def _check_views(rest: Rest) -> Iterator[Problem]:
+    """Views of an image that is not varied are one view, many times."""
+    if rest.views > 1 and rest.augment == "none":
+        yield Problem(
+            ("views", "augment"),
+            (
+                *(Setting("views", rest.views), " would be the same view many times with "),
+                *(Setting("augment", "none"), ": leave one of them out"),
+            ),
+        )
+
+
 def _check_shard(rest: Rest) -> Iterator[Problem]:
     """What looks at whole weights while they train cannot be done to parts of them."""
     if not rest.shard:
@@ -251,5 +263,6 @@ RULES: tuple[Callable[[Rest], Iterator[Problem]], ...] = (
     _check_from_scratch,
     _check_vectors,
     _check_precision,
+    _check_views,
     _check_shard,
 )
