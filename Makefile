@@ -6,7 +6,7 @@ WORKERS ?= 2
 # Threads of torch per test worker: more than cores in all, and they wait for each other (5 times as slow here).
 THREADS ?= 1
 
-.PHONY: demo quick test test-gpu faults lint docs wheel clean
+.PHONY: demo quick test test-gpu faults bench lint docs wheel clean
 .DELETE_ON_ERROR:
 
 $(VENV)/installed: pyproject.toml
@@ -30,6 +30,10 @@ faults: $(VENV)/installed        ## a line per fault that the project survives; 
 test-gpu: $(VENV)/installed      ## the tests of GPUs; each that needs more than there is here says so
 	$(BIN)/python -m pytest -q -rs -m gpu $$(grep -rlE 'mark\.gpu\b' tests --include='test_*.py')
 
+bench: $(VENV)/installed         ## benchmarks of speed beside their peers; make bench BENCH="--small words"
+	$(BIN)/python benchmarks/peers.py
+	$(BIN)/python benchmarks/run.py $(BENCH)
+
 lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -43,4 +47,4 @@ wheel: $(VENV)/installed         ## wheel and sdist in dist/
 	$(BIN)/python -m build --no-isolation --outdir dist .
 
 clean:
-	rm -rf $(VENV) .venv-wheel dist docs/_build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-wheel .venv-peers bench dist docs/_build .pytest_cache .mypy_cache .ruff_cache

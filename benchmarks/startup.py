@@ -1,6 +1,6 @@
-"""How long the light verbs take, in units of `python -c "import click"` and beside `hf --help`: alternating.
+"""How long the light verbs take, in units of `python -c "import click"` and beside `hf --help`.
 
-    python benchmarks/startup.py [--rounds 15] [--quick]
+    python benchmarks/startup.py [--rounds 15] [--small]
 
 Whole processes, the store is an empty folder. `zoo` is the installed command where there is one, which is
 what is typed, else `python -m zoo`. `hf` is the command of huggingface_hub. The second row is what `zoo list`
@@ -9,74 +9,67 @@ is built of and cannot do without: a command line, typed entries, paths, hashes.
 
 from __future__ import annotations
 
-import argparse
 import os
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 
+from measuring import Disagreement, Goal, Table, Turns, command, new_parser, race, show
+from peers import python_of, version_of
+
 CLICK = "import click"
-HF = "hf --help"
+PARTS = "import click, dataclasses, hashlib, json, msgspec, pathlib"
+LIST, SHOW, COMPLETE = "zoo list", "zoo show resnet18", "zoo fetch resn<TAB>"
+TYPED = {"_ZOO_COMPLETE": "bash_complete", "COMP_WORDS": "zoo fetch resn", "COMP_CWORD": "2"}
+HOLDS = {"zoo --help": "finetune", "hf --help": "Usage"} | dict.fromkeys((LIST, SHOW, COMPLETE), "resnet18")
 
 
-def commands() -> dict[str, list[str]]:
+def commands() -> dict[str, list[object]]:
     """What is measured, by name."""
     script = Path(sys.executable).with_name("zoo")
-    zoo = [sys.executable, str(script)] if script.exists() else [sys.executable, "-m", "zoo"]
-    hf = Path(sys.executable).with_name("hf")
+    zoo = [sys.executable, script] if script.exists() else [sys.executable, "-m", "zoo"]
+    peer = python_of("huggingface_hub")
     return {
         CLICK: [sys.executable, "-c", CLICK],
-        "and what list is of": [
-            sys.executable,
-            "-c",
-            "import click, dataclasses, hashlib, json, msgspec, pathlib",
-        ],
+        "and what list is of": [sys.executable, "-c", PARTS],
+        "hf --help": [peer, "-c", "from huggingface_hub.cli.hf import main; main()", "--help"],
         "zoo --help": [*zoo, "--help"],
-        "zoo list": [*zoo, "list"],
+        LIST: [*zoo, "list"],
         "zoo list --all": [*zoo, "list", "--all"],
-        "zoo show resnet18": [*zoo, "show", "resnet18"],
-        "zoo fetch resn<TAB>": zoo,
+        SHOW: [*zoo, "show", "resnet18"],
+        COMPLETE: zoo,
         "zoo finetune --help": [*zoo, "finetune", "--help"],
-        **({HF: [sys.executable, str(hf), "--help"]} if hf.exists() else {}),
     }
 
 
-TYPED = {"_ZOO_COMPLETE": "bash_complete", "COMP_WORDS": "zoo fetch resn", "COMP_CWORD": "2"}
+def environment(name: str, home: str) -> dict[str, str]:
+    """An empty home, no network."""
+    env = {"ZOO_HOME": home, "HF_HUB_OFFLINE": "1", "HF_HOME": home, "PATH": os.defpath}
+    return env | (TYPED if name == COMPLETE else {})
 
 
-def seconds(name: str, command: list[str], home: str) -> float:
-    """Wall-clock seconds of one run of a command."""
-    env = {"ZOO_HOME": home, "PATH": "", "HF_HUB_OFFLINE": "1", "HF_HOME": home}
-    env |= {key: os.environ[key] for key in ("PYTHONPATH",) if key in os.environ}
-    env |= TYPED if name.endswith("<TAB>") else {}
-    start = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=env)
-    return time.perf_counter() - start
+def check(turns: Turns) -> None:
+    """Each command printed what it is for."""
+    for name, word in HOLDS.items():
+        if word not in turns[name][-1].answer:
+            raise Disagreement(f"{name} printed no {word}:\n{turns[name][-1].answer}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--quick", action="store_true", help="two rounds")
-    options = parser.parse_args()
-    times: dict[str, list[float]] = {name: [] for name in commands()}
+    """Print two tables of the same turns: in units of click, and beside hf."""
+    options = new_parser(__doc__, rounds=15).parse_args()
     with tempfile.TemporaryDirectory() as home:
-        for _ in range(2 if options.quick else options.rounds):
-            for name, command in commands().items():
-                times[name].append(seconds(name, command, home))
-    print(f"Python {sys.version.split()[0]}, click {version('click')}, hf {version('huggingface_hub')}")
-    print(f"{'command':<22} {'min ms':>8} {'median':>8} {'max':>8} {'x click':>8} {'hf / it':>8}")
-    click = statistics.median(times[CLICK])
-    hf = statistics.median(times.get(HF, [float("nan")]))
-    for name, values in times.items():
-        median = statistics.median(values)
-        low, high = 1000 * min(values), 1000 * max(values)
-        ratios = f"{median / click:>8.2f} {hf / median:>8.1f}"
-        print(f"{name:<22} {low:>8.0f} {1000 * median:>8.0f} {high:>8.0f} {ratios}")
+        ways = {name: partial(command, words, environment(name, home)) for name, words in commands().items()}
+        turns = race(ways, 1 if options.small else options.rounds)
+    check(turns)
+    light = (LIST, SHOW, COMPLETE)
+    beside = {name: turns[name] for name in ("hf --help", "zoo --help", *light)}
+    tables = [
+        Table("In units of click", turns, goals=dict.fromkeys(light, Goal(1.6, slower=True))),
+        Table("Beside hf", beside, goals=dict.fromkeys(light, Goal(6))),
+    ]
+    show(tables, options, "click", hf=version_of("huggingface_hub", python_of("huggingface_hub")))
 
 
 if __name__ == "__main__":
