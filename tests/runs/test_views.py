@@ -69,6 +69,18 @@ def test_views_are_computed_once_for_every_head_and_seed(
     assert_equal_weights(tmp_path / "run", tmp_path / "again-0")
 
 
+def test_views_that_the_store_does_not_keep_are_a_warning(
+    few: Path, finetune: Finetune, own: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOO_FEATURES_SIZE", "4KB")
+    told: list[Event] = []
+    finetune(folder=few, views=2, store=own, report=told.append, **QUICK)
+    [note] = [e for e in told if isinstance(e, Note) and "views" in e.message]
+    assert note.level == "warning"
+    assert note.hint is not None
+    assert "ZOO_FEATURES_SIZE=20GB" in note.hint
+
+
 def test_a_new_photograph_and_another_view_compute_only_theirs(
     kit: Kit, few: Path, finetune: Finetune, own: Store, tmp_path: Path
 ) -> None:

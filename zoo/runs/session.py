@@ -17,11 +17,13 @@ from zoo.data.pixels.batches import BadFile
 from zoo.data.pixels.ranges import ValueRange
 from zoo.errors import TrainingStopped
 from zoo.events import EpochEnd, Note, Report
+from zoo.features.cache import most_bytes
 from zoo.features.extraction import FeatureTable
 from zoo.features.network import feature_precision
 from zoo.runs.answers import ItemSource
 from zoo.runs.plan import Plan
 from zoo.runs.record import Baseline
+from zoo.store.disk.space import size_text
 from zoo.store.store import Store
 from zoo.training.batches import BatchSource, FeatureBatches
 from zoo.training.loop import FitResult
@@ -163,11 +165,17 @@ def compute_features(session: Session, model: PreparedModel, source: ItemSource)
 
 def describe_views(views: int, strength: str, table: FeatureTable) -> Note:
     """How many views a head learns from, where they came from, and what they take."""
-    others, images, megabytes = len(table.views), len(table.kept), table.views.nbytes / 1e6
-    return Note(
+    others, images, taken = len(table.views), len(table.kept), table.views.nbytes
+    message = (
         f"{views} views of each of {images:,} training images: the plain one and {others} varied ones "
-        f"({strength}), {table.from_cache:,} of {others * images:,} from the store, {megabytes:,.1f} MB"
+        f"({strength}), {table.from_cache:,} of {others * images:,} from the store, {size_text(taken)}"
     )
+    if taken <= most_bytes():
+        return Note(message)
+    hint = (
+        f"The store keeps {size_text(most_bytes())} of features, and the next run would compute these again."
+    )
+    return Note(message, f"{hint} More: ZOO_FEATURES_SIZE=20GB", level="warning")
 
 
 def batches_of(
