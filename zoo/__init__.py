@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from zoo.runs.making.resuming import resume as resume
     from zoo.runs.run import embed as embed
     from zoo.runs.using.preparation import preprocessing as preprocessing
+    from zoo.runs.workers import Featurizer as Featurizer
+    from zoo.runs.workers import Predictor as Predictor
     from zoo.targets import fetch_model as fetch_model
     from zoo.tensorboard import tensorboard_report as tensorboard_report
     from zoo.training.recipe import Recipe as Recipe
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 PUBLIC = {
+    "Featurizer": "zoo.runs.workers",
+    "Predictor": "zoo.runs.workers",
     "Recipe": "zoo.training.recipe",
     "ZooError": "zoo.errors",
     "compare": "zoo.answers.comparing",

@@ -62,8 +62,20 @@ class ZooError(Exception):
         self.message = message
         self.hint = hint
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The usual way calls the class with what Exception got: the message alone. An error that cannot be
+        # unpickled leaves a multiprocessing.Pool waiting for ever.
+        return _rebuild, (type(self), self.args), self.__dict__
+
     def __str__(self) -> str:
         return self.message if self.hint is None else f"{self.message}\n{self.hint}"
+
+
+def _rebuild(kind: type[ZooError], args: tuple[object, ...]) -> ZooError:
+    """An error that was pickled, before its attributes are set."""
+    error = kind.__new__(kind)
+    error.args = args
+    return error
 
 
 class UsageError(ZooError):

@@ -307,6 +307,8 @@ NEEDS: dict[str, Need] = {
     "zoo lr-find": _MODEL_OR_RUN,
     "zoo.embed": _MODEL_OR_RUN,
     "zoo.preprocessing": _CLASSIFIES,
+    "zoo.Featurizer": _CLASSIFIES,
+    "zoo.Predictor": _CLASSIFIES,
     "zoo.fetch_model": _MODEL,
     "zoo.load_model": _MODEL,
     "zoo.load_run": Need(("run",), "a run", "A run is the folder that zoo finetune wrote."),

@@ -17,6 +17,7 @@ From the ground up; a file imports only what is above it in this list:
     modalities/      images | texts
     using/           predict, evaluate, embed
     run              the public handle of a run
+    workers          a network as a function of photographs, for other processes and machines
     making/          fine-tuning: from a name and a folder to a run
     demo             fine-tuning on digits, offline
 """

@@ -159,5 +159,6 @@ MULTI_LABEL = Task(
     guess=_guess,
     balance=_balance,
     thresholds=choose_thresholds,
+    probabilities=lambda outputs: outputs.sigmoid(),
     smooths=True,
 )

@@ -95,6 +95,7 @@ SINGLE_LABEL = Task(
     decide=_rank_classes,
     guess=_guess_class,
     balance=balanced_weights,
+    probabilities=lambda outputs: outputs.softmax(1),
     smooths=True,
     one_class=True,
 )

@@ -95,7 +95,8 @@ class Task:
     balance: (encoded targets, width) -> weights (width,) with which each class counts the same; None where
     there are no classes. scale: the same, with which each number counts the same; such a task's outputs are
     rescaled to the mean and the spread of the targets. thresholds: (outputs, encoded targets) -> the
-    probability (width,) from which an item has a class; None where it has exactly one. smooths: whether label
+    probability (width,) from which an item has a class; None where it has exactly one. probabilities: outputs
+    (items, width) -> the same in 0..1; None where they are numbers. smooths: whether label
     smoothing applies. one_class: whether an item has exactly one.
     """
 
@@ -109,6 +110,7 @@ class Task:
     balance: Callable[[Tensor, int], Tensor] | None = None
     scale: Callable[[Tensor, int], Tensor] | None = None
     thresholds: Callable[[Tensor, Tensor], tuple[float, ...]] | None = None
+    probabilities: Callable[[Tensor], Tensor] | None = None
     smooths: bool = False
     one_class: bool = False
 
