@@ -13,6 +13,7 @@ from zoo.cli.command import Context, command
 from zoo.cli.launching import check_same_items, launch_several, together
 from zoo.cli.options import Choice, ModelName
 from zoo.cli.sink import Fit, Mode
+from zoo.data.names import natural_key
 from zoo.errors import DatasetError, Interrupted, UsageError
 from zoo.events import Progress
 from zoo.features.engine import BACKENDS, Engine
@@ -451,7 +452,7 @@ def embed(
     Of a network or a run: what its classifier sees. Of word vectors: the mean of each text's words.
     """
     from zoo.catalogue.classifiers import check_classifier
-    from zoo.runs.using.embedding import WRITERS, embed_by_vectors, embed_items, write_embeddings
+    from zoo.runs.using.embedding import WRITERS, embed_by_vectors, embed_for_training, write_embeddings
     from zoo.runs.using.prediction_files import check_out
     from zoo.targets import KINDS, HubModel, RegistryModel, RunFolder, describe_target, fetch_target, kind_of
 
@@ -476,7 +477,14 @@ def embed(
         with together(options["device"], context.report) as (processes, device):
             classifier, source = open_source(context, target, items, options, processes)
             licenses = classifier.licenses
-            found = embed_items(classifier, source, store=context.store, device=device, report=context.report)
+            found = embed_for_training(
+                classifier,
+                source,
+                files[0] if len(files) == 1 else None,
+                store=context.store,
+                device=device,
+                report=context.report,
+            )
     else:
         from zoo.runs.classifier import model_licenses
         from zoo.words.loading import load_words
@@ -495,7 +503,10 @@ def embed(
     facts = {"out": str(out), "files": count, "features": width, **licenses}
     facts |= {} if lost is None else {"without_known_words": lost}
     noun = ("file" if lost is None else "text") + "s" * (count != 1)
-    context.sink.done(facts, lambda: f"{out}: {count:,} {noun}, {width:,} features each")
+    named = sorted({label for label in found.labels or () if label is not None}, key=natural_key)
+    facts |= {"classes": named} if named else {}
+    classes = f", {len(named):,} classes" if named else ""
+    context.sink.done(facts, lambda: f"{out}: {count:,} {noun}, {width:,} features each{classes}")
 
 
 COMMANDS = {"predict": predict, "embed": embed}

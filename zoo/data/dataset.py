@@ -36,13 +36,15 @@ class Item:
 
     path: of the file; of a text that is not alone in its file with its place behind it: reviews.csv:17.
     target: see `Target`; an int is an index into the dataset's classes. text: None for an image. group: what
-    it belongs to, with others that must lie in the same part: one patient, one video.
+    it belongs to, with others that must lie in the same part: one patient, one video. sha256: of its file, of
+    an item that is known by its features, whatever lies at its path now; empty where they do not say it.
     """
 
     path: Path
     target: Target
     text: str | None = None
     group: str | None = None
+    sha256: str | None = None
 
     @property
     def label(self) -> int:

@@ -46,7 +46,11 @@ def keep_copies_together(dataset: Dataset, home: Path | None = None) -> Dataset:
     with.
     """
     items, kind = dataset.items, dataset.kind
-    same = find_copies([item.path for item in items], home) if kind.in_files else _find_equal_texts(items)
+    known = any(item.sha256 is not None for item in items)
+    if kind.in_files and not known:
+        same = find_copies([item.path for item in items], home)
+    else:
+        same = _find_equal(item.sha256 or None if known else item.content for item in items)
     groups = [[items[i] for i in group] for group in same]
     if not groups:
         return dataset
@@ -129,11 +133,12 @@ def find_copies(paths: Sequence[Path], home: Path | None = None) -> list[list[in
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _find_equal_texts(items: Sequence[Item]) -> list[list[int]]:
-    """Groups of positions whose texts are the same but for capitals and spaces."""
-    groups: dict[str | None, list[int]] = {}
-    for position, item in enumerate(items):
-        groups.setdefault(item.content, []).append(position)
+def _find_equal(contents: Iterable[str | None]) -> list[list[int]]:
+    """Groups of positions whose digests are the same; None is like no other."""
+    groups: dict[str, list[int]] = {}
+    for position, digest in enumerate(contents):
+        if digest is not None:
+            groups.setdefault(digest, []).append(position)
     return [group for group in groups.values() if len(group) > 1]
 
 

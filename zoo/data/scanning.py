@@ -62,6 +62,7 @@ def scan_dataset(
     group_by: str | None = None,
     task: str = SINGLE,
     classes: Sequence[str] | None = None,
+    find: Callable[[Named], Found] | None = None,
 ) -> Dataset:
     """Every image or text below a folder, or in a table, with its class and its part.
 
@@ -71,14 +72,15 @@ def scan_dataset(
     number; split_column "none" draws a split in spite of one. class_level: which level of folders is the
     classes, the first by default. group_by: a column, or a regular expression that is matched with paths:
     items with equal cells, or equal matches, are drawn together. task: what is learned; of others than one
-    class per item, label_column may name several, with commas between. Raises DatasetError with what was
+    class per item, label_column may name several, with commas between. find: reads the items of what is
+    neither a folder of them nor a table of their paths. Raises DatasetError with what was
     found and what is expected; UsageError for an option that the data cannot have.
     """
     if not 0 < val_fraction < 1:
         raise UsageError(f"val_fraction must lie between 0 and 1, not {val_fraction}")
     path = Path(path)
     columns = Named(item_column, label_column, split_column, group_by, task, tuple(classes or ()))
-    found = _find(path, kind, _Reading(columns, class_level))
+    found = _find(path, kind, _Reading(columns, class_level)) if find is None else find(columns)
     if group_by is not None and found.groups is None:
         found = replace(found, groups=match_groups(_all_paths(found), found.root, group_by, kind))
     source = "train" if "train" in found.parts else None
@@ -174,6 +176,15 @@ def scan_evaluation(
     if not items:
         raise DatasetError(f"no {kind.noun}s to measure on in {one_line(path)}", hint=kind.layouts)
     return EvaluationSet(found.root, tuple(classes), tuple(items), part, tuple(notes))
+
+
+def find_labels(path: Path, kind: Kind) -> Found | None:
+    """The items of a folder or an archive by part and class, where they lie as labelled data do; None of
+    other folders and of files."""
+    if path.is_dir() or is_zip(path):
+        with suppress(DatasetError):
+            return _find(path, kind, _Reading(Named()))
+    return None
 
 
 @dataclass(frozen=True)
@@ -337,8 +348,9 @@ def _label_files(found: Found, part: Part | None, classes: Sequence[str], path: 
                 else f"There are: {_quote(classes)}.",
             )
     groups = found.groups or {}
+    contents = found.contents
     return [
-        Item(Path(file), labels[name], found.texts.get(file), groups.get(file))
+        Item(Path(file), labels[name], found.texts.get(file), groups.get(file), contents.get(file))
         for name in classes
         for file in files.get(name, ())
     ]

@@ -30,7 +30,10 @@ def target_items(found: Found, part: Part | None, names: Sequence[str], task: st
     items, groups = [], found.groups or {}
     for key, files in found.parts[part].items():
         target = _target(key, names, task, part, path)
-        items += [Item(Path(file), target, found.texts.get(file), groups.get(file)) for file in files]
+        items += [
+            Item(Path(file), target, found.texts.get(file), groups.get(file), found.contents.get(file))
+            for file in files
+        ]
     return sorted(items, key=lambda item: str(item.path))
 
 

@@ -156,5 +156,7 @@ def content_digests(items: Sequence[Item], kind: Kind, home: Path | None = None)
     """What equal items share, of each; None for a file that cannot be read."""
     if not kind.in_files:
         return [item.content for item in items]
+    if any(item.sha256 is not None for item in items):
+        return [item.sha256[:_DIGITS] if item.sha256 else None for item in items]
     found = read_contents([item.path for item in items], home)
     return [None if content.digest is None else content.digest.hex()[:_DIGITS] for content in found]

@@ -307,13 +307,13 @@ def _describe(work: Extraction, backbone_sha256: str | None) -> dict[str, Any]:
         "precision": work.precision,
         "device": work.device.type,
         "versions": {name: version(name) for name in ("torch", "pillow")},
-        "code": _hash_code(),
+        "code": hash_code(),
         **({} if work.values is None else {"values": work.values.facts}),
     }
 
 
 @once
-def _hash_code() -> str:
+def hash_code() -> str:
     """The sha256 of the code that computes features: changed code never uses old features."""
     modules = (decoding, metadata, preprocessing, fusion, network)
     return hashlib.sha256("".join(map(inspect.getsource, modules)).encode()).hexdigest()

@@ -21,6 +21,7 @@ from zoo.training.task import Task
 
 if TYPE_CHECKING:
     from zoo.catalogue.registry import Registry
+    from zoo.features.vectors import FeatureFile
     from zoo.store.local import LocalModel
 
 
@@ -83,6 +84,7 @@ class Plan:
     skips_any: unreadable files are passed over however many there are, because somebody asked for it.
     request: what the plan was made of. time_limit: seconds that training may take;
     None for as long as it takes. apart: items that the finished run is calibrated with.
+    features: what a file has of the items, in place of the items.
     """
 
     entry: ModelEntry
@@ -102,3 +104,4 @@ class Plan:
     request: Request = NOBODY
     time_limit: float | None = None
     apart: tuple[Item, ...] = ()
+    features: FeatureFile | None = None

@@ -19,6 +19,7 @@ class Table:
 
     embedded: columns of pictures inside the file, which are not in the frame. class_names: of columns that
     hold numbers, where the file names the classes. places: the columns by their number in the file.
+    whole: the rows are all there is of the items: no file is looked for.
     """
 
     path: Path
@@ -28,6 +29,7 @@ class Table:
     embedded: tuple[str, ...] = ()
     class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     places: tuple[str, ...] = ()
+    whole: bool = False
 
     @property
     def columns(self) -> list[str]:

@@ -79,6 +79,8 @@ def find_in_cells(table: Table, kind: Kind, named: Named, part: Part | None = No
     if columns.item in table.embedded:
         names = [f"{table.path}/{columns.item}/{row.number}" for row in rows]
         found = _found(table, kind, rows, notes, names)
+    elif table.whole:
+        found = _found(table, kind, rows, notes, [row.item for row in rows])
     elif kind.in_files:
         found = _find_files(table.path, kind, rows, notes, part)
     else:

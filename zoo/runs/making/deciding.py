@@ -8,7 +8,7 @@ import torch
 
 from zoo.events import Note, Report, silent
 from zoo.runs.plan import Plan
-from zoo.training.recipe import AUTO, LEARNED_ENCODERS, Recipe, Resolved, with_chosen
+from zoo.training.recipe import AUTO, LEARNED_ENCODERS, Recipe, with_chosen
 from zoo.training.suggestion import HeadSuggestion, Suggestion, suggest_head, suggest_strategy
 
 
@@ -17,7 +17,7 @@ def decide_strategy(plan: Plan, device: torch.device, *, report: Report = silent
     recipe = plan.recipe
     if recipe.strategy != AUTO:
         return plan
-    strategy, why = _without_choice(recipe) or suggest_strategy(
+    strategy, why = _without_choice(plan) or suggest_strategy(
         len(plan.dataset.train), len(plan.dataset.classes), device.type, plan.dataset.kind
     )
     report(Note(f"strategy {strategy}: {why}", hint=f"Another one: --strategy {_other(strategy)}"))
@@ -54,8 +54,11 @@ def _only_linear(plan: Plan) -> HeadSuggestion | None:
     return None
 
 
-def _without_choice(recipe: Resolved) -> Suggestion | None:
-    """The strategy where something random must learn, whatever the items are; None elsewhere."""
+def _without_choice(plan: Plan) -> Suggestion | None:
+    """The strategy where there are features alone, or something random must learn; None elsewhere."""
+    recipe = plan.recipe
+    if plan.features is not None:
+        return Suggestion("head", "the data are features, not the items themselves")
     if recipe.from_scratch:
         return Suggestion("full", "the network begins with random weights")
     if recipe.encoder in LEARNED_ENCODERS:

@@ -13,10 +13,12 @@ from zoo.catalogue.licenses import UNKNOWN, check_license_name, join_licenses
 from zoo.data.dataset import SINGLE, Dataset, Item, describe_classes
 from zoo.data.kinds import Kind
 from zoo.data.leaks import keep_copies_together
+from zoo.data.names import one_line
 from zoo.data.scanning import scan_dataset
 from zoo.data.trained import set_apart, with_contents
 from zoo.errors import InvalidRecipe, UnknownName, UsageError
 from zoo.events import Note, Report, silent
+from zoo.features.vectors import FeatureFile, holds_features, open_features
 from zoo.progress import usual_report
 from zoo.runs.folder import refuse_unwritable
 from zoo.runs.making.unfinished import refuse_taken
@@ -44,6 +46,7 @@ from zoo.training.interruption import never
 from zoo.training.optimizers import OPTIMIZERS
 from zoo.training.ready_recipes import ready_recipe
 from zoo.training.recipe import (
+    AUTO,
     Recipe,
     RecipeOptions,
     Resolved,
@@ -101,7 +104,8 @@ def finetune_model(
     Args:
         name: A model, a file of word vectors, or the folder of an earlier run to go on from. Word vectors
             take texts, every other model takes images.
-        data: A folder or a table, see zoo/data/scanning and zoo/data/texts.
+        data: A folder or a table, see zoo/data/scanning and zoo/data/texts; or a Parquet file of features
+            that `zoo embed` wrote with the same model of labelled images, for training the head alone.
         out: The folder of the run; it must not exist.
         registry: The registry to find the model in; None for the default one.
         store: The store to keep files in; None for the default one.
@@ -172,6 +176,7 @@ def finetune_model(
         report=report,
         recipe=recipe,
         options=options,
+        takes_features=True,
     )
     from zoo.runs.making.trainer import train_run  # from here on torch is needed
 
@@ -200,13 +205,14 @@ def plan_run(
     report: Report = silent,
     recipe: Recipe | str | None = None,
     target: Target | None = None,
+    takes_features: bool = False,
     options: Mapping[str, Any],
 ) -> Plan:
     """Decide everything about a run, in the order target, kind of item, recipe, data; refuse what cannot be.
 
     Imports no torch and fetches nothing but a file of vectors of the Hub. Arguments and errors as those of
     `finetune_model`; options: its further keywords. out: None for a run that is not written. target: what the
-    name means, where that is known.
+    name means, where that is known. takes_features: whether the data may be a file of features.
     """
     began = time.perf_counter()
     read_interval(checkpoint_every)
@@ -258,6 +264,13 @@ def plan_run(
     check_classifier(entry)
     if not checked.from_scratch:
         store.check_license(entry)
+    features = (
+        open_features(data, kind, str(name))
+        if takes_features and text_column is None and holds_features(data, kind)
+        else None
+    )
+    if features is not None:
+        _check_for_features(features, checked, calibrate, class_level)
     dataset = keep_copies_together(
         scan_dataset(
             data,
@@ -271,6 +284,7 @@ def plan_run(
             group_by=group_by,
             task=learned.name,
             classes=record.classes if record is not None and learned.name != SINGLE else None,
+            find=None if features is None else features.find,
         ),
         store.home,
     )
@@ -310,7 +324,28 @@ def plan_run(
         skips_any=request.skips_any,
         request=request,
         apart=apart,
+        features=features,
     )
+
+
+def _check_for_features(
+    features: FeatureFile, recipe: Resolved, calibrate: float | None, class_level: int | None
+) -> None:
+    """Raise UsageError for what features alone cannot give."""
+    what = f"{one_line(features.path)} has features, not the photographs"
+    if recipe.views > 1:
+        raise UsageError(f"{what}: no other views of them can be computed", hint="Leave out --views.")
+    if recipe.from_scratch or recipe.strategy not in (AUTO, "head"):
+        raise UsageError(
+            f"{what}: only the head can be trained on it",
+            hint="Leave out what trains more, or give the photographs.",
+        )
+    if calibrate is not None:
+        raise UsageError(
+            f"{what}: a run is calibrated with photographs", hint="Afterwards: zoo calibrate RUN PHOTOGRAPHS"
+        )
+    if class_level is not None:
+        raise UsageError(f"{what}: the classes are in a column", hint="Name it: --label-column NAME")
 
 
 def _check_calibrate(share: float | None, task: Task, name: object) -> None:

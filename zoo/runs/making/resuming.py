@@ -109,6 +109,7 @@ def resume(
         report=report,
         recipe=_recipe_of(facts, recipe, options),
         options={},
+        takes_features=True,
     )
     skips = (
         facts.request.skips_any

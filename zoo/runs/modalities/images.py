@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
+from torch import Tensor
 
 from adapters import freeze, frozen_fingerprint
 from zoo.catalogue.entry import ImageInput
 from zoo.data.dataset import Dataset, Item
 from zoo.data.leaks import describe_leak
+from zoo.data.names import one_line
 from zoo.data.pixels.batches import (
     BadFile,
     OnBad,
@@ -21,9 +23,12 @@ from zoo.data.pixels.batches import (
     measure_range,
 )
 from zoo.data.pixels.ranges import ValueRange
+from zoo.events import Note
 from zoo.features.extraction import FeatureTable
 from zoo.features.lookalikes import choose_compared, find_resaved
 from zoo.features.network import feature_precision
+from zoo.features.provenance import provenance_of
+from zoo.features.vectors import FeatureFile
 from zoo.runs.classifier import (
     attach_recipe_head,
     build_start,
@@ -52,7 +57,8 @@ from zoo.training.strategies import Phase
 def prepare(session: Session) -> PreparedModel:
     """The network of the plan, everything frozen, with its new head or with that of the earlier run."""
     plan, recipe, record = session.plan, session.recipe, session.plan.start_record
-    _check_files(session, find_obvious(plan.dataset))  # before anything is fetched
+    if plan.features is None:
+        _check_files(session, find_obvious(plan.dataset))  # before anything is fetched
     sha256 = record.weights_sha256 if record else None
     if record is None and not recipe.from_scratch:
         sha256 = session.store.fetch(plan.entry, report=session.report).sha256
@@ -92,7 +98,9 @@ def open_items(
 
 def read_data(session: Session, model: PreparedModel) -> TrainingData:
     """Compute or find the features of every image of train and val; report bad files and leaks."""
-    dataset, recipe = session.plan.dataset, session.recipe
+    if session.plan.features is not None:
+        return _read_vectors(session, model, session.plan.features)
+    dataset = session.plan.dataset
     items = dataset.train + dataset.val
     values = _value_range(session)
     table = compute_features(session, model, open_items(session, model, items, values))
@@ -113,9 +121,49 @@ def read_data(session: Session, model: PreparedModel) -> TrainingData:
         looked_at = len(choose_compared(len(readable.train), len(readable.val)))
         part = "val" if looked_at == len(readable.val) else "val that were compared"
         session.report(describe_leak(resaved, part, looked_at))
+    return _training_data(session, readable, torch.cat([train, val]), bad, values, views)
+
+
+def _read_vectors(session: Session, model: PreparedModel, file: FeatureFile) -> TrainingData:
+    """The features of train and val as a file has them. Raises DatasetError for those of another network."""
+    values = None if file.about.values is None else ValueRange.from_facts(file.about.values)
+    own = provenance_of(
+        image_model(session.plan.entry),
+        model.network,
+        values=values,
+        device=session.device.type,
+        precision=feature_precision(session.recipe.precision),
+    )
+    if (remark := file.check(own, model.head.in_features)) is not None:
+        session.report(remark)
+    dataset = session.plan.dataset
+    bad = [
+        BadFile(item.path, file.bad[item.path])
+        for item in dataset.train + dataset.val
+        if item.path in file.bad
+    ]
+    readable = _check_files(session, bad)
+    for note in readable.notes[len(dataset.notes) :]:
+        session.report(note)
+    features = torch.from_numpy(file.read([item.path for item in readable.train + readable.val]))
+    session.report(Note(f"features of {one_line(file.path)}: no photograph is read"))
+    return _training_data(session, readable, features, tuple(bad), values)
+
+
+def _training_data(
+    session: Session,
+    readable: Dataset,
+    features: Tensor,
+    bad: tuple[BadFile, ...],
+    values: ValueRange | None,
+    views: FeatureTable | None = None,
+) -> TrainingData:
+    """What training takes of the items that have features. features: (train and val items, width)."""
+    recipe = session.recipe
+    train, val = features[: len(readable.train)], features[len(readable.train) :]
     if session.plan.task is SINGLE_LABEL:
         seen = (*readable.train, *readable.val)
-        remark = review_items(readable, seen, torch.cat([train, val]), session.plan.as_typed[1])
+        remark = review_items(readable, seen, features, session.plan.as_typed[1])
         if remark is not None:
             session.report(remark)
     return TrainingData(

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
+from zoo.data.contents import read_contents
+from zoo.data.kinds import IMAGES
+from zoo.data.names import safe_text
+from zoo.data.scanning import find_labels
 from zoo.errors import UsageError
 from zoo.events import Note, Report, silent
+from zoo.features.provenance import KEY, Provenance, Unreadable, provenance_of
 from zoo.runs.answers import refuse_unreadable
 from zoo.runs.using.prediction_files import check_out
+from zoo.training.ranks import is_first
 
 if TYPE_CHECKING:
     from zoo.data.texts import Text
@@ -26,17 +33,29 @@ if TYPE_CHECKING:
 class Embeddings:
     """paths: of the readable files, or places of the texts, in the order given. features: (items, width)
     float32. words, known: (items,) of texts, how many words each has, and how many of them are known; where
-    that is 0 the features mean nothing."""
+    that is 0 the features mean nothing. labels, parts: of labelled images, None of an image that has
+    none. contents: sha256 of each file. about: what the features depend on, of images."""
 
     paths: tuple[Path, ...]
     features: np.ndarray
     words: np.ndarray | None = None
     known: np.ndarray | None = None
+    labels: tuple[str | None, ...] | None = None
+    parts: tuple[str | None, ...] | None = None
+    contents: tuple[str | None, ...] | None = None
+    about: Provenance | None = None
 
     @property
-    def columns(self) -> dict[str, np.ndarray]:
-        """What more is known of texts beside their features; nothing of images."""
-        return {} if self.words is None or self.known is None else {"words": self.words, "known": self.known}
+    def columns(self) -> dict[str, np.ndarray | tuple[str | None, ...]]:
+        """What more is known of the items beside their features."""
+        found = {
+            "label": self.labels,
+            "split": self.parts,
+            "sha256": self.contents,
+            "words": self.words,
+            "known": self.known,
+        }
+        return {name: values for name, values in found.items() if values is not None}
 
 
 def embed_items(
@@ -52,8 +71,64 @@ def embed_items(
         classifier.network, identity=classifier.identity, store_home=store.home, device=pick_device(device)
     )
     refuse_unreadable(source, report)
-    columns = {name: np.array(values) for name, values in source.columns.items()}
+    columns: dict[str, Any] = {name: np.array(values) for name, values in source.columns.items()}
     return Embeddings(tuple(source.places[row] for row in table.kept), table.features.numpy(), **columns)
+
+
+def embed_for_training(
+    classifier: Classifier,
+    source: ItemSource,
+    data: Path | None,
+    *,
+    store: Store,
+    device: str = "auto",
+    report: Report = silent,
+) -> Embeddings:
+    """The same of images with what a head needs to be trained on them: what they depend on, the content of
+    each and, where they are those of `data`, a labelled folder, its class, its part, and what has none."""
+    from zoo.runs.classifier import image_model
+    from zoo.training.device import pick_device
+
+    found = embed_items(classifier, source, store=store, device=device, report=report)
+    if source.noun != IMAGES.noun or not is_first():
+        return found
+    about = provenance_of(
+        image_model(classifier.entry),
+        classifier.network,
+        values=classifier.values,
+        device=pick_device(device).type,
+    )
+    labelled = None if data is None else find_labels(data, IMAGES)
+    digests = [content.digest for content in read_contents(source.places, store.home)]
+    contents = dict(zip(source.places, (None if d is None else d.hex() for d in digests), strict=True))
+    if labelled is None or data is None:
+        return replace(found, contents=tuple(contents[path] for path in found.paths), about=about)
+    known: dict[Path, tuple[str, str | None]] = {
+        Path(path): (name, part)
+        for part, files in labelled.parts.items()
+        for name, paths in files.items()
+        for path in paths
+    }
+    unreadable = [
+        Unreadable(
+            path=safe_text(source.places[at]),
+            reason=safe_text(reason),
+            label=known[source.places[at]][0],
+            split=known[source.places[at]][1],
+            sha256=contents[source.places[at]],
+        )
+        for at, reason in source.failures.items()
+        if source.places[at] in known
+    ]
+    whereabouts = [known.get(path, (None, None)) for path in found.paths]
+    divided = set(labelled.parts) != {None}
+    return replace(
+        found,
+        labels=tuple(name for name, _ in whereabouts),
+        parts=tuple(part for _, part in whereabouts) if divided else None,
+        contents=tuple(contents[path] for path in found.paths),
+        about=msgspec.structs.replace(about, root=safe_text(labelled.root), unreadable=tuple(unreadable)),
+    )
 
 
 def embed_by_vectors(
@@ -73,23 +148,32 @@ def embed_by_vectors(
 
 
 def _write_npz(embeddings: Embeddings, out: Path, facts: Mapping[str, str]) -> None:
-    """Arrays `paths`, `features`, for texts `words` and `known`, and a text per fact; no pickle."""
+    """Arrays `paths`, `features`, those of Embeddings.columns, and a text per fact; no pickle. What is not
+    known is an empty text."""
     paths = np.array([str(path) for path in embeddings.paths])
-    arrays: dict[str, Any] = {"paths": paths, "features": embeddings.features, **embeddings.columns}
+    columns = {
+        name: values if isinstance(values, np.ndarray) else np.array([value or "" for value in values])
+        for name, values in embeddings.columns.items()
+    }
+    arrays: dict[str, Any] = {"paths": paths, "features": embeddings.features, **columns}
     arrays |= {name: np.array(fact) for name, fact in facts.items()}
     with out.open("wb") as file:
         np.savez(file, **arrays)
 
 
 def write_parquet(embeddings: Embeddings, out: Path, facts: Mapping[str, str]) -> None:
-    """Columns `path`, `features` (float32), for texts `words` and `known`; the facts are its metadata."""
+    """Columns `path`, `features` (float32), those of Embeddings.columns; the facts are its metadata."""
     import polars
 
     features = polars.Series(
         "features", embeddings.features, dtype=polars.Array(polars.Float32, embeddings.features.shape[1])
     )
-    paths = [str(path) for path in embeddings.paths]
-    table = polars.DataFrame({"path": paths, "features": features, **embeddings.columns})
+    paths = [safe_text(path) for path in embeddings.paths]
+    columns = {
+        name: values if isinstance(values, np.ndarray) else polars.Series(values, dtype=polars.String)
+        for name, values in embeddings.columns.items()
+    }
+    table = polars.DataFrame({"path": paths, "features": features, **columns})
     table.write_parquet(out, metadata=dict(facts))
 
 
@@ -109,7 +193,8 @@ def write_embeddings(embeddings: Embeddings, out: Path, facts: Mapping[str, str]
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(f".{out.name}.partial")
     try:
-        WRITERS[out.suffix.lower()](embeddings, draft, facts or {})
+        about = {} if embeddings.about is None else {KEY: embeddings.about.encoded()}
+        WRITERS[out.suffix.lower()](embeddings, draft, {**(facts or {}), **about})
         draft.replace(out)
     finally:
         draft.unlink(missing_ok=True)

@@ -1,0 +1,200 @@
+"""Features that `zoo embed` wrote are data for `zoo finetune`, of the very network that computed them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from support.commands import Call
+from support.kits import Kit
+
+from zoo.data.listing import list_images
+from zoo.runs.classifier import load_classifier
+from zoo.runs.making.finetuning import finetune_model
+from zoo.runs.modalities.image_items import ImageItems
+from zoo.runs.record import RunResult
+from zoo.runs.using.embedding import embed_for_training, write_embeddings
+from zoo.store.store import Store
+from zoo.targets import ADAPTER, find_target
+
+
+@pytest.fixture
+def shades(tmp_path: Path) -> Path:
+    """Dark and light pictures in a folder each, one of them twice, one of a hundred no picture."""
+    from PIL import Image
+
+    for part, count in (("train", 50), ("val", 8)):
+        for label, low in (("dark", 20), ("light", 150)):
+            (tmp_path / "shades" / part / label).mkdir(parents=True)
+            for shade in range(count):
+                place = tmp_path / "shades" / part / label / f"{shade}.png"
+                Image.new("L", (28, 28), low + 2 * shade + (part == "val")).save(place)
+    (tmp_path / "shades" / "train" / "dark" / "7.png").write_bytes(b"no picture")
+    return tmp_path / "shades"
+
+
+@pytest.fixture
+def features(ask: Call, shades: Path, tmp_path: Path) -> Path:
+    said = ask("embed", "tiny_net", shades, "-o", tmp_path / "f.parquet")
+    assert said.code == 0, said.err
+    assert "115 files" in said.out
+    assert "2 classes" in said.out
+    return tmp_path / "f.parquet"
+
+
+def rewritten(features: Path, frame: pl.DataFrame, *, keep: bool = True) -> Path:
+    metadata = pl.read_parquet_metadata(features) if keep else {}
+    about = {name: text for name, text in metadata.items() if name.startswith("zoo")}
+    out = features.with_name("again.parquet")
+    frame.write_parquet(out, metadata=about)
+    return out
+
+
+def test_embed_writes_classes_parts_contents_and_what_features_depend_on(features: Path) -> None:
+    frame = pl.read_parquet(features)
+    assert {*frame.columns} == {"path", "features", "label", "split", "sha256"}
+    assert frame.group_by("split", "label").len().sort("split", "label")["len"].to_list() == [49, 50, 8, 8]
+    about = pl.read_parquet_metadata(features)["zoo_features"]
+    assert all(fact in about for fact in ('"model":"tiny_net"', '"network":"', "7.png"))
+
+
+def train(ask: Call, data: Path, out: Path, *more: object, net: str = "tiny_net") -> str:
+    said = ask("finetune", net, data, "--out", out, "--epochs", 3, "--seed", 1, *more)
+    assert said.code == 0, said.err
+    return said.err
+
+
+@pytest.mark.parametrize("drawn", [False, True], ids=["own-split", "drawn-split"])
+def test_a_head_of_features_is_bit_for_bit_that_of_the_photographs(
+    ask: Call, shades: Path, tmp_path: Path, drawn: bool
+) -> None:
+    import json
+
+    data = shades / "train" if drawn else shades
+    train(ask, data, tmp_path / "photographs")
+    assert ask("embed", "tiny_net", data, "-o", tmp_path / "f.parquet").code == 0
+    shutil.move(shades, tmp_path / "elsewhere")  # no photograph can be read
+    train(ask, tmp_path / "f.parquet", tmp_path / "features")
+    one, other = (
+        json.loads((tmp_path / run / "run.json").read_text()) for run in ("photographs", "features")
+    )
+    assert other["data"]["split"].pop("origin") == ("made" if drawn else "table")
+    assert one["data"]["split"].pop("origin") == ("made" if drawn else "folders")
+    assert one["data"] == other["data"]
+    assert one["result"]["metrics"] == other["result"]["metrics"]
+    assert (tmp_path / "photographs" / ADAPTER).read_bytes() == (tmp_path / "features" / ADAPTER).read_bytes()
+    photo = tmp_path / "elsewhere" / "val" / "light" / "3.png"
+    assert ask("predict", tmp_path / "features", photo, "--json").json[0]["label"] == "light"
+
+
+def test_a_folder_of_files_is_one_table_in_any_order_and_number_format(
+    ask: Call, features: Path, tmp_path: Path
+) -> None:
+    frame, about = pl.read_parquet(features), pl.read_parquet_metadata(features)["zoo_features"]
+    (tmp_path / "parts").mkdir()
+    other = frame[60:].reverse().with_columns(pl.col("features").arr.to_list().cast(pl.List(pl.Float64)))
+    for number, part in enumerate((frame[:60], other)):
+        lost = about if number == 0 else about.split('"unreadable"')[0] + '"unreadable":[]}'
+        part.write_parquet(tmp_path / "parts" / f"part-{number}.parquet", metadata={"zoo_features": lost})
+    train(ask, features, tmp_path / "one")
+    train(ask, tmp_path / "parts", tmp_path / "two")
+    assert (tmp_path / "one" / ADAPTER).read_bytes() == (tmp_path / "two" / ADAPTER).read_bytes()
+
+
+def test_what_is_not_a_feature_of_this_network_is_refused_by_name(
+    ask: Call, features: Path, tmp_path: Path
+) -> None:
+    frame = pl.read_parquet(features)
+    lists = frame.with_columns(pl.col("features").arr.to_list())
+    vectors = lists["features"].to_list()
+
+    def refused(data: Path, *more: object, code: int = 5, net: str = "tiny_net") -> str:
+        said = ask("finetune", net, data, "--out", tmp_path / "no", *more)
+        assert said.code == code, said.err
+        assert not (tmp_path / "no").exists()
+        return said.err
+
+    def with_first(vector: object) -> Path:
+        return rewritten(features, lists.with_columns(pl.Series("features", [vector, *vectors[1:]])))
+
+    assert "does not say which network" in refused(rewritten(features, frame, keep=False))
+    assert "not all finite" in refused(with_first([np.nan, *vectors[0][1:]]))
+    assert "not all finite" in refused(with_first([None, *vectors[0][1:]]))
+    assert "not all finite" in refused(with_first([1e300, *vectors[0][1:]]))
+    assert "features, and tiny_net gives" in refused(with_first(vectors[0][1:]))
+    assert "no labels" in refused(rewritten(features, frame.drop("label")))
+    assert "two rows" in refused(rewritten(features, pl.concat([frame, frame[:1]])))
+    assert "only the head" in refused(features, "--unfreeze", 1, code=2)
+    assert "no other views" in refused(features, "--views", 3, code=2)
+    metadata = pl.read_parquet_metadata(features)["zoo_features"]
+    digest = metadata.split('"network":"')[1][:64]
+    other = metadata.replace(digest, "0" * 64).replace('"model":"tiny_net"', '"model":"other_net"')
+    frame.write_parquet(tmp_path / "other.parquet", metadata={"zoo_features": other})
+    said = refused(tmp_path / "other.parquet")
+    assert "has features of other_net, and those of tiny_net are needed" in said
+
+
+def test_an_item_without_features_is_passed_over_with_its_reason(
+    ask: Call, features: Path, tmp_path: Path
+) -> None:
+    frame = pl.read_parquet(features)
+    frame = frame.with_columns(
+        features=pl.when(pl.int_range(pl.len()) == 3).then(None).otherwise(pl.col("features").arr.to_list()),
+        reason=pl.when(pl.int_range(pl.len()) == 3).then(pl.lit("is too dark")).otherwise(None),
+    )
+    said = train(ask, rewritten(features, frame), tmp_path / "run")
+    assert "is too dark" in said
+
+
+def test_several_labels_and_numbers_are_learned_from_columns_that_were_joined(
+    ask: Call, features: Path, tmp_path: Path
+) -> None:
+    frame = pl.read_parquet(features).with_columns(
+        level=pl.int_range(pl.len()).cast(pl.Float64),
+        tags=pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.lit("a|b")).otherwise(pl.lit("b")),
+    )
+    data = rewritten(features, frame.drop("label"))
+    train(ask, data, tmp_path / "numbers", "--task", "regression", "--label-column", "level")
+    train(ask, data, tmp_path / "tags", "--task", "multi-label", "--label-column", "tags")
+
+
+def test_the_run_of_the_main_job_is_made_again_of_features(
+    kit: Kit, trained: RunResult, shared_store: Store, tmp_path: Path
+) -> None:
+    target = find_target(kit.net, registry=kit.registry, store=shared_store)
+    classifier = load_classifier(target, store=shared_store, registry=kit.registry)
+    source = ImageItems(list_images([kit.images]), classifier.input)
+    found = embed_for_training(classifier, source, kit.images, store=shared_store, device="cpu")
+    write_embeddings(found, tmp_path / "f.parquet")
+    result = finetune_model(
+        kit.net,
+        tmp_path / "f.parquet",
+        out=tmp_path / "run",
+        registry=kit.registry,
+        store=shared_store,
+        device="cpu",
+    )
+    assert result.metrics == trained.metrics
+    assert (tmp_path / "run" / ADAPTER).read_bytes() == (Path(trained.run) / ADAPTER).read_bytes()
+
+
+def test_features_of_texts_are_refused_and_texts_with_features_beside_them_are_texts(
+    ask: Call, tiny: Path, tmp_path: Path
+) -> None:
+    said = ask(
+        "embed", "tiny_words", "--text", "a film", "--text", "a bad film", "-o", tmp_path / "v.parquet"
+    )
+    assert said.code == 0, said.err
+    said = ask("finetune", "tiny_words", tmp_path / "v.parquet", "--out", tmp_path / "no")
+    assert said.code == 5
+    assert "needs the words of the texts" in said.err
+    texts = ["a good film"] * 6 + ["a bad film"] * 6
+    labels = ["good"] * 6 + ["bad"] * 6
+    frame = pl.DataFrame({"text": texts, "label": labels, "features": [[1.0, 2.0]] * 12})
+    frame.write_parquet(tmp_path / "t.parquet")
+    said = ask("finetune", "tiny_words", tmp_path / "t.parquet", "--out", tmp_path / "run", "--epochs", 1)
+    assert "texts in text, labels in label" in said.err
+    assert "has features" not in said.err

@@ -1,0 +1,282 @@
+"""Features in Parquet files, as `zoo embed` writes them: labelled items that no photograph is read for.
+
+Their vectors are read in blocks, into the one table that a head is trained on. Needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from zoo.data.finding.cells import Table
+from zoo.data.finding.found import Found
+from zoo.data.finding.table import Named, find_in_cells
+from zoo.data.finding.table_file import read_table
+from zoo.data.kinds import IMAGES, Kind
+from zoo.data.names import one_line, shortened
+from zoo.errors import DatasetError
+from zoo.events import Note
+from zoo.features.provenance import KEY, SCHEMA, Provenance
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+COLUMN = "features"
+_NOT_LABELS = ("sha256", "reason", "error", "license", "licence", "model")
+_ROWS = 1 << 14  # vectors read at a time: 80 MB of 1,280 numbers each
+_DEPENDS: tuple[tuple[str, str], ...] = (
+    ("network", "the network"),
+    ("input", "how photographs become its input"),
+    ("precision", "the precision"),
+)
+
+
+def holds_features(path: Path, kind: Kind) -> bool:
+    """Whether a Parquet file, or every one of a folder, has a column `features` of lists of numbers. A table
+    with a column of texts is one of texts, whatever else it has."""
+    import polars as pl
+
+    try:
+        schemas = [pl.read_parquet_schema(file) for file in _files_of(path)]
+        vectors = bool(schemas) and all(_is_vector(schema.get(COLUMN)) for schema in schemas)
+        return vectors and (kind.in_files or not any(n.lower() in kind.columns for n in schemas[0]))
+    except (OSError, pl.exceptions.PolarsError):
+        return False  # whoever reads it as a table says what is wrong
+
+
+def _files_of(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(file for file in path.glob("*.parquet") if file.is_file())
+    return [path] if path.suffix.lower() == ".parquet" and path.is_file() else []
+
+
+def _is_vector(dtype: Any) -> bool:
+    import polars as pl
+
+    return isinstance(dtype, pl.Array | pl.List) and dtype.inner is not None and dtype.inner.is_numeric()
+
+
+@dataclass
+class FeatureFile:
+    """Features of labelled items. files: one, or those of a folder, with so many rows each. about: what they
+    depend on.
+
+    What `find` found. rows: where each item's vector is, counted over all files. bad: why an item has none.
+    """
+
+    path: Path
+    files: tuple[tuple[Path, int], ...]
+    about: Provenance
+    rows: dict[Path, int] = field(default_factory=dict)
+    bad: dict[Path, str] = field(default_factory=dict)
+    width: int = 0
+
+    def find(self, named: Named) -> Found:
+        """The items by part and class. Raises DatasetError where one has two rows, or there are no labels."""
+        import polars as pl
+
+        tables = [read_table(file, IMAGES, named=named.columns) for file, count in self.files if count]
+        frame = pl.concat([table.frame for table in tables], how="diagonal")
+        kept = {"reason", *frame.columns}
+        lost = [
+            {name: cell for name, cell in msgspec.to_builtins(item).items() if name in kept}
+            for item in self.about.unreadable
+        ]
+        if lost:
+            more = pl.DataFrame(lost, schema=dict.fromkeys(lost[0], pl.String))
+            frame = pl.concat([frame, more], how="diagonal")
+        if "path" not in frame.columns:
+            raise DatasetError(
+                f"{one_line(self.path)} has features and no column path", hint="Name each item there."
+            )
+        paths = [Path((cell or "").strip()) for cell in frame["path"]]
+        self._find_rows(paths, frame)
+        spare = [name for name in _NOT_LABELS if name in frame.columns and name not in named.columns]
+        digests = frame["sha256"].to_list() if "sha256" in frame.columns else [None] * len(paths)
+        frame = frame.drop(spare)
+        if set(frame.columns) <= {"path", "split"}:
+            raise DatasetError(
+                f"{one_line(self.path)} has features and no labels",
+                hint="Give it a column label, or embed a folder with a folder for each class.",
+            )
+        table = Table(self.path, frame, True, (), class_names=tables[0].class_names, whole=True)
+        found = find_in_cells(table, IMAGES, named)
+        for classes in found.parts.values():
+            for files in classes.values():
+                files.sort()
+        contents = {str(path): digest or "" for path, digest in zip(paths, digests, strict=True)}
+        parts = {
+            part: {name: [str(Path(file)) for file in files] for name, files in classes.items()}
+            for part, classes in found.parts.items()
+        }
+        groups = None if found.groups is None else {str(Path(p)): g for p, g in found.groups.items()}
+        notes = list(found.notes)
+        if not any(digests):
+            notes.append(
+                Note(
+                    f"{one_line(self.path)} has no sha256 of its items: copies among them are not looked "
+                    "for, and zoo evaluate knows what was trained on by name alone",
+                    level="warning",
+                )
+            )
+        root = Path(self.about.root) if self.about.root is not None else self.path.parent
+        return replace(found, root=root, parts=parts, groups=groups, contents=contents, notes=tuple(notes))
+
+    def _find_rows(self, paths: Sequence[Path], frame: pl.DataFrame) -> None:
+        """Learn where each item's vector is, and which have none."""
+        import polars as pl
+
+        empty: list[bool] = []
+        for file, _ in self.files:
+            with _readable(file):
+                empty += pl.scan_parquet(file).select(pl.col(COLUMN).is_null()).collect()[COLUMN].to_list()
+        empty += [True] * (len(paths) - len(empty))
+        reasons = frame["reason"].to_list() if "reason" in frame.columns else [None] * len(paths)
+        for row, (path, lacks, reason) in enumerate(zip(paths, empty, reasons, strict=True)):
+            if path in self.rows:
+                raise DatasetError(
+                    f"{one_line(self.path)} has two rows of {shortened(path)}", hint="Remove one of them."
+                )
+            self.rows[path] = row
+            if lacks:
+                self.bad[path] = reason or "has no features"
+
+    def check(self, own: Provenance, width: int) -> Note | None:
+        """A remark where other versions computed the features. own: what they would depend on here. Raises
+        DatasetError where that is something else: a head would learn from numbers that mean nothing to it."""
+        for name, what in _DEPENDS:
+            theirs, ours = getattr(self.about, name), getattr(own, name)
+            if theirs != ours:
+                short = {key: str(value)[:12] for key, value in (("theirs", theirs), ("ours", ours))}
+                detail = f" ({short['theirs']}, not {short['ours']})" if isinstance(theirs, str) else ""
+                raise DatasetError(
+                    f"{one_line(self.path)} has features of {one_line(self.about.model)}, and those of "
+                    f"{one_line(own.model)} are needed: {what} is another{detail}",
+                    hint=f"Compute them: zoo embed {one_line(own.model)} PHOTOGRAPHS -o FILE.parquet",
+                )
+        self.width = width
+        if (self.about.code, self.about.versions) == (own.code, own.versions):
+            return None
+        versions = ", ".join(f"{name} {number}" for name, number in self.about.versions.items())
+        return Note(
+            f"{one_line(self.path)} was computed by another version of zoo or of its libraries ({versions}): "
+            "features may differ in their last digits from those that the run will compute"
+        )
+
+    def read(self, items: Sequence[Path]) -> np.ndarray:
+        """The vectors of items that have one, (items, width) float32, in that order.
+
+        Raises DatasetError for one of another width, and for one that is not made of finite numbers.
+        """
+        import numpy as np
+        import polars as pl
+
+        found = np.empty((len(items), self.width), dtype=np.float32)
+        wanted = np.full(sum(count for _, count in self.files), -1, dtype=np.int64)
+        wanted[[self.rows[path] for path in items]] = np.arange(len(items))
+        first = 0
+        for file, count in self.files:
+            for start in range(0, count, _ROWS):
+                places = wanted[first + start : first + min(start + _ROWS, count)]
+                mine = np.flatnonzero(places >= 0)
+                if not len(mine):
+                    continue
+                with _readable(file):
+                    block = pl.scan_parquet(file).select(COLUMN).slice(start, _ROWS).collect()[COLUMN]
+                    found[places[mine]] = self._matrix(block.gather(mine), items, places[mine])
+            first += count
+        return found
+
+    def _matrix(self, block: pl.Series, items: Sequence[Path], places: np.ndarray) -> np.ndarray:
+        """A block of vectors as (rows, width) float32."""
+        import numpy as np
+        import polars as pl
+
+        block = block.arr.to_list() if isinstance(block.dtype, pl.Array) else block
+        lengths = block.list.len().to_numpy()
+        if (odd := np.flatnonzero(lengths != self.width)).size:
+            raise DatasetError(
+                f"{one_line(self.path)}: {shortened(items[places[odd[0]]])} has {lengths[odd[0]]:,} "
+                f"features, and {one_line(self.about.model)} gives {self.width:,}"
+            )
+        flat = block.explode().cast(pl.Float64).to_numpy()  # nulls become NaN
+        with np.errstate(over="ignore"):
+            matrix: np.ndarray = flat.reshape(len(block), self.width).astype(np.float32)
+        if (odd := np.flatnonzero(~np.isfinite(matrix).all(1))).size:
+            raise DatasetError(
+                f"{one_line(self.path)}: the features of {shortened(items[places[odd[0]]])} are not all "
+                f"finite numbers ({len(odd):,} rows of {len(block):,} like it)",
+                hint="Compute them again, or remove the rows.",
+            )
+        return matrix
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Turn an error of polars into a DatasetError that names the file."""
+    import polars as pl
+
+    try:
+        yield
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise DatasetError(f"cannot read {one_line(file)}: {reason}") from error
+
+
+def open_features(path: Path, kind: Kind, name: str) -> FeatureFile:
+    """The features in a file, or in all Parquet files of a folder. kind: of items that a model takes; name:
+    of the model, as it was typed.
+
+    Raises DatasetError where nothing says which network computed them, or different ones did, and where a
+    model needs more than features.
+    """
+    import polars as pl
+
+    if kind is not IMAGES:
+        raise DatasetError(
+            f"{one_line(path)} has features, and a run on {kind.noun}s needs the words of the {kind.noun}s",
+            hint=f"Give the {kind.noun}s themselves, in a table without the column {COLUMN}.",
+        )
+    files, found = [], []
+    for file in _files_of(path):
+        with _readable(file):
+            files.append((file, int(pl.scan_parquet(file).select(pl.len()).collect().item())))
+            found.append(_provenance_in(file, pl.read_parquet_metadata(file).get(KEY), name))
+    if not sum(count for _, count in files):
+        raise DatasetError(f"{one_line(path)} has no rows")
+    for (file, _), about in zip(files, found, strict=True):
+        for field_name in ("network", "input", "precision", "values", "root"):
+            if getattr(about, field_name) != getattr(found[0], field_name):
+                raise DatasetError(
+                    f"{one_line(file)} ({one_line(about.model)}) and {one_line(files[0][0])} "
+                    f"({one_line(found[0].model)}) do not belong together: their {field_name} differs",
+                    hint="Compute all of them with one model, from one folder.",
+                )
+    lost = tuple(item for about in found for item in about.unreadable)
+    return FeatureFile(path, tuple(files), msgspec.structs.replace(found[0], unreadable=lost))
+
+
+def _provenance_in(file: Path, written: str | None, name: str) -> Provenance:
+    """What the metadata of a file say. Raises DatasetError where they say nothing, or what cannot be read."""
+    if written is None:
+        raise DatasetError(
+            f"{one_line(file)} does not say which network computed its features, and those of another one "
+            f"than {one_line(name)} would mean nothing",
+            hint=f"Write them with: zoo embed {one_line(name)} PHOTOGRAPHS -o FILE.parquet. To train on the "
+            f"photographs themselves, leave out the column {COLUMN}.",
+        )
+    try:
+        about = msgspec.json.decode(written, type=Provenance)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{one_line(file)}: its {KEY} cannot be read: {error}") from error
+    if about.schema > SCHEMA:
+        raise DatasetError(
+            f"{one_line(file)}: written by a later zoo", hint="Upgrade: pip install -U transfer-zoo"
+        )
+    return about
