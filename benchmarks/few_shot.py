@@ -13,35 +13,20 @@ classes costs).
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import random
 import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import torch
-from torch.nn.functional import cross_entropy
+from subjects import Set, measure_held, photographs, reviews, write_few
 
-from adapters import find_classifier
 from zoo import finetune_model, load_run
 from zoo.catalogue.registry import Registry, load_registry
 from zoo.events import silent
 from zoo.store.store import Store
 
 HEADS = ("linear", "cosine", "nearest-mean")
-REVIEWS = 500  # of each class, to measure on
-
-
-class Set(NamedTuple):
-    """name: for people. model: by its name. pool, held: items of each class, to learn from and to measure."""
-
-    name: str
-    model: str
-    pool: dict[str, list[str]]
-    held: dict[str, list[str]]
 
 
 def main() -> None:
@@ -70,26 +55,6 @@ def main() -> None:
                     print(row(each.name, items, head, found), flush=True)
 
 
-def photographs(data: Path) -> Set:
-    """The ants and bees."""
-    folder = data / "hymenoptera"
-    parts = [
-        {kind.name: sorted(map(str, kind.glob("*.jpg"))) for kind in sorted((folder / part).iterdir())}
-        for part in ("train", "val")
-    ]
-    return Set("photos", "mobilenet_v2_demo", *parts)
-
-
-def reviews(data: Path) -> Set:
-    """The reviews; the last of each class, in a random order, are measured."""
-    pool, held = {}, {}
-    for file in sorted((data / "reviews").glob("*.txt")):
-        lines = sorted(set(file.read_text("utf-8", errors="replace").splitlines()))
-        random.Random(0).shuffle(lines)
-        pool[file.stem], held[file.stem] = lines[:-REVIEWS], lines[-REVIEWS:]
-    return Set("reviews", "glove_demo", pool, held)
-
-
 SETS = {"photos": photographs, "reviews": reviews}
 
 
@@ -97,16 +62,9 @@ def measure(
     each: Set, items: int, head: str, seed: int, registry: Registry, store: Store
 ) -> tuple[float, float]:
     """The accuracy and the loss of one run on items that it has not seen."""
-    others = max(1, round(items / 4))
     with tempfile.TemporaryDirectory() as folder:
         table, out = Path(folder) / "few.jsonl", Path(folder) / "run"
-        drawn = {name: random.Random(seed).sample(found, items + others) for name, found in each.pool.items()}
-        rows = [
-            (name, "train" if number < items else "val", item)
-            for name, found in drawn.items()
-            for number, item in enumerate(found)
-        ]
-        write(table, rows)
+        write_few(table, each, items, seed)
         more = {"baseline": False} if each.model == "glove_demo" else {}
         finetune_model(
             *(each.model, table),
@@ -119,22 +77,7 @@ def measure(
             device="cpu",
             **more,
         )
-        run = load_run(out, store=store)
-        asked = [(label, item) for label, name in enumerate(run.classes) for item in each.held[name]]
-        seen = torch.from_numpy(run.embed([item for _, item in asked], device="cpu").features)
-        network = run.classifier.network
-        with torch.inference_mode():
-            logits = network.get_submodule(find_classifier(network)[0])(seen)
-        labels = torch.tensor([label for label, _ in asked])
-        right = (logits.argmax(1) == labels).float().mean()
-        return right.item(), cross_entropy(logits, labels).item()
-
-
-def write(path: Path, rows: Sequence[tuple[str, str, str]]) -> None:
-    """A table of labelled items, a line each: paths of images or the texts themselves."""
-    column = "path" if rows[0][2].endswith(".jpg") else "text"
-    lines = [json.dumps({column: item, "label": name, "split": part}) for name, part, item in rows]
-    path.write_text("\n".join(lines) + "\n", "utf-8")
+        return measure_held(load_run(out, store=store), each)
 
 
 def row(name: str, items: int, head: str, found: Sequence[tuple[float, float]]) -> str:

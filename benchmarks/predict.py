@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from measuring import ROOT, Goal, Table, Turn, agree, command, new_parser, race, show
-from subjects import many_photographs, mobilenet_v2
+from subjects import many_photographs
 
 from zoo.backbones.labels import synset_ids
 
 LOOP = ROOT / "benchmarks" / "loops" / "inference.py"
+NAME, WEIGHTS = "mobilenet_v2_demo", Path("weights") / "mobilenet_v2-adb27a5a.pth"
 Labels = dict[str, str]
 
 
@@ -39,7 +40,7 @@ def loop(folder: Path, weights: Path, scratch: Path) -> Turn:
 
 def ours(folder: Path, env: dict[str, str], words: list[str]) -> Turn:
     """`zoo predict`."""
-    zoo = [sys.executable, "-m", "zoo", "predict", "mobilenet_v2_demo", folder, "--top", "1", "--json"]
+    zoo = [sys.executable, "-m", "zoo", "predict", NAME, folder, "--top", "1", "--json"]
 
     def read(printed: str) -> Labels:
         return {Path(row["path"]).name: row["top"][0]["id"] for row in json.loads(printed)}
@@ -55,10 +56,10 @@ def share(one: Labels, other: Labels) -> float:
 def compare(options: Any, scratch: Path) -> Iterator[Table]:
     """The table."""
     files, rounds = (40, 1) if options.small else (options.files, options.rounds)
-    folder, network = many_photographs(options.data, scratch, files), mobilenet_v2(options.data, scratch)
-    env = {"ZOO_HOME": str(scratch / "home"), "ZOO_REGISTRY": str(network.registry)}
-    command([sys.executable, "-m", "zoo", "fetch", network.model], env)
-    ways = {"plain loop": partial(loop, folder, network.weights, scratch)}
+    folder = many_photographs(options.data, scratch, files)
+    env = {"ZOO_HOME": str(scratch / "home"), "ZOO_REGISTRY": str(options.data / "registry.yaml")}
+    command([sys.executable, "-m", "zoo", "fetch", NAME], env)
+    ways = {"plain loop": partial(loop, folder, options.data / WEIGHTS, scratch)}
     words = ["--backend torch", *(() if options.small else ("--backend onnx",)), *options.also]
     ways |= {f"zoo predict {way}".strip(): partial(ours, folder, env, shlex.split(way)) for way in words}
     turns = race(ways, rounds)

@@ -17,7 +17,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from few_shot import REVIEWS, Set, photographs, reviews, write
+from subjects import REVIEWS, Set, photographs, reviews, write
 
 from zoo import finetune_model
 from zoo.catalogue.registry import Registry, load_registry

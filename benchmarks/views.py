@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import random
 import statistics
 import subprocess
 import sys
@@ -29,10 +28,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from few_shot import photographs, write
-from torch.nn.functional import cross_entropy
+from subjects import measure_held, photographs, write_few
 
-from adapters import find_classifier
 from zoo import finetune_model, load_run
 from zoo.catalogue.registry import Registry, load_registry
 from zoo.events import silent
@@ -181,32 +178,16 @@ def measure(
     data: Path, items: int, views: int, strength: str | None, seed: int, registry: Registry, store: Store
 ) -> tuple[float, float]:
     """The accuracy and the loss of a head on the validation photographs."""
-    each, others = photographs(data), max(1, round(items / 4))
+    each = photographs(data)
     with tempfile.TemporaryDirectory() as folder:
         table, out = data / "hymenoptera", Path(folder) / "run"
         if items < ALL:
             table = Path(folder) / "few.jsonl"
-            drawn = {
-                name: random.Random(seed).sample(found, items + others) for name, found in each.pool.items()
-            }
-            rows = [
-                (name, "train" if number < items else "val", item)
-                for name, found in drawn.items()
-                for number, item in enumerate(found)
-            ]
-            write(table, rows)
+            write_few(table, each, items, seed)
         more = {} if strength is None else {"augment": strength}
         settings = {"registry": registry, "store": store, "report": silent, "device": "cpu", "seed": seed}
         finetune_model(NAME, table, out=out, views=views, **settings, **more)
-        run = load_run(out, store=store)
-        asked = [(label, item) for label, name in enumerate(run.classes) for item in each.held[name]]
-        seen = torch.from_numpy(run.embed([item for _, item in asked], device="cpu").features)
-        network = run.classifier.network
-        with torch.inference_mode():
-            logits = network.get_submodule(find_classifier(network)[0])(seen)
-        labels = torch.tensor([label for label, _ in asked])
-        right = (logits.argmax(1) == labels).float().mean()
-        return right.item(), cross_entropy(logits, labels).item()
+        return measure_held(load_run(out, store=store), each)
 
 
 def spread(accuracies: list[float]) -> str:
