@@ -16,7 +16,7 @@ import msgspec
 from zoo.data.finding.cells import Table
 from zoo.data.finding.found import Found
 from zoo.data.finding.table import Named, find_in_cells
-from zoo.data.finding.table_file import read_table
+from zoo.data.finding.table_file import AGAIN, read_table
 from zoo.data.kinds import IMAGES, Kind
 from zoo.data.names import one_line, shortened
 from zoo.errors import DatasetError
@@ -226,7 +226,7 @@ def _readable(file: Path) -> Iterator[None]:
         yield
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = str(error).strip().partition("\n")[0][:200]
-        raise DatasetError(f"cannot read {one_line(file)}: {reason}") from error
+        raise DatasetError(f"cannot read {one_line(file)}: {reason}", hint=AGAIN) from error
 
 
 def open_features(path: Path, kind: Kind, name: str) -> FeatureFile:
@@ -274,7 +274,7 @@ def _provenance_in(file: Path, written: str | None, name: str) -> Provenance:
     try:
         about = msgspec.json.decode(written, type=Provenance)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{one_line(file)}: its {KEY} cannot be read: {error}") from error
+        raise DatasetError(f"{one_line(file)}: its {KEY} cannot be read: {error}", hint=AGAIN) from error
     if about.schema > SCHEMA:
         raise DatasetError(
             f"{one_line(file)}: written by a later zoo", hint="Upgrade: pip install -U transfer-zoo"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import polars
 import pytest
 
 from zoo.data.dataset import Dataset, Split
@@ -200,6 +201,15 @@ def test_a_table_that_cannot_be_used_says_why(four: Path, name: str, content: by
     with pytest.raises(DatasetError, match=message) as error:
         scan_dataset(four / name)
     assert "\n" not in error.value.message
+
+
+def test_a_damaged_parquet_is_to_be_fetched_again(four: Path) -> None:
+    """How folders are laid out is of no use there."""
+    polars.DataFrame({"path": ["1.jpg"], "label": ["a"]}).write_parquet(four / "t.parquet")
+    (four / "t.parquet").write_bytes((four / "t.parquet").read_bytes()[:-9])
+    with pytest.raises(DatasetError, match="cannot read") as error:
+        scan_dataset(four / "t.parquet")
+    assert "again" in (error.value.hint or "")
 
 
 def test_files_outside_the_tables_folder_keep_their_whole_path(

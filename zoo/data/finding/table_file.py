@@ -26,6 +26,8 @@ from zoo.events import Note
 MOST_BYTES = 4 << 30
 """Of one table. What is larger is better read in pieces; a packed file may not unpack to more either."""
 
+AGAIN = "The file may be cut or damaged: fetch it, or write it, again."
+
 
 def is_table(path: Path, kind: Kind) -> bool:
     """Whether the ending is one of a table. A .txt is one for images; for texts it holds a text per line."""
@@ -55,7 +57,8 @@ def read_table(table: Path, kind: Kind, *, named: Sequence[str | None] = ()) -> 
         frame = found.frame.with_columns(pl.all().cast(pl.String))
     except pl.exceptions.PolarsError as error:
         reason = str(error).strip().partition("\n")[0][:200]
-        raise DatasetError(f"cannot read {one_line(table)}: {reason}", hint=kind.layouts) from error
+        hint = AGAIN if _ending(table) == ".parquet" else kind.layouts
+        raise DatasetError(f"cannot read {one_line(table)}: {reason}", hint=hint) from error
     if frame.height == 0:
         raise DatasetError(f"{one_line(table)} has no rows", hint=kind.layouts)
     unused = [name for name in frame.columns if name not in wanted and name.lower() not in USUAL_NAMES]
