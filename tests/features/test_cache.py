@@ -15,7 +15,9 @@ from torch import Tensor
 
 from zoo.errors import UsageError
 from zoo.events import Event, Note
-from zoo.features.cache import LARGE, MANY, SUFFIX, FeatureCache, _prune_features
+from zoo.features import cache as caching
+from zoo.features.cache import MANY, SUFFIX, FeatureCache, _prune_features
+from zoo.features.segments import Segment
 
 
 def content(number: int) -> bytes:
@@ -31,7 +33,8 @@ def test_features_are_found_by_content_in_any_order(tmp_path: Path) -> None:
     FeatureCache(tmp_path, {"network": "a"}).add([content(n) for n in range(5)], features)
     found, rows = FeatureCache(tmp_path, {"network": "a"}).find([content(n) for n in (4, 99, 0, 4)])
     assert found.tolist() == [True, False, True, True]
-    assert torch.equal(rows, features[[4, 0, 4]])
+    assert torch.equal(rows[found], features[[4, 0, 4]])
+    assert not rows[1].any()
 
 
 def test_another_network_precision_or_input_has_features_of_its_own(tmp_path: Path) -> None:
@@ -47,34 +50,118 @@ def test_an_empty_cache_finds_nothing_and_writes_nothing(tmp_path: Path) -> None
     assert not (tmp_path / "features").exists()
 
 
-@pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "header", "swapped"])
-def test_a_damaged_shard_is_never_used_and_is_removed(tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["cut", "empty", "end", "length", "swapped"])
+def test_a_damaged_segment_is_never_used_and_is_removed(tmp_path: Path, damage: str) -> None:
     cache = FeatureCache(tmp_path, {"network": "a"})
     cache.add([content(1), content(2)], some_features(2))
-    [shard] = cache.table.glob("*")
-    data = bytearray(shard.read_bytes())
-    if damage == "flipped":
-        data[-3] ^= 1
-    elif damage == "cut":
+    [segment] = cache.table.glob("*")
+    data = bytearray(segment.read_bytes())
+    if damage == "cut":
         del data[-8:]
     elif damage == "empty":
         data.clear()
-    elif damage == "header":
-        data[:8] = (2**62).to_bytes(8, "little")
-    else:  # a sound shard of another network under this name
+    elif damage == "end":
+        data[-60] ^= 1
+    elif damage == "length":
+        data[-8:] = (2**62).to_bytes(8, "little")
+    else:  # a sound segment of another network under this name
         other = FeatureCache(tmp_path / "other", {"network": "b"})
         other.add([content(1), content(2)], some_features(2, seed=1))
         [path] = other.table.glob("*")
         data[:] = path.read_bytes()
-    shard.write_bytes(data)
+    segment.write_bytes(data)
     events: list[Event] = []
     found, _ = FeatureCache(tmp_path, {"network": "a"}, report=events.append).find([content(1)])
     assert not found.any()
-    assert not shard.exists()
+    assert not segment.exists()
     assert [e for e in events if isinstance(e, Note) and "damaged" in e.message]
 
 
-def test_many_small_shards_become_one_and_lose_nothing(tmp_path: Path) -> None:
+def test_any_changed_byte_costs_its_row_and_never_gives_a_wrong_one(tmp_path: Path) -> None:
+    """Every byte of a segment, one at a time: what is found is right, and what is not is computed again."""
+    features = some_features(3, width=5)
+    cache = FeatureCache(tmp_path, {"network": "a"})
+    cache.add([content(n) for n in range(3)], features)
+    [segment] = cache.table.glob("*")
+    sound = segment.read_bytes()
+    lost = []
+    for place in range(len(sound)):
+        segment.write_bytes(sound[:place] + bytes([sound[place] ^ 0x80]) + sound[place + 1 :])
+        found, rows = cache.find([content(n) for n in range(3)])
+        lost.append(int((~found).sum()))
+        if found.any():
+            assert torch.equal(rows[found], features[found]), place
+    in_rows = lost[64 : 64 + features.numel() * 4]
+    assert set(in_rows) == {1}
+    assert lost.count(3) < len(sound)  # the description at the end, and the beginning
+
+
+def test_a_damaged_row_is_computed_again_once(tmp_path: Path) -> None:
+    features = some_features(4)
+    everything = [content(n) for n in range(4)]
+    cache = FeatureCache(tmp_path, {})
+    cache.add(everything, features)
+    [segment] = cache.table.glob("*")
+    data = bytearray(segment.read_bytes())
+    data[64 + 2 * 24] ^= 1
+    segment.write_bytes(data)
+    os.utime(segment, (1, 1))
+    found, _ = cache.find(everything)
+    assert found.tolist() == [True, True, False, True]
+    cache.add(everything[2:3], features[2:3])
+    events: list[Event] = []
+    found, rows = FeatureCache(tmp_path, {}, report=events.append).find(everything)
+    assert found.all()
+    assert torch.equal(rows, features)
+    assert not events
+
+
+def test_one_of_a_million_reads_a_few_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that nobody asks for are not read; the number of bytes does not grow with the table."""
+    read = []
+    real = caching.open_segment
+
+    def spy(path: Path, about: str) -> Segment:
+        segment = real(path, about)
+        inner = segment._read_block
+        object.__setattr__(segment, "_read_block", lambda first, n: read.append(n) or inner(first, n))
+        return segment
+
+    monkeypatch.setattr(caching, "open_segment", spy)
+    cache = FeatureCache(tmp_path, {})
+    rows = torch.arange(20_000.0)[:, None].expand(-1, 4).contiguous()
+    cache.add([content(n) for n in range(20_000)], rows)
+    found, got = cache.find([content(5), content(19_000), content(30_000)])
+    assert found.tolist() == [True, True, False]
+    assert got[:, 0].tolist() == [5, 19_000, 0]
+    assert sum(read) == 2
+
+
+def test_contents_with_one_beginning_are_told_apart(tmp_path: Path) -> None:
+    """Somebody may make two files whose hashes begin alike: neither gets the features of the other."""
+    twins = [b"12345678" + bytes([n]) * 24 for n in range(3)]
+    features = some_features(3)
+    cache = FeatureCache(tmp_path, {})
+    for n in range(3):
+        cache.add(twins[n : n + 1], features[n : n + 1])
+        for at in range(3):
+            found, rows = cache.find([twins[at], content(1)])
+            assert not found.any() or torch.equal(rows[0], features[at])
+    found, rows = cache.find(twins)
+    assert found.any()
+    assert torch.equal(rows[found], features[found])
+
+
+def test_what_has_no_digest_is_not_there(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, {})
+    cache.add([None, content(1), None], some_features(3))
+    found, rows = cache.find([None, content(1), None, content(2)])
+    assert found.tolist() == [False, True, False, False]
+    assert torch.equal(rows[1], some_features(3)[1])
+    assert cache.find([None])[0].tolist() == [False]
+
+
+def test_many_small_segments_become_one_and_lose_nothing(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path, {})
     features = some_features(3 * MANY)
     for n in range(3 * MANY):
@@ -85,15 +172,40 @@ def test_many_small_shards_become_one_and_lose_nothing(tmp_path: Path) -> None:
     assert torch.equal(rows, features)
 
 
-def test_large_shards_are_not_written_again(tmp_path: Path) -> None:
+def test_large_segments_are_merged_with_large_ones_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caching, "LARGE", 2_000)
     cache = FeatureCache(tmp_path, {})
-    wide = LARGE // 4
-    cache.add([content(0)], torch.zeros(1, wide))
+    features = some_features(1_000, width=100)
+    cache.add([content(n) for n in range(20)], features[:20])
     [large] = cache.table.glob("*")
     before = large.stat()
-    for n in range(1, MANY + 2):
-        cache.add([content(n)], torch.zeros(1, 4))
+    for n in range(20, 29):
+        cache.add([content(n)], features[n : n + 1])
     assert large.stat() == before
+    for first in range(100, 1_000, 20):
+        cache.add([content(n) for n in range(first, first + 20)], features[first : first + 20])
+    assert len(list(cache.table.glob("*"))) < 2 * MANY
+    everything = [*range(29), *range(100, 1_000)]
+    found, rows = cache.find([content(n) for n in everything])
+    assert found.all()
+    assert torch.equal(rows, features[everything])
+
+
+def test_merging_drops_damaged_rows_and_keeps_the_sound_copy(tmp_path: Path) -> None:
+    features = some_features(MANY + 2)
+    cache = FeatureCache(tmp_path, {})
+    cache.add([content(0), content(1)], features[:2])
+    [segment] = cache.table.glob("*")
+    data = bytearray(segment.read_bytes())
+    data[64] ^= 1
+    segment.write_bytes(data)
+    for n in range(MANY + 2):
+        cache.add([content(n)], features[n : n + 1])
+    found, rows = cache.find([content(n) for n in range(MANY + 2)])
+    assert found.all()
+    assert torch.equal(rows, features)
 
 
 WRITER = """

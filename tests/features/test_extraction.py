@@ -340,7 +340,7 @@ def test_ctrl_c_keeps_what_was_computed_and_leaves_no_thread(
 
 def test_a_damaged_cache_is_computed_anew(network: nn.Module, photos: list[Path], home: Path) -> None:
     first = extract_features(network, photos, SMALL, store_home=home)
-    [shard] = (home / "features").rglob("*.safetensors")
+    [shard] = (home / "features").rglob("*.rows")
     damaged = bytearray(shard.read_bytes())
     damaged[-1] ^= 1
     shard.write_bytes(damaged)
@@ -356,7 +356,7 @@ def test_a_feature_that_is_not_a_number_stops_with_the_name_of_the_file(
     next(broken.parameters()).data[0] = torch.nan
     with pytest.raises(TrainingStopped, match=r"0\.jpg"):
         extract_features(broken, photos, SMALL, store_home=home)
-    assert not list(home.rglob("*.safetensors"))
+    assert not list(home.rglob("*.rows"))
 
 
 def test_the_model_is_left_as_it_was(network: nn.Module, photos: list[Path]) -> None:

@@ -120,9 +120,9 @@ def test_features_are_those_of_one_process_and_lie_in_one_cache(
         return np.load(tmp_path / name)
 
     both = embed(shared, "both.npz")
-    cache = sorted(Path(settings["ZOO_HOME"], "features").rglob("*.safetensors"))
+    cache = sorted(Path(settings["ZOO_HOME"], "features").rglob("*.rows"))
     again = embed(alone, "again.npz")
-    assert cache == sorted(Path(settings["ZOO_HOME"], "features").rglob("*.safetensors"))
+    assert cache == sorted(Path(settings["ZOO_HOME"], "features").rglob("*.rows"))
     assert np.array_equal(both["features"], again["features"])
     assert list(both["paths"]) == list(again["paths"])
     assert len(both["paths"]) == 16

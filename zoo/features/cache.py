@@ -1,9 +1,9 @@
 """The cache of features, keyed by the content of each item, so that files may be renamed or moved.
 
-`$ZOO_HOME/features/<key>/<digest>.safetensors`; the key is the sha256 of everything that a feature depends on
-besides the item itself. Each file is a shard: the content hashes of some items and their features. Its name
-is its digest, which is checked at every read. There are no locks: shards are never changed, only added and
-merged.
+`$ZOO_HOME/features/<key>/<name>.rows`; the key is the sha256 of everything that a feature depends on besides
+the item itself. Each file is a segment (zoo/features/segments.py), named by the contents in it. A search
+reads the index of each and the rows that are wanted, nothing else, and checks those rows. There are no locks:
+segments are never changed, only added and merged.
 """
 
 from __future__ import annotations
@@ -15,25 +15,30 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
 from zoo.catalogue.search import parse_size
 from zoo.errors import UsageError
 from zoo.events import Note, Report, silent
+from zoo.features.segments import Array, Damaged, Segment, join_digests, keys_of, open_segment, write_segment
 
 CAP = 4 * 2**30  # bytes kept in total by default; the least recently used tables are deleted first
-MANY = 8  # small shards of one table, merged when there are more: each costs an open
-LARGE = 64 * 2**20  # bytes from which on a shard is not merged again: else the cost would be quadratic
+MANY = 8  # segments of about one size in a table, merged when there are more: each costs an open and a search
+LARGE = (
+    64 * 2**20
+)  # bytes of the smallest size; each other is MANY times the one before: a row is merged seldom
+LARGEST = 8 * 2**30  # bytes from which on a segment is not merged again: as many are needed while it is
 STALE = 86_400  # seconds after which a temporary file counts as abandoned
-SUFFIX, TEMPORARY = ".safetensors", ".partial"
+LAYOUT = 2  # of the files of a table; another one has tables of its own, and older ones are pruned unused
+SUFFIX, TEMPORARY = ".rows", ".partial"
 TABLE = re.compile(r"[0-9a-f]{64}")  # nothing else in the folder may be deleted
 
 
@@ -58,44 +63,49 @@ class FeatureCache:
     """
 
     def __init__(self, folder: Path, about: Mapping[str, Any], *, report: Report = silent) -> None:
-        self.about = json.dumps(about, sort_keys=True)
+        self.about = json.dumps({**about, "layout": LAYOUT}, sort_keys=True)
         self.folder = folder
         self.table = folder / hashlib.sha256(self.about.encode()).hexdigest()
         self.report = report
         self.most = most_bytes()
 
-    def find(self, contents: Sequence[bytes]) -> tuple[Tensor, Tensor]:
+    def find(self, contents: Sequence[bytes | None]) -> tuple[Tensor, Tensor]:
         """Which of the contents are cached, and their features in the same order.
 
-        contents: sha256 digests. Returns found (n,) bool and rows (found, …) float32. Damaged shards are
-        deleted and reported; their items count as missing.
+        contents: sha256 digests; None is not there. Returns found (n,) bool and rows (n, …) float32, zeros
+        for what is missing; (0,) where all is. What is damaged is reported, and its items count as missing.
         """
-        shards = [
-            shard for shard in map(self.read, sorted(self.table.glob(f"*{SUFFIX}"))) if shard is not None
-        ]
-        place = {
-            content: (s, row) for s, shard in enumerate(shards) for row, content in enumerate(shard.contents)
-        }
-        found = torch.tensor([content in place for content in contents], dtype=torch.bool)
-        hits = [place[content] for content in contents if content in place]
-        if not hits:
-            return found, torch.empty(0)
+        search = Search(join_digests(contents))
+        rows: Array | None = None
+        for segment in self.open():
+            with closing(segment):
+                if rows is None:
+                    rows = np.zeros(
+                        (len(contents), *segment.shape), np.float32
+                    )  # pages that are never written cost nothing
+                if segment.shape == rows.shape[1:]:
+                    for positions, _, some in search.among(segment):
+                        rows[positions] = some
+        if search.damaged:
+            self.report(Note(f"{search.damaged:,} damaged features, computed again", level="warning"))
+        there, first = search.answer()
+        if rows is None or not there.any():
+            return torch.from_numpy(there), torch.empty(0)
         with contextlib.suppress(OSError):  # the cache may be read-only
             os.utime(self.table)
-        rows = torch.empty(len(hits), *shards[0].features.shape[1:])
-        for s, shard in enumerate(shards):
-            mine = [(at, row) for at, (of, row) in enumerate(hits) if of == s]
-            if mine:
-                at, row = torch.tensor(mine).T
-                rows[at] = shard.features[row]
-        return found, rows
+        again = np.flatnonzero(there & (first != np.arange(len(first))))
+        rows[again] = rows[first[again]]
+        return torch.from_numpy(there), torch.from_numpy(rows)
 
-    def add(self, contents: Sequence[bytes], features: Tensor) -> None:
+    def add(self, contents: Sequence[bytes | None], features: Tensor) -> None:
         """Store the features (n, …) of n items. Safe if killed at any moment and with other processes."""
-        if not contents:
+        digests = join_digests(contents)
+        first = np.sort(Search(digests).first)  # rows stay in the order of the items
+        if not len(first):
             return
         try:
-            self.write(_Shard(tuple(contents), features))
+            chosen, rows = digests[first], features.numpy()[first]
+            self.write(chosen.tobytes(), rows.shape[1:], iter([(chosen, rows)]))
             self.merge()
             _prune_features(self.folder, most=self.most, keep=self.table)
         except OSError as error:
@@ -107,72 +117,148 @@ class FeatureCache:
                 )
             )
 
-    def write(self, shard: _Shard) -> Path:
-        """Write a shard to a temporary file, then rename it to its digest."""
-        digest = shard.digest(self.about)
+    def write(self, named: bytes, shape: tuple[int, ...], parts: Iterator[tuple[Array, Array]]) -> Path:
+        """Write a segment to a temporary file, then give it its name, which depends on `named`."""
         self.table.mkdir(parents=True, exist_ok=True)
-        target = self.table / f"{digest}{SUFFIX}"
+        target = self.table / f"{hashlib.sha256(named).hexdigest()}{SUFFIX}"
         temporary = self.table / f"{secrets.token_hex(8)}{TEMPORARY}"
-        tensors = {
-            "contents": torch.frombuffer(bytearray(b"".join(shard.contents)), dtype=torch.uint8).view(-1, 32),
-            "features": shard.features.contiguous(),
-        }
         try:
-            # no fsync: a torn file fails its digest check, which costs no more than an fsync
-            temporary.write_bytes(save(tensors, metadata={"about": self.about}))
-            temporary.replace(target)
+            # no fsync: rows of a torn file fail their check, which costs no more than an fsync
+            with temporary.open("wb") as file:
+                some = write_segment(file, self.about, shape, parts)
+            if some:
+                temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
         return target
 
-    def read(self, path: Path) -> _Shard | None:
-        """One shard; None if it was deleted meanwhile or is damaged. A damaged one is deleted."""
+    def open(self) -> list[Segment]:
+        """The open segments of the table, newest first. A file of another kind is deleted and reported."""
+        for _ in range(MANY):
+            found: list[Segment] = []
+            try:
+                for path in _newest_first(self.table):
+                    segment = self._open_one(path)
+                    found += [] if segment is None else [segment]
+                return found
+            except FileNotFoundError:  # another process merged or pruned it: its rows are elsewhere now
+                for segment in found:
+                    segment.close()
+        return []
+
+    def _open_one(self, path: Path) -> Segment | None:
         try:
-            # read, not mapped: every byte is hashed now, and a mapping breaks if the file is truncated later
-            tensors = load(path.read_bytes())
-            contents = tensors["contents"].numpy().tobytes()
-            features = tensors["features"]
-            shard = _Shard(tuple(contents[i : i + 32] for i in range(0, len(contents), 32)), features)
-            if path.stem == shard.digest(self.about):
-                return shard
-        except (FileNotFoundError, PermissionError):  # another process merged or pruned it, or owns it
-            return None
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError):
-            pass
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
-        self.report(Note(f"{path.name}: damaged features, computed again", level="warning"))
+            return open_segment(path, self.about)
+        except FileNotFoundError:
+            raise
+        except Damaged:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+            self.report(Note(f"{path.name}: damaged features, computed again", level="warning"))
+        except OSError as error:  # not ours to read, or the disk fails
+            self.report(Note(f"{path.name}: {error}; its features are computed again", level="warning"))
         return None
 
     def merge(self) -> None:
-        """Merge many small shards into one. Only merged ones are deleted: concurrent merges are harmless."""
-        small = [path for path, size in _list_files(self.table) if path.suffix == SUFFIX and size < LARGE]
-        if len(small) <= MANY:
-            return
-        shards = [(path, shard) for path in small if (shard := self.read(path)) is not None]
-        contents = [content for _, shard in shards for content in shard.contents]
-        features = torch.cat([shard.features for _, shard in shards])
-        once = {content: row for row, content in enumerate(contents)}
-        merged = self.write(_Shard(tuple(once), features[list(once.values())]))
-        for path, _ in shards:
-            if path != merged:
-                path.unlink(missing_ok=True)
+        """Merge segments of about one size, where there are many. Only merged ones are deleted: concurrent
+        merges are harmless. Two segments with one content keep the newer row."""
+        sized = [(size, path) for path, size in _list_files(self.table) if path.suffix == SUFFIX]
+        for _, those in groupby(
+            sorted(each for each in sized if each[0] < LARGEST), key=lambda each: _tier(each[0])
+        ):
+            paths = [path for _, path in those]
+            if len(paths) > MANY:
+                self._merge(paths)
+
+    def _merge(self, paths: Sequence[Path]) -> None:
+        names = "".join(sorted(path.name for path in paths)).encode()
+        with contextlib.ExitStack() as stack:
+            opened = [stack.enter_context(closing(each)) for each in self.open()]
+            opened = [each for each in opened if each.path in paths]
+            opened = [each for each in opened if each.shape == opened[0].shape]
+            if len(opened) > 1:
+                merged = self.write(names, opened[0].shape, _rows_once(opened))
+                for segment in opened:
+                    if segment.path != merged:
+                        segment.path.unlink(missing_ok=True)
 
 
-@dataclass(frozen=True)
-class _Shard:
-    """Some items. contents: the sha256 of each. features: (n, …) float32, one row per item."""
+class Search:
+    """The contents that are looked for in one segment after the other.
 
-    contents: tuple[bytes, ...]
-    features: Tensor
+    digests: (n, 32) uint8; zeros are nothing. first: the position of each content, where it comes first, by
+    its key; left: those of them that were not found yet. damaged: how many rows were not as they were
+    written.
+    """
 
-    def digest(self, about: str) -> str:
-        """The sha256 of the shard's key, contents and features."""
-        total = hashlib.sha256(about.encode())
-        total.update(b"".join(self.contents))
-        total.update(str(tuple(self.features.shape)).encode())
-        total.update(self.features.contiguous().numpy().data)
-        return total.hexdigest()
+    def __init__(self, digests: Array) -> None:
+        self.digests = digests
+        self.keys, self.first, self.number = np.unique(
+            keys_of(digests), return_index=True, return_inverse=True
+        )
+        some = digests[self.first].any(1)
+        if not some.all():  # the one key of what has no digest: it comes first, if it is there
+            self.number = self.number - (np.cumsum(~some)[self.number])
+            self.keys, self.first = self.keys[some], self.first[some]
+        self.left = np.ones(len(self.keys), np.bool_)
+        self.damaged = 0
+
+    def among(self, segment: Segment) -> Iterator[tuple[Array, Array, Array]]:
+        """What is left and in this segment: positions, numbers in its index, and rows, a few MB at a time.
+
+        A row that is damaged is left: another segment may have it.
+        """
+        left = np.flatnonzero(self.left)
+        asked, mine = segment.look_up(self.keys[left], self.digests[self.first[left]])
+        try:
+            for which, rows, whole in segment.read(mine):
+                if not whole.all():
+                    self.damaged += int((~whole).sum())
+                    which, rows = which[whole], rows[whole]
+                found = left[asked[which]]
+                self.left[found] = False
+                yield self.first[found], mine[which], rows
+        except OSError:  # the disk fails here; what was not read is computed again
+            self.damaged += int(self.left[left[asked]].sum())
+
+    def answer(self) -> tuple[Array, Array]:
+        """Which of the contents (n,) were found, and where each content comes first."""
+        there = np.zeros(len(self.digests), np.bool_)
+        first = np.arange(len(self.digests))
+        known = self.number >= 0
+        first[known] = self.first[self.number[known]]
+        there[known] = ~self.left[self.number[known]]
+        there &= (self.digests == self.digests[first]).all(1)
+        return there, first
+
+
+def _rows_once(segments: Sequence[Segment]) -> Iterator[tuple[Array, Array]]:
+    """Every content of some segments once, with its row: that of the first segment that has it whole."""
+    taken = np.empty(0, np.uint64)
+    for segment in segments:
+        new = np.flatnonzero(~np.isin(segment.keys, taken))
+        fresh = []
+        for which, rows, whole in segment.read(new):
+            index = new[which[whole]]
+            fresh.append(segment.keys[index])
+            yield segment.digests[index], rows[whole]
+        taken = np.concatenate([taken, *fresh])
+
+
+def _tier(size: int) -> int:
+    """Which sizes of segments are merged with each other."""
+    tier = 0
+    while size >= LARGE * MANY**tier:
+        tier += 1
+    return tier
+
+
+def _newest_first(table: Path) -> list[Path]:
+    """The segments of a table: where two have the same content, the newer row is the whole one."""
+    if not table.is_dir():
+        return []
+    dated = [(path.stat().st_mtime_ns, path) for path in table.glob(f"*{SUFFIX}")]
+    return [path for _, path in sorted(dated, reverse=True)]
 
 
 def _prune_features(folder: Path, *, most: int, keep: Path | None = None) -> int:

@@ -213,13 +213,10 @@ class Extraction:
         """A table with the cached rows (empty if there are none), and a mask of these rows."""
         there = torch.zeros(len(self.images), dtype=torch.bool)
         if cache is not None:
-            there, rows = cache.find([content.digest or b"" for content in self.contents])
-            if there.any():
-                self.from_cache += int(there.sum())
-                table = torch.zeros(len(self.images), *rows.shape[1:])
-                table[there] = rows
-                return table, there
-        return torch.zeros(len(self.images), 0), there
+            there, table = cache.find([content.digest for content in self.contents])
+            self.from_cache += int(there.sum())
+            return table, there
+        return torch.empty(0), there
 
     def compute(self, missing: Sequence[int], view: View | None) -> Iterator[tuple[Tensor, Tensor]]:
         """Slots (batch,) and their features (batch, width), decoded by threads while the network computes."""
@@ -262,7 +259,7 @@ class Extraction:
             return
         slots = torch.cat([slots for slots, _ in fresh]).tolist()
         same = [row for row, slot in enumerate(slots) if self.is_unchanged(slot)]
-        digests = [self.contents[slots[row]].digest or b"" for row in same]
+        digests = [self.contents[slots[row]].digest for row in same]
         cache.add(digests, torch.cat([features for _, features in fresh])[same])
 
     def is_unchanged(self, slot: int) -> bool:

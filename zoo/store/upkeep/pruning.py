@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 COMPUTED = "features", "onnx", "hashes"
 _KEY = re.compile(r"[0-9a-f]{64}")
-_OURS = ".safetensors", ".onnx", ".hashes", ".partial", ".txt"
+_OURS = ".rows", ".safetensors", ".onnx", ".hashes", ".partial", ".txt"
 DAY = 86400.0
 HOUR = 3600.0
 

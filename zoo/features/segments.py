@@ -1,0 +1,255 @@
+"""A segment: rows of float32 in a file that never changes, found by the content they are of.
+
+    magic | rows | keys | digests | places | checks | about, count, shape as JSON | its sha256 | its length
+
+    rows      count x shape, float32, in the order in which they were computed: items that follow each other
+              are read at once
+    keys      count x 8 bytes, sorted: the beginnings of the digests as numbers
+    digests   count x 32 bytes, in the order of the keys, like all that follows: the sha256 of each content
+    places    count x 8 bytes: which of the rows it is
+    checks    count x 8 bytes: a checksum of each row and its digest
+
+All numbers are little-endian. The index is mapped, so that a file opens at once whatever its size and a
+search reads a few pages of it; rows are read, not mapped, because a disk that fails is then an error and no
+crash. A row is checked when it is read: a changed bit costs that row, not the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+MAGIC = b"zoo rows 1\n".ljust(64, b"\0")  # rows begin at a multiple of what a processor loads at once
+AT_ONCE = 4 * 2**20  # bytes of rows that are read at a time
+GAP = 8  # rows that nobody wants are read along where there are no more of them in between
+_TAIL = 32 + 8  # bytes: the sha256 of the description and its length
+_MOST_TEXT = 2**16  # bytes of a description: a damaged length reserves no memory
+
+Array = npt.NDArray[Any]
+
+
+class Damaged(Exception):
+    """A file that is not a whole segment of these features."""
+
+
+def join_digests(contents: Sequence[bytes | None]) -> Array:
+    """(n, 32) uint8, a digest per row; zeros, which nothing has, for what has none."""
+    joined = b"".join(content or bytes(32) for content in contents)
+    return np.frombuffer(joined, np.uint8).reshape(len(contents), 32)
+
+
+def keys_of(digests: Array) -> Array:
+    """(n,) uint64: the first 8 bytes of each digest (n, 32) uint8. Two contents have the same one by intent
+    alone, and whoever finds one compares the whole digest."""
+    first: Array = np.ascontiguousarray(digests[:, :8]).view(">u8")[:, 0].astype(np.uint64)
+    return first
+
+
+def checks_of(digests: Array, rows: Array) -> Array:
+    """(n,) uint64: a checksum of each digest (n, 32) uint8 together with its row (n, …) float32.
+
+    The words of 8 bytes, each times an odd number of its own, added modulo 2**64: 0.2 µs for 5 kB, where
+    crc32 takes 1.4. A change of one word always shows, and others but by chance: it is there for disks, not
+    for enemies.
+    """
+    flat = np.ascontiguousarray(rows).reshape(len(rows), -1).view(np.uint32)
+    even = flat.shape[1] & ~1
+    words = flat[:, :even].view(np.uint64) if even == flat.shape[1] else _pairs(flat, even)
+    weights = _weights(even // 2 + 5)
+    total: Array = np.einsum("ij,j->i", words, weights[5:])
+    total += np.einsum("ij,j->i", np.ascontiguousarray(digests).view(np.uint64), weights[:4])
+    if even < flat.shape[1]:
+        total += flat[:, even].astype(np.uint64) * weights[4]
+    return total
+
+
+def _pairs(flat: Array, even: int) -> Array:
+    """Rows of an odd number of words, without the last one, as words of 8 bytes."""
+    return np.ascontiguousarray(flat[:, :even]).view(np.uint64)
+
+
+@cache
+def _weights(count: int) -> Array:
+    """So many odd numbers that nobody would have by accident."""
+    drawn = np.frombuffer(hashlib.shake_256(b"rows").digest(8 * count), "<u8").astype(np.uint64)
+    return drawn | np.uint64(1)
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """An open segment. file: read at any place, by several threads. shape: of a row. The rest is mapped."""
+
+    path: Path
+    file: IO[bytes]
+    bytes: int
+    count: int
+    shape: tuple[int, ...]
+    keys: Array
+    digests: Array
+    places: Array
+    checks: Array
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row."""
+        return 4 * int(np.prod(self.shape))
+
+    def look_up(self, keys: Array, digests: Array) -> tuple[Array, Array]:
+        """Which of the keys (n,), sorted and each once, with their digests (n, 32), are here, and where.
+
+        Returns two arrays of as many numbers as are found: of the key that was asked for, and in the index.
+        """
+        if self.count < len(keys):  # the fewer are looked for among the more
+            asked = np.searchsorted(keys, self.keys)
+            mine = np.flatnonzero(np.take(keys, asked, mode="clip") == self.keys)
+            asked = asked[mine]
+        else:
+            mine = np.searchsorted(self.keys, keys)
+            asked = np.flatnonzero(np.take(self.keys, mine, mode="clip") == keys)
+            mine = mine[asked]
+        same = (self.digests[mine] == digests[asked]).all(1)
+        return asked[same], mine[same]
+
+    def read(self, mine: Array) -> Iterator[tuple[Array, Array, Array]]:
+        """The rows of some numbers in the index, in the order of the file, a few MB at a time.
+
+        Yields which of `mine` they are, the rows (k, …), and whether each is as it was written. Raises
+        OSError.
+        """
+        places = self.places[mine]
+        inside = places < self.count  # a damaged number leads anywhere
+        places = np.where(inside, places, 0).astype(np.int64)
+        order = np.argsort(places, kind="stable")
+        most = max(1, AT_ONCE // max(1, self.row_bytes))
+        for part in _runs(places[order], most):
+            which = order[part]
+            first, last = int(places[which[0]]), int(places[which[-1]])
+            block = self._read_block(first, last - first + 1)
+            rows = block if len(block) == len(which) else block[places[which] - first]
+            index = mine[which]
+            yield which, rows, inside[which] & (checks_of(self.digests[index], rows) == self.checks[index])
+
+    def _read_block(self, first: int, count: int) -> Array:
+        """So many rows that follow each other."""
+        block = np.empty((count, *self.shape), np.float32)
+        view = _bytes_of(block)
+        start, done = len(MAGIC) + first * self.row_bytes, 0
+        while done < len(view):
+            got = _read_at(self.file, view[done:], start + done)
+            if not got:
+                raise OSError(f"{self.path} has become shorter")
+            done += got
+        return block
+
+    def close(self) -> None:
+        """Close the file; what is mapped stays until nobody has it any more."""
+        self.file.close()
+
+
+def _bytes_of(array: Array) -> memoryview:
+    """The memory of an array that is in one piece."""
+    return memoryview(array.reshape(-1).view(np.uint8).data)
+
+
+def _runs(places: Array, most: int) -> Iterator[slice]:
+    """Sorted places, cut where more than GAP lie between two, or where one part would span too many rows."""
+    cuts = np.flatnonzero(np.diff(places) > GAP) + 1
+    for start, end in zip([0, *cuts.tolist()], [*cuts.tolist(), len(places)], strict=True):
+        at = start
+        while at < end:
+            upto = at + int(np.searchsorted(places[at:end], places[at] + most))
+            yield slice(at, upto)
+            at = upto
+
+
+if hasattr(os, "preadv"):
+
+    def _read_at(file: IO[bytes], into: memoryview, place: int) -> int:
+        """Bytes read into memory from a place of the file; the file's own place does not move."""
+        return os.preadv(file.fileno(), [into], place)
+else:  # pragma: no cover  (Windows)
+
+    def _read_at(file: IO[bytes], into: memoryview, place: int) -> int:
+        """Bytes read into memory from a place of the file."""
+        file.seek(place)
+        return file.readinto(into)  # type: ignore[attr-defined,no-any-return]
+
+
+def open_segment(path: Path, about: str) -> Segment:
+    """A segment of these features. about: what they are of, as `write_segment` was given it.
+
+    Raises Damaged for a file of another kind, of other features or not whole, and OSError.
+    """
+    file = path.open("rb", buffering=0)
+    try:
+        return _open(path, file, about)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _open(path: Path, file: IO[bytes], about: str) -> Segment:
+    size = os.fstat(file.fileno()).st_size
+    if size < len(MAGIC) + _TAIL or file.read(len(MAGIC)) != MAGIC:
+        raise Damaged(path)
+    file.seek(size - _TAIL)
+    tail = file.read(_TAIL)
+    length = int.from_bytes(tail[32:], "little")
+    if length > min(_MOST_TEXT, size - len(MAGIC) - _TAIL):
+        raise Damaged(path)
+    file.seek(size - _TAIL - length)
+    text = file.read(length)
+    if hashlib.sha256(text).digest() != tail[:32]:
+        raise Damaged(path)
+    try:
+        known = json.loads(text)
+        count, shape = int(known["count"]), tuple(map(int, known["shape"]))
+    except (ValueError, KeyError, TypeError):
+        raise Damaged(path) from None
+    rows = 4 * count * int(np.prod(shape))
+    if known["about"] != about or size != len(MAGIC) + rows + 56 * count + length + _TAIL or not count:
+        raise Damaged(path)
+    index = len(MAGIC) + rows
+    offset = index - index % mmap.ALLOCATIONGRANULARITY
+    mapped = mmap.mmap(file.fileno(), size - offset, access=mmap.ACCESS_READ, offset=offset)
+    data = np.frombuffer(mapped, np.uint8, 56 * count, index - offset)
+    keys, digests, places, checks = np.split(data, [8 * count, 40 * count, 48 * count])
+    keys, places, checks = (column.view("<u8") for column in (keys, places, checks))
+    return Segment(path, file, size, count, shape, keys, digests.reshape(count, 32), places, checks)
+
+
+def write_segment(
+    target: IO[bytes], about: str, shape: tuple[int, ...], parts: Iterable[tuple[Array, Array]]
+) -> int:
+    """Write a segment from parts of it: digests (k, 32) uint8 and rows (k, …) float32, each content once.
+
+    about: what the features are of. Only the index is held in memory. Returns how many rows it has; where
+    that is 0, the file is not a segment. Raises OSError.
+    """
+    digests, checks = [], []
+    target.write(MAGIC)
+    for some, rows in parts:
+        rows = np.ascontiguousarray(rows, np.float32)
+        digests.append(some)
+        checks.append(checks_of(some, rows))
+        target.write(_bytes_of(rows))
+    if not digests:
+        return 0
+    joined, summed = np.concatenate(digests), np.concatenate(checks)
+    keys = keys_of(joined)
+    order = np.argsort(keys, kind="stable")
+    for column in (keys[order], joined[order], order.astype(np.uint64), summed[order]):
+        target.write(_bytes_of(np.ascontiguousarray(column)))
+    text = json.dumps({"about": about, "count": len(keys), "shape": list(shape)}).encode()
+    target.write(text + hashlib.sha256(text).digest() + len(text).to_bytes(8, "little"))
+    return len(keys)
