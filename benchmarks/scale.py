@@ -5,9 +5,9 @@
 The photographs are 200 JPEG pictures of 10 classes, each written many times with another number in a comment:
 no two files hold the same bytes, so that each has a hash and features of its own. The network is the one in
 the wheel, which takes 32 px: what is measured is what zoo adds to a network, per photograph. A row has the
-seconds and the peak memory of the whole process of the first run and of the second, which differs in its
-`--out` alone; µs beyond: of the second, per photograph, beyond that with the smallest size. Both runs must
-give the same accuracy. --folder keeps the photographs.
+seconds, the seconds of a CPU and the peak memory of the whole process of the first run and of the second,
+which differs in its `--out` alone; us beyond: CPU time of the second, per photograph, beyond that with the
+smallest size. Both runs must give the same accuracy. --folder keeps the photographs.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ PER_FOLDER = 10_000
 
 
 class Measured(NamedTuple):
-    """One process. mb: its peak memory."""
+    """One process. cpu: seconds that it computed. mb: its peak memory."""
 
     seconds: float
+    cpu: float
     mb: float
     accuracy: float
 
@@ -48,7 +49,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
-    print(f"{'photographs':>11} {'first, s':>9} {'MB':>6} {'second, s':>9} {'MB':>6} {'us beyond':>9}  load")
+    print(
+        f"{'photographs':>11} {'first, s':>9} {'CPU':>6} {'MB':>6} "
+        f"{'second, s':>9} {'CPU':>6} {'MB':>6} {'us beyond':>9}  load"
+    )
     start = None
     with tempfile.TemporaryDirectory() as scratch:
         place = options.folder or Path(scratch)
@@ -59,10 +63,11 @@ def main() -> None:
                 finetune(data, Path(scratch), str(size), turn, options.epochs) for turn in (1, 2)
             )
             assert first.accuracy == second.accuracy, (first, second)
-            start = start or (size, second.seconds)
-            beyond = 1e6 * (second.seconds - start[1]) / (size - start[0]) if size > start[0] else 0.0
+            start = start or (size, second.cpu)
+            beyond = 1e6 * (second.cpu - start[1]) / (size - start[0]) if size > start[0] else 0.0
             print(
-                f"{size:11,} {first.seconds:9.1f} {first.mb:6.0f} {second.seconds:9.1f} {second.mb:6.0f} "
+                f"{size:11,} {first.seconds:9.1f} {first.cpu:6.1f} {first.mb:6.0f} "
+                f"{second.seconds:9.1f} {second.cpu:6.1f} {second.mb:6.0f} "
                 f"{beyond:9.1f}  {os.getloadavg()[0]:.1f}",
                 flush=True,
             )
@@ -120,7 +125,8 @@ def finetune(data: Path, scratch: Path, name: str, turn: int, epochs: int) -> Me
         said.seek(0)
         if status:
             raise SystemExit(said.read().decode())
-        return Measured(seconds, _megabytes(used), json.load(answer)["val_accuracy"])
+        computed = used.ru_utime + used.ru_stime
+        return Measured(seconds, computed, _megabytes(used), json.load(answer)["val_accuracy"])
 
 
 def _megabytes(used: resource.struct_rusage) -> float:

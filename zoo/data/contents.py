@@ -50,6 +50,17 @@ def read_contents(paths: Sequence[Path | None], home: Path | None = None) -> lis
     return found
 
 
+def digest_files(paths: Sequence[Path], home: Path | None = None) -> dict[Path, bytes]:
+    """The sha256 of each file that can be read, by its path. home: see `read_contents`."""
+    found: dict[Path, bytes] = {}
+    for start in range(0, len(paths), CHUNK):  # what else is known of a file takes as much memory as its path
+        part = paths[start : start + CHUNK]
+        for path, content in zip(part, read_contents(part, home), strict=True):
+            if content.digest is not None:
+                found[path] = content.digest
+    return found
+
+
 def _read_chunk(paths: Sequence[Path | None], hashes: Hashes, pool: Executor) -> list[Content]:
     """The content of some files: of those that are remembered by their stamp, of the others by reading."""
     began = time.time_ns()

@@ -8,14 +8,15 @@ model, so that it costs no decoding of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.data.containers import size_of
-from zoo.data.contents import read_contents
+from zoo.data.contents import digest_files
 from zoo.data.dataset import SINGLE, Dataset, Item, describe_draw
 from zoo.data.grouping import split_off_groups
 from zoo.data.kinds import IMAGES, Kind
@@ -33,22 +34,23 @@ LOOK_ALIKE = 0.99
 photographs reach 0.82 at most; the same one, at 0.4 of its size and JPEG quality 30, more than 0.994 in 99 of
 100 cases. Scanned digits, which are all alike, exceed it in 9 of 1.6 million pairs."""
 
+_EMPTY = sha256().digest()
 _BLOCK = 12_500_000  # correlations computed at a time, 50 MB
 
 
-def keep_copies_together(dataset: Dataset, home: Path | None = None) -> Dataset:
+def keep_copies_together(dataset: Dataset, digests: Mapping[Path, bytes] | None = None) -> Dataset:
     """The dataset with its exact copies reported in notes, and without leaks that zoo itself would have made.
 
     Where zoo drew the validation part it is drawn again so that copies stay together. Where the user made the
     split it stays, and the leak is counted in a warning. So are copies that lie in several classes: they are
-    never drawn, for the model would be measured on what it was taught both ways. home: of the store, where
-    hashes are remembered; None reads every file. Raises DatasetError where nothing else is left to validate
-    with.
+    never drawn, for the model would be measured on what it was taught both ways. digests: of all files that
+    can be read; None reads those that may be copies. Raises DatasetError where nothing else is left to
+    validate with.
     """
     items, kind = dataset.items, dataset.kind
     known = any(item.sha256 is not None for item in items)
     if kind.in_files and not known:
-        same = find_copies([item.path for item in items], home)
+        same = find_copies([item.path for item in items], digests)
     else:
         same = _find_equal(item.sha256 or None if known else item.content for item in items)
     groups = [[items[i] for i in group] for group in same]
@@ -118,19 +120,28 @@ def _classes_without_validation(dataset: Dataset, groups: Iterable[Sequence[Item
     )
 
 
-def find_copies(paths: Sequence[Path], home: Path | None = None) -> list[list[int]]:
-    """Groups of positions whose files hold the same bytes. Files of a size of their own are not opened; those
-    that cannot be read are in no group. home: see `read_contents`."""
-    sizes: dict[int, list[int]] = {}
+def find_copies(paths: Sequence[Path], digests: Mapping[Path, bytes] | None = None) -> list[list[int]]:
+    """Groups of positions whose files hold the same bytes. Empty files and those that cannot be read are in
+    none. digests: of all that can be read; None reads those whose size is not theirs alone."""
+    if digests is None:
+        digests = digest_files(_of_one_size(paths))
+    firsts: dict[bytes, int] = {}
+    groups: dict[int, list[int]] = {}  # by the first position: most files are in none
     for position, path in enumerate(paths):
+        if (digest := digests.get(path)) is not None and digest != _EMPTY:
+            first = firsts.setdefault(digest, position)
+            if first != position:
+                groups.setdefault(first, [first]).append(position)
+    return [groups[first] for first in sorted(groups)]
+
+
+def _of_one_size(paths: Sequence[Path]) -> list[Path]:
+    """The files that are as large as another one."""
+    sizes: dict[int, list[Path]] = {}
+    for path in paths:
         with suppress(OSError):  # it will be named when it is decoded
-            sizes.setdefault(size_of(path), []).append(position)
-    alike = [at for size, positions in sizes.items() if size and len(positions) > 1 for at in positions]
-    groups: dict[bytes | None, list[int]] = {}
-    for position, content in zip(alike, read_contents([paths[at] for at in alike], home), strict=True):
-        groups.setdefault(content.digest, []).append(position)
-    groups.pop(None, None)
-    return [group for group in groups.values() if len(group) > 1]
+            sizes.setdefault(size_of(path), []).append(path)
+    return [path for size, group in sizes.items() if size and len(group) > 1 for path in group]
 
 
 def _find_equal(contents: Iterable[str | None]) -> list[list[int]]:

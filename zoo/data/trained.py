@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from zoo.data.contents import read_contents
+from zoo.data.contents import digest_files
 from zoo.data.dataset import PARTS, SINGLE, Dataset, Item, Split, relative_name
 from zoo.data.grouping import split_off_groups
 from zoo.data.kinds import Kind
@@ -17,10 +17,10 @@ from zoo.events import Note
 _DIGITS = 16  # of sha256, hexadecimal: a list of 100,000 takes 2 MB of run.json
 
 
-def with_contents(dataset: Dataset, home: Path | None = None) -> Dataset:
-    """The dataset with a digest of every training and validation item in its split. home: of the store, where
-    hashes are remembered, here and below; None reads every file."""
-    train, val = (content_digests(part, dataset.kind, home) for part in (dataset.train, dataset.val))
+def with_contents(dataset: Dataset, digests: Mapping[Path, bytes] | None = None) -> Dataset:
+    """The dataset with a digest of every training and validation item in its split. digests: of all files
+    that can be read; None reads them."""
+    train, val = (_content_digests(part, dataset.kind, digests) for part in (dataset.train, dataset.val))
     split = replace(dataset.split, contents=_distinct(train), val_contents=_distinct(val))
     return replace(dataset, split=split)
 
@@ -30,11 +30,12 @@ def _distinct(digests: Sequence[str | None]) -> tuple[str, ...]:
 
 
 def set_apart(
-    dataset: Dataset, share: float, seed: int, home: Path | None = None
+    dataset: Dataset, share: float, seed: int, files: Mapping[Path, bytes] | None = None
 ) -> tuple[Dataset, tuple[Item, ...]]:
     """The dataset without a share, in 0..1, of the training items of every class, and those items: neither
-    training nor the choice of the epoch sees them, nor copies of them."""
-    digests = content_digests(dataset.train, dataset.kind, home)
+    training nor the choice of the epoch sees them, nor copies of them. files: the digests of all that can be
+    read; None reads them."""
+    digests = _content_digests(dataset.train, dataset.kind, files)
     first: dict[str | None, Path] = {}
     copies = {
         item.path: first.setdefault(digest, item.path)
@@ -153,10 +154,19 @@ def _items_of(
 
 
 def content_digests(items: Sequence[Item], kind: Kind, home: Path | None = None) -> list[str | None]:
-    """What equal items share, of each; None for a file that cannot be read."""
+    """What equal items share, of each; None for a file that cannot be read. home: of the store, where hashes
+    are remembered, here and above; None reads every file."""
+    return _content_digests(items, kind, None, home)
+
+
+def _content_digests(
+    items: Sequence[Item], kind: Kind, digests: Mapping[Path, bytes] | None, home: Path | None = None
+) -> list[str | None]:
     if not kind.in_files:
         return [item.content for item in items]
     if any(item.sha256 is not None for item in items):
         return [item.sha256[:_DIGITS] if item.sha256 else None for item in items]
-    found = read_contents([item.path for item in items], home)
-    return [None if content.digest is None else content.digest.hex()[:_DIGITS] for content in found]
+    if digests is None:
+        digests = digest_files([item.path for item in items], home)
+    found = (digests.get(item.path) for item in items)
+    return [None if digest is None else digest[: _DIGITS // 2].hex() for digest in found]

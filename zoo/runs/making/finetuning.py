@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from zoo.catalogue.classifiers import check_classifier
 from zoo.catalogue.licenses import UNKNOWN, check_license_name, join_licenses
+from zoo.data.contents import digest_files
 from zoo.data.dataset import SINGLE, Dataset, Item, describe_classes
 from zoo.data.kinds import Kind
 from zoo.data.leaks import keep_copies_together
@@ -271,23 +272,24 @@ def plan_run(
     )
     if features is not None:
         _check_for_features(features, checked, calibrate, class_level)
-    dataset = keep_copies_together(
-        scan_dataset(
-            data,
-            kind,
-            seed=checked.seed,
-            val_fraction=checked.val_fraction,
-            item_column=modality_of(entry).choose_column(entry.name, path_column, text_column),
-            label_column=label_column,
-            split_column=split_column,
-            class_level=class_level,
-            group_by=group_by,
-            task=learned.name,
-            classes=record.classes if record is not None and learned.name != SINGLE else None,
-            find=None if features is None else features.find,
-        ),
-        store.home,
+    dataset = scan_dataset(
+        data,
+        kind,
+        seed=checked.seed,
+        val_fraction=checked.val_fraction,
+        item_column=modality_of(entry).choose_column(entry.name, path_column, text_column),
+        label_column=label_column,
+        split_column=split_column,
+        class_level=class_level,
+        group_by=group_by,
+        task=learned.name,
+        classes=record.classes if record is not None and learned.name != SINGLE else None,
+        find=None if features is None else features.find,
     )
+    digests = None  # of files; features bring their own
+    if kind.in_files and features is None:
+        digests = digest_files([item.path for item in dataset.items], store.home)
+    dataset = keep_copies_together(dataset, digests)
     if record is not None and dataset.classes != record.classes:
         raise UsageError(
             f"{name} knows {', '.join(record.classes)}; {data} has {', '.join(dataset.classes)}",
@@ -295,9 +297,9 @@ def plan_run(
         )
     apart: tuple[Item, ...] = ()
     if calibrate is not None:
-        dataset, apart = set_apart(dataset, calibrate, checked.seed, store.home)
+        dataset, apart = set_apart(dataset, calibrate, checked.seed, digests)
         report(_describe_apart(dataset, len(apart)))
-    dataset = with_contents(dataset, store.home)
+    dataset = with_contents(dataset, digests)
     for note in (*dataset.notes, describe_classes(dataset)):
         report(note)
     asked = options.get("batch_size") or getattr(recipe, "batch_size", None)
