@@ -6,16 +6,21 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity
 
+from zoo.catalogue.entry import ImageInput
 from zoo.errors import UnknownName, UsageError
-from zoo.events import Event, Note
+from zoo.events import Event, Note, Report, silent
 from zoo.features import engine as engines
-from zoo.features import exported
+from zoo.features import exported, extraction
 from zoo.features.engine import Engine
 from zoo.features.exported import ExportedNetwork, choose_engine
+from zoo.features.extraction import FeatureTable, extract_features
 from zoo.features.network import FrozenNetwork, freeze_classifier
 
 CPU = torch.device("cpu")
@@ -180,3 +185,102 @@ def test_old_exports_are_deleted_beyond_the_limit(tmp_path: Path) -> None:
         os.utime(file, (age, age))
     exported._prune(tmp_path, keep=files[0], most=20)
     assert [file.exists() for file in files] == [True, False, True]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Path]:
+    """40 small pictures: two batches."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    paths = [folder / f"{number}.png" for number in range(40)]
+    for number, path in enumerate(paths):
+        pixels = np.random.default_rng(number).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+    return paths
+
+
+def extract(pictures: list[Path], home: Path, wish: Engine, report: Report = silent) -> FeatureTable:
+    torch.manual_seed(0)
+    settings = ImageInput(size=16, resize=16, mean=(0.5,) * 3, std=(0.5,) * 3)
+    return extract_features(
+        Small().eval(), pictures, settings, store_home=home, engine=wish, report=report, batch_size=32
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("onnx")
+def test_features_are_those_of_torch_and_kept_apart_from_them(
+    pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = extract(pictures, tmp_path, engine(tmp_path, "torch"))
+    found = extract(pictures, tmp_path, engine(tmp_path))
+    assert (plain.backend, found.backend, found.from_cache) == ("torch", "onnx", 0)
+    assert cosine_similarity(found.features, plain.features).min() >= exported.COSINE
+    monkeypatch.setattr(extraction, "choose_engine", lambda *_, **__: pytest.fail("ONNX Runtime was loaded"))
+    again = extract(pictures, tmp_path, engine(tmp_path))
+    assert (again.backend, again.from_cache) == ("onnx", 40)
+    assert torch.equal(again.features, found.features)
+    assert torch.equal(extract(pictures, tmp_path, engine(tmp_path, "torch")).features, plain.features)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("onnx")
+def test_added_pictures_are_computed_by_what_computed_the_others(
+    pictures: list[Path], tmp_path: Path
+) -> None:
+    extract(pictures[:30], tmp_path, engine(tmp_path))
+    more = extract(pictures, tmp_path, engine(tmp_path))
+    assert (more.backend, more.from_cache) == ("onnx", 30)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("onnx")
+def test_a_failure_halfway_leaves_no_table_of_two_backends(
+    pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = extract(pictures, tmp_path / "other", engine(tmp_path, "torch"))
+    right: Callable[..., Tensor] = ExportedNetwork.run
+
+    def fail(self: ExportedNetwork, batch: Tensor) -> Tensor:
+        if len(batch) == 8:
+            raise RuntimeError("Failed to allocate memory for requested buffer")
+        return right(self, batch)
+
+    monkeypatch.setattr(ExportedNetwork, "run", fail)
+    notes: list[Event] = []
+    found = extract(pictures, tmp_path, engine(tmp_path), notes.append)
+    assert found.backend == "torch"
+    assert torch.equal(found.features, plain.features)
+    assert any("torch computes all features, and not ONNX Runtime: Failed to" in str(note) for note in notes)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("onnx")
+def test_nothing_is_kept_of_features_that_do_not_agree(
+    pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right: Callable[..., Tensor] = ExportedNetwork.run
+    monkeypatch.setattr(ExportedNetwork, "run", lambda self, batch: right(self, batch) - 0.5)
+    notes: list[Event] = []
+    found = extract(pictures, tmp_path, engine(tmp_path), notes.append)
+    assert found.backend == "torch"
+    assert any("torch computes, not ONNX Runtime: the cosine" in str(note) for note in notes)
+    assert len([*(tmp_path / "features").iterdir()]) == 1
+
+
+def test_features_of_few_pictures_are_by_torch_whatever_was_exported_before(
+    pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extraction, "choose_engine", lambda *_, **__: pytest.fail("ONNX Runtime was loaded"))
+    for wish in (Engine("auto", tmp_path / "onnx"), engine(tmp_path, "auto", 999)):
+        assert extract(pictures, tmp_path, wish).backend == "torch"
+
+
+def test_without_the_library_torch_computes_and_a_note_says_so(
+    pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "find_spec", lambda name: None if name == "onnxruntime" else object())
+    notes: list[Event] = []
+    assert extract(pictures, tmp_path, engine(tmp_path), notes.append).backend == "torch"
+    assert any("onnxruntime is not installed" in str(note) for note in notes)
+    assert extract(pictures, tmp_path, engine(tmp_path, "auto", 10**6)).backend == "torch"

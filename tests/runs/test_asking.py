@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from support.kits import Kit, on_real
 from torch import nn
+from torch.nn.functional import cosine_similarity
 
 from zoo.data.listing import list_images
 from zoo.data.pixels.decoding import read_image
@@ -117,6 +118,9 @@ def test_onnx_runtime_answers_as_the_plain_network(
     assert [path.suffix for path in exports.glob("*/*")] == [".onnx"]
     measured = [run.evaluate(digits, engine=Engine(backend, exports)) for backend in ("torch", "onnx")]
     assert measured[0].facts["accuracy"] == measured[1].facts["accuracy"]
+    plain, fast = (run.embed(files, device="cpu", backend=backend) for backend in ("torch", "onnx"))
+    assert (plain.backend, fast.backend) == ("torch", "onnx")
+    assert cosine_similarity(*(torch.from_numpy(one.features) for one in (plain, fast))).min() > 0.99999
 
 
 @on_real

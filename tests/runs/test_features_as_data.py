@@ -12,6 +12,7 @@ from support.commands import Call
 from support.kits import Kit
 
 from zoo.data.listing import list_images
+from zoo.features.engine import LIBRARIES
 from zoo.runs.classifier import load_classifier
 from zoo.runs.making.finetuning import finetune_model
 from zoo.runs.modalities.image_items import ImageItems
@@ -135,6 +136,24 @@ def test_what_is_not_a_feature_of_this_network_is_refused_by_name(
     frame.write_parquet(tmp_path / "other.parquet", metadata={"zoo_features": other})
     said = refused(tmp_path / "other.parquet")
     assert "has features of other_net, and those of tiny_net are needed" in said
+
+
+@pytest.mark.slow
+def test_features_of_onnx_runtime_say_so_and_are_not_mixed_with_those_of_torch(
+    ask: Call, features: Path, shades: Path, tmp_path: Path
+) -> None:
+    for name in LIBRARIES:
+        pytest.importorskip(name, reason=f"the extra [onnx] is not installed: {name}", exc_type=ImportError)
+    (tmp_path / "both").mkdir()
+    fast = tmp_path / "both" / "fast.parquet"
+    said = ask("embed", "tiny_net", shades, "--backend", "onnx", "-o", fast)
+    assert "by ONNX Runtime" in said.out
+    assert '"backend":"onnx"' in pl.read_parquet_metadata(fast)["zoo_features"]
+    assert "onnxruntime" in pl.read_parquet_metadata(fast)["zoo_features"]
+    assert "was computed by ONNX Runtime" in train(ask, fast, tmp_path / "run")
+    shutil.copy(features, tmp_path / "both" / "plain.parquet")
+    said = ask("finetune", "tiny_net", tmp_path / "both", "--out", tmp_path / "no")
+    assert (said.code, "their backend differs" in said.err) == (5, True)
 
 
 def test_an_item_without_features_is_passed_over_with_its_reason(

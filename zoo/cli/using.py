@@ -436,6 +436,7 @@ def open_source(
 @click.option("--member", metavar="FILE", help="Which file of a .zip of word vectors.")
 @text_options
 @compute_options
+@backend_option
 @processes_option
 def embed(
     context: Context,
@@ -457,6 +458,8 @@ def embed(
     from zoo.targets import KINDS, HubModel, RegistryModel, RunFolder, describe_target, fetch_target, kind_of
 
     check_out(out, WRITERS)
+    backend: str = options.pop("backend")
+    Engine(backend).check(options["device"])
     target = context.find_target("embed", model, member=member, others=files)
     kind = kind_of(target)
     if (pooling or unknown) and kind in ("run", "images"):
@@ -483,6 +486,7 @@ def embed(
                 files[0] if len(files) == 1 else None,
                 store=context.store,
                 device=device,
+                backend=backend,
                 report=context.report,
             )
     else:
@@ -502,11 +506,13 @@ def embed(
     lost = None if found.known is None else int((found.known == 0).sum())
     facts = {"out": str(out), "files": count, "features": width, **licenses}
     facts |= {} if lost is None else {"without_known_words": lost}
+    facts |= {"backend": found.backend} if lost is None else {}
     noun = ("file" if lost is None else "text") + "s" * (count != 1)
     named = sorted({label for label in found.labels or () if label is not None}, key=natural_key)
     facts |= {"classes": named} if named else {}
-    classes = f", {len(named):,} classes" if named else ""
-    context.sink.done(facts, lambda: f"{out}: {count:,} {noun}, {width:,} features each{classes}")
+    more = f", {len(named):,} classes" if named else ""
+    more += ", by ONNX Runtime" if found.backend == "onnx" else ""
+    context.sink.done(facts, lambda: f"{out}: {count:,} {noun}, {width:,} features each{more}")
 
 
 COMMANDS = {"predict": predict, "embed": embed}

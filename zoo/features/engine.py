@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from zoo.errors import UnknownName, UsageError
 
+Backend = Literal["torch", "onnx"]
+LONG_NAMES = {"torch": "torch", "onnx": "ONNX Runtime"}
 BACKENDS = ("auto", "torch", "onnx")
 LIBRARIES = ("onnxruntime", "onnx", "onnxscript")
 ENOUGH = 1000
@@ -17,12 +20,14 @@ ENOUGH = 1000
 @dataclass(frozen=True)
 class Engine:
     """backend: "torch"; "onnx", with a warning where that is not possible; "auto": ONNX Runtime on the CPU
-    where it is installed and the network was exported before, or there are many items. exports: the folder
-    that keeps exported networks; None: there is none, and torch computes. items: how many there are."""
+    where it is installed and there are many items, and for answers also where the network was exported
+    before: features are kept, so that what computes them must not depend on what happened before. exports:
+    the folder that keeps exported networks; None: there is none, and torch computes. items: how many there
+    are of the whole data set, of which a call may get a part; None: those of the call."""
 
     backend: str = "torch"
     exports: Path | None = None
-    items: int = 0
+    items: int | None = None
 
     def check(self, device: str) -> None:
         """Raise UnknownName for a backend that does not exist, and UsageError for one that cannot be had."""
@@ -34,19 +39,24 @@ class Engine:
             raise UsageError(
                 f"ONNX Runtime computes on the CPU here, not on {device}", hint="Use --device cpu."
             )
-        if missing := [name for name in LIBRARIES if find_spec(name) is None]:
+        if missing := self.missing:
             raise UsageError(
                 f"ONNX Runtime needs {', '.join(missing)}", hint="pip install 'transfer-zoo[onnx]'"
             )
 
     @property
+    def missing(self) -> list[str]:
+        """The libraries that ONNX Runtime needs and that are not installed."""
+        return [name for name in LIBRARIES if find_spec(name) is None]
+
+    @property
     def may_use_onnx(self) -> bool:
         """Whether ONNX Runtime is wanted, and there."""
-        return (
-            self.backend != "torch"
-            and self.exports is not None
-            and all(find_spec(name) is not None for name in LIBRARIES)
-        )
+        return self.backend != "torch" and self.exports is not None and not self.missing
+
+    def has_many(self, items: int = 0) -> bool:
+        """Whether an export pays. items: of the call, where those of the whole are not known."""
+        return (items if self.items is None else self.items) >= ENOUGH
 
 
 TORCH = Engine()

@@ -15,6 +15,7 @@ import os
 import secrets
 import sys
 import warnings
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from torch.nn.functional import cosine_similarity
 
 from zoo.events import Note, Report, silent
 from zoo.features import fusion, network
-from zoo.features.engine import ENOUGH, Engine
+from zoo.features.engine import LIBRARIES, Engine
 from zoo.features.network import FrozenNetwork, fingerprint
 
 if TYPE_CHECKING:
@@ -64,25 +65,31 @@ class ExportedNetwork:
 
 
 def choose_engine(
-    frozen: FrozenNetwork, example: Tensor, engine: Engine, report: Report = silent
+    frozen: FrozenNetwork,
+    example: Tensor,
+    engine: Engine,
+    report: Report = silent,
+    *,
+    differs: Callable[[Tensor, Tensor], str | None] | None = None,
 ) -> FrozenNetwork | ExportedNetwork:
     """The network as the engine is to compute it; that of torch where ONNX Runtime cannot, or does not agree.
 
     example: a few real images, for which both have to give the same: a cosine of at least 0.99999 for each,
-    and the same largest output. What is not possible is reported, and not tried again by "auto".
+    and the same largest output, or whatever `differs` finds no fault with. What is not possible is reported,
+    and not tried again by "auto".
     """
     if not engine.may_use_onnx or frozen.device.type != "cpu" or frozen.dtype != torch.float32:
         return frozen
     assert engine.exports is not None
     folder = engine.exports / _key(frozen.network)
     path = _find(folder, report)
-    if path is None and engine.backend == "auto" and (engine.items < ENOUGH or (folder / FAILED).exists()):
+    if path is None and engine.backend == "auto" and (not engine.has_many() or (folder / FAILED).exists()):
         return frozen
     level: Any = "warning" if engine.backend == "onnx" else "info"
     try:
         path = path or _export(frozen.network, example, folder)
         exported = ExportedNetwork(_open(path), frozen, report)
-        fault = _disagreement(exported.run(example), frozen(example))
+        fault = (differs or _other_answers)(exported.run(example), frozen(example))
     except (OSError, MemoryError) as error:  # of this moment
         report(Note(f"torch computes, not ONNX Runtime: {error}", level=level))
         return frozen
@@ -100,7 +107,13 @@ def choose_engine(
     return exported
 
 
-def _disagreement(found: Tensor, expected: Tensor) -> str | None:
+def onnx_facts() -> dict[str, str]:
+    """What outputs of ONNX Runtime depend on besides the network, and those of torch do not."""
+    code = hashlib.sha256(inspect.getsource(sys.modules[__name__]).encode()).hexdigest()
+    return {name: version(name) for name in LIBRARIES} | {"code": code}
+
+
+def other_features(found: Tensor, expected: Tensor) -> str | None:
     """In what the outputs (batch, …) differ from those of torch; None where they do not."""
     found, expected = found.flatten(1), expected.flatten(1)
     if found.shape != expected.shape:
@@ -108,9 +121,15 @@ def _disagreement(found: Tensor, expected: Tensor) -> str | None:
     cosine = float(cosine_similarity(found, expected).min())
     if not cosine >= COSINE:  # NaN as well
         return f"the cosine of its outputs to those of torch is {cosine:.6f}"
-    if not torch.equal(found.argmax(1), expected.argmax(1)):
-        return "its largest output is another one"
     return None
+
+
+def _other_answers(found: Tensor, expected: Tensor) -> str | None:
+    """The same for answers, of which the largest one has to be the same as well."""
+    fault = other_features(found, expected)
+    if fault is None and not torch.equal(found.flatten(1).argmax(1), expected.flatten(1).argmax(1)):
+        return "its largest output is another one"
+    return fault
 
 
 def _key(frozen: nn.Module) -> str:

@@ -6,8 +6,8 @@ import hashlib
 import inspect
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cache as once
 from functools import partial
 from importlib.metadata import version
@@ -28,9 +28,16 @@ from zoo.data.pixels.memory import ImageSource, MemoryImage, place_of
 from zoo.data.pixels.preprocessing import Draws, augment, preprocess
 from zoo.data.pixels.ranges import ValueRange
 from zoo.errors import TrainingStopped
-from zoo.events import Progress, Report, silent
+from zoo.events import Note, Progress, Report, silent
 from zoo.features import fusion, network
 from zoo.features.cache import FeatureCache
+from zoo.features.engine import TORCH, Backend, Engine
+from zoo.features.exported import (
+    ExportedNetwork,
+    choose_engine,
+    onnx_facts,
+    other_features,
+)
 from zoo.features.network import FrozenNetwork, Precision, fingerprint_network, freeze_network
 
 EXAMPLES = 4  # images on which every shortcut is tried first
@@ -46,7 +53,7 @@ class FeatureTable:
     image as preprocessed for prediction, the others are of random crops. kept: the index of each row's image.
     bad: the images that could not be read. seconds: of the whole call. from_cache: how many of the views were
     cached; equal images count once. traits: of the images that were decoded, which are those that were not
-    cached.
+    cached. backend: what computed all of them, now or before.
     """
 
     views: Tensor
@@ -55,6 +62,7 @@ class FeatureTable:
     seconds: float
     from_cache: int
     traits: Counter[str] = field(default_factory=Counter)
+    backend: Backend = "torch"
 
     @property
     def features(self) -> Tensor:
@@ -78,6 +86,7 @@ def extract_features(
     workers: int | None = None,
     on_bad: OnBad = "skip",
     values: ValueRange | None = None,
+    engine: Engine = TORCH,
     report: Report = silent,
 ) -> FeatureTable:
     """The feature vectors before the model's classifier, for every readable image.
@@ -87,8 +96,9 @@ def extract_features(
     of the published weights, if any; the key also has every tensor and setting of the network, so that a
     tuned one is never mistaken for the published one. views: their numbers; 0 is the plain one, all others
     are augmented with `strength`, equally for the same content, number and seed. values: black and white of
-    images of 16 bit or floats. The model is not changed. fp32 features equal the model's own to 1e-4 of the
-    largest one.
+    images of 16 bit or floats. engine: what computes, all of them or none: where ONNX Runtime does
+    not agree with torch on the first batch, or fails later, torch computes every feature of the table, and a
+    note says so. The model is not changed. fp32 features equal the model's own to 1e-4 of the largest one.
 
     Raises UnreadableFile with on_bad="stop", and TrainingStopped if a feature is not a finite number or the
     device lacks the memory for one image.
@@ -115,13 +125,19 @@ def extract_features(
         counts="images" if 0 in views else "views",
         report=report,
     )
-    about = _describe(work, backbone_sha256) if store_home else {}
-    found = []
-    for number in views:
-        view = View(number, seed, strength) if number else None
-        facts = about | {"view": str(view)}
-        cache = FeatureCache(store_home / "features", facts, report=report) if store_home else None
-        found.append(work.fill(view, cache))
+    wanted = _choose_backend(engine, len(firsts), device, precision, report)
+    about = _describe(work, backbone_sha256) if store_home or wanted == "onnx" else {}
+
+    def fill(work: Extraction, about: Mapping[str, Any]) -> list[Tensor]:
+        found = []
+        for number in views:
+            view = View(number, seed, strength) if number else None
+            facts = {**about, "view": str(view)}
+            cache = FeatureCache(store_home / "features", facts, report=report) if store_home else None
+            found.append(work.fill(view, cache))
+        return found
+
+    found, work = _fill_by(wanted, work, about, fill, engine)
     reasons = [work.bad.get(slot) for slot in slots]
     kept = tuple(position for position, reason in enumerate(reasons) if reason is None)
     rows = torch.tensor([slots[position] for position in kept], dtype=torch.long)
@@ -132,7 +148,48 @@ def extract_features(
         seconds=time.perf_counter() - started,
         from_cache=work.from_cache,
         traits=work.traits,
+        backend="torch" if work.onnx is None else "onnx",
     )
+
+
+def _choose_backend(
+    engine: Engine, items: int, device: torch.device, precision: Precision, report: Report
+) -> Backend:
+    """What is to compute so many items. The same for the same data on the same machine, whatever was computed
+    before."""
+    if engine.backend != "onnx" and not (engine.may_use_onnx and engine.has_many(items)):
+        return "torch"
+    if engine.may_use_onnx and device.type == "cpu" and precision == "fp32":
+        return "onnx"
+    if engine.backend == "onnx":
+        missing = (
+            f"{', '.join(engine.missing)} is not installed" if engine.missing else "it is for fp32 on CPUs"
+        )
+        report(Note(f"torch computes the features, not ONNX Runtime: {missing}", level="warning"))
+    return "torch"
+
+
+def _fill_by(
+    wanted: Backend,
+    work: Extraction,
+    about: Mapping[str, Any],
+    fill: Callable[[Extraction, Mapping[str, Any]], list[Tensor]],
+    engine: Engine,
+) -> tuple[list[Tensor], Extraction]:
+    """The tables of all views, all by one backend, and the work that made them. ONNX Runtime has tables of
+    its own, and where it cannot go on, all begins again with torch."""
+    if wanted == "torch":
+        return fill(work, about), work
+    whole = engine if engine.items is not None else replace(engine, items=len(work.images))
+    onnx = replace(work, onnx=whole, bad={}, traits=Counter())
+    try:
+        return fill(onnx, {**about, "backend": onnx_facts()}), onnx
+    except _NotByOnnx:
+        return fill(work, about), work
+
+
+class _NotByOnnx(Exception):
+    """ONNX Runtime cannot compute the features; the reason was reported."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +221,8 @@ class Extraction:
     """The state of one call. images, contents: one image per distinct content, a row of the tables each.
 
     bad: what is wrong with unreadable images, by row. traits: of those that were decoded. done, from_cache:
-    counts out of `total`, over all views. counts: what is counted.
+    counts out of `total`, over all views. counts: what is counted. onnx: ONNX Runtime computes, or nothing
+    does.
     """
 
     model: nn.Module
@@ -181,7 +239,8 @@ class Extraction:
     total: int
     report: Report
     counts: Literal["images", "views"] = "images"
-    frozen: FrozenNetwork | None = None
+    onnx: Engine | None = None
+    frozen: FrozenNetwork | ExportedNetwork | None = None
     bad: dict[int, str] = field(default_factory=dict)
     traits: Counter[str] = field(default_factory=Counter)
     done: int = 0
@@ -223,14 +282,8 @@ class Extraction:
         with self.open_batches(missing, view) as batches:
             for slots, images, _ in batches:
                 if self.frozen is None:
-                    self.frozen = freeze_network(
-                        self.model,
-                        images[:EXAMPLES],
-                        device=self.device,
-                        precision=self.precision,
-                        report=self.report,
-                    )
-                features = self.frozen(images)
+                    self.frozen = self.freeze(images)
+                features = self.ask(self.frozen, images)
                 self.check(slots, features)
                 yield slots, features
                 self.count(len(slots))
@@ -238,6 +291,34 @@ class Extraction:
             self.count(len(batches.bad))
             if view is None:
                 self.traits += batches.traits
+
+    def freeze(self, images: Tensor) -> FrozenNetwork | ExportedNetwork:
+        """The fastest network, compared with the model on the first images. Raises _NotByOnnx."""
+        frozen = freeze_network(
+            self.model,
+            images[:EXAMPLES],
+            device=self.device,
+            precision=self.precision,
+            report=self.report,
+        )
+        if self.onnx is None:
+            return frozen
+        # every image of the first batch: what is computed is kept
+        exported = choose_engine(frozen, images, self.onnx, self.report, differs=other_features)
+        if isinstance(exported, ExportedNetwork):
+            return exported
+        raise _NotByOnnx
+
+    def ask(self, network: FrozenNetwork | ExportedNetwork, images: Tensor) -> Tensor:
+        """The features of a batch. Raises _NotByOnnx where torch would have to take over."""
+        if isinstance(network, FrozenNetwork):
+            return network(images)
+        try:
+            return network.run(images)
+        except Exception as error:
+            why = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            self.report(Note(f"torch computes all features, and not ONNX Runtime: {why}", level="warning"))
+            raise _NotByOnnx from error
 
     def open_batches(self, missing: Sequence[int], view: View | None) -> Batches:
         """The images of these slots, preprocessed or augmented."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from zoo.data.pixels.ranges import ValueRange
+from zoo.features.engine import LIBRARIES, Backend
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,8 +39,8 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: of items, in the singular. network: sha256 of all modules, settings and tensors before the
     classifier. input: how an item becomes the network's input; values: black and white of images of 16 bit or
-    floats, None where each has its own. root: the folder of labelled items, as it was typed; names below it
-    decide what is drawn for validation.
+    floats, None where each has its own. backend: what computed them. root: the folder of labelled items, as
+    it was typed; names below it decide what is drawn for validation.
     """
 
     schema: int = SCHEMA
@@ -52,6 +53,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     code: str
     versions: Mapping[str, str]
+    backend: Backend = "torch"
     values: Mapping[str, Any] | None = None
     root: str | None = None
     unreadable: tuple[Unreadable, ...] = ()
@@ -68,11 +70,13 @@ def provenance_of(
     values: ValueRange | None,
     device: str,
     precision: str = "fp32",
+    backend: Backend = "torch",
 ) -> Provenance:
     """What features of images by a network depend on. Costs a read of its weights."""
     from zoo.features.extraction import hash_code
     from zoo.features.network import fingerprint_network
 
+    libraries = LIBRARIES if backend == "onnx" else ()
     return Provenance(
         kind="image",
         model=entry.name,
@@ -82,6 +86,7 @@ def provenance_of(
         precision=precision,
         device=device,
         code=hash_code(),
-        versions={name: version(name) for name in ("torch", "pillow")},
+        versions={name: version(name) for name in ("torch", "pillow", *libraries)},
+        backend=backend,
         values=None if values is None else values.facts,
     )

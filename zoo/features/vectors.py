@@ -21,6 +21,7 @@ from zoo.data.kinds import IMAGES, Kind
 from zoo.data.names import one_line, shortened
 from zoo.errors import DatasetError
 from zoo.events import Note
+from zoo.features.engine import LONG_NAMES
 from zoo.features.provenance import KEY, SCHEMA, Provenance
 
 if TYPE_CHECKING:
@@ -161,6 +162,11 @@ class FeatureFile:
                     hint=f"Compute them: zoo embed {one_line(own.model)} PHOTOGRAPHS -o FILE.parquet",
                 )
         self.width = width
+        if self.about.backend != own.backend:
+            return Note(
+                f"{one_line(self.path)} was computed by {LONG_NAMES[self.about.backend]}: features differ in "
+                f"their last digits from those of {LONG_NAMES[own.backend]}"
+            )
         if (self.about.code, self.about.versions) == (own.code, own.versions):
             return None
         versions = ", ".join(f"{name} {number}" for name, number in self.about.versions.items())
@@ -251,12 +257,12 @@ def open_features(path: Path, kind: Kind, name: str) -> FeatureFile:
     if not sum(count for _, count in files):
         raise DatasetError(f"{one_line(path)} has no rows")
     for (file, _), about in zip(files, found, strict=True):
-        for field_name in ("network", "input", "precision", "values", "root"):
+        for field_name in ("network", "input", "precision", "backend", "values", "root"):
             if getattr(about, field_name) != getattr(found[0], field_name):
                 raise DatasetError(
                     f"{one_line(file)} ({one_line(about.model)}) and {one_line(files[0][0])} "
                     f"({one_line(found[0].model)}) do not belong together: their {field_name} differs",
-                    hint="Compute all of them with one model, from one folder.",
+                    hint="Compute all of them with one model and one --backend, from one folder.",
                 )
     lost = tuple(item for about in found for item in about.unreadable)
     return FeatureFile(path, tuple(files), msgspec.structs.replace(found[0], unreadable=lost))

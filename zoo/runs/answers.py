@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from zoo.data.names import one_line
 from zoo.errors import DatasetError
 from zoo.events import Note, Report
+from zoo.features.engine import TORCH, Engine
 from zoo.notebook import facts_table
 
 if TYPE_CHECKING:
@@ -129,10 +130,11 @@ class ItemSource(Protocol):
         store_home: Path | None,
         device: torch.device,
         precision: Precision = "fp32",
+        engine: Engine = TORCH,
     ) -> FeatureTable:
         """What the network's head sees of every item that can be read; the network is left as it is.
 
-        identity: what features of this network are kept under.
+        identity: what features of this network are kept under. engine: what computes those of images.
         """
 
     def notes(self) -> Iterator[Note]:

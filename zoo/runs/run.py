@@ -116,10 +116,13 @@ class Run:
         batch_size: int | None = None,
         device: str = "auto",
         on_bad: OnBad = "skip",
+        backend: str = "auto",
     ) -> Embeddings:
-        """What the head sees of every item that can be read. items: as for `predict`."""
+        """What the head sees of every item that can be read. items, backend: as for `predict`."""
         source = self._read(items, batch_size=batch_size, on_bad=on_bad)
-        return embed_items(self.classifier, source, store=self.store, device=device, report=self.report)
+        return embed_items(
+            self.classifier, source, store=self.store, device=device, backend=backend, report=self.report
+        )
 
     def gather(self, items: Iterable[object]) -> list[Any]:
         """The files, images or texts that `items` stand for; none is read yet. items: as for `predict`."""
@@ -160,6 +163,7 @@ def embed(
     batch_size: int | None = None,
     device: str = "auto",
     on_bad: OnBad = "skip",
+    backend: str = "auto",
     report: Report | None = None,
 ) -> Embeddings:
     """What a frozen network sees of every item, computed once: features for a head, an index, a search.
@@ -174,6 +178,8 @@ def embed(
         batch_size: Items at a time; None for what suits them.
         device: Where to compute: "auto", "cpu", "cuda", "cuda:1", "mps".
         on_bad: "skip" leaves out what cannot be read, "stop" raises for the first.
+        backend: What computes images on a CPU: "torch", "onnx", or "auto": ONNX Runtime for 1,000 images or
+            more where it is installed and agrees.
         report: Called with every event. None: a bar on a terminal and in a notebook, and
             nothing in a pipe; `zoo.events.silent`: nothing.
 
@@ -191,7 +197,7 @@ def embed(
     target = accept(find_target(name, registry=registry, store=store, member=member), "zoo.embed")
     if isinstance(target, RunFolder):
         run = Run(target.path, read_record(target.path), store, report)
-        return run.embed(items, batch_size=batch_size, device=device, on_bad=on_bad)
+        return run.embed(items, batch_size=batch_size, device=device, on_bad=on_bad, backend=backend)
     assert isinstance(target, Model)
     modality = modality_of_target(target)
     gathered = modality.gather(str(name), Wanted(_several(items)), report=report)
@@ -201,7 +207,7 @@ def embed(
     classifier = load_classifier(target, store=store, report=report)
     size = batch_size or modality.batch_size
     source = modality.load_asking().read(gathered, classifier, batch_size=size, on_bad=on_bad, report=report)
-    return embed_items(classifier, source, store=store, device=device, report=report)
+    return embed_items(classifier, source, store=store, device=device, backend=backend, report=report)
 
 
 def _several(items: Iterable[object]) -> list[object]:

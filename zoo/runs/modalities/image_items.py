@@ -106,11 +106,17 @@ class ImageItems:
         precision: Precision = "fp32",
         views: Sequence[int] = (0,),
         strength: str = "light",
+        engine: Engine = TORCH,
     ) -> FeatureTable:
         """What the network's head sees of every image; computed once for each content, kept in the store.
 
-        views, strength: see `extract_features`.
+        views, strength: see `extract_features`. engine: several processes leave it to torch, for each of them
+        would decide for itself.
         """
+        if self.processes.world > 1 and engine.backend != "torch":
+            if engine.backend == "onnx":
+                self.report(Note("torch computes the features: there are several processes", level="warning"))
+            engine = TORCH
 
         def compute(places: Sequence[int], report: Report) -> FeatureTable:
             return extract_features(
@@ -126,6 +132,7 @@ class ImageItems:
                 workers=self.workers,
                 on_bad=self.on_bad,
                 values=self.values,
+                engine=engine,
                 report=report,
             )
 

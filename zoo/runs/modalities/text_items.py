@@ -81,6 +81,7 @@ class TextItems:
         store_home: Path | None,
         device: torch.device,
         precision: Precision = "fp32",
+        engine: Engine = TORCH,
     ) -> FeatureTable:
         """What the network's head sees of every text.
 

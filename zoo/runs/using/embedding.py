@@ -16,6 +16,7 @@ from zoo.data.names import safe_text
 from zoo.data.scanning import find_labels
 from zoo.errors import UsageError
 from zoo.events import Note, Report, silent
+from zoo.features.engine import Backend, Engine
 from zoo.features.provenance import KEY, Provenance, Unreadable, provenance_of
 from zoo.runs.answers import refuse_unreadable
 from zoo.runs.using.prediction_files import check_out
@@ -34,7 +35,8 @@ class Embeddings:
     """paths: of the readable files, or places of the texts, in the order given. features: (items, width)
     float32. words, known: (items,) of texts, how many words each has, and how many of them are known; where
     that is 0 the features mean nothing. labels, parts: of labelled images, None of an image that has
-    none. contents: sha256 of each file. about: what the features depend on, of images."""
+    none. contents: sha256 of each file. about: what the features depend on, of images. backend: what computed
+    those of images, "torch" or "onnx"."""
 
     paths: tuple[Path, ...]
     features: np.ndarray
@@ -44,6 +46,7 @@ class Embeddings:
     parts: tuple[str | None, ...] | None = None
     contents: tuple[str | None, ...] | None = None
     about: Provenance | None = None
+    backend: Backend = "torch"
 
     @property
     def columns(self) -> dict[str, np.ndarray | tuple[str | None, ...]]:
@@ -59,20 +62,33 @@ class Embeddings:
 
 
 def embed_items(
-    classifier: Classifier, source: ItemSource, *, store: Store, device: str = "auto", report: Report = silent
+    classifier: Classifier,
+    source: ItemSource,
+    *,
+    store: Store,
+    device: str = "auto",
+    backend: str = "torch",
+    report: Report = silent,
 ) -> Embeddings:
     """What the head of the network sees of every item that can be read; those of images come from the cache
-    where they were computed before."""
+    where they were computed before. backend: what computes images on a CPU: see Engine."""
     from zoo.training.device import pick_device
 
     if not source.places:
         raise UsageError(f"no {source.noun}s to embed")
+    engine = Engine(backend, store.home / "onnx")
+    engine.check(device)
     table = source.features(
-        classifier.network, identity=classifier.identity, store_home=store.home, device=pick_device(device)
+        classifier.network,
+        identity=classifier.identity,
+        store_home=store.home,
+        device=pick_device(device),
+        engine=engine,
     )
     refuse_unreadable(source, report)
     columns: dict[str, Any] = {name: np.array(values) for name, values in source.columns.items()}
-    return Embeddings(tuple(source.places[row] for row in table.kept), table.features.numpy(), **columns)
+    paths = tuple(source.places[row] for row in table.kept)
+    return Embeddings(paths, table.features.numpy(), **columns, backend=table.backend)
 
 
 def embed_for_training(
@@ -82,6 +98,7 @@ def embed_for_training(
     *,
     store: Store,
     device: str = "auto",
+    backend: str = "torch",
     report: Report = silent,
 ) -> Embeddings:
     """The same of images with what a head needs to be trained on them: what they depend on, the content of
@@ -89,7 +106,7 @@ def embed_for_training(
     from zoo.runs.classifier import image_model
     from zoo.training.device import pick_device
 
-    found = embed_items(classifier, source, store=store, device=device, report=report)
+    found = embed_items(classifier, source, store=store, device=device, backend=backend, report=report)
     if source.noun != IMAGES.noun or not is_first():
         return found
     about = provenance_of(
@@ -97,6 +114,7 @@ def embed_for_training(
         classifier.network,
         values=classifier.values,
         device=pick_device(device).type,
+        backend=found.backend,
     )
     labelled = None if data is None else find_labels(data, IMAGES)
     digests = [content.digest for content in read_contents(source.places, store.home)]
