@@ -23,12 +23,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from features import HALF, mobilenet_v2
+from measuring import DATA
 from PIL import Image
+from subjects import mobilenet_v2
 from torch import nn
 
 from zoo.data.pixels.decoding import decode_picture
 from zoo.data.pixels.preprocessing import preprocess
+
+HALF = mobilenet_v2(DATA, DATA).input
 
 
 def main() -> None:
@@ -42,7 +45,7 @@ def main() -> None:
     parser.add_argument("--over", default="2,4", help="least times the resized side, with commas")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    network = mobilenet_v2(options.data)[0].eval()
+    network = mobilenet_v2(options.data, options.data).open()
     photos = sorted((options.data / "photos").iterdir()) + sorted(
         (options.data / "hymenoptera" / "val").glob("*/*.jpg")
     )

@@ -18,23 +18,23 @@ chosen on the 153, and the seed decides the first weights and the order alone.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-from subjects import measure_held, photographs, write_few
+from measuring import ROOT, Turn, command, spread
+from subjects import Homes, Network, measure_held, mobilenet_v2, photographs, write_few
 
 from zoo import finetune_model, load_run
 from zoo.catalogue.registry import Registry, load_registry
 from zoo.events import silent
 from zoo.store.store import Store
 
+LOOP = ROOT / "benchmarks" / "loops" / "tutorial.py"
 NAME = "mobilenet_v2_demo"
 ALL = 122
 
@@ -51,11 +51,7 @@ def main() -> None:
     parser.add_argument("--strengths", default="light,strong", help="of views, with commas")
     parser.add_argument("--items", default="5,10,20", help="of each class, with commas")
     parser.add_argument("--only", choices=("speed", "quality"))
-    parser.add_argument("--loop", type=int, metavar="SEED", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.loop is not None:
-        loop(options.data, options.epochs, options.loop)
-        return
     if options.only != "quality":
         compare_times(options)
     if options.only != "speed":
@@ -89,68 +85,31 @@ def compare_times(options: argparse.Namespace) -> None:
 
 def one_turn(options: argparse.Namespace, seed: int) -> Iterator[tuple[str, float, float]]:
     """(way, seconds of its process, accuracy) of every way, one after the other."""
-    own = ["--data", str(options.data), "--epochs", str(options.epochs), "--loop", str(seed)]
-    yield "loop", *timed([sys.executable, __file__, *own])
-    for views in numbers(options.views):
-        with tempfile.TemporaryDirectory() as folder:
+    words = ["--epochs", options.epochs, "--seed", seed]
+    with tempfile.TemporaryDirectory() as folder:
+        network, photos = mobilenet_v2(options.data, Path(folder)), options.data / "hymenoptera"
+        yield "loop", *timed(loop(network, photos, *words))
+        homes = Homes(network, Path(folder))
+        for views in numbers(options.views):
+            home = homes.fresh(f"{views} views")
             for again in ("", ", again"):
-                out = Path(folder) / f"{views}{again}"
-                words = ["--views", views, "--epochs", options.epochs, "--patience", 0, "--seed", seed]
-                command = ["finetune", NAME, options.data / "hymenoptera", "--out", out, *words]
-                settings = {"ZOO_HOME": f"{folder}/home", "ZOO_REGISTRY": str(options.data / "registry.yaml")}
-                python = [sys.executable, "-m", "zoo", *map(str, command), "--no-report", "--device", "cpu"]
-                taken, accuracy = timed(python, settings)
-                yield f"{views} views{again}", taken, accuracy
+                out = Path(folder) / f"run-{views}{again}"
+                more = ["--out", out, "--views", views, "--patience", 0, "--no-report", "--device", "cpu"]
+                yield (
+                    f"{views} views{again}",
+                    *timed(homes.zoo("finetune", network.model, photos, *words, *more, home=home)),
+                )
 
 
-def timed(command: list[str], settings: dict[str, str] | None = None) -> tuple[float, float]:
-    """Seconds of a process, and the accuracy that it prints: the first word that is a share."""
-    start = time.perf_counter()
-    done = subprocess.run(command, env=os.environ | (settings or {}), capture_output=True, text=True)
-    seconds = time.perf_counter() - start
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    return seconds, float(done.stdout.split("accuracy ", 1)[1].split(",")[0].split()[0])
+def loop(network: Network, photos: Path, *words: object) -> Turn:
+    """The tutorial's loop, whose frozen network is fixed indeed, as ours is."""
+    options = ["--frozen-norms", *words]
+    return command([sys.executable, LOOP, photos, *network.words(), *options], read=json.loads)
 
 
-def loop(data: Path, epochs: int, seed: int) -> None:
-    """The tutorial's loop in this process; prints the accuracy of its best epoch, as ours does."""
-    from features import BATCH_SIZE, mobilenet_v2, put_head
-    from torch import nn
-    from torch.utils.data import DataLoader
-    from torchvision import datasets, transforms
-
-    torch.manual_seed(seed)
-    network, settings = mobilenet_v2(data)
-    normalize = transforms.Normalize(settings.mean, settings.std)
-    steps = {
-        "train": [transforms.RandomResizedCrop(settings.size), transforms.RandomHorizontalFlip()],
-        "val": [transforms.Resize(settings.resize), transforms.CenterCrop(settings.size)],
-    }
-    loaders = {
-        part: DataLoader(
-            datasets.ImageFolder(
-                data / "hymenoptera" / part, transforms.Compose([*step, transforms.ToTensor(), normalize])
-            ),
-            batch_size=BATCH_SIZE,
-            shuffle=part == "train",
-            num_workers=2,
-        )
-        for part, step in steps.items()
-    }
-    network.requires_grad_(False)
-    optimizer = torch.optim.Adam(put_head(network).parameters(), 0.001)
-    best = 0.0
-    for _ in range(epochs):
-        network.eval()  # frozen: its batch norms too
-        for images, labels in loaders["train"]:
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(network(images), labels).backward()
-            optimizer.step()
-        with torch.inference_mode():
-            right = [(network(images).argmax(1) == labels) for images, labels in loaders["val"]]
-        best = max(best, torch.cat(right).float().mean().item())
-    print(f"accuracy {best}")
+def timed(turn: Turn) -> tuple[float, float]:
+    """Seconds of a process, and the accuracy that it printed."""
+    return turn.seconds, turn.answer["val_accuracy"]
 
 
 # --- quality
@@ -188,11 +147,6 @@ def measure(
         settings = {"registry": registry, "store": store, "report": silent, "device": "cpu", "seed": seed}
         finetune_model(NAME, table, out=out, views=views, **settings, **more)
         return measure_held(load_run(out, store=store), each)
-
-
-def spread(accuracies: list[float]) -> str:
-    """Mean, lowest and highest."""
-    return f"{statistics.mean(accuracies):8.3f} {min(accuracies):6.3f} {max(accuracies):7.3f}"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,125 @@
+"""A head on a frozen network: the loops that others write against `zoo finetune`, each a whole process.
+
+    python benchmarks/head.py [--network mobilenet_v2] [--epochs 20] [--rounds 1] [--small] [--also OPTIONS]
+
+The peers are PyTorch's transfer learning tutorial ("ConvNet as fixed feature extractor") and fastai's frozen
+learner, where it is installed (benchmarks/loops/): every photograph passes through the whole network in every
+epoch. zoo has an empty store but for the weights, for "again" what the run before it left there; it writes
+no page about the run, as the others do not. ResNet-18 has random weights: what is said of its accuracy is
+that of random features. Beside a run in bf16 is what `zoo evaluate`, in fp32, finds of it.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from measuring import ROOT, Disagreement, Goal, Table, Turn, agree, command, new_parser, race, show
+from peers import NoPeer, python_of, version_of
+from subjects import NETWORKS, Homes, Network, ants_and_bees
+
+LOOPS = ROOT / "benchmarks" / "loops"
+GOALS = {"zoo": Goal(35), "zoo --precision bf16": Goal(50)}
+AGAIN = ("--head mlp", "--lr 0.003")
+CLOSE = 0.1  # accuracies of heads that learn alike; of 153 photographs, two standard errors are 0.04
+
+
+def loop(python: Path, name: str, data: Path, network: Network, words: list[object]) -> Turn:
+    """A loop of benchmarks/loops; its answer is the JSON that it prints."""
+    return command([python, LOOPS / f"{name}.py", data, *network.words(), *words], read=json.loads)
+
+
+class Ours:
+    """`zoo finetune` on a network."""
+
+    def __init__(self, data: Path, network: Network, scratch: Path, words: list[object]) -> None:
+        self.data, self.scratch, self.homes = data, scratch, Homes(network, scratch)
+        self.words = ["--device", "cpu", "--no-report", *words]
+        self.home = scratch
+        self.runs = 0
+
+    def first(self, more: str = "") -> Turn:
+        """With an empty store. more: options."""
+        self.home = self.homes.fresh(more)
+        return self.again(more)
+
+    def again(self, more: str) -> Turn:
+        """With what the last run left there."""
+        self.runs += 1
+        words = [self.homes.network.model, self.data, "--out", self.scratch / f"run-{self.runs}", *self.words]
+        return self.homes.zoo("finetune", *words, *shlex.split(more), home=self.home)
+
+    def accuracy_in_fp32(self, run: str) -> float:
+        """What `zoo evaluate` says."""
+        return float(self.homes.zoo("evaluate", run, self.data, "--device", "cpu").answer["accuracy"])
+
+
+def said(answer: dict[str, Any]) -> str:
+    """The accuracy, and of how many."""
+    return f"accuracy {answer['val_accuracy']:.3f} of {answer['val_items']}"
+
+
+def compare(options: Any, scratch: Path) -> Iterator[Table]:
+    """The table."""
+    few, epochs, rounds = (4, 2, 1) if options.small else (None, options.epochs, options.rounds)
+    network = NETWORKS["mobilenet_v2" if options.small else options.network](options.data, scratch)
+    data = ants_and_bees(options.data, scratch, few=few)
+    ours = Ours(data, network, scratch, ["--epochs", epochs, "--patience", 0])
+    words: list[object] = ["--epochs", epochs, "--workers", 0 if options.small else 2]
+    peers = {"tutorial's loop": partial(loop, Path(sys.executable), "tutorial", data, network, words)}
+    if python := fastai():
+        peers["fastai, frozen"] = partial(loop, python, "fastai_frozen", data, network, words)
+    ways = {"zoo": ours.first} | {
+        f"zoo again {more}": partial(ours.again, more) for more in AGAIN[: 1 if options.small else 2]
+    }
+    if not options.small:
+        ways |= {f"zoo {more}": partial(ours.first, more) for more in ("--precision bf16", *options.also)}
+    turns = race(peers | ways, rounds)
+    answers = {name: found[-1].answer for name, found in turns.items()}
+    title = f"Head of a frozen {network.name}, {epochs} epochs"
+    agree(title, {name: turns[name] for name in ("tutorial's loop", "zoo")}, same_job)
+    close = 1 if options.small or options.network == "resnet18" else CLOSE
+    agree(title, turns, lambda one, other: abs(one["val_accuracy"] - other["val_accuracy"]) <= close)
+    for name, answer in answers.items():
+        if answer.get("frozen_changed"):
+            raise Disagreement(f"{name}: {answer['frozen_changed']} frozen tensors changed")
+    facts = {name: said(answer) for name, answer in answers.items()}
+    for name in answers.keys() & {"zoo --precision bf16"}:
+        facts[name] += f", {ours.accuracy_in_fp32(answers[name]['run']):.3f} in fp32"
+    yield Table(title, turns, facts, GOALS | {f"zoo again {more}": Goal(90) for more in AGAIN})
+
+
+def same_job(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether as many parameters learned, measured on as many photographs."""
+    return all(one[fact] == other[fact] for fact in ("trained_parameters", "val_items"))
+
+
+def fastai() -> Path | None:
+    """The interpreter that has it; None, which is said, where none has."""
+    try:
+        return python_of("fastai")
+    except NoPeer as error:
+        print(f"without fastai: {error}", file=sys.stderr)
+        return None
+
+
+def main() -> None:
+    """Print the table."""
+    parser = new_parser(__doc__, rounds=1)
+    parser.add_argument("--network", choices=NETWORKS, default="resnet18")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--also", action="append", default=[], metavar="OPTIONS", help="another way of zoo")
+    options = parser.parse_args()
+    versions = {} if (python := fastai()) is None else {"fastai": version_of("fastai", python)}
+    with tempfile.TemporaryDirectory() as scratch:
+        show(compare(options, Path(scratch)), options, "torch", "torchvision", **versions)
+
+
+if __name__ == "__main__":
+    main()
