@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from measuring import ROOT, Disagreement, Goal, Table, Turn, agree, command, new_parser, race, show
+from measuring import ROOT, Disagreement, Goal, Table, Turn, Turns, agree, command, new_parser, race, show
 from peers import NoPeer, python_of, version_of
 from subjects import NETWORKS, Homes, Network, ants_and_bees
 
@@ -60,9 +60,9 @@ class Ours:
         return float(self.homes.zoo("evaluate", run, self.data, "--device", "cpu").answer["accuracy"])
 
 
-def said(answer: dict[str, Any]) -> str:
+def said(turn: Turn) -> str:
     """The accuracy, and of how many."""
-    return f"accuracy {answer['val_accuracy']:.3f} of {answer['val_items']}"
+    return f"accuracy {turn.answer['val_accuracy']:.3f} of {turn.answer['val_items']}"
 
 
 def compare(options: Any, scratch: Path) -> Iterator[Table]:
@@ -81,23 +81,34 @@ def compare(options: Any, scratch: Path) -> Iterator[Table]:
     if not options.small:
         ways |= {f"zoo {more}": partial(ours.first, more) for more in ("--precision bf16", *options.also)}
     turns = race(peers | ways, rounds)
-    answers = {name: found[-1].answer for name, found in turns.items()}
     title = f"Head of a frozen {network.name}, {epochs} epochs"
-    agree(title, {name: turns[name] for name in ("tutorial's loop", "zoo")}, same_job)
     close = 1 if options.small or options.network == "resnet18" else CLOSE
-    agree(title, turns, lambda one, other: abs(one["val_accuracy"] - other["val_accuracy"]) <= close)
-    for name, answer in answers.items():
-        if answer.get("frozen_changed"):
-            raise Disagreement(f"{name}: {answer['frozen_changed']} frozen tensors changed")
-    facts = {name: said(answer) for name, answer in answers.items()}
-    for name in answers.keys() & {"zoo --precision bf16"}:
-        facts[name] += f", {ours.accuracy_in_fp32(answers[name]['run']):.3f} in fp32"
+    agree(title, turns, partial(same_accuracy, close=close))
+    agree(title, {name: turns[name] for name in ("tutorial's loop", "zoo")}, partial(same_job, close=close))
+    check_frozen(turns)
+    facts = {name: said(found[-1]) for name, found in turns.items()}
+    for name in turns.keys() & {"zoo --precision bf16"}:
+        facts[name] += f", {ours.accuracy_in_fp32(turns[name][-1].answer['run']):.3f} in fp32"
     yield Table(title, turns, facts, GOALS | {f"zoo again {more}": Goal(90) for more in AGAIN})
 
 
-def same_job(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether as many parameters learned, measured on as many photographs."""
-    return all(one[fact] == other[fact] for fact in ("trained_parameters", "val_items"))
+def same_accuracy(one: dict[str, Any], other: dict[str, Any], close: float) -> bool:
+    """Whether accuracies differ by no more."""
+    return abs(one["val_accuracy"] - other["val_accuracy"]) <= close
+
+
+def same_job(one: dict[str, Any], other: dict[str, Any], close: float) -> bool:
+    """Whether as many parameters learned, measured on as many photographs, and as well."""
+    same = all(one[fact] == other[fact] for fact in ("trained_parameters", "val_items"))
+    return same and same_accuracy(one, other, close)
+
+
+def check_frozen(turns: Turns) -> None:
+    """Raise Disagreement where zoo changed what it froze."""
+    for name, found in turns.items():
+        for turn in found:
+            if changed := turn.answer.get("frozen_changed"):
+                raise Disagreement(f"{name}: {changed} frozen tensors changed")
 
 
 def fastai() -> Path | None:
