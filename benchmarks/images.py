@@ -1,78 +1,115 @@
-"""Images per second from file to input tensor, beside torchvision's ImageFolder and DataLoader, in one run.
+"""From a JPEG to the normalised 224 pixels that a network takes: PIL and torchvision against zoo.
 
-    python benchmarks/images.py DATA        DATA: class folders, or train/ and val/ of them
+    python benchmarks/images.py [--data ../shared/data] [--rounds 5] [--small]
 
-Each way reads the same files, resizes to 256, crops 224 and normalises; ways take turns, and the best of the
-rounds counts. No model runs. The peers: ImageFolder in one process (PIL, torchvision transforms), and the
-same in a DataLoader with worker processes.
+Ants and bees, resized to 256, cropped and normalised, in this process, in turns; no network runs. The first
+table has one thread, the second what two cores do: a DataLoader of two processes, and zoo's threads. Beside
+zoo is how far its pixels are from the peer's at most, in grey levels, and on how many photographs MobileNetV2
+gives the same answer of its 1,000. Both turn a photograph as its EXIF says, and make it RGB.
 """
 
 from __future__ import annotations
 
-import argparse
-import time
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
-from torchvision.datasets import ImageFolder
-from torchvision.transforms._presets import ImageClassification
+from measuring import Disagreement, Goal, Table, agree, here, new_parser, race, show
+from PIL import Image, ImageOps
+from subjects import Network, ants_and_bees, mobilenet_v2
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
 
 from zoo.catalogue.entry import ImageInput
-from zoo.data.listing import list_images
 from zoo.data.pixels.batches import load_batches
 from zoo.data.pixels.decoding import read_image
 from zoo.data.pixels.preprocessing import preprocess
 
-IMAGENET = ImageInput(size=224, resize=256, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+LEVELS = 1.0  # of 255, between the pixels of both
+WORKERS = 2
 
 
-def read_in_one_thread(folder: Path) -> int:
-    """Images read and preprocessed by zoo, one after the other."""
-    paths = list_images([folder])
-    return sum(preprocess(read_image(path), IMAGENET).shape[0] == 3 for path in paths)
+class Photographs(Dataset[Tensor]):
+    """What one writes: PIL and torchvision's transforms."""
+
+    def __init__(self, paths: list[Path], to: ImageInput) -> None:
+        steps = [transforms.Resize(to.resize), transforms.CenterCrop(to.size), transforms.ToTensor()]
+        self.paths, self.change = paths, transforms.Compose([*steps, transforms.Normalize(to.mean, to.std)])
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Tensor:
+        with Image.open(self.paths[index]) as image:
+            found: Tensor = self.change(ImageOps.exif_transpose(image).convert("RGB"))
+        return found
 
 
-def read_in_threads(folder: Path, *, workers: int, keep: int | None = None) -> int:
-    """Images in batches by zoo's threads."""
-    batches = load_batches(
-        list_images([folder]), partial(preprocess, input=IMAGENET), 32, workers=workers, keep=keep
-    )
-    return sum(len(batch.indices) for batch in batches)
+class Ours:
+    """What zoo does of the same."""
+
+    def __init__(self, paths: list[Path], to: ImageInput) -> None:
+        self.paths, self.change = paths, partial(preprocess, input=to)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.change(read_image(self.paths[index]))
+
+    def batches(self) -> Iterator[Tensor]:
+        """All of them, by threads."""
+        for batch in load_batches(self.paths, self.change, 32, workers=WORKERS):
+            yield batch.images
 
 
-def read_with_torchvision(folder: Path, *, workers: int) -> int:
-    """Images in batches by torchvision's ImageFolder, in `workers` processes (0: in this one)."""
-    images = ImageFolder(str(folder), ImageClassification(crop_size=224))
-    return sum(len(labels) for _, labels in DataLoader(images, batch_size=32, num_workers=workers))
+def mean_of(groups: Callable[[], Iterable[Tensor]]) -> tuple[int, float]:
+    """How many photographs there are in groups, (…, 3, 224, 224), and the mean of all their numbers."""
+    means = [group.reshape(-1, 3 * 224 * 224).mean(1) for group in groups()]
+    return sum(map(len, means)), float(torch.cat(means).mean())
+
+
+def differences(theirs: Photographs, ours: Ours, network: Network) -> str:
+    """How far apart they are. Raises Disagreement where that is more than LEVELS, or an answer differs."""
+    classify, spread = network.open(), torch.tensor(network.input.std)[:, None, None] * 255
+    most, same = 0.0, 0
+    with torch.inference_mode():
+        for index in range(len(theirs)):
+            both = torch.stack([theirs[index], ours[index]])
+            most = max(most, float(((both[0] - both[1]) * spread).abs().max()))
+            first, second = classify(both).argmax(1)
+            same += int(first == second)
+    said = f"at most {most:.2f} grey levels apart, {same} of {len(theirs)} answers equal"
+    if most > LEVELS + 1e-3 or same < len(theirs):
+        raise Disagreement(f"pixels of zoo and of torchvision: {said}")
+    return said
+
+
+def compare(options: Any, scratch: Path) -> Iterator[Table]:
+    """The tables."""
+    few, rounds = (3, 1) if options.small else (None, options.rounds)
+    network = mobilenet_v2(options.data, scratch)
+    paths = sorted(ants_and_bees(options.data, scratch, few=few).rglob("*.jpg"))
+    theirs, ours = Photographs(paths, network.input), Ours(paths, network.input)
+    said = {"zoo": differences(theirs, ours, network)}
+    torch.set_num_threads(1)
+    each = range(len(paths))
+    one = {"torchvision": lambda: map(theirs.__getitem__, each), "zoo": lambda: map(ours.__getitem__, each)}
+    loader = DataLoader(theirs, batch_size=32, num_workers=WORKERS)
+    two = {"torchvision, 2 processes": lambda: iter(loader), "zoo, 2 threads": ours.batches}
+    for title, ways in (("one thread", one), ("two cores", two)):
+        turns = race({name: partial(here, partial(mean_of, way)) for name, way in ways.items()}, rounds)
+        title = f"{len(paths)} photographs to tensors, {title}"
+        agree(title, turns, lambda one, other: one[0] == other[0] and abs(one[1] - other[1]) < 1e-3)
+        yield Table(title, turns, said, {"zoo": Goal(1.75)}, memory="added")
 
 
 def main() -> None:
-    """Print a table of images per second and ratios."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    folder = arguments.data
-    ways: dict[str, Callable[[Path], int]] = {
-        "torchvision ImageFolder, 1 process": partial(read_with_torchvision, workers=0),
-        "torchvision DataLoader, 2 processes": partial(read_with_torchvision, workers=2),
-        "zoo, 1 thread": read_in_one_thread,
-        "zoo, 2 threads": partial(read_in_threads, workers=2),
-        "zoo, 2 threads, keep=1024": partial(read_in_threads, workers=2, keep=4 * IMAGENET.resize),
-    }
-    best = dict.fromkeys(ways, 0.0)
-    for _ in range(arguments.rounds):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            count = way(folder)
-            best[name] = max(best[name], count / (time.perf_counter() - start))
-    peer = next(iter(best.values()))
-    for name, speed in best.items():
-        print(f"{name:38} {speed:8.1f} images/s {speed / peer:6.2f} x")
+    """Print the tables."""
+    options = new_parser(__doc__, rounds=5).parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        show(compare(options, Path(scratch)), options, "torch", "torchvision", "pillow")
 
 
 if __name__ == "__main__":
