@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-SPEED = ("startup", "words", "predict", "head", "partial", "features", "images", "warm")
+SPEED = ("startup", "words", "predict", "head", "partial", "features", "images", "warm", "store")
 
 
 def main() -> None:

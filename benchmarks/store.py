@@ -1,15 +1,16 @@
-"""How fast, how careful and how small a fetch is: the figures of docs/figures.md, made anew on this machine.
+"""How fast, how careful and how small a fetch is, beside torch.hub and huggingface_hub.
 
-    python benchmarks/store.py [--size 512] [--folder DIR] [--rounds 3] [--kills 200] [--cap 20]
+    python benchmarks/store.py [--size 512] [--folder DIR] [--rounds 3] [--kills 200] [--cap 20] [--small]
 
-A server of its own process sends a file with sendfile over loopback; each library downloads it in a fresh
-process, imports not counted, the best round taken. "Verified" means that the sha256 was compared: torch.hub
-compares the first 8 digits where a file name has them, huggingface_hub compares the size. Neither waits until
-the file is on the disk, as zoo does: one row says what that costs torch.hub.
+A server of its own process sends a file with sendfile over loopback, and through TLS where there is openssl
+to make a certificate; each library downloads it in a fresh process, imports not counted. torch.hub compares
+the sha256, huggingface_hub the size alone, so that its file is hashed after it. Neither waits until the file
+is on the disk, as zoo does: a power cut may leave wrong bytes under the right name. So the peer is torch.hub
+with an fsync; without it torch.hub is a row of its own. The memory is what a download adds to the process.
 
-The second table is about one file over several connections (zoo/store/network/byte_ranges.py), from a server
-that gives each connection 20 MB/s and from one that gives all it has; tried at once shows what a needless try
-costs.
+The third and fourth tables are about one file over several connections (zoo/store/network/byte_ranges.py),
+from a server that gives each connection 20 MB/s and from one that gives all it has; tried at once shows what
+a needless try costs. Last come many processes that fetch one model, and processes that are killed.
 """
 
 from __future__ import annotations
@@ -17,29 +18,30 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
-import itertools
-import json
 import os
 import random
 import re
-import resource
 import shutil
 import signal
 import socket
 import ssl
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-ROOT = Path(__file__).parents[1]
+from measuring import ROOT, Disagreement, Goal, Table, Turn, agree, apart, new_parser, race, show
+from peers import python_of, version_of
+
 MB = 1e6
+Download = Callable[[], str]
 
 
 # --- the server's process
@@ -111,10 +113,11 @@ def running_server(path: Path, rate: float = 0.0, certificate: Path | None = Non
         process.wait()
 
 
-# --- one download, in its own process
+# --- one download, in its own process: each function prepares it; the work returns the path of the file
 
 
-def download_ours(url: str, folder: Path, sha256: str, **settings: float) -> Callable[[], object]:
+def download_ours(url: str, folder: str, sha256: str, *settings: str) -> Download:
+    """zoo. settings: names of the store's settings, each with its number."""
     from support.loopback import entry_for
 
     import zoo.store.network.download
@@ -123,70 +126,74 @@ def download_ours(url: str, folder: Path, sha256: str, **settings: float) -> Cal
 
     _ = zoo.store.network.download
     entry = entry_for(f"{url}/file", sha256=sha256)
-    return lambda: Store(folder, settings=Settings(**settings)).fetch(entry)
+    chosen = {name: float(number) for name, number in zip(settings[::2], settings[1::2], strict=True)}
+    store = Store(Path(folder), settings=Settings(**chosen))
+    return lambda: str(store.fetch(entry).path)
 
 
-def download_hub(url: str, folder: Path, sha256: str) -> Callable[[], object]:
+def download_hub(url: str, folder: str, sha256: str) -> Download:
     """hf_hub_download, then the sha256 that it does not compute."""
     os.environ.update(
         HF_ENDPOINT=url, HF_HUB_DISABLE_XET="1", HF_HUB_DISABLE_PROGRESS_BARS="1", HF_HUB_OFFLINE="0"
     )
     from huggingface_hub import hf_hub_download
 
-    def run() -> None:
+    def run() -> str:
         path = hf_hub_download("owner/net", "file", cache_dir=folder, endpoint=url)
-        assert hash_of(Path(path)) == sha256
+        if hash_of(Path(path)) != sha256:
+            raise Disagreement(f"{path} has another sha256")
+        return path
 
     return run
 
 
-def download_torch(url: str, folder: Path, sha256: str) -> Callable[[], object]:
+def download_torch(url: str, folder: str, sha256: str) -> Download:
     from torch.hub import download_url_to_file
 
-    return lambda: download_url_to_file(
-        f"{url}/file", str(folder / "file"), hash_prefix=sha256, progress=False
-    )
+    path = str(Path(folder) / "file")
+
+    def run() -> str:
+        download_url_to_file(f"{url}/file", path, hash_prefix=sha256, progress=False)
+        return path
+
+    return run
 
 
-def download_torch_durably(url: str, folder: Path, sha256: str) -> Callable[[], object]:
+def download_torch_durably(url: str, folder: str, sha256: str) -> Download:
     """torch.hub, then the fsync without which a power cut may leave wrong bytes under the right name."""
     run = download_torch(url, folder, sha256)
 
-    def run_and_flush() -> None:
-        run()
-        with (folder / "file").open("rb") as file:
+    def run_and_flush() -> str:
+        with open(path := run(), "rb") as file:
             os.fsync(file)
+        return path
 
     return run_and_flush
 
 
+class Way(NamedTuple):
+    """work: prepares it. settings: its further arguments. package: whose interpreter runs it."""
+
+    work: Callable[..., Download]
+    settings: tuple[object, ...] = ()
+    package: str = "torch"
+
+
+PEER = "torch.hub + fsync"
 LIBRARIES = {
-    "zoo": download_ours,
-    "hf_hub_download + sha256": download_hub,
-    "torch.hub.download_url_to_file": download_torch,
-    "torch.hub.download_url_to_file + fsync": download_torch_durably,
+    PEER: Way(download_torch_durably),
+    "torch.hub": Way(download_torch),
+    "hf_hub_download + sha256": Way(download_hub, package="huggingface_hub"),
+    "zoo": Way(download_ours),
 }
-
-
 CONNECTIONS = {
-    "one connection": partial(download_ours, enough=0.0),
-    "four, where one is slow": download_ours,
-    "four, tried at once": partial(download_ours, enough=1e12, trial=0.05),
+    "one connection": Way(download_ours, ("enough", 0)),
+    "four, where one is slow": Way(download_ours),
+    "four, tried at once": Way(download_ours, ("enough", 1e12, "trial", 0.05)),
 }
 
 
-def measure_one(name: str, url: str, folder: Path, sha256: str) -> None:
-    """Print seconds, processor seconds and the growth of the peak memory of one download."""
-    run = (LIBRARIES | CONNECTIONS)[name](url, folder, sha256)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    processor, started = time.process_time(), time.perf_counter()
-    run()
-    seconds, processor = time.perf_counter() - started, time.process_time() - processor
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    print(json.dumps({"seconds": seconds, "processor": processor, "grown": grown}))
-
-
-# --- the table
+# --- the tables
 
 
 @contextmanager
@@ -199,57 +206,59 @@ def random_file(folder: Path, megabytes: int) -> Iterator[Path]:
     source.unlink()
 
 
-def best_of(
-    names: Iterable[str], source: Path, rounds: int, rate: float = 0.0, certificate: Path | None = None
-) -> dict[str, dict[str, float]]:
-    """The fastest of some rounds for each way to download a file, all of them in each round."""
-    sha256, target = hash_of(source), source.parent / "target"
-    best: dict[str, dict[str, float]] = {}
+def download(way: Way, url: str, folder: Path, sha256: str, env: dict[str, str]) -> Turn:
+    """One turn; its answer is the sha256 of the file that is there afterwards."""
+    (target := folder / "target").mkdir()
+    python = python_of(way.package)
+    turn = apart(way.work, url, target, sha256, *way.settings, beyond=True, python=python, env=env)
+    turn = turn._replace(answer=hash_of(Path(turn.answer)))
+    shutil.rmtree(target)
+    return turn
+
+
+def compare(
+    title: str,
+    ways: dict[str, Way],
+    source: Path,
+    rounds: int,
+    rate: float = 0.0,
+    certificate: Path | None = None,
+    goal: float | None = None,
+) -> Table:
+    """The table of some ways, which all have to bring the file."""
+    sha256 = hash_of(source)
     trust = {} if certificate is None else {"SSL_CERT_FILE": str(certificate)}
     with running_server(source, rate, certificate) as url:
-        for _, name in itertools.product(range(rounds), names):
-            target.mkdir()
-            command = [sys.executable, __file__, "one", name, url, str(target), sha256]
-            done = subprocess.run(
-                command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | trust
-            )
-            result = json.loads(done.stdout)
-            shutil.rmtree(target)
-            if name not in best or result["seconds"] < best[name]["seconds"]:
-                best[name] = result
-    return best
+        turns = race(
+            {name: partial(download, way, url, source.parent, sha256, trust) for name, way in ways.items()},
+            rounds,
+        )
+    agree(title, turns)
+    speeds = {
+        name: source.stat().st_size / statistics.median(turn.seconds for turn in found) / MB
+        for name, found in turns.items()
+    }
+    said = {name: f"{speed:.0f} MB/s, same sha256" for name, speed in speeds.items()}
+    goals = {} if goal is None else {"zoo": Goal(goal)}
+    return Table(title, turns, said, goals, memory="added")
 
 
-def compare_connections(folder: Path, megabytes: int, rounds: int, cap: float) -> list[str]:
-    lines = [f"| {megabytes} MiB, one file | server | MB/s | peak memory + |", "|---|---|---|---|"]
-    with random_file(folder, megabytes) as source:
-        for server, rate in ((f"{cap:.0f} MB/s per connection", cap * MB), ("as fast as it can", 0.0)):
-            for name, result in best_of(CONNECTIONS, source, rounds, rate).items():
-                speed = source.stat().st_size / result["seconds"] / MB
-                lines.append(f"| {name} | {server} | {speed:.0f} | {result['grown'] / MB:.0f} MB |")
-    return lines
-
-
-def compare_downloads(folder: Path, megabytes: int, rounds: int) -> list[str]:
-    lines = [
-        f"| download of {megabytes} MiB | over | MB/s | processor s | peak memory + | zoo is |",
-        "|---|---|---|---|---|---|",
-    ]
-    with random_file(folder, megabytes) as source:
-        size = source.stat().st_size
-        found = {"http": best_of(LIBRARIES, source, rounds)}
+def tables(options: argparse.Namespace, folder: Path) -> Iterator[Table]:
+    """Downloads, and connections."""
+    size, rounds = (4, 1) if options.small else (options.size, options.rounds)
+    with random_file(folder, size) as source:
+        yield compare(f"Download of {size} MiB over http", LIBRARIES, source, rounds, goal=1.8)
         if certificate := make_certificate(folder):
-            found["https"] = best_of(
-                ("zoo", "torch.hub.download_url_to_file"), source, rounds, certificate=certificate
-            )
-    for over, best in found.items():
-        for name, result in best.items():
-            ratio = result["seconds"] / best["zoo"]["seconds"]
-            lines.append(
-                f"| {name} | {over} | {size / result['seconds'] / MB:.0f} | {result['processor']:.2f} "
-                f"| {result['grown'] / MB:.0f} MB | {ratio:.1f} × as fast |"
-            )
-    return lines
+            ways = {name: LIBRARIES[name] for name in (PEER, "zoo")}
+            title = f"Download of {size} MiB over https"
+            yield compare(title, ways, source, rounds, certificate=certificate, goal=1.0)
+    if options.cap and not options.small:
+        with random_file(folder, size // 2) as source:
+            for server, rate in (
+                (f"{options.cap:.0f} MB/s per connection", options.cap * MB),
+                ("no limit", 0),
+            ):
+                yield compare(f"{size // 2} MiB in parts, {server}", CONNECTIONS, source, 1, rate)
 
 
 def make_certificate(folder: Path) -> Path | None:
@@ -315,23 +324,20 @@ def hash_of(path: Path) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__, rounds=3)
     parser.add_argument("--size", type=int, default=512, help="MiB to download")
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--cap", type=float, default=20.0, help="MB/s per connection; 0 leaves that out")
     parser.add_argument("--folder", type=Path, help="where to write; default: a temporary folder")
     options = parser.parse_args()
+    hub = version_of("huggingface_hub", python_of("huggingface_hub"))
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
-        print("\n".join(compare_downloads(folder, options.size, options.rounds)), flush=True)
-        if options.cap:
-            print("\n" + "\n".join(compare_connections(folder, options.size // 2, 1, options.cap)))
-        print("\n| under load | |\n|---|---|")
-        print(count_requests(folder), flush=True)
-        print(count_wrong_files(folder, options.kills))
+        show(tables(options, folder), options, "torch", huggingface_hub=hub)
+        if not options.small:
+            print("\n| under load | |\n|---|---|")
+            print(count_requests(folder), flush=True)
+            print(count_wrong_files(folder, options.kills))
 
 
 if __name__ == "__main__":
@@ -339,7 +345,5 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["serve", path, rate, *certificate]:
             serve_file(Path(path), float(rate), *map(Path, certificate))
-        case ["one", name, url, folder, sha256]:
-            measure_one(name, url, Path(folder), sha256)
         case _:
             main()
