@@ -36,11 +36,20 @@ FULL = Size(400_000, 100)
 SMALL = Size(4_000, 50)
 
 
-def generate(path: Path, size: Size, seed: int = 0) -> None:
-    """Write a GloVe file: different random words, numbers with five digits as GloVe's have."""
+def real_words(data: Path) -> dict[bytes, None]:
+    """Words of GloVe, the most frequent ones first, then others of the reviews."""
+    lines = (data / "words" / "glove.6B.50d.head.txt").read_bytes().splitlines()
+    words = dict.fromkeys(line.split(b" ", 1)[0] for line in lines)
+    for file in sorted((data / "reviews").glob("*.txt")):
+        words |= dict.fromkeys(file.read_bytes().split())
+    return {word: None for word in words if word.decode("utf-8", "ignore").encode() == word}
+
+
+def generate(path: Path, size: Size, data: Path, seed: int = 0) -> None:
+    """Write a GloVe file: real words, then random ones, all with random numbers of five digits as GloVe's."""
     rng = np.random.default_rng(seed)
     letters = np.frombuffer(b"etaoinshrdlcumwfgypbvkjxqz", np.uint8)
-    words: dict[bytes, None] = {}
+    words = real_words(data)
     while len(words) < size.words:
         lengths = rng.integers(2, 13, size=size.words)
         drawn = letters[np.minimum(*rng.integers(0, 26, size=(2, size.words, 12)))]
@@ -149,10 +158,10 @@ def measures(words: list[str]) -> list[Measure]:
     ]
 
 
-def compare(folder: Path, size: Size, rounds: int) -> Iterator[Table]:
+def compare(folder: Path, size: Size, data: Path, rounds: int) -> Iterator[Table]:
     """A table for each measure."""
     python = python_of("gensim")
-    generate(folder / "vectors.txt", size)
+    generate(folder / "vectors.txt", size, data)
     apart(gensim_save, folder, "vectors.txt", python=python)
     with (folder / "vectors.txt").open("rb") as file:
         words = [next(file).split(b" ", 1)[0].decode() for _ in range(QUERIES)]
@@ -172,7 +181,7 @@ def main() -> None:
     options = new_parser(__doc__, rounds=3).parse_args()
     size = SMALL if options.small else FULL
     with tempfile.TemporaryDirectory(prefix="zoo-words-") as place:
-        tables = compare(Path(place), size, 1 if options.small else options.rounds)
+        tables = compare(Path(place), size, options.data, 1 if options.small else options.rounds)
         show(tables, options, "numpy", gensim=version_of("gensim", python_of("gensim")))
 
 
