@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 from support.commands import Call
 from support.kits import Kit
 
+import zoo
+from zoo.catalogue.registry import load_registry
 from zoo.data.listing import list_images
 from zoo.features.engine import LIBRARIES
 from zoo.runs.classifier import load_classifier
@@ -178,6 +181,84 @@ def test_several_labels_and_numbers_are_learned_from_columns_that_were_joined(
     data = rewritten(features, frame.drop("label"))
     train(ask, data, tmp_path / "numbers", "--task", "regression", "--label-column", "level")
     train(ask, data, tmp_path / "tags", "--task", "multi-label", "--label-column", "tags")
+
+
+@pytest.fixture
+def columns(shades: Path, tiny: Path) -> pl.DataFrame:
+    """What an engine that knows nothing of features writes of them: columns, no metadata."""
+    featurizer = zoo.Featurizer("tiny_net", registry=load_registry([tiny / "registry.yaml"]), device="cpu")
+    photos = sorted(shades.rglob("*.png"))
+    return featurizer([photo.read_bytes() for photo in photos]).frame.with_columns(
+        path=pl.Series(list(map(str, photos))),
+        label=pl.Series([photo.parent.name for photo in photos]),
+        split=pl.Series([photo.parents[1].name for photo in photos]),
+    )
+
+
+def test_columns_of_a_featurizer_are_data_without_metadata(
+    ask: Call, features: Path, columns: pl.DataFrame, tmp_path: Path
+) -> None:
+    import json
+
+    (tmp_path / "parts").mkdir()
+    lost = columns["features"].is_null()
+    assert lost.sum() == 1
+    for number, part in enumerate((columns.filter(lost), columns[:70].filter(~lost[:70]), columns[70:])):
+        part.write_parquet(tmp_path / "parts" / f"{number}.parquet")  # one has no features at all
+    train(ask, features, tmp_path / "embedded")
+    said = train(ask, tmp_path / "parts", tmp_path / "run")
+    assert "dark/7.png" in said
+    assert columns.filter(lost)["error"][0] in said
+    one, other = (json.loads((tmp_path / run / "run.json").read_text()) for run in ("embedded", "run"))
+    assert other["data"]["counts"] == one["data"]["counts"]
+    assert other["data"]["skipped"] == one["data"]["skipped"]
+    assert other["result"]["metrics"]["accuracy"] == one["result"]["metrics"]["accuracy"]
+
+
+def test_columns_that_do_not_all_say_whose_features_they_are_are_refused(
+    ask: Call, columns: pl.DataFrame, tmp_path: Path
+) -> None:
+    def refused(frame: pl.DataFrame) -> str:
+        frame.write_parquet(tmp_path / "f.parquet")
+        said = ask("finetune", "tiny_net", tmp_path / "f.parquet", "--out", tmp_path / "no")
+        assert said.code == 5, said.err
+        return said.err
+
+    def with_last(provenance: str | None) -> pl.DataFrame:
+        whole = columns["zoo_features"].to_list()
+        return columns.with_columns(zoo_features=pl.Series([*whole[:-1], provenance], dtype=pl.String))
+
+    written = columns["zoo_features"][-1]
+    said = refused(columns.drop("zoo_features"))
+    assert "f.parquet does not say which network computed its features" in said
+    assert "keep the column zoo_features" in " ".join(said.split())
+    assert "some rows of" in refused(with_last(None))
+    assert "cannot be read" in refused(with_last("tiny_net"))
+    digest = written.split('"network":"')[1][:64]
+    assert "their network differs" in refused(with_last(written.replace(digest, "0" * 64)))
+    bf16 = columns.with_columns(pl.col("zoo_features").str.replace("fp32", "bf16", literal=True))
+    assert "the precision is another (bf16, not fp32)" in refused(bf16)
+    assert "of none of its items" in refused(columns.filter(pl.col("features").is_null()))
+
+
+def test_features_that_unlike_devices_computed_are_one_table_and_other_versions_are_named(
+    ask: Call, columns: pl.DataFrame, tmp_path: Path
+) -> None:
+    torch = f'"torch":"{version("torch")}"'
+    later = pl.int_range(pl.len()) % 2 == 1
+    frame = columns.with_columns(
+        zoo_features=pl.when(later)
+        .then(
+            pl.col("zoo_features")
+            .str.replace('"device":"cpu"', '"device":"cuda"', literal=True)
+            .str.replace(torch, '"torch":"9.1"', literal=True)
+        )
+        .otherwise(pl.col("zoo_features"))
+    )
+    assert frame["zoo_features"].n_unique() == 3
+    frame.write_parquet(tmp_path / "f.parquet")
+    said = train(ask, tmp_path / "f.parquet", tmp_path / "run")
+    assert "torch 9.1" in said
 
 
 def test_the_run_of_the_main_job_is_made_again_of_features(

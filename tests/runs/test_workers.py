@@ -10,10 +10,12 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from PIL import Image
@@ -23,8 +25,10 @@ import zoo
 from zoo.errors import HashMismatch, UnknownName, UsageError, WeightsMismatch, ZooError
 from zoo.features.extraction import extract_features
 from zoo.runs.classifier import Classifier, load_classifier
+from zoo.runs.modalities.image_items import ImageItems
 from zoo.runs.record import RunResult
 from zoo.runs.run import load_run
+from zoo.runs.using.embedding import embed_for_training
 from zoo.runs.workers import NOT_FINITE, NULL, Features, _load
 from zoo.store.store import Store
 from zoo.targets import CALIBRATION, find_target
@@ -97,7 +101,46 @@ def test_a_list_of_nothing_but_bad_files_and_an_empty_one_are_answered(
     assert featurizer([b"no", None]).features.shape == (2, kit.width)
     empty = featurizer([])
     assert (empty.features.shape, empty.errors) == ((0, kit.width), ())
-    assert empty.columns == {"features": [], "error": [], "model": [], "model_license": []}
+    names = ["features", "sha256", "zoo_features", "error", "model", "model_license"]
+    assert empty.columns == {name: [] for name in names}
+
+
+def test_features_carry_what_they_depend_on_and_whose_they_are(
+    kit: Kit, featurizer: zoo.Featurizer, photos: list[Path], shared_store: Store
+) -> None:
+    classifier = classifier_of(kit, shared_store)
+    source = ImageItems(photos[:3], classifier.input)
+    expected = embed_for_training(classifier, source, None, store=shared_store, device="cpu")
+    assert expected.about is not None
+    pixels = np.zeros((40, 40, 3), np.uint8)
+    columns = featurizer([*photos[:2], photos[2].as_uri(), photos[0].read_bytes(), b"no", pixels]).columns
+    assert columns["zoo_features"] == [expected.about.encoded()] * 4 + [None, expected.about.encoded()]
+    first, *_ = digests = expected.contents or ()
+    assert columns["sha256"] == [*digests, first, sha256(b"no").hexdigest(), None]
+
+
+@on_tiny
+def test_a_frame_has_the_same_types_whatever_could_be_read(
+    kit: Kit, featurizer: zoo.Featurizer, photos: list[Path]
+) -> None:
+    some, none, empty = featurizer([photos[0], b"no"]), featurizer([b"no"]), featurizer([])
+    assert some.frame.schema == none.frame.schema == empty.frame.schema
+    assert some.frame.schema["features"] == pl.Array(pl.Float32, kit.width)
+    assert [len(found.frame) for found in (some, none, empty)] == [2, 1, 0]
+    assert some.frame["features"].is_null().to_list() == [False, True]
+    np.testing.assert_array_equal(some.frame["features"][0], some.features[0])
+    texts = some.frame.drop("features").to_dict(as_series=False)
+    assert texts == {name: cells for name, cells in some.columns.items() if name != "features"}
+
+
+@on_real
+def test_the_precision_that_was_kept_is_the_one_that_is_said(
+    kit: Kit, featurizer: zoo.Featurizer, photos: list[Path], shared_store: Store
+) -> None:
+    options = {"registry": kit.registry, "store": shared_store, "device": "cpu"}
+    half = zoo.Featurizer(kit.net, precision="bf16", **options)(photos[:4])
+    assert '"precision":"bf16"' in half.provenance
+    assert half.provenance.replace("bf16", "fp32") == featurizer(photos[:1]).provenance
 
 
 @on_tiny

@@ -1,4 +1,7 @@
-"""Features in Parquet files, as `zoo embed` writes them: labelled items that no photograph is read for.
+"""Features in Parquet files: labelled items that no photograph is read for.
+
+What they depend on is in the metadata of a file, where `zoo embed` writes it, or in a column beside them,
+where `zoo.Featurizer` has it: engines that spread work write columns, and lose metadata.
 
 Their vectors are read in blocks, into the one table that a head is trained on. Needs no torch.
 """
@@ -29,7 +32,17 @@ if TYPE_CHECKING:
     import polars as pl
 
 COLUMN = "features"
-_NOT_LABELS = ("sha256", "reason", "error", "license", "licence", "model")
+_NOT_LABELS = (
+    "sha256",
+    "reason",
+    "error",
+    "license",
+    "licence",
+    "model",
+    "model_license",
+    "data_license",
+    KEY,
+)
 _ROWS = 1 << 14  # vectors read at a time: 80 MB of 1,280 numbers each
 _DEPENDS: tuple[tuple[str, str], ...] = (
     ("network", "the network"),
@@ -65,18 +78,23 @@ def _is_vector(dtype: Any) -> bool:
 
 @dataclass
 class FeatureFile:
-    """Features of labelled items. files: one, or those of a folder, with so many rows each. about: what they
-    depend on.
+    """Features of labelled items. files: one, or those of a folder, with so many rows each. abouts: what they
+    depend on; of several only the devices, the code and the versions differ.
 
     What `find` found. rows: where each item's vector is, counted over all files. bad: why an item has none.
     """
 
     path: Path
     files: tuple[tuple[Path, int], ...]
-    about: Provenance
+    abouts: tuple[Provenance, ...]
     rows: dict[Path, int] = field(default_factory=dict)
     bad: dict[Path, str] = field(default_factory=dict)
     width: int = 0
+
+    @property
+    def about(self) -> Provenance:
+        """What the features depend on, whatever computed them."""
+        return self.abouts[0]
 
     def find(self, named: Named) -> Found:
         """The items by part and class. Raises DatasetError where one has two rows, or there are no labels."""
@@ -87,7 +105,8 @@ class FeatureFile:
         kept = {"reason", *frame.columns}
         lost = [
             {name: cell for name, cell in msgspec.to_builtins(item).items() if name in kept}
-            for item in self.about.unreadable
+            for about in self.abouts
+            for item in about.unreadable
         ]
         if lost:
             more = pl.DataFrame(lost, schema=dict.fromkeys(lost[0], pl.String))
@@ -138,7 +157,8 @@ class FeatureFile:
             with _readable(file):
                 empty += pl.scan_parquet(file).select(pl.col(COLUMN).is_null()).collect()[COLUMN].to_list()
         empty += [True] * (len(paths) - len(empty))
-        reasons = frame["reason"].to_list() if "reason" in frame.columns else [None] * len(paths)
+        why = [pl.col(name) for name in ("reason", "error") if name in frame.columns]
+        reasons = frame.select(pl.coalesce(*why)).to_series() if why else [None] * len(paths)
         for row, (path, lacks, reason) in enumerate(zip(paths, empty, reasons, strict=True)):
             if path in self.rows:
                 raise DatasetError(
@@ -167,9 +187,10 @@ class FeatureFile:
                 f"{one_line(self.path)} was computed by {LONG_NAMES[self.about.backend]}: features differ in "
                 f"their last digits from those of {LONG_NAMES[own.backend]}"
             )
-        if (self.about.code, self.about.versions) == (own.code, own.versions):
+        others = [about for about in self.abouts if (about.code, about.versions) != (own.code, own.versions)]
+        if not others:
             return None
-        versions = ", ".join(f"{name} {number}" for name, number in self.about.versions.items())
+        versions = ", ".join(f"{name} {number}" for name, number in others[0].versions.items())
         return Note(
             f"{one_line(self.path)} was computed by another version of zoo or of its libraries ({versions}): "
             "features may differ in their last digits from those that the run will compute"
@@ -253,30 +274,56 @@ def open_features(path: Path, kind: Kind, name: str) -> FeatureFile:
     for file in _files_of(path):
         with _readable(file):
             files.append((file, int(pl.scan_parquet(file).select(pl.len()).collect().item())))
-            found.append(_provenance_in(file, pl.read_parquet_metadata(file).get(KEY), name))
+            found += [(file, _decoded(file, written)) for written in _written_in(file, name)]
     if not sum(count for _, count in files):
         raise DatasetError(f"{one_line(path)} has no rows")
-    for (file, _), about in zip(files, found, strict=True):
+    if not found:
+        raise DatasetError(f"{one_line(path)} has {COLUMN} of none of its items")
+    first, whose = found[0]
+    for file, about in found:
         for field_name in ("network", "input", "precision", "backend", "values", "root"):
-            if getattr(about, field_name) != getattr(found[0], field_name):
+            if getattr(about, field_name) != getattr(whose, field_name):
                 raise DatasetError(
-                    f"{one_line(file)} ({one_line(about.model)}) and {one_line(files[0][0])} "
-                    f"({one_line(found[0].model)}) do not belong together: their {field_name} differs",
+                    f"{_described(file, about)} and {_described(first, whose)} do not belong together: their "
+                    f"{field_name} differs",
                     hint="Compute all of them with one model and one --backend, from one folder.",
                 )
-    lost = tuple(item for about in found for item in about.unreadable)
-    return FeatureFile(path, tuple(files), msgspec.structs.replace(found[0], unreadable=lost))
+    return FeatureFile(path, tuple(files), tuple(about for _, about in found))
 
 
-def _provenance_in(file: Path, written: str | None, name: str) -> Provenance:
-    """What the metadata of a file say. Raises DatasetError where they say nothing, or what cannot be read."""
-    if written is None:
+def _described(file: Path, about: Provenance) -> str:
+    """Whose features a file has."""
+    return f"{one_line(file)} ({one_line(about.model)}, {about.precision})"
+
+
+def _written_in(file: Path, name: str) -> list[str]:
+    """What a file says that its features depend on: in its metadata, beside its features, or in both.
+
+    Nothing where it has no features. Raises DatasetError where it has some and says nothing of them. name: of
+    the model, as it was typed.
+    """
+    import polars as pl
+
+    metadata = pl.read_parquet_metadata(file).get(KEY)
+    declared = [] if metadata is None else [metadata]
+    has_column = KEY in pl.read_parquet_schema(file)
+    some = pl.scan_parquet(file).filter(pl.col(COLUMN).is_not_null())
+    written = (pl.col(KEY) if has_column else pl.lit(None)).cast(pl.String).alias(KEY)
+    found = some.select(written).unique().collect(engine="streaming")[KEY]
+    if not declared and found.null_count():
+        which, their = ("some rows of {} do", "their") if has_column else ("{} does", "its")
         raise DatasetError(
-            f"{one_line(file)} does not say which network computed its features, and those of another one "
-            f"than {one_line(name)} would mean nothing",
-            hint=f"Write them with: zoo embed {one_line(name)} PHOTOGRAPHS -o FILE.parquet. To train on the "
-            f"photographs themselves, leave out the column {COLUMN}.",
+            f"{which.format(one_line(file))} not say which network computed {their} features, and those of "
+            f"another one than {one_line(name)} would mean nothing",
+            hint=f"Write them with: zoo embed {one_line(name)} PHOTOGRAPHS -o FILE.parquet, or keep the "
+            f"column {KEY} that zoo.Featurizer gives. To train on the photographs themselves, leave out the "
+            f"column {COLUMN}.",
         )
+    return [*declared, *sorted(found.drop_nulls())]
+
+
+def _decoded(file: Path, written: str) -> Provenance:
+    """The same as a value. Raises DatasetError where it cannot be read."""
     try:
         about = msgspec.json.decode(written, type=Provenance)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:

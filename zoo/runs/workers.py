@@ -11,9 +11,9 @@ import os
 import socket
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -23,15 +23,19 @@ from numpy.typing import NDArray
 
 from zoo.catalogue.classifiers import check_classifier
 from zoo.catalogue.entry import ModelEntry
+from zoo.data.listing import local_path
 from zoo.errors import UnknownName, UsageError, WeightsMismatch
 from zoo.events import Note
 from zoo.features.engine import Engine
+from zoo.features.provenance import KEY, provenance_of
+from zoo.features.vectors import COLUMN
 from zoo.runs.classifier import Classifier, image_model, load_classifier
 from zoo.runs.record import read_record
 from zoo.store.names import default_store
 from zoo.targets import CALIBRATION, RECORD, RegistryModel, RunFolder, accept, describe_target, find_target
 
 if TYPE_CHECKING:
+    import polars as pl
     from torch import Tensor
 
     from zoo.catalogue.registry import Registry
@@ -80,14 +84,37 @@ class Answers:
 
 @dataclass(frozen=True)
 class Features(Answers):
-    """features: (photographs, width) float32, what the head sees; NaN where there is an error."""
+    """features: (photographs, width) float32, what the head sees; NaN where there is an error. sha256: of
+    each file; None of pixels. provenance: what the features depend on besides the photographs, as JSON."""
 
     features: NDArray[np.float32]
+    sha256: tuple[str | None, ...]
+    provenance: str
 
     @property
     def columns(self) -> Columns:
-        """`features`, each float32 (width,) or None, and the columns of all answers."""
-        return {"features": self._or_null(self.features), **super().columns}
+        """`features`, each float32 (width,) or None, `sha256`, `zoo_features` (the provenance, beside each
+        features: `zoo finetune` refuses those without), and the columns of all answers."""
+        return {
+            COLUMN: self._or_null(self.features),
+            "sha256": [*self.sha256],
+            KEY: self._or_null([self.provenance] * len(self)),
+            **super().columns,
+        }
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """The columns as a table of polars: `features` arrays of float32, the others texts, whatever could be
+        read."""
+        import polars as pl
+
+        texts = {
+            name: pl.Series(cells, dtype=pl.String) for name, cells in self.columns.items() if name != COLUMN
+        }
+        vectors = pl.Series(self.features, dtype=pl.Array(pl.Float32, self.features.shape[1]))
+        can_be_read = pl.Series([error is None for error in self.errors], dtype=pl.Boolean)
+        table = pl.DataFrame({COLUMN: vectors, **texts})
+        return table.with_columns(pl.when(can_be_read).then(pl.col(COLUMN)).alias(COLUMN))
 
 
 @dataclass(frozen=True)
@@ -200,7 +227,7 @@ class Worker(Generic[Found]):
                     errors[position] = NULL
                 elif errors[position] is None and not np.isfinite(rows[position]).all():
                     errors[position], rows[position] = NOT_FINITE, np.nan
-            return self._answers(loaded.classifier, rows, tuple(errors), tuple(loaded.notes))
+            return self._answers(loaded, things, rows, tuple(errors))
 
     def _read(self, things: Sequence[object], loaded: _Loaded) -> ImageItems:
         """The photographs as the network takes them."""
@@ -245,12 +272,13 @@ class Worker(Generic[Found]):
 
     def _answers(
         self,
-        classifier: Classifier,
+        loaded: _Loaded,
+        things: Sequence[object],
         rows: NDArray[np.float32],
         errors: tuple[str | None, ...],
-        notes: tuple[Note, ...],
     ) -> Found:
-        """What rows (photographs, width) of the network's outputs mean; NaN where there is an error."""
+        """What rows (photographs, width) of the network's outputs mean; NaN where there is an error. things:
+        the photographs as they were given."""
         raise NotImplementedError
 
 
@@ -303,12 +331,14 @@ class Featurizer(Worker[Features]):
 
     def _answers(
         self,
-        classifier: Classifier,
+        loaded: _Loaded,
+        things: Sequence[object],
         rows: NDArray[np.float32],
         errors: tuple[str | None, ...],
-        notes: tuple[Note, ...],
     ) -> Features:
-        return Features(errors, classifier.licenses, notes, rows)
+        licenses, notes = loaded.classifier.licenses, tuple(loaded.notes)
+        digests = tuple(map(_digest_of, things))
+        return Features(errors, licenses, notes, rows, digests, loaded.provenance)
 
 
 class Predictor(Worker[Probabilities]):
@@ -366,13 +396,14 @@ class Predictor(Worker[Probabilities]):
 
     def _answers(
         self,
-        classifier: Classifier,
+        loaded: _Loaded,
+        things: Sequence[object],
         rows: NDArray[np.float32],
         errors: tuple[str | None, ...],
-        notes: tuple[Note, ...],
     ) -> Probabilities:
         import torch
 
+        classifier, notes = loaded.classifier, tuple(loaded.notes)
         task, read = classifier.task, [at for at, error in enumerate(errors) if error is None]
         outputs = classifier.calibrated(torch.from_numpy(rows[read]))
         labels: list[str | tuple[str, ...] | None] = [None] * len(rows)
@@ -400,6 +431,7 @@ class _Loaded:
         self._freeze = freeze
         self._fast: Callable[[Tensor], Tensor] | None = None
         self._width: int | None = None
+        self._provenance: dict[str, str] = {}  # by precision; a read of all weights
 
     def __call__(self, images: Tensor) -> Tensor:
         """The outputs (photographs, …) float32 on the CPU."""
@@ -421,6 +453,25 @@ class _Loaded:
                 with torch.inference_mode():
                     self._width = (self._fast or self._freeze(grey, lambda _: None))(grey).flatten(1).shape[1]
             return self._width
+
+    @property
+    def provenance(self) -> str:
+        """What features depend on besides their photographs; the precision is the one that was kept."""
+        from zoo.features.network import FrozenNetwork
+
+        half = isinstance(self._fast, FrozenNetwork) and self._fast.dtype.itemsize == 2
+        precision = "bf16" if half else "fp32"
+        if precision not in self._provenance:
+            classifier = self.classifier
+            about = provenance_of(
+                image_model(classifier.entry),
+                classifier.network,
+                values=classifier.values,
+                device=self.device_type,
+                precision=precision,
+            )
+            self._provenance[precision] = about.encoded()
+        return self._provenance[precision]
 
     def _report(self, event: Event) -> None:
         if isinstance(event, Note):
@@ -483,3 +534,16 @@ def _listed(items: Iterable[object]) -> list[object]:
         raise UsageError("one item was given where a list is expected", hint="Put it in a list: […].")
     converted = getattr(items, "to_pylist", None)
     return list(converted() if converted is not None else items)
+
+
+def _digest_of(thing: object) -> str | None:
+    """The sha256 of a file that was given as bytes or by its path, in hexadecimal."""
+    if isinstance(thing, bytes | bytearray | memoryview):
+        return sha256(thing).hexdigest()
+    if isinstance(thing, str | Path):
+        path = local_path(thing)
+        with suppress(OSError):
+            if path.is_file():  # a pipe would be waited for
+                with path.open("rb") as file:
+                    return file_digest(file, "sha256").hexdigest()
+    return None
