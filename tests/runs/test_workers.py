@@ -181,6 +181,7 @@ def test_pickled_it_is_small_and_computes_the_same_in_a_spawned_process(
         there = pool.submit(featurizer, photos[:5]).result(120)
         said = pool.submit(predictor, [photo.read_bytes() for photo in photos[:5]]).result(120)
     np.testing.assert_allclose(there.features, featurizer(photos[:5]).features, atol=1e-4)
+    assert there.provenance == featurizer(photos[:5]).provenance
     assert said.labels == predictor(photos[:5]).labels
 
 

@@ -17,7 +17,7 @@ from zoo.features.engine import LIBRARIES, Backend
 if TYPE_CHECKING:
     from torch import nn
 
-    from zoo.catalogue.entry import ImageModel
+    from zoo.catalogue.entry import ImageInput, ImageModel
 
 KEY = "zoo_features"
 """Of the metadata of a Parquet file, and of the array of a .npz."""
@@ -82,7 +82,7 @@ def provenance_of(
         model=entry.name,
         license=entry.license,
         network=fingerprint_network(network),
-        input=msgspec.json.decode(msgspec.json.encode(entry.input)),  # lists, not tuples: as they are read
+        input=_plain(entry.input),
         precision=precision,
         device=device,
         code=hash_code(),
@@ -90,3 +90,10 @@ def provenance_of(
         backend=backend,
         values=None if values is None else values.facts,
     )
+
+
+def _plain(settings: ImageInput) -> dict[str, Any]:
+    """All settings as they are read again: lists, not tuples. Those by default too: msgspec leaves out only
+    what *is* the default, and what came from another process is not."""
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(msgspec.structs.asdict(settings)))
+    return plain
