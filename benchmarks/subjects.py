@@ -68,10 +68,10 @@ class Homes:
         self.network, self.scratch = network, scratch
         self.zoo("fetch", network.model)
 
-    def fresh(self, name: str) -> Path:
-        """A store of that name, made anew."""
+    def fresh(self, name: str, like: Path | None = None) -> Path:
+        """A store of that name, made anew. like: another one that it begins as."""
         shutil.rmtree(home := self.scratch / f"home-{name.replace(' ', '')}", ignore_errors=True)
-        shutil.copytree(self.scratch / "weights", home)
+        shutil.copytree(like or self.scratch / "weights", home)
         return home
 
     def zoo(self, *words: object, home: Path | None = None) -> Turn:
