@@ -1,6 +1,6 @@
 """A head on a frozen network: the loops that others write against `zoo finetune`, each a whole process.
 
-    python benchmarks/head.py [--network mobilenet_v2] [--epochs 20] [--rounds 1] [--small] [--also OPTIONS]
+    python benchmarks/head.py [--network mobilenet_v2] [--epochs 20] [--loop-epochs N] [--rounds 1]
 
 The peers are PyTorch's transfer learning tutorial ("ConvNet as fixed feature extractor") and fastai's frozen
 learner, where it is installed (benchmarks/loops/): every photograph passes through the whole network in every
@@ -18,21 +18,51 @@ import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from measuring import ROOT, Disagreement, Goal, Table, Turn, Turns, agree, command, new_parser, race, show
+from measuring import (
+    ROOT,
+    Disagreement,
+    Goal,
+    Table,
+    Turn,
+    Turns,
+    Way,
+    agree,
+    command,
+    new_parser,
+    race,
+    show,
+)
 from peers import NoPeer, python_of, version_of
 from subjects import NETWORKS, Homes, Network, ants_and_bees
 
 LOOPS = ROOT / "benchmarks" / "loops"
+PEER, FASTAI = "tutorial's loop", "fastai, frozen"
 GOALS = {"zoo": Goal(35), "zoo --precision bf16": Goal(50)}
 AGAIN = ("--head mlp", "--lr 0.003")
 CLOSE = 0.1  # accuracies of heads that learn alike; of 153 photographs, two standard errors are 0.04
 
 
-def loop(python: Path, name: str, data: Path, network: Network, words: list[object]) -> Turn:
-    """A loop of benchmarks/loops; its answer is the JSON that it prints."""
-    return command([python, LOOPS / f"{name}.py", data, *network.words(), *words], read=json.loads)
+class Loop(NamedTuple):
+    """A loop of benchmarks/loops. epochs: what is run. of: how many the job has; those that are not run take
+    as long as those that are, and the start, which is once, is not multiplied."""
+
+    name: str
+    python: Path
+    data: Path
+    network: Network
+    words: list[object]
+    epochs: int
+    of: int
+
+    def __call__(self) -> Turn:
+        """The answer is the JSON that it prints."""
+        words = [*self.network.words(), *self.words, "--epochs", self.epochs]
+        turn = command([self.python, LOOPS / f"{self.name}.py", self.data, *words], read=json.loads)
+        more = turn.answer["seconds_of_epochs"] * (self.of / self.epochs - 1)
+        factor = 1 + more / turn.seconds
+        return turn._replace(seconds=turn.seconds * factor, processor=turn.processor * factor)
 
 
 class Ours:
@@ -71,22 +101,24 @@ def compare(options: Any, scratch: Path) -> Iterator[Table]:
     network = NETWORKS["mobilenet_v2" if options.small else options.network](options.data, scratch)
     data = ants_and_bees(options.data, scratch, few=few)
     ours = Ours(data, network, scratch, ["--epochs", epochs, "--patience", 0])
-    words: list[object] = ["--epochs", epochs, "--workers", 0 if options.small else 2]
-    peers = {"tutorial's loop": partial(loop, Path(sys.executable), "tutorial", data, network, words)}
+    words: list[object] = ["--workers", 0 if options.small else 2]
+    run = min(options.loop_epochs or epochs, epochs)
+    peers = {PEER: Loop("tutorial", Path(sys.executable), data, network, words, run, epochs)}
     if python := fastai():
-        peers["fastai, frozen"] = partial(loop, python, "fastai_frozen", data, network, words)
-    ways = {"zoo": ours.first} | {
-        f"zoo again {more}": partial(ours.again, more) for more in AGAIN[: 1 if options.small else 2]
-    }
+        peers[FASTAI] = Loop("fastai_frozen", python, data, network, words, run, epochs)
+    ways: dict[str, Way] = {"zoo": ours.first}
     if not options.small:
+        ways |= {f"zoo again {more}": partial(ours.again, more) for more in AGAIN}
         ways |= {f"zoo {more}": partial(ours.first, more) for more in ("--precision bf16", *options.also)}
     turns = race(peers | ways, rounds)
     title = f"Head of a frozen {network.name}, {epochs} epochs"
-    close = 1 if options.small or options.network == "resnet18" else CLOSE
+    close = 1 if options.small or run < epochs or options.network == "resnet18" else CLOSE
     agree(title, turns, partial(same_accuracy, close=close))
-    agree(title, {name: turns[name] for name in ("tutorial's loop", "zoo")}, partial(same_job, close=close))
+    agree(title, {name: turns[name] for name in (PEER, "zoo")}, partial(same_job, close=close))
     check_frozen(turns)
     facts = {name: said(found[-1]) for name, found in turns.items()}
+    if run < epochs:
+        facts |= {name: f"{facts[name]} ({run} of {epochs} epochs run, and multiplied)" for name in peers}
     for name in turns.keys() & {"zoo --precision bf16"}:
         facts[name] += f", {ours.accuracy_in_fp32(turns[name][-1].answer['run']):.3f} in fp32"
     yield Table(title, turns, facts, GOALS | {f"zoo again {more}": Goal(90) for more in AGAIN})
@@ -125,6 +157,7 @@ def main() -> None:
     parser = new_parser(__doc__, rounds=1)
     parser.add_argument("--network", choices=NETWORKS, default="resnet18")
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--loop-epochs", type=int, metavar="N", help="run so many of them, and multiply")
     parser.add_argument("--also", action="append", default=[], metavar="OPTIONS", help="another way of zoo")
     options = parser.parse_args()
     versions = {} if (python := fastai()) is None else {"fastai": version_of("fastai", python)}

@@ -2,9 +2,10 @@
 
 A way is a function that does the whole job once and returns a Turn. `race` lets the ways take turns, so that
 what else the machine does meets all of them; `Table` prints the minimum, the median and the maximum of each,
-how many times as fast as the first way it is (by medians, and by minima, which others disturb least), its
-most memory, what it answered, and the goal. There are three kinds of ways: `command` (a whole process, its
-imports included), `apart` (a function in a fresh process, what it imports not counted) and `here`.
+how many times as fast as the first way it is (by medians, and by minima, which others disturb least), the
+seconds that processors computed, its most memory, what it answered, and the goal. There are
+three kinds of ways: `command` (a whole process, its imports included), `apart` (a function in a fresh
+process, what it imports not counted) and `here`.
 """
 
 from __future__ import annotations
@@ -32,11 +33,13 @@ DATA = Path(os.environ.get("ZOO_TEST_DATA", ROOT.parent / "shared" / "data"))
 
 
 class Turn(NamedTuple):
-    """One job, done once. memory: bytes at most, of the largest process. answer: what it gave."""
+    """One job, done once. memory: bytes at most, of the largest process. answer: what it gave. processor:
+    seconds that all its processes computed, or those of a function that its own process did; 0 if unknown."""
 
     seconds: float
     memory: int
     answer: Any = None
+    processor: float = 0.0
 
 
 Way = Callable[[], Turn]
@@ -71,7 +74,8 @@ began = time.perf_counter()
 with open(sys.argv[1], "wb") as out, open(sys.argv[1] + ".said", "wb") as said:
     code = subprocess.run(sys.argv[2:], stdout=out, stderr=said).returncode
 seconds = time.perf_counter() - began
-print(json.dumps([code, seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]))
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([code, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss]))
 """
 
 
@@ -85,13 +89,13 @@ def command(
         done = subprocess.run(
             launch, env=None if env is None else {**os.environ, **env}, stdout=subprocess.PIPE, check=True
         )
-        code, seconds, kilobytes = json.loads(done.stdout)
+        code, seconds, processor, kilobytes = json.loads(done.stdout)
         printed = out.read_text("utf-8", errors="replace")
         if code:
             said = Path(f"{out}.said").read_text("utf-8", errors="replace")
             asked = " ".join(map(str, words))
             raise SystemExit(f"{asked}\nended with {code}:\n{printed[-1000:]}{said[-4000:]}")
-    return Turn(seconds, kilobytes * 1024, printed if read is None else read(printed))
+    return Turn(seconds, kilobytes * 1024, printed if read is None else read(printed), processor)
 
 
 def zoo(*words: object, home: Path, registry: Path | None = None) -> Turn:
@@ -128,16 +132,18 @@ def _done_apart(module: str, name: str, repeats: str, beyond: str, *arguments: s
     turns = [here(work) for _ in range(int(repeats))]
     seconds = statistics.median(turn.seconds for turn in turns)
     memory = max(turn.memory for turn in turns) if int(beyond) else peak_memory()
-    print("\n" + json.dumps([seconds, memory, turns[-1].answer]))
+    processor = statistics.median(turn.processor for turn in turns)
+    print("\n" + json.dumps([seconds, memory, turns[-1].answer, processor]))
 
 
-def here(work: Callable[[], Any]) -> Turn:
-    """A function in this process. memory: what was added at most; 0 where the system does not tell."""
-    before = _forget_peak()
-    began = time.perf_counter()
+def here(work: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> Turn:
+    """A function in this process. memory: what was added at most; 0 where the system does not tell. clock:
+    time.process_time counts what all threads of this process computed, whatever else the machine does."""
+    before, computed = _forget_peak(), time.process_time()
+    began = clock()
     answer = work()
-    seconds = time.perf_counter() - began
-    return Turn(seconds, max(peak_memory() - before, 0) if before else 0, answer)
+    seconds, computed = clock() - began, time.process_time() - computed
+    return Turn(seconds, max(peak_memory() - before, 0) if before else 0, answer, computed)
 
 
 def peak_memory() -> int:
@@ -230,6 +236,10 @@ class Table:
         peer = next(iter(self.turns))
         return self.seconds(peer)[which] / self.seconds(name)[which]
 
+    def processor(self, name: str) -> float:
+        """The median of the processor's seconds."""
+        return statistics.median(turn.processor for turn in self.turns[name]) * self.factors.get(name, 1.0)
+
     def rows(self) -> list[dict[str, Any]]:
         """A row of facts per way."""
         found = []
@@ -239,7 +249,7 @@ class Table:
             found.append(
                 {"way": name, "min": low, "median": middle, "max": high, "faster": self.faster(name)}
                 | {"faster_by_minima": self.faster(name, 0), "memory": max(turn.memory for turn in turns)}
-                | {"rounds": len(turns), "said": self.said.get(name, "")}
+                | {"processor": self.processor(name), "rounds": len(turns), "said": self.said.get(name, "")}
                 | {"factor": self.factors.get(name, 1.0)}
                 | ({} if goal is None else {"goal": str(goal), "met": goal.met(self.faster(name))})
             )
@@ -247,13 +257,16 @@ class Table:
 
     def __str__(self) -> str:
         wide = max(len(name) for name in self.turns)
-        head = f"{'way':<{wide}} {'min':>9} {'median':>9} {'max':>9} {'ratio':>7} {'minima':>7} {'MB':>6}"
+        head = f"{'way':<{wide}} {'min':>9} {'median':>9} {'max':>9} {'ratio':>7} {'minima':>7}"
+        head += f" {'cpu':>8} {'MB':>6}"
         lines = [f"{self.title} ({rounds_of(self.turns)}; MB {self.memory})", head]
         for row in self.rows():
             times = " ".join(f"{duration(row[key]):>9}" for key in ("min", "median", "max"))
             words = [row["said"], f"(from {1 / row['factor']:.3g} of the work)" if row["factor"] != 1 else ""]
             words += [f"goal {row['goal']}: {'yes' if row['met'] else 'NO'}" if "goal" in row else ""]
-            ratios = f"{row['faster']:>7.3g} {row['faster_by_minima']:>7.3g} {row['memory'] / 1e6:>6.0f}"
+            processor = duration(row["processor"]) if row["processor"] else ""
+            ratios = f"{row['faster']:>7.3g} {row['faster_by_minima']:>7.3g} {processor:>8}"
+            ratios += f" {row['memory'] / 1e6:>6.0f}"
             lines.append(f"{row['way']:<{wide}} {times} {ratios}  {'  '.join(filter(None, words))}".rstrip())
         return "\n".join(lines)
 

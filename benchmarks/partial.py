@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from head import CLOSE, Ours, check_frozen, loop, said, same_job
+from head import CLOSE, PEER, Loop, Ours, check_frozen, said, same_job
 from measuring import Goal, Table, agree, new_parser, race, show
 from subjects import NETWORKS, ants_and_bees
 
@@ -28,12 +28,12 @@ def compare(options: Any, scratch: Path) -> Iterator[Table]:
     few, epochs, rounds = (4, 1, 1) if options.small else (None, options.epochs, options.rounds)
     network = NETWORKS[options.network](options.data, scratch)
     data = ants_and_bees(options.data, scratch, few=few)
-    words: list[object] = ["--epochs", epochs, "--learn", network.last]
+    words: list[object] = ["--learn", network.last]
     words += ["--workers", 0] if options.small else []
     more = ["--unfreeze", 1, "--epochs", epochs, "--tune-epochs", epochs, "--tune-patience", 0]
     ours = Ours(data, network, scratch, more)
-    peer = "tutorial's loop"
-    ways = {peer: partial(loop, Path(sys.executable), "tutorial", data, network, words), "zoo": ours.first}
+    loop = Loop("tutorial", Path(sys.executable), data, network, words, epochs, epochs)
+    ways = {PEER: loop, "zoo": ours.first}
     ways |= {f"zoo {also}": partial(ours.first, also) for also in options.also}
     turns = race(ways, rounds)
     title = f"The last stage of {network.name}, {epochs} epochs"

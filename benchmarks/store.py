@@ -246,8 +246,9 @@ def compare(
 def tables(options: argparse.Namespace, folder: Path) -> Iterator[Table]:
     """Downloads, and connections."""
     size, rounds = (4, 1) if options.small else (options.size, options.rounds)
+    libraries = {name: LIBRARIES[name] for name in LIBRARIES if not options.small or name != "torch.hub"}
     with random_file(folder, size) as source:
-        yield compare(f"Download of {size} MiB over http", LIBRARIES, source, rounds, goal=1.8)
+        yield compare(f"Download of {size} MiB over http", libraries, source, rounds, goal=1.8)
         if certificate := make_certificate(folder):
             ways = {name: LIBRARIES[name] for name in (PEER, "zoo")}
             title = f"Download of {size} MiB over https"

@@ -1,12 +1,12 @@
 """One prediction in a process that is warm: the network's bare forward pass against zoo, from a photograph.
 
-    python benchmarks/warm.py [--repeats 60] [--rounds 5] [--small]
+    python benchmarks/warm.py [--repeats 60] [--rounds 5] [--threads N] [--small]
 
 The peer is torchvision's MobileNetV2 in eval and inference mode, on a tensor that is there already. zoo reads
 the file of the photograph, makes the tensor, computes, and names the class: `zoo.Predictor`, with torch and
 with ONNX Runtime, and `predict` of a run, which has a head of its own. "read, then forward" is what the job
-costs by PIL, torchvision and the same network. A turn is the median over as many photographs, after one that
-does not count.
+costs by PIL, torchvision and the same network. All have the same number of threads. A turn is the median over
+as many photographs, after one that does not count.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def one_by_one(guess: Guess, items: int) -> Turn:
             seconds.append(time.perf_counter() - began)
         return found[1:]
 
-    return here(work)._replace(seconds=statistics.median(seconds[1:]))
+    turn = here(work)
+    return turn._replace(seconds=statistics.median(seconds[1:]), processor=turn.processor / items)
 
 
 def bare(network: Network, photographs: Photographs) -> dict[str, Guess]:
@@ -62,17 +63,15 @@ def bare(network: Network, photographs: Photographs) -> dict[str, Guess]:
     return {BARE: forward, "read, then forward": read_then_forward}
 
 
-def ours(homes: Homes, paths: Sequence[Path], *, backends: Sequence[str]) -> dict[str, Guess]:
+def ours(homes: Homes, paths: Sequence[Path], *, threads: int, backends: Sequence[str]) -> dict[str, Guess]:
     """`zoo.Predictor`."""
     places = {"registry": load_registry([homes.network.registry]), "store": Store(homes.fresh("predictor"))}
+    more: dict[str, Any] = {"device": "cpu", "threads": threads, **places}
 
     def guess(predictor: zoo.Predictor, index: int) -> int:
         return int(predictor([paths[index]]).probabilities[0].argmax())
 
-    predictors = {
-        backend: zoo.Predictor(homes.network.model, device="cpu", backend=backend, **places)
-        for backend in backends
-    }
+    predictors = {name: zoo.Predictor(homes.network.model, backend=name, **more) for name in backends}
     return {f"zoo.Predictor, {name}": partial(guess, predictor) for name, predictor in predictors.items()}
 
 
@@ -92,14 +91,16 @@ def of_a_run(homes: Homes, data: Path, paths: Sequence[Path]) -> dict[str, Guess
 
 def compare(options: Any, scratch: Path) -> Iterator[Table]:
     """The tables."""
+    torch.set_num_threads(options.threads)
     few, rounds = (2, 1) if options.small else (None, options.rounds)
     network = mobilenet_v2(options.data, scratch)
     data, homes = ants_and_bees(options.data, scratch, few=few), Homes(network, scratch)
     paths = sorted(data.rglob("*.jpg"))[:: 1 if options.small else 6][: options.repeats + 1]
     guesses = bare(network, Photographs(paths, network.input))
-    guesses |= ours(homes, paths, backends=["torch"] if options.small else ["torch", "onnx"])
+    backends = ["torch"] if options.small else ["torch", "onnx"]
+    guesses |= ours(homes, paths, threads=options.threads, backends=backends)
     turns = race({name: partial(one_by_one, guess, len(paths)) for name, guess in guesses.items()}, rounds)
-    title = f"One of {len(paths) - 1} photographs at a time, MobileNetV2, {torch.get_num_threads()} threads"
+    title = f"One of {len(paths) - 1} photographs at a time, MobileNetV2, threads: {options.threads}"
     agree(title, turns)
     said = {name: "same class" for name in turns if name != BARE}
     goals = {name: Goal(1.2, slower=True) for name in turns if name.startswith("zoo.")}
@@ -117,6 +118,7 @@ def main() -> None:
     """Print the tables."""
     parser = new_parser(__doc__, rounds=5)
     parser.add_argument("--repeats", type=int, default=60)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="that compute")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         show(compare(options, Path(scratch)), options, "torch", "torchvision", "onnxruntime")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 import warnings
 
 warnings.simplefilter("ignore")
@@ -60,9 +61,12 @@ def main() -> None:
     learner = vision_learner(loaders, network, pretrained=False, metrics=accuracy)
     learner.freeze()
     with learner.no_bar(), learner.no_logging():
+        began = time.perf_counter()
         learner.fit_one_cycle(options.epochs)
+        seconds = time.perf_counter() - began
         accurate = float(learner.validate()[1])
-    print(json.dumps({"val_accuracy": accurate, "val_items": len(loaders.valid_ds)}))
+    found = {"val_accuracy": accurate, "val_items": len(loaders.valid_ds)}
+    print(json.dumps({**found, "seconds_of_epochs": seconds}))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from pathlib import Path
 
 import torch
@@ -42,10 +43,13 @@ def main() -> None:
         parameter.requires_grad = bool(options.learn) and name.startswith(tuple(options.learn.split(",")))
     loaders = read(options)
     replace_last_layer(network, len(loaders["train"].dataset.classes))
+    began = time.perf_counter()
     accuracy = train(network, loaders, options)
+    seconds = time.perf_counter() - began
     learned = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     items = len(loaders["val"].dataset)
-    print(json.dumps({"val_accuracy": accuracy, "trained_parameters": learned, "val_items": items}))
+    found = {"val_accuracy": accuracy, "trained_parameters": learned, "val_items": items}
+    print(json.dumps({**found, "seconds_of_epochs": seconds}))
 
 
 def read(options: argparse.Namespace) -> dict[str, DataLoader]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,6 +67,15 @@ def test_a_command_tells_its_seconds_its_memory_and_its_answer() -> None:
     assert turn.answer == 200_000_000
     assert turn.seconds >= 0.2
     assert turn.memory >= 200_000_000
+    assert 0 < turn.processor < turn.seconds
+
+
+def test_the_processor_seconds_of_a_command_have_those_of_its_own_processes() -> None:
+    code = "sum(range(15_000_000))"
+    child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}], check=True)"
+    assert (
+        command([sys.executable, "-c", child]).processor > here(lambda: exec(code), time.process_time).seconds
+    )
 
 
 def test_the_memory_of_a_command_is_its_own_and_not_that_of_who_starts_it() -> None:
@@ -99,6 +109,11 @@ def test_memory_here_is_what_a_function_adds() -> None:
     if turn.memory == 0:
         pytest.skip("this system lets no process forget its peak")
     assert 90_000_000 < turn.memory < 150_000_000
+
+
+def test_processor_seconds_do_not_count_waiting() -> None:
+    assert here(lambda: time.sleep(0.2)).seconds >= 0.2
+    assert here(lambda: time.sleep(0.2), time.process_time).seconds < 0.1
 
 
 def test_small_ways_have_no_goals_and_the_tables_are_written_too(
