@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -205,3 +206,20 @@ def test_a_jpeg_that_lacks_the_end_mark_alone_is_read_and_counted(data: Path, pr
     for missing in (12, 40, 200, len(content) // 2):
         with pytest.raises(UnreadableFile, match="cut off"):
             decode_picture(content[:-missing])
+
+
+@pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"grey": True}], ids=["420", "444", "grey"])
+@pytest.mark.parametrize("interval", [{"restart_marker_blocks": 3}, {"restart_marker_rows": 1}])
+def test_a_jpeg_with_restart_marks_is_cut_off_wherever_rows_are_missing(
+    options: dict[str, Any], interval: dict[str, int]
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (75, 101, 3), dtype=np.uint8)
+    photo = Image.fromarray(pixels).convert("L" if options.get("grey") else "RGB")
+    buffer = io.BytesIO()
+    photo.save(buffer, "JPEG", subsampling=options.get("subsampling", 2), **interval)
+    content = buffer.getvalue()
+    assert (decode_picture(content[:-2]).pixels == decode_picture(content).pixels).all()
+    begin = content.index(b"\xff\xda") + 20
+    for length in range(begin, len(content) - 20, 7):
+        with pytest.raises(UnreadableFile, match="cut off"):
+            decode_picture(content[:length])

@@ -29,7 +29,7 @@ from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 from zoo.data.containers import read_inside
 from zoo.data.contents import MOST_BYTES
 from zoo.data.names import one_line
-from zoo.data.pixels.metadata import Stripped, read_orientation, strip_metadata
+from zoo.data.pixels.metadata import Stripped, lacks_restarts, read_orientation, strip_metadata
 from zoo.data.pixels.ranges import (
     Range,
     ValueRange,
@@ -227,7 +227,7 @@ def _end_jpeg(data: bytes) -> bytes | None:
     What stands between the last row and the end mark is passed over. So whatever is put there makes no
     difference, unless it is taken for a part of a row.
     """
-    if not data.startswith(b"\xff\xd8\xff"):
+    if not data.startswith(b"\xff\xd8\xff") or lacks_restarts(data):
         return None
     body, mark = data.removesuffix(b"\xff"), b"\xff\xd9"
     decoded = []

@@ -140,6 +140,30 @@ def _strip_jpeg(data: bytes) -> Stripped:
     return Stripped(b"".join((*parts, data[begin:])), exif)
 
 
+def lacks_restarts(data: bytes) -> bool:
+    """Whether a JPEG has fewer restart marks than its size asks for, or is of a kind in which that is not
+    counted. Decoders pass over whatever stands where a mark should, and fill the rows behind it with grey.
+
+    One without restart marks lacks none.
+    """
+    interval, frame, end = 0, b"", 2  # the end of what stands before the pixels
+    for start, end, marker in _segments(data):
+        if marker == 0xDD:
+            interval = int.from_bytes(data[start + 4 : start + 6], "big")
+        elif marker in (0xC0, 0xC1):  # all rows in one go, not finer and finer
+            frame = data[start + 5 : end]
+    if not interval:
+        return False
+    if len(frame) < 8 or data[end + 4 : end + 5] != frame[4:5]:  # or a scan for each colour
+        return True
+    height, width, colours = map(int, struct.unpack_from(">HHB", frame))
+    sizes = [(8 * (each >> 4), 8 * (each & 15)) for each in frame[6::3]] if colours > 1 else [(8, 8)]
+    across, down = max(wide for wide, _ in sizes), max(high for _, high in sizes)
+    blocks = -(-width // across) * -(-height // down)
+    found = len(re.findall(rb"\xff[\xd0-\xd7]", data[end:]))
+    return found < -(-blocks // interval) - 1
+
+
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """(start, end, marker) of the parts of a JPEG that stand before its pixels and are whole."""
     position = 2
