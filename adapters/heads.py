@@ -54,7 +54,7 @@ class Standardize(nn.Module):
         self.register_buffer("std", torch.ones(features))
 
     @torch.no_grad()
-    def fit(self, features: Tensor) -> Standardize:
+    def fit(self, features: Tensor | Iterable[Tensor]) -> Standardize:
         """Measure mean and standard deviation.
 
         A feature with the same value for every item is only shifted: its deviation is rounding noise. One
@@ -63,7 +63,9 @@ class Standardize(nn.Module):
         do, it would outweigh everything else.
 
         Args:
-            features: (items, features), at least one item.
+            features: (items, features), at least one item; or such tensors one after the other, where the
+                memory does not hold all items: their statistics are joined as Chan, Golub and LeVeque 1979
+                do.
 
         Returns:
             The module itself.
@@ -71,13 +73,21 @@ class Standardize(nn.Module):
         Raises:
             InvalidHead: For no items, another width, or values that are not finite.
         """
-        if features.ndim != 2 or not len(features) or features.shape[1] != len(self.mean):
+        parts = [features] if isinstance(features, Tensor) else features
+        measured = [self._measure(part) for part in parts]
+        count, std, mean = measured[0] if measured else (0, self.std, self.mean)
+        if not count:
             raise InvalidHead(
-                f"cannot standardise with features of shape {tuple(features.shape)}",
+                f"cannot standardise with features of shape (0, {len(self.mean)})",
                 hint=f"They must be (items, {len(self.mean)}), with at least one item.",
             )
-        exact = features.double() if features.device.type != "mps" else features.float()  # mps has no float64
-        std, mean = torch.std_mean(exact, dim=0, correction=0)
+        for more, its_std, its_mean in measured[1:]:
+            apart = its_mean - mean
+            count, share = count + more, more / (count + more)
+            square = (
+                (1 - share) * std.square() + share * its_std.square() + share * (1 - share) * apart.square()
+            )
+            std, mean = square.sqrt(), mean + share * apart
         if not (mean.isfinite().all() and std.isfinite().all()):
             raise InvalidHead("cannot standardise: some features are NaN or infinite")
         constant = std <= 1e-6 * mean.abs()  # also 0 <= 0
@@ -85,6 +95,17 @@ class Standardize(nn.Module):
         self.mean.copy_(mean)
         self.std.copy_(std.masked_fill(constant, 1.0))
         return self
+
+    def _measure(self, features: Tensor) -> tuple[int, Tensor, Tensor]:
+        """How many items there are, with the standard deviation and the mean of each feature."""
+        if features.ndim != 2 or not len(features) or features.shape[1] != len(self.mean):
+            raise InvalidHead(
+                f"cannot standardise with features of shape {tuple(features.shape)}",
+                hint=f"They must be (items, {len(self.mean)}), with at least one item.",
+            )
+        exact = features.double() if features.device.type != "mps" else features.float()  # mps has no float64
+        std, mean = torch.std_mean(exact, dim=0, correction=0)
+        return len(features), std, mean
 
     def forward(self, features: Tensor) -> Tensor:
         return (features - self.mean) / self.std
@@ -219,11 +240,11 @@ class Head(Attached):
         """The number of classes, under nn.Linear's name for it."""
         return self.classes
 
-    def fit_standardize(self, features: Tensor) -> None:
+    def fit_standardize(self, features: Tensor | Iterable[Tensor]) -> None:
         """Fit the head's standardisation to the training features.
 
         Args:
-            features: (items, features).
+            features: (items, features), or such tensors one after the other.
 
         Raises:
             InvalidHead: If the head was built without standardisation.

@@ -94,6 +94,15 @@ def test_a_head_of_features_is_bit_for_bit_that_of_the_photographs(
     assert ask("predict", tmp_path / "features", photo, "--json").json[0]["label"] == "light"
 
 
+def test_features_that_are_too_many_for_the_memory_are_streamed_alike(
+    ask: Call, shades: Path, features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOO_FEATURES_MEMORY", "1kB")
+    assert "read from a file" in train(ask, shades, tmp_path / "photographs")
+    assert "read from a file" in train(ask, features, tmp_path / "features")
+    assert (tmp_path / "photographs" / ADAPTER).read_bytes() == (tmp_path / "features" / ADAPTER).read_bytes()
+
+
 def test_a_folder_of_files_is_one_table_in_any_order_and_number_format(
     ask: Call, features: Path, tmp_path: Path
 ) -> None:

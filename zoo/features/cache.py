@@ -15,7 +15,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import groupby
 from pathlib import Path
@@ -28,6 +28,7 @@ from torch import Tensor
 from zoo.catalogue.search import parse_size
 from zoo.errors import UsageError
 from zoo.events import Note, Report, silent
+from zoo.features.rows import Rows, read_rows
 from zoo.features.segments import Array, Damaged, Segment, join_digests, keys_of, open_segment, write_segment
 
 CAP = 4 * 2**30  # bytes kept in total by default; the least recently used tables are deleted first
@@ -69,23 +70,24 @@ class FeatureCache:
         self.report = report
         self.most = most_bytes()
 
-    def find(self, contents: Sequence[bytes | None]) -> tuple[Tensor, Tensor]:
+    def find(
+        self, contents: Sequence[bytes | None], new: Callable[[tuple[int, ...]], Rows] = torch.zeros
+    ) -> tuple[Tensor, Rows]:
         """Which of the contents are cached, and their features in the same order.
 
-        contents: sha256 digests; None is not there. Returns found (n,) bool and rows (n, …) float32, zeros
-        for what is missing; (0,) where all is. What is damaged is reported, and its items count as missing.
+        contents: sha256 digests; None is not there. new: makes the rows, of zeros, by their shape. Returns
+        found (n,) bool and rows (n, …) float32, zeros for what is missing; (0,) where all is. What is damaged
+        is reported, and its items count as missing.
         """
         search = Search(join_digests(contents))
-        rows: Array | None = None
+        rows: Rows | None = None
         for segment in self.open():
             with closing(segment):
-                if rows is None:
-                    rows = np.zeros(
-                        (len(contents), *segment.shape), np.float32
-                    )  # pages that are never written cost nothing
-                if segment.shape == rows.shape[1:]:
+                if rows is None:  # pages that are never written cost nothing
+                    rows = new((len(contents), *segment.shape))
+                if segment.shape == tuple(rows.shape[1:]):
                     for positions, _, some in search.among(segment):
-                        rows[positions] = some
+                        rows[torch.from_numpy(positions)] = torch.from_numpy(some)
         if search.damaged:
             self.report(Note(f"{search.damaged:,} damaged features, computed again", level="warning"))
         there, first = search.answer()
@@ -94,8 +96,9 @@ class FeatureCache:
         with contextlib.suppress(OSError):  # the cache may be read-only
             os.utime(self.table)
         again = np.flatnonzero(there & (first != np.arange(len(first))))
-        rows[again] = rows[first[again]]
-        return torch.from_numpy(there), torch.from_numpy(rows)
+        if len(again):
+            rows[torch.from_numpy(again)] = read_rows(rows, first[again])
+        return torch.from_numpy(there), rows
 
     def add(self, contents: Sequence[bytes | None], features: Tensor) -> None:
         """Store the features (n, …) of n items. Safe if killed at any moment and with other processes."""

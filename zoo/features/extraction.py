@@ -39,6 +39,7 @@ from zoo.features.exported import (
     other_features,
 )
 from zoo.features.network import FrozenNetwork, Precision, fingerprint_network, freeze_network
+from zoo.features.rows import Rows, StoredRows, new_rows, select_rows
 
 EXAMPLES = 4  # images on which every shortcut is tried first
 CHUNK = 2048  # images after which their features are stored: an interrupted run continues from there
@@ -50,10 +51,11 @@ class FeatureTable:
     """The features of each readable image.
 
     views: (views, n, width) float32 on the CPU, in the order in which they were asked for; number 0 is of the
-    image as preprocessed for prediction, the others are of random crops. kept: the index of each row's image.
-    bad: the images that could not be read. seconds: of the whole call. from_cache: how many of the views were
-    cached; equal images count once. traits: of the images that were decoded, which are those that were not
-    cached. backend: what computed all of them, now or before.
+    image as preprocessed for prediction, the others are of random crops. stored: the same, a table each,
+    where they were asked for in files; views is empty then. kept: the index of each row's image. bad: the
+    images that could not be read. seconds: of the whole call. from_cache: how many of the views were cached;
+    equal images count once. traits: of the images that were decoded, which are those that were not cached.
+    backend: what computed all of them, now or before.
     """
 
     views: Tensor
@@ -63,11 +65,22 @@ class FeatureTable:
     from_cache: int
     traits: Counter[str] = field(default_factory=Counter)
     backend: Backend = "torch"
+    stored: tuple[StoredRows, ...] = ()
 
     @property
     def features(self) -> Tensor:
-        """(n, width): those of the first view, the plain one unless others were asked for."""
+        """(n, width): those of the first view, the plain one unless others were asked for; in memory."""
         return self.views[0]
+
+    @property
+    def rows(self) -> Rows:
+        """The same, in memory or in a file."""
+        return self.stored[0] if self.stored else self.views[0]
+
+    @property
+    def nbytes(self) -> int:
+        """What all views take."""
+        return sum(rows.nbytes for rows in self.stored) if self.stored else self.views.nbytes
 
 
 def extract_features(
@@ -87,6 +100,7 @@ def extract_features(
     on_bad: OnBad = "skip",
     values: ValueRange | None = None,
     engine: Engine = TORCH,
+    spill: Path | None = None,
     report: Report = silent,
 ) -> FeatureTable:
     """The feature vectors before the model's classifier, for every readable image.
@@ -96,9 +110,10 @@ def extract_features(
     of the published weights, if any; the key also has every tensor and setting of the network, so that a
     tuned one is never mistaken for the published one. views: their numbers; 0 is the plain one, all others
     are augmented with `strength`, equally for the same content, number and seed. values: black and white of
-    images of 16 bit or floats. engine: what computes, all of them or none: where ONNX Runtime does
-    not agree with torch on the first batch, or fails later, torch computes every feature of the table, and a
-    note says so. The model is not changed. fp32 features equal the model's own to 1e-4 of the largest one.
+    images of 16 bit or floats. spill: a folder for a file of the features that are too many for the memory;
+    None holds them there. engine: what computes, all of them or none: where ONNX Runtime does not agree with
+    torch on the first batch, or fails later, torch computes every feature of the table, and a note says so.
+    The model is not changed. fp32 features equal the model's own to 1e-4 of the largest one.
 
     Raises UnreadableFile with on_bad="stop", and TrainingStopped if a feature is not a finite number or the
     device lacks the memory for one image.
@@ -123,12 +138,13 @@ def extract_features(
         values=values,
         total=len(views) * len(firsts),
         counts="images" if 0 in views else "views",
+        spill=spill,
         report=report,
     )
     wanted = _choose_backend(engine, len(firsts), device, precision, report)
     about = _describe(work, backbone_sha256) if store_home or wanted == "onnx" else {}
 
-    def fill(work: Extraction, about: Mapping[str, Any]) -> list[Tensor]:
+    def fill(work: Extraction, about: Mapping[str, Any]) -> list[Rows]:
         found = []
         for number in views:
             view = View(number, seed, strength) if number else None
@@ -140,9 +156,13 @@ def extract_features(
     found, work = _fill_by(wanted, work, about, fill, engine)
     reasons = [work.bad.get(slot) for slot in slots]
     kept = tuple(position for position, reason in enumerate(reasons) if reason is None)
-    rows = torch.tensor([slots[position] for position in kept], dtype=torch.long)
+    chosen = [select_rows(features, [slots[position] for position in kept]) for features in found]
+    stored = tuple(rows for rows in chosen if isinstance(rows, StoredRows))
     return FeatureTable(
-        views=torch.stack([features[rows] for features in found]),
+        views=torch.empty(0)
+        if stored
+        else torch.stack([rows for rows in chosen if isinstance(rows, Tensor)]),
+        stored=stored,
         kept=kept,
         bad=tuple(BadFile(p, reason) for p, reason in zip(paths, reasons, strict=True) if reason is not None),
         seconds=time.perf_counter() - started,
@@ -173,9 +193,9 @@ def _fill_by(
     wanted: Backend,
     work: Extraction,
     about: Mapping[str, Any],
-    fill: Callable[[Extraction, Mapping[str, Any]], list[Tensor]],
+    fill: Callable[[Extraction, Mapping[str, Any]], list[Rows]],
     engine: Engine,
-) -> tuple[list[Tensor], Extraction]:
+) -> tuple[list[Rows], Extraction]:
     """The tables of all views, all by one backend, and the work that made them. ONNX Runtime has tables of
     its own, and where it cannot go on, all begins again with torch."""
     if wanted == "torch":
@@ -239,6 +259,7 @@ class Extraction:
     total: int
     report: Report
     counts: Literal["images", "views"] = "images"
+    spill: Path | None = None
     onnx: Engine | None = None
     frozen: FrozenNetwork | ExportedNetwork | None = None
     bad: dict[int, str] = field(default_factory=dict)
@@ -246,7 +267,7 @@ class Extraction:
     done: int = 0
     from_cache: int = 0
 
-    def fill(self, view: View | None, cache: FeatureCache | None) -> Tensor:
+    def fill(self, view: View | None, cache: FeatureCache | None) -> Rows:
         """The features of one view, (contents, width); zeros for unreadable files.
 
         Computed features are stored in the cache, even if Ctrl-C or an error ends the call.
@@ -257,8 +278,8 @@ class Extraction:
         fresh: list[tuple[Tensor, Tensor]] = []
         try:
             for slots, features in self.compute(missing, view):
-                if not table.numel():
-                    table = torch.zeros(len(self.images), *features.shape[1:])
+                if not len(table):
+                    table = self.new_rows((len(self.images), *features.shape[1:]))
                 table[slots] = features
                 fresh.append((slots, features))
                 if sum(len(slots) for slots, _ in fresh) >= CHUNK:
@@ -268,11 +289,15 @@ class Extraction:
             self.keep(cache, fresh)
         return table
 
-    def look_up(self, cache: FeatureCache | None) -> tuple[Tensor, Tensor]:
+    def new_rows(self, shape: tuple[int, ...]) -> Rows:
+        """A table of zeros, in memory or in a file."""
+        return torch.zeros(shape) if self.spill is None else new_rows(shape, self.spill)
+
+    def look_up(self, cache: FeatureCache | None) -> tuple[Rows, Tensor]:
         """A table with the cached rows (empty if there are none), and a mask of these rows."""
         there = torch.zeros(len(self.images), dtype=torch.bool)
         if cache is not None:
-            there, table = cache.find([content.digest for content in self.contents])
+            there, table = cache.find([content.digest for content in self.contents], self.new_rows)
             self.from_cache += int(there.sum())
             return table, there
         return torch.empty(0), there

@@ -22,6 +22,7 @@ from zoo.data.dataset import Item
 from zoo.data.leaks import find_lookalikes, thumbnails
 from zoo.data.pixels.batches import load_batches
 from zoo.data.pixels.preprocessing import preprocess
+from zoo.features.rows import Rows, blocks_of, read_rows
 
 NEAR = 0.8  # cosine of the features from which on two files may be one photograph
 MOST = 256  # pairs that are compared, the nearest first
@@ -31,9 +32,9 @@ _BLOCK = 4_000_000  # products at a time: 16 MB
 
 def find_resaved(
     train: Sequence[Item],
-    train_features: Tensor,
+    train_features: Rows,
     held_out: Sequence[Item],
-    held_out_features: Tensor,
+    held_out_features: Rows,
     input: ImageInput,  # noqa: A002
 ) -> list[tuple[Path, Path]]:
     """(in train, held out) for every held-out file that is a re-saved copy of a training file, of those that
@@ -45,7 +46,7 @@ def find_resaved(
     if not train or not held_out:
         return []
     compared = choose_compared(len(train), len(held_out))
-    cosines, nearest = _nearest(train_features, held_out_features[compared])
+    cosines, nearest = _nearest(train_features, read_rows(held_out_features, compared))
     rows = cosines.argsort(descending=True)[:MOST]
     pairs = [(int(nearest[row]), int(compared[row])) for row in rows if cosines[row] > NEAR]
     if not pairs:
@@ -76,8 +77,15 @@ def choose_compared(train: int, held_out: int) -> Tensor:
     return torch.arange(count) * held_out // count
 
 
-def _nearest(train: Tensor, held_out: Tensor) -> tuple[Tensor, Tensor]:
+def _nearest(train: Rows, held_out: Tensor) -> tuple[Tensor, Tensor]:
     """The largest cosine (held out,) of each held-out row with any training row, and which row that is."""
-    train, block = F.normalize(train, dim=1), max(1, _BLOCK // len(train))
-    found = [(F.normalize(part, dim=1) @ train.T).max(dim=1) for part in torch.split(held_out, block)]
-    return torch.cat([each.values for each in found]), torch.cat([each.indices for each in found])
+    cosines, nearest = torch.full((len(held_out),), -2.0), torch.zeros(len(held_out), dtype=torch.long)
+    first = 0
+    for some in blocks_of(train):
+        unit, block = F.normalize(some, dim=1), max(1, _BLOCK // len(some))
+        found = [(F.normalize(part, dim=1) @ unit.T).max(dim=1) for part in torch.split(held_out, block)]
+        best, which = (torch.cat(each) for each in zip(*found, strict=True))
+        nearer = best > cosines
+        cosines[nearer], nearest[nearer] = best[nearer], first + which[nearer]
+        first += len(some)
+    return cosines, nearest

@@ -23,6 +23,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from io import FileIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -131,7 +132,7 @@ class Segment:
         places = np.where(inside, places, 0).astype(np.int64)
         order = np.argsort(places, kind="stable")
         most = max(1, AT_ONCE // max(1, self.row_bytes))
-        for part in _runs(places[order], most):
+        for part in spans(places[order], most):
             which = order[part]
             first, last = int(places[which[0]]), int(places[which[-1]])
             block = self._read_block(first, last - first + 1)
@@ -142,13 +143,7 @@ class Segment:
     def _read_block(self, first: int, count: int) -> Array:
         """So many rows that follow each other."""
         block = np.empty((count, *self.shape), np.float32)
-        view = _bytes_of(block)
-        start, done = len(MAGIC) + first * self.row_bytes, 0
-        while done < len(view):
-            got = _read_at(self.file, view[done:], start + done)
-            if not got:
-                raise OSError(f"{self.path} has become shorter")
-            done += got
+        read_at(self.file, bytes_of(block), len(MAGIC) + first * self.row_bytes)
         return block
 
     def close(self) -> None:
@@ -156,14 +151,15 @@ class Segment:
         self.file.close()
 
 
-def _bytes_of(array: Array) -> memoryview:
+def bytes_of(array: Array) -> memoryview:
     """The memory of an array that is in one piece."""
     return memoryview(array.reshape(-1).view(np.uint8).data)
 
 
-def _runs(places: Array, most: int) -> Iterator[slice]:
-    """Sorted places, cut where more than GAP lie between two, or where one part would span too many rows."""
-    cuts = np.flatnonzero(np.diff(places) > GAP) + 1
+def spans(places: Array, most: int, gap: int = GAP) -> Iterator[slice]:
+    """Sorted places, cut where one is more than `gap` after another, or where a part would span more than
+    `most`."""
+    cuts = np.flatnonzero(np.diff(places) > gap) + 1
     for start, end in zip([0, *cuts.tolist()], [*cuts.tolist(), len(places)], strict=True):
         at = start
         while at < end:
@@ -174,15 +170,25 @@ def _runs(places: Array, most: int) -> Iterator[slice]:
 
 if hasattr(os, "preadv"):
 
-    def _read_at(file: IO[bytes], into: memoryview, place: int) -> int:
+    def _read_some(file: IO[bytes] | FileIO, into: memoryview, place: int) -> int:
         """Bytes read into memory from a place of the file; the file's own place does not move."""
         return os.preadv(file.fileno(), [into], place)
 else:  # pragma: no cover  (Windows)
 
-    def _read_at(file: IO[bytes], into: memoryview, place: int) -> int:
+    def _read_some(file: IO[bytes] | FileIO, into: memoryview, place: int) -> int:
         """Bytes read into memory from a place of the file."""
         file.seek(place)
-        return file.readinto(into)  # type: ignore[attr-defined,no-any-return]
+        return file.readinto(into)  # type: ignore[union-attr]
+
+
+def read_at(file: IO[bytes] | FileIO, into: memoryview, place: int) -> None:
+    """Fill the memory from a place of an unbuffered file. Raises OSError, also where the file is shorter."""
+    done = 0
+    while done < len(into):
+        got = _read_some(file, into[done:], place + done)
+        if not got:
+            raise OSError(f"{file.name} has become shorter")
+        done += got
 
 
 def open_segment(path: Path, about: str) -> Segment:
@@ -242,14 +248,14 @@ def write_segment(
         rows = np.ascontiguousarray(rows, np.float32)
         digests.append(some)
         checks.append(checks_of(some, rows))
-        target.write(_bytes_of(rows))
+        target.write(bytes_of(rows))
     if not digests:
         return 0
     joined, summed = np.concatenate(digests), np.concatenate(checks)
     keys = keys_of(joined)
     order = np.argsort(keys, kind="stable")
     for column in (keys[order], joined[order], order.astype(np.uint64), summed[order]):
-        target.write(_bytes_of(np.ascontiguousarray(column)))
+        target.write(bytes_of(np.ascontiguousarray(column)))
     text = json.dumps({"about": about, "count": len(keys), "shape": list(shape)}).encode()
     target.write(text + hashlib.sha256(text).digest() + len(text).to_bytes(8, "little"))
     return len(keys)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
+    from zoo.features.rows import Rows
+
 COLUMN = "features"
 _NOT_LABELS = (
     "sha256",
@@ -196,15 +198,15 @@ class FeatureFile:
             "features may differ in their last digits from those that the run will compute"
         )
 
-    def read(self, items: Sequence[Path]) -> np.ndarray:
-        """The vectors of items that have one, (items, width) float32, in that order.
+    def read_into(self, found: Rows, items: Sequence[Path]) -> None:
+        """Write the vectors of items that have one, in that order, into rows (items, width) float32.
 
         Raises DatasetError for one of another width, and for one that is not made of finite numbers.
         """
         import numpy as np
         import polars as pl
+        import torch
 
-        found = np.empty((len(items), self.width), dtype=np.float32)
         wanted = np.full(sum(count for _, count in self.files), -1, dtype=np.int64)
         wanted[[self.rows[path] for path in items]] = np.arange(len(items))
         first = 0
@@ -216,9 +218,9 @@ class FeatureFile:
                     continue
                 with _readable(file):
                     block = pl.scan_parquet(file).select(COLUMN).slice(start, _ROWS).collect()[COLUMN]
-                    found[places[mine]] = self._matrix(block.gather(mine), items, places[mine])
+                    matrix = self._matrix(block.gather(mine), items, places[mine])
+                found[torch.from_numpy(places[mine])] = torch.from_numpy(matrix)
             first += count
-        return found
 
     def _matrix(self, block: pl.Series, items: Sequence[Path], places: np.ndarray) -> np.ndarray:
         """A block of vectors as (rows, width) float32."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from torch import Tensor
 
 from zoo.data.dataset import Dataset, Item, relative_name
 from zoo.data.names import one_line, shortened
 from zoo.events import Note
+from zoo.features.rows import Rows, read_rows
 from zoo.features.suspects import doubt_labels, find_unusual
 
 MOST = 5_000
@@ -24,7 +24,7 @@ normal distribution; from 3.5 on, which `zoo check` lists with the pictures, it 
 _SHOWN = 3
 
 
-def review_items(dataset: Dataset, items: Sequence[Item], features: Tensor, data: str) -> Note | None:
+def review_items(dataset: Dataset, items: Sequence[Item], features: Rows, data: str) -> Note | None:
     """What may be wrong with items that are about to be trained on; None where nothing stands out.
 
     features: (items, width) of single-label items. data: as the user named them. It is a remark, not a
@@ -33,7 +33,7 @@ def review_items(dataset: Dataset, items: Sequence[Item], features: Tensor, data
     rows = np.arange(len(items))
     if len(items) > MOST:
         rows = np.sort(np.random.default_rng(0).choice(len(items), MOST, replace=False))
-    seen = features.numpy()[rows]
+    seen = read_rows(features, rows).numpy()
     unlike = [row for row, far in find_unusual(seen) if far > _FAR]
     doubts = doubt_labels(seen, np.array([item.label for item in items], dtype=np.int64)[rows])
 

@@ -20,12 +20,13 @@ from zoo.events import EpochEnd, Note, Report
 from zoo.features.cache import most_bytes
 from zoo.features.extraction import FeatureTable
 from zoo.features.network import feature_precision
+from zoo.features.rows import Rows, StoredRows, most_held
 from zoo.runs.answers import ItemSource
 from zoo.runs.plan import Plan
 from zoo.runs.record import Baseline
 from zoo.store.disk.space import size_text
 from zoo.store.store import Store
-from zoo.training.batches import BatchSource, FeatureBatches
+from zoo.training.batches import BatchSource, FeatureBatches, StoredBatches
 from zoo.training.loop import FitResult
 from zoo.training.processes import ALONE, Processes
 from zoo.training.recipe import Resolved
@@ -39,7 +40,7 @@ VAL_BATCH = 4096
 
 @dataclass(frozen=True)
 class Session:
-    """A plan, and what it is carried out with."""
+    """A plan, and what it is carried out with. held: bytes of features that it holds in memory."""
 
     plan: Plan
     store: Store
@@ -47,6 +48,13 @@ class Session:
     report: Report
     stop_requested: Callable[[], bool]
     processes: Processes = ALONE
+    held: int = field(default_factory=most_held)
+
+    def spill(self, items: int, width: int) -> Path | None:
+        """Where the features of so many items go that are more than the run holds in memory; None where it
+        holds them, as it does in several processes."""
+        size = 4 * width * items * self.recipe.views
+        return self.store.home / "features" if self.processes.world == 1 and size > self.held else None
 
     @property
     def workers(self) -> int | None:
@@ -94,14 +102,14 @@ class PreparedModel:
 class TrainingData:
     """The dataset without what cannot be read, and what training takes of the rest.
 
-    train, val: features of the items in batches; None where the head is not trained alone. baseline: what a
+    train, val: features of the items in batches; None where items have none. baseline: what a
     simple method reaches on the same items. read: texts as ids. values: black and white of images of 16 bit
     or floats.
     """
 
     dataset: Dataset
-    train: FeatureBatches | None
-    val: FeatureBatches | None
+    train: FeatureBatches | StoredBatches | None
+    val: FeatureBatches | StoredBatches | None
     bad: tuple[BadFile, ...] = ()
     baseline: Baseline | None = None
     read: Mapping[Path, ReadText] = field(default_factory=dict)
@@ -165,7 +173,7 @@ def compute_features(session: Session, model: PreparedModel, source: ItemSource)
 
 def describe_views(views: int, strength: str, table: FeatureTable) -> Note:
     """How many views a head learns from, where they came from, and what they take."""
-    others, images, taken = len(table.views), len(table.kept), table.views.nbytes
+    others, images, taken = views - 1, len(table.kept), table.nbytes
     message = (
         f"{views} views of each of {images:,} training images: the plain one and {others} varied ones "
         f"({strength}), {table.from_cache:,} of {others * images:,} from the store, {size_text(taken)}"
@@ -179,19 +187,34 @@ def describe_views(views: int, strength: str, table: FeatureTable) -> Note:
 
 
 def batches_of(
-    features: Tensor,
+    session: Session,
+    features: Rows,
     targets: Tensor,
     batch_size: int,
-    device: torch.device,
-    seed: int | None = None,
-    sampling: str = "once",
-    varied: Tensor | None = None,
-) -> FeatureBatches:
-    """Features (items, width) with the encoded targets of their items, all on the device; varied: of other
-    views of them, (views, items, width)."""
+    *,
+    shuffled: bool,
+    varied: Tensor | Sequence[StoredRows] | None = None,
+) -> FeatureBatches | StoredBatches:
+    """Features (items, width) with the encoded targets of their items, on the device of the session or in a
+    file; varied: of other views of them, (views, items, width)."""
+    device, recipe = session.device, session.recipe
+    seed, sampling = (recipe.seed, recipe.sampling) if shuffled else (None, "once")
+    targets = targets.to(device)
+    if isinstance(features, StoredRows):
+        assert not isinstance(varied, Tensor)
+        return StoredBatches(
+            features,
+            targets,
+            batch_size,
+            held=session.held,
+            seed=seed,
+            sampling=sampling,
+            varied=varied,
+        )
+    assert varied is None or isinstance(varied, Tensor)
     return FeatureBatches(
         features.to(device),
-        targets.to(device),
+        targets,
         batch_size,
         seed=seed,
         sampling=sampling,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias, cast, overload
 
@@ -19,6 +21,7 @@ from zoo.data.pixels.batches import Batch as Pictures
 from zoo.data.pixels.preprocessing import Draws, augment
 from zoo.data.pixels.ranges import ValueRange
 from zoo.events import Note, Report, silent
+from zoo.features.rows import StoredRows
 from zoo.training.mixing import Mixing
 from zoo.training.sampling import SAMPLINGS, count_before
 from zoo.training.seeds import epoch_generator
@@ -215,7 +218,8 @@ class FeatureBatches(_Batches):
     def epoch(self, number: int, start: int = 0, taken: int = 0, /) -> Iterator[Batch]:
         """The batches of pass `number`, rows gathered per batch: a shuffled copy would double the memory."""
         rows = self.order(number).to(self.features.device)
-        views = self.views_of(number, len(rows))
+        views = draw_views(self, number, len(rows))
+        views = None if views is None else views.to(rows.device)
         for whole, end in left_of(torch.split(rows, self.sizes), start):
             part = self.share.of(whole)
             features, labels = self.features.index_select(0, part), self.labels.index_select(0, part)
@@ -225,13 +229,100 @@ class FeatureBatches(_Batches):
                 features[other] = self.varied[view[other] - 1, part[other]]
             yield Batch(features, labels, len(part), end)
 
-    def views_of(self, number: int, places: int) -> Tensor | None:
-        """Which view each place of the order of pass `number` shows; None where all show the plain one."""
-        if self.varied is None or self.seed is None or not self.shuffles(number):
-            return None
-        generator = Draws(self.seed, number).batch_generator(0)  # another one than the order is drawn by
-        views = torch.randint(1 + len(self.varied), (places,), generator=generator)
-        return views.to(self.features.device)
+
+class StoredBatches(_Batches):
+    """Batches of features that are in a file, because the memory does not hold them: as FeatureBatches, but
+    for the order.
+
+    features, varied: see there. held: bytes of features that are in memory at once. A shuffled pass cuts the
+    items into blocks that follow each other in the file, draws which blocks are read together, as many as fit
+    into half of that, and shuffles what is in them; the other half is read in the meantime. The order depends
+    on `held` and the row's size, not on where the features are.
+    """
+
+    BLOCK = 128 * 1024
+    """Bytes that are read at a place: a disk reads as many in the time that it takes to get there."""
+
+    def __init__(
+        self,
+        features: StoredRows,
+        labels: Tensor,
+        batch_size: int,
+        *,
+        held: int,
+        seed: int | None = None,
+        sampling: str = "once",
+        varied: Sequence[StoredRows] | None = None,
+    ) -> None:
+        super().__init__(labels, batch_size, seed, ALONE, sampling)
+        self.features = features
+        self.varied = varied
+        self.held = held
+        self.block = max(1, min(self.BLOCK, held // 8) // features.row_bytes)
+        self.blocks = -(-len(labels) // self.block)
+        self.groups = -(-self.blocks // max(1, held // 2 // (self.block * features.row_bytes)))
+        self.at_once = -(-self.blocks // max(1, self.groups)) * self.block
+
+    def order(self, number: int) -> Tensor:
+        """The rows of the items in pass `number`: those of a group of blocks follow each other."""
+        order = super().order(number)
+        if self.seed is None or not self.shuffles(number):
+            return order
+        group = self.draw_groups(number)[order // self.block]
+        return order[group.argsort(stable=True)]
+
+    def draw_groups(self, number: int) -> Tensor:
+        """The group of each block (blocks,) in pass `number`. Of blocks that follow each other, as many as
+        there are groups, each group has one: where items are sorted by class, groups have as much of each."""
+        generator = Draws(self.seed or 0, number).batch_generator(1)  # another one than the order is drawn by
+        drawn = torch.rand(-(-self.blocks // self.groups), self.groups, generator=generator)
+        return drawn.argsort(1).flatten()[: self.blocks]
+
+    def epoch(self, number: int, start: int = 0, taken: int = 0, /) -> Iterator[Batch]:
+        """The batches of pass `number`, on the device of the labels."""
+        order = self.order(number)
+        views = draw_views(self, number, len(order))
+        batches = [*left_of(torch.split(order, self.sizes), start)]
+        with ThreadPoolExecutor(1, thread_name_prefix="zoo-features") as pool:
+            chunks = self._chunks(batches)
+            ahead = [pool.submit(self._read, chunk, views) for chunk in chunks[:1]]
+            for place, chunk in enumerate(chunks):
+                found = ahead.pop().result()
+                ahead += [pool.submit(self._read, chunk, views) for chunk in chunks[place + 1 : place + 2]]
+                parts = torch.split(found, [len(rows) for rows, _ in chunk])
+                for (rows, end), features in zip(chunk, parts, strict=True):
+                    labels = self.labels.index_select(0, rows.to(self.labels.device))
+                    yield Batch(features, labels, len(rows), end)
+
+    def _chunks(self, batches: Sequence[tuple[Tensor, int]]) -> list[list[tuple[Tensor, int]]]:
+        """The batches that are read together: those that begin in one group of blocks."""
+        grouped = groupby(batches, key=lambda each: (each[1] - len(each[0])) // self.at_once)
+        return [[*chunk] for _, chunk in grouped]
+
+    def _read(self, chunk: Sequence[tuple[Tensor, int]], views: Tensor | None) -> Tensor:
+        """The features of some batches, (rows, width), on the device of the labels."""
+        rows = torch.cat([rows for rows, _ in chunk])
+        if views is None:
+            return self.features.read(rows).to(self.labels.device)
+        end = chunk[-1][1]
+        return self._read_views(rows, views[end - len(rows) : end]).to(self.labels.device)
+
+    def _read_views(self, rows: Tensor, views: Tensor) -> Tensor:
+        """The rows, each of its view: 0 is the plain one."""
+        found = torch.empty(len(rows), *self.features.shape[1:])
+        for number, source in enumerate((self.features, *(self.varied or ()))):
+            mine = (views == number).nonzero().flatten()
+            found[mine] = source.read(rows[mine])
+        return found
+
+
+def draw_views(source: FeatureBatches | StoredBatches, number: int, places: int) -> Tensor | None:
+    """Which view each place of the order of pass `number` shows, drawn by the seed and the pass alone; None
+    where all show the plain one."""
+    if source.varied is None or source.seed is None or not source.shuffles(number):
+        return None
+    generator = Draws(source.seed, number).batch_generator(0)  # another one than the order is drawn by
+    return torch.randint(1 + len(source.varied), (places,), generator=generator)
 
 
 class TextBatches(_Batches):

@@ -247,6 +247,7 @@ def _try_on(
 
 def _begin_phase(session: Session) -> PhaseState:
     """The phase whose rate is looked for, before its first step; those before it are trained."""
+    from zoo.features.rows import are_equal
     from zoo.runs.making.trainer import begin, begin_run, open_stages
     from zoo.runs.session import Outcome
     from zoo.training.loop import fit
@@ -255,7 +256,7 @@ def _begin_phase(session: Session) -> PhaseState:
     from zoo.training.strategies import phases
 
     session, steps, model, data = begin_run(session)
-    if data.train is not None and bool((data.train.features == data.train.features[0]).all()):
+    if data.train is not None and are_equal(data.train.features):
         raise DatasetError(
             f"the network sees no difference between the {len(data.train.labels)} training items: their "
             "features are all equal",

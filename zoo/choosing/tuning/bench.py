@@ -79,12 +79,11 @@ class Bench:
         recipe = session.recipe
         head = attach_recipe_head(model.network, session.plan.dataset.classes, recipe, session.plan.task)
         train = batches_of(
+            session,
             data.train.features,
             data.train.labels,
             session.batch_size,
-            session.device,
-            seed=recipe.seed,
-            sampling=recipe.sampling,
+            shuffled=True,
             varied=data.train.varied,
         )
         data = replace(data, train=train)

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from adapters import frozen_fingerprint
 from zoo.errors import IntegrityError
 from zoo.events import EpochEnd, Note, Report, silent
+from zoo.features.rows import Rows, blocks_of
 from zoo.runs.folder import CHECKPOINT, find_checkpoints, resume_command
 from zoo.runs.plan import Interval
 from zoo.runs.session import Outcome
@@ -302,10 +303,11 @@ def _names(paths: Sequence[Path]) -> str:
     return ", ".join(f"{path.name[:17]}…{CHECKPOINT}" for path in paths)
 
 
-def features_sha256(parts: Mapping[str, Tensor]) -> str:
-    """The sha256 of tensors, by name: another one shows that an item, or what computes, has changed."""
+def features_sha256(parts: Mapping[str, Rows]) -> str:
+    """The sha256 of features, by name: another one shows that an item, or what computes, has changed."""
     digest = hashlib.sha256()
-    for name, tensor in parts.items():
-        digest.update(f"{name} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    for name, rows in parts.items():
+        digest.update(f"{name} {tuple(rows.shape)} ".encode())
+        for block in blocks_of(rows):
+            digest.update(block.detach().cpu().contiguous().numpy().data)
     return digest.hexdigest()

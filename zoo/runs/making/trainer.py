@@ -23,6 +23,7 @@ from zoo.data.dataset import PARTS, Dataset
 from zoo.data.names import one_line, safe_text
 from zoo.errors import DatasetError, Interrupted, TrainingStopped, UsageError, ZooError
 from zoo.events import Note, Report, silent
+from zoo.features.rows import Rows, are_equal, blocks_of
 from zoo.runs.classifier import DIGITS, load_run_classifier
 from zoo.runs.folder import (
     new_folder,
@@ -96,6 +97,8 @@ def train_run(
                 refuse_existing(plan.out)
             report = report if processes.is_first else silent
             session = Session(plan, store, device, report, stop_requested, processes)
+            if resumption is not None:  # the order of what is read from a file depends on it
+                session = replace(session, held=resumption.facts.held or session.held)
             return _share_result(session, partial, resumption)
     except RuntimeError as error:
         if not is_lost_process(error):
@@ -245,9 +248,12 @@ def _how_to_go_on(plan: Plan, partial: Partial) -> str:
 def _all_facts(session: Session, model: PreparedModel, data: TrainingData) -> Facts:
     """What the run depends on, now that its network and its items were read."""
     parts = {"train": data.train, "val": data.val}
-    features = {name: part.features for name, part in parts.items() if part is not None}
-    if data.train is not None and data.train.varied is not None:
-        features["views"] = data.train.varied
+    features: dict[str, Rows] = {name: part.features for name, part in parts.items() if part is not None}
+    varied = None if data.train is None else data.train.varied
+    if isinstance(varied, Tensor):
+        features["views"] = varied
+    else:
+        features |= {f"view {number}": rows for number, rows in enumerate(varied or (), 1)}
     return msgspec.structs.replace(
         facts_of(session.plan),
         weights_sha256=model.sha256,
@@ -255,6 +261,7 @@ def _all_facts(session: Session, model: PreparedModel, data: TrainingData) -> Fa
         features=features_sha256(features) if features else None,
         threads=torch.get_num_threads(),
         processes=session.processes.world,
+        held=session.held,
     )
 
 
@@ -277,7 +284,7 @@ def _check_features(session: Session, model: PreparedModel, data: TrainingData) 
     if data.train is None or len(data.train.labels) < 2:
         return
     features = data.train.features
-    if not bool((features == features[0]).all()):
+    if not are_equal(features):
         return
     items = session.plan.dataset.kind.noun
     message = (
@@ -297,7 +304,7 @@ def fit_head(session: Session, head: Head, data: TrainingData) -> None:
     if plan.start:
         return
     if recipe.standardize and data.train and not recipe.from_scratch:
-        head.fit_standardize(data.train.features)
+        head.fit_standardize(blocks_of(data.train.features))
     if plan.task.scale is not None:
         head.fit_rescale(session.encode(data.dataset.train))
 

@@ -53,7 +53,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     model: the registry entry. weights_sha256: of the published file; None for random weights too. start: the
     sha256 of what an earlier run had trained. classes: in order. data: fingerprint and split. recipe: as in
-    run.json. features: sha256 of what the frozen network says of the items.
+    run.json. features: sha256 of what the frozen network says of the items. held: the most bytes
+    of them in memory.
     """
 
     schema: int = SCHEMA
@@ -71,6 +72,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     features: str | None = None
     threads: int | None = None
     processes: int | None = None
+    held: int | None = None
 
 
 @dataclass

@@ -45,6 +45,7 @@ class ImageItems:
         on_bad: OnBad = "skip",
         values: ValueRange | None = None,
         processes: Processes = ALONE,
+        spill: Path | None = None,
         report: Report = silent,
     ) -> None:
         self.images = images
@@ -54,6 +55,7 @@ class ImageItems:
         self.on_bad = on_bad
         self.values = values
         self.processes = processes
+        self.spill = spill
         self.report = report
         self.places: list[Path] = [place_of(image) for image in images]
         self.failures: dict[int, str] = {}
@@ -133,6 +135,7 @@ class ImageItems:
                 on_bad=self.on_bad,
                 values=self.values,
                 engine=engine,
+                spill=self.spill,
                 report=report,
             )
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
 import torch
-from torch import Tensor
 
 from adapters import freeze, frozen_fingerprint
 from zoo.catalogue.entry import ImageInput
@@ -28,6 +28,7 @@ from zoo.features.extraction import FeatureTable
 from zoo.features.lookalikes import choose_compared, find_resaved
 from zoo.features.network import feature_precision
 from zoo.features.provenance import provenance_of
+from zoo.features.rows import Rows, new_rows, part_of, select_rows
 from zoo.features.vectors import FeatureFile
 from zoo.runs.classifier import (
     attach_recipe_head,
@@ -48,6 +49,7 @@ from zoo.runs.session import (
     compute_features,
     describe_views,
 )
+from zoo.store.disk.space import size_text
 from zoo.training.batches import ImageBatches
 from zoo.training.mixing import Mixing
 from zoo.training.single_label import SINGLE_LABEL
@@ -82,9 +84,14 @@ def prepare(session: Session) -> PreparedModel:
 
 
 def open_items(
-    session: Session, _model: PreparedModel, items: Sequence[Item], values: ValueRange | None = None
+    session: Session,
+    _model: PreparedModel,
+    items: Sequence[Item],
+    values: ValueRange | None = None,
+    spill: Path | None = None,
 ) -> ImageItems:
-    """The photographs as the network is asked about them. values: black and white of 16 bit and floats."""
+    """The photographs as the network is asked about them. values: black and white of 16 bit and floats.
+    spill: see `extract_features`."""
     return ImageItems(
         items,
         _input_of(session),
@@ -92,6 +99,7 @@ def open_items(
         on_bad=cast(OnBad, session.recipe.on_bad),
         values=values,
         processes=session.processes,
+        spill=spill,
         report=session.report,
     )
 
@@ -103,25 +111,39 @@ def read_data(session: Session, model: PreparedModel) -> TrainingData:
     dataset = session.plan.dataset
     items = dataset.train + dataset.val
     values = _value_range(session)
-    table = compute_features(session, model, open_items(session, model, items, values))
-    features = {items[row].path: vector for row, vector in zip(table.kept, table.features, strict=True)}
+    spill = session.spill(len(items), model.head.in_features)
+    if spill is not None:
+        session.report(_describe_spill(session, len(items) * model.head.in_features * 4))
+    table = compute_features(session, model, open_items(session, model, items, values, spill))
+    row_of = {items[place].path: row for row, place in enumerate(table.kept)}
     readable, bad = _check_files(session, table.bad), table.bad
-    views = _compute_views(session, model, readable.train, values)
+    views = _compute_views(session, model, readable.train, values, spill)
     if views is not None and views.bad:  # they could be read a moment ago
         readable, bad = _check_files(session, bad + views.bad), bad + views.bad
     if (unusual := describe_traits(table.traits)) is not None:
         session.report(unusual)
     for note in readable.notes[len(dataset.notes) :]:
         session.report(note)
-    train, val = (
-        torch.stack([features[item.path] for item in part]) for part in (readable.train, readable.val)
-    )
+    count = len(readable.train)
+    features = select_rows(table.rows, [row_of[item.path] for item in (*readable.train, *readable.val)])
+    train, val = part_of(features, 0, count), part_of(features, count, len(features))
     resaved = find_resaved(readable.train, train, readable.val, val, _input_of(session))
     if resaved:
         looked_at = len(choose_compared(len(readable.train), len(readable.val)))
         part = "val" if looked_at == len(readable.val) else "val that were compared"
         session.report(describe_leak(resaved, part, looked_at))
-    return _training_data(session, readable, torch.cat([train, val]), bad, values, views)
+    return _training_data(session, readable, features, bad, values, views)
+
+
+def _describe_spill(session: Session, size: int) -> Note:
+    """That features are read from a file, and what that changes."""
+    size *= session.recipe.views
+    enough = f"{max(1, -(-size // 10**6))}MB"
+    return Note(
+        f"{size_text(size)} of features are read from a file while the head is trained, "
+        f"{size_text(session.held)} at a time, and shuffled in blocks",
+        hint=f"In memory, if that has room for twice as much: ZOO_FEATURES_MEMORY={enough}",
+    )
 
 
 def _read_vectors(session: Session, model: PreparedModel, file: FeatureFile) -> TrainingData:
@@ -145,22 +167,28 @@ def _read_vectors(session: Session, model: PreparedModel, file: FeatureFile) -> 
     readable = _check_files(session, bad)
     for note in readable.notes[len(dataset.notes) :]:
         session.report(note)
-    features = torch.from_numpy(file.read([item.path for item in readable.train + readable.val]))
+    items = readable.train + readable.val
+    spill, shape = session.spill(len(items), model.head.in_features), (len(items), model.head.in_features)
+    features = torch.zeros(shape) if spill is None else new_rows(shape, spill)
+    file.read_into(features, [item.path for item in items])
     session.report(Note(f"features of {one_line(file.path)}: no photograph is read"))
+    if spill is not None:
+        session.report(_describe_spill(session, features.nbytes))
     return _training_data(session, readable, features, tuple(bad), values)
 
 
 def _training_data(
     session: Session,
     readable: Dataset,
-    features: Tensor,
+    features: Rows,
     bad: tuple[BadFile, ...],
     values: ValueRange | None,
     views: FeatureTable | None = None,
 ) -> TrainingData:
     """What training takes of the items that have features. features: (train and val items, width)."""
-    recipe = session.recipe
-    train, val = features[: len(readable.train)], features[len(readable.train) :]
+    count = len(readable.train)
+    train, val = part_of(features, 0, count), part_of(features, count, len(features))
+    varied = None if views is None else views.stored or views.views
     if session.plan.task is SINGLE_LABEL:
         seen = (*readable.train, *readable.val)
         remark = review_items(readable, seen, features, session.plan.as_typed[1])
@@ -169,22 +197,25 @@ def _training_data(
     return TrainingData(
         readable,
         batches_of(
+            session,
             train,
             session.encode(readable.train),
             session.batch_size,
-            session.device,
-            seed=recipe.seed,
-            sampling=recipe.sampling,
-            varied=None if views is None else views.views,
+            shuffled=True,
+            varied=varied,
         ),
-        batches_of(val, session.encode(readable.val), VAL_BATCH, session.device),
+        batches_of(session, val, session.encode(readable.val), VAL_BATCH, shuffled=False),
         bad,
         values=values,
     )
 
 
 def _compute_views(
-    session: Session, model: PreparedModel, items: Sequence[Item], values: ValueRange | None
+    session: Session,
+    model: PreparedModel,
+    items: Sequence[Item],
+    values: ValueRange | None,
+    spill: Path | None,
 ) -> FeatureTable | None:
     """The features of varied views of the training items, besides the plain ones; None where the recipe has
     one view. They depend on the content of an image and the number of the view alone, not on the seed of the
@@ -192,7 +223,7 @@ def _compute_views(
     recipe = session.recipe
     if recipe.views == 1:
         return None
-    table = open_items(session, model, items, values).features(
+    table = open_items(session, model, items, values, spill).features(
         model.network,
         identity=model.identity,
         store_home=session.store.home,

@@ -162,15 +162,8 @@ def read_data(session: Session, model: PreparedModel) -> TrainingData:
     encoded = session.encode(dataset.train)
     return replace(
         data,
-        train=batches_of(
-            train,
-            encoded,
-            session.batch_size,
-            session.device,
-            seed=recipe.seed,
-            sampling=recipe.sampling,
-        ),
-        val=batches_of(val, session.encode(dataset.val), VAL_BATCH, session.device),
+        train=batches_of(session, train, encoded, session.batch_size, shuffled=True),
+        val=batches_of(session, val, session.encode(dataset.val), VAL_BATCH, shuffled=False),
     )
 
 
