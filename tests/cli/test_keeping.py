@@ -180,6 +180,25 @@ def test_verify_lists_what_is_damaged_and_fix_fetches_it_again(ask: Call, damage
     assert path.read_bytes() == whole
 
 
+def test_verify_reads_features_and_fix_takes_out_what_is_damaged(
+    ask: Call, home: Path, tiny: Path, tmp_path: Path
+) -> None:
+    assert ask("embed", "tiny_net", tiny / "images" / "val", "-o", tmp_path / "f.npz").code == 0
+    [row] = [row for row in ask("verify", "--json").json if row["kind"] == "features"]
+    assert row["state"] == "whole"
+    assert row["detail"].endswith(" features in 1 file")
+    [file] = (home / "features").rglob("*.rows")
+    content = bytearray(file.read_bytes())
+    content[70] ^= 1
+    file.write_bytes(content)
+    said = ask("verify")
+    assert said.code == 3
+    assert "1 of " in said.out
+    assert said.out.endswith("zoo verify --fix deletes damaged features.\n")
+    assert ask("verify", "--fix").code == 0
+    assert ask("verify").code == 0
+
+
 def test_verify_says_which_file_of_a_model_a_row_is_about_and_lists_it_once(ask: Call) -> None:
     ask("fetch", "tiny_words")
     rows = ask("verify", "tiny_words", "tiny_words", "--json").json

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DAY = 86_400  # seconds
 CACHE_COLUMNS = {"name": "NAME", "size": "SIZE", "days": "DAYS IDLE"}
+FEATURES = "features"
 BAD = ("damaged", "missing")  # what verify ends with exit code 3 for
 VERIFY_COLUMNS = {"name": "NAME", "state": "STATE", "kind": "KIND", "path": "FILE"}
 PRUNE_COLUMNS = {"name": "NAME", "why": "WHY", "size": "SIZE", "days": "DAYS IDLE"}
@@ -164,7 +165,8 @@ def _rm_line(row: dict[str, Any]) -> str:
 def verify(context: Context, names: tuple[str, ...], fix: bool) -> int:
     """Hash what the store holds again.
 
-    Without NAMES everything is checked. Exit code 3 when something is damaged and was not mended.
+    Without NAMES everything is checked, features of images as well. Exit code 3 when something is damaged and
+    was not mended.
     """
     from zoo.store.upkeep.verification import verify_store
     from zoo.targets import describe_target
@@ -182,17 +184,42 @@ def verify(context: Context, names: tuple[str, ...], fix: bool) -> int:
         }
         for v in verdicts
     ]
+    rows += [] if entries else list(_feature_rows(context, fix=fix))
     bad = [row for row in rows if row["state"] in BAD]
 
     def human() -> str:
         faults = "".join(f"\n\n{row['name'] or row['path']}: {row['detail']}" for row in bad)
-        mend = "" if fix or not bad else "\n\nzoo verify --fix fetches it again."
+        mend = (
+            "" if fix or not bad else f"\n\nzoo verify --fix {_mending({str(row['kind']) for row in bad})}."
+        )
         return (
             table(rows, VERIFY_COLUMNS, {"path": Fit.PATH}) + faults + mend if rows else "The store is empty."
         )
 
     context.sink.answer(rows, human)
     return 3 if bad else 0
+
+
+def _mending(kinds: set[str]) -> str:
+    """What --fix does about damaged files of some kinds."""
+    fetches = [] if kinds == {FEATURES} else ["fetches it again"]
+    return " and ".join([*fetches, *(["deletes damaged features"] if FEATURES in kinds else [])])
+
+
+def _feature_rows(context: Context, *, fix: bool) -> Iterator[dict[str, Any]]:
+    """A row for each damaged file of features, and one for those that are whole."""
+    from zoo.features.verification import verify_features
+
+    whole, count = 0, 0
+    for verdict in verify_features(context.store.home, fix=fix, report=context.report):
+        whole, count = whole + verdict.rows, count + 1
+        if verdict.state != "whole":
+            found = {"name": None, "state": verdict.state, "kind": FEATURES, "detail": verdict.detail}
+            yield found | {"path": str(verdict.path)}
+    if whole:
+        detail = f"{whole:,} features in {many(count, 'file')}"
+        folder = str(context.store.home / "features")
+        yield {"name": None, "state": "whole", "kind": FEATURES, "detail": detail, "path": folder}
 
 
 COMMANDS = {"path": path, "cache": cache, "prune": prune, "rm": rm, "verify": verify}

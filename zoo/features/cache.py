@@ -12,8 +12,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
-import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -29,7 +27,19 @@ from zoo.catalogue.search import parse_size
 from zoo.errors import UsageError
 from zoo.events import Note, Report, silent
 from zoo.features.rows import Rows, read_rows
-from zoo.features.segments import Array, Damaged, Segment, join_digests, keys_of, open_segment, write_segment
+from zoo.features.segments import (
+    SUFFIX,
+    TABLE,
+    TEMPORARY,
+    Array,
+    Damaged,
+    Segment,
+    join_digests,
+    keys_of,
+    open_segment,
+    rows_once,
+    save_segment,
+)
 
 CAP = 4 * 2**30  # bytes kept in total by default; the least recently used tables are deleted first
 MANY = 8  # segments of about one size in a table, merged when there are more: each costs an open and a search
@@ -39,8 +49,6 @@ LARGE = (
 LARGEST = 8 * 2**30  # bytes from which on a segment is not merged again: as many are needed while it is
 STALE = 86_400  # seconds after which a temporary file counts as abandoned
 LAYOUT = 2  # of the files of a table; another one has tables of its own, and older ones are pruned unused
-SUFFIX, TEMPORARY = ".rows", ".partial"
-TABLE = re.compile(r"[0-9a-f]{64}")  # nothing else in the folder may be deleted
 
 
 def most_bytes() -> int:
@@ -121,19 +129,8 @@ class FeatureCache:
             )
 
     def write(self, named: bytes, shape: tuple[int, ...], parts: Iterator[tuple[Array, Array]]) -> Path:
-        """Write a segment to a temporary file, then give it its name, which depends on `named`."""
-        self.table.mkdir(parents=True, exist_ok=True)
-        target = self.table / f"{hashlib.sha256(named).hexdigest()}{SUFFIX}"
-        temporary = self.table / f"{secrets.token_hex(8)}{TEMPORARY}"
-        try:
-            # no fsync: rows of a torn file fail their check, which costs no more than an fsync
-            with temporary.open("wb") as file:
-                some = write_segment(file, self.about, shape, parts)
-            if some:
-                temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-        return target
+        """Write a segment; its name depends on `named`."""
+        return save_segment(self.table, named, self.about, shape, parts)
 
     def open(self) -> list[Segment]:
         """The open segments of the table, newest first. A file of another kind is deleted and reported."""
@@ -180,7 +177,7 @@ class FeatureCache:
             opened = [each for each in opened if each.path in paths]
             opened = [each for each in opened if each.shape == opened[0].shape]
             if len(opened) > 1:
-                merged = self.write(names, opened[0].shape, _rows_once(opened))
+                merged = self.write(names, opened[0].shape, rows_once(opened))
                 for segment in opened:
                     if segment.path != merged:
                         segment.path.unlink(missing_ok=True)
@@ -233,19 +230,6 @@ class Search:
         there[known] = ~self.left[self.number[known]]
         there &= (self.digests == self.digests[first]).all(1)
         return there, first
-
-
-def _rows_once(segments: Sequence[Segment]) -> Iterator[tuple[Array, Array]]:
-    """Every content of some segments once, with its row: that of the first segment that has it whole."""
-    taken = np.empty(0, np.uint64)
-    for segment in segments:
-        new = np.flatnonzero(~np.isin(segment.keys, taken))
-        fresh = []
-        for which, rows, whole in segment.read(new):
-            index = new[which[whole]]
-            fresh.append(segment.keys[index])
-            yield segment.digests[index], rows[whole]
-        taken = np.concatenate([taken, *fresh])
 
 
 def _tier(size: int) -> int:

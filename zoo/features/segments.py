@@ -20,6 +20,8 @@ import hashlib
 import json
 import mmap
 import os
+import re
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +32,8 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+SUFFIX, TEMPORARY = ".rows", ".partial"
+TABLE = re.compile(r"[0-9a-f]{64}")  # the name of a table: nothing else in the folder of features is ours
 MAGIC = b"zoo rows 1\n".ljust(64, b"\0")  # rows begin at a multiple of what a processor loads at once
 AT_ONCE = 4 * 2**20  # bytes of rows that are read at a time
 GAP = 8  # rows that nobody wants are read along where there are no more of them in between
@@ -88,10 +92,12 @@ def _weights(count: int) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """An open segment. file: read at any place, by several threads. shape: of a row. The rest is mapped."""
+    """An open segment. file: read at any place, by several threads. about: what the features are of. shape:
+    of a row. The rest is mapped."""
 
     path: Path
     file: IO[bytes]
+    about: str
     bytes: int
     count: int
     shape: tuple[int, ...]
@@ -191,8 +197,8 @@ def read_at(file: IO[bytes] | FileIO, into: memoryview, place: int) -> None:
         done += got
 
 
-def open_segment(path: Path, about: str) -> Segment:
-    """A segment of these features. about: what they are of, as `write_segment` was given it.
+def open_segment(path: Path, about: str | None) -> Segment:
+    """A segment of these features. about: what they are of, as `write_segment` was given it; None: any.
 
     Raises Damaged for a file of another kind, of other features or not whole, and OSError.
     """
@@ -204,7 +210,7 @@ def open_segment(path: Path, about: str) -> Segment:
         raise
 
 
-def _open(path: Path, file: IO[bytes], about: str) -> Segment:
+def _open(path: Path, file: IO[bytes], about: str | None) -> Segment:
     size = os.fstat(file.fileno()).st_size
     if size < len(MAGIC) + _TAIL or file.read(len(MAGIC)) != MAGIC:
         raise Damaged(path)
@@ -223,7 +229,8 @@ def _open(path: Path, file: IO[bytes], about: str) -> Segment:
     except (ValueError, KeyError, TypeError):
         raise Damaged(path) from None
     rows = 4 * count * int(np.prod(shape))
-    if known["about"] != about or size != len(MAGIC) + rows + 56 * count + length + _TAIL or not count:
+    whole = size == len(MAGIC) + rows + 56 * count + length + _TAIL
+    if about not in (None, known["about"]) or not whole or not count:
         raise Damaged(path)
     index = len(MAGIC) + rows
     offset = index - index % mmap.ALLOCATIONGRANULARITY
@@ -231,7 +238,9 @@ def _open(path: Path, file: IO[bytes], about: str) -> Segment:
     data = np.frombuffer(mapped, np.uint8, 56 * count, index - offset)
     keys, digests, places, checks = np.split(data, [8 * count, 40 * count, 48 * count])
     keys, places, checks = (column.view("<u8") for column in (keys, places, checks))
-    return Segment(path, file, size, count, shape, keys, digests.reshape(count, 32), places, checks)
+    return Segment(
+        path, file, known["about"], size, count, shape, keys, digests.reshape(count, 32), places, checks
+    )
 
 
 def write_segment(
@@ -259,3 +268,40 @@ def write_segment(
     text = json.dumps({"about": about, "count": len(keys), "shape": list(shape)}).encode()
     target.write(text + hashlib.sha256(text).digest() + len(text).to_bytes(8, "little"))
     return len(keys)
+
+
+def save_segment(
+    table: Path, named: bytes, about: str, shape: tuple[int, ...], parts: Iterable[tuple[Array, Array]]
+) -> Path:
+    """Write a segment to a temporary file, then give it its name, which depends on `named`; none where there
+    are no rows. See `write_segment`. Raises OSError."""
+    table.mkdir(parents=True, exist_ok=True)
+    target = table / f"{hashlib.sha256(named).hexdigest()}{SUFFIX}"
+    temporary = table / f"{secrets.token_hex(8)}{TEMPORARY}"
+    try:
+        # no fsync: rows of a torn file fail their check, which costs no more than an fsync
+        with temporary.open("wb") as file:
+            some = write_segment(file, about, shape, parts)
+        if some:
+            temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def rows_once(segments: Sequence[Segment]) -> Iterator[tuple[Array, Array]]:
+    """Every content of some segments once, with its row: that of the first segment that has it whole."""
+    taken = np.empty(0, np.uint64)
+    for segment in segments:
+        new = np.flatnonzero(~np.isin(segment.keys, taken))
+        fresh = []
+        for which, rows, whole in segment.read(new):
+            index = new[which[whole]]
+            fresh.append(segment.keys[index])
+            yield segment.digests[index], rows[whole]
+        taken = np.concatenate([taken, *fresh])
+
+
+def every_row(segment: Segment) -> Array:
+    """The numbers of all rows in the index."""
+    return np.arange(segment.count)

@@ -1,0 +1,93 @@
+"""What verification finds in features that disks damaged, and what is left once that is taken out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from zoo.events import Event, Progress
+from zoo.features.cache import FeatureCache
+from zoo.features.segments import MAGIC, SUFFIX
+from zoo.features.verification import verify_features
+
+DIGESTS = [bytes([row, *range(1, 32)]) for row in range(20)]
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> FeatureCache:
+    """A store with twenty features in a file."""
+    cache = FeatureCache(tmp_path / "features", {"network": "one"})
+    cache.add(DIGESTS, torch.arange(60.0).reshape(20, 3))
+    return cache
+
+
+@pytest.fixture
+def file(kept: FeatureCache) -> Path:
+    [path] = kept.table.glob(f"*{SUFFIX}")
+    return path
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def test_whole_features_are_left_as_they_are(file: Path, tmp_path: Path) -> None:
+    before, told = file.read_bytes(), list[Event]()
+    [verdict] = verify_features(tmp_path, fix=True, report=told.append)
+    assert (verdict.path, verdict.state, verdict.rows, verdict.damaged) == (file, "whole", 20, 0)
+    assert file.read_bytes() == before
+    assert told == [Progress("verify features", 240, 240, "bytes")]
+    assert [*verify_features(tmp_path / "elsewhere")] == []
+
+
+@pytest.mark.parametrize("part", ["row", "digest", "check"])
+def test_a_damaged_row_is_counted_and_taken_out_alone(
+    part: str, kept: FeatureCache, file: Path, tmp_path: Path
+) -> None:
+    index = len(MAGIC) + 20 * 12
+    flip(
+        file,
+        {"row": len(MAGIC) + 12 * 7, "digest": index + 8 * 20 + 32 * 7 + 9, "check": index + 48 * 20 + 8 * 7}[
+            part
+        ],
+    )
+    [found] = verify_features(tmp_path)
+    assert (found.state, found.rows, found.damaged) == ("damaged", 20, 1)
+    assert found.detail == "1 of 20 features are not as they were written"
+    [mended] = verify_features(tmp_path, fix=True)
+    assert (mended.state, mended.rows) == ("deleted", 19)
+    assert not file.exists()
+    [again] = verify_features(tmp_path)
+    assert (again.state, again.rows) == ("whole", 19)
+    there, rows = kept.find(DIGESTS)
+    assert int(there.sum()) == 19
+    assert torch.equal(torch.as_tensor(rows[there]), torch.arange(60.0).reshape(20, 3)[there])
+
+
+@pytest.mark.parametrize("damage", ["cut", "other", "moved"])
+def test_what_is_no_file_of_features_is_deleted(damage: str, file: Path, tmp_path: Path) -> None:
+    if damage == "moved":  # whole, but of other features than the folder is of
+        other = file.parent.with_name("0" * 64)
+        file.parent.rename(other)
+        file = other / file.name
+    else:
+        file.write_bytes(file.read_bytes()[:-5] if damage == "cut" else b"something else")
+    [found] = verify_features(tmp_path)
+    assert (found.state, found.detail) == ("damaged", "it is not a whole file of features")
+    assert file.exists()
+    [mended] = verify_features(tmp_path, fix=True)
+    assert mended.state == "deleted"
+    assert not file.exists()
+    assert [*verify_features(tmp_path)] == []
+
+
+def test_files_that_are_not_features_are_not_touched(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "features" / "mine").mkdir()
+    for place in (tmp_path / "features" / "mine" / f"a{SUFFIX}", file.parent / "notes.txt"):
+        place.write_text("mine")
+    assert len([*verify_features(tmp_path, fix=True)]) == 1
+    assert (file.parent / "notes.txt").exists()
