@@ -45,7 +45,7 @@ _NOT_LABELS = (
     "data_license",
     KEY,
 )
-_ROWS = 1 << 14  # vectors read at a time: 80 MB of 1,280 numbers each
+ROWS = 1 << 14  # vectors read and written at a time: 80 MB of 1,280 numbers each
 _DEPENDS: tuple[tuple[str, str], ...] = (
     ("network", "the network"),
     ("input", "how photographs become its input"),
@@ -211,13 +211,13 @@ class FeatureFile:
         wanted[[self.rows[path] for path in items]] = np.arange(len(items))
         first = 0
         for file, count in self.files:
-            for start in range(0, count, _ROWS):
-                places = wanted[first + start : first + min(start + _ROWS, count)]
+            for start in range(0, count, ROWS):
+                places = wanted[first + start : first + min(start + ROWS, count)]
                 mine = np.flatnonzero(places >= 0)
                 if not len(mine):
                     continue
                 with _readable(file):
-                    block = pl.scan_parquet(file).select(COLUMN).slice(start, _ROWS).collect()[COLUMN]
+                    block = pl.scan_parquet(file).select(COLUMN).slice(start, ROWS).collect()[COLUMN]
                     matrix = self._matrix(block.gather(mine), items, places[mine])
                 found[torch.from_numpy(places[mine])] = torch.from_numpy(matrix)
             first += count

@@ -18,6 +18,7 @@ from zoo.errors import UsageError
 from zoo.events import Note, Report, silent
 from zoo.features.engine import Backend, Engine
 from zoo.features.provenance import KEY, Provenance, Unreadable, provenance_of
+from zoo.features.vectors import ROWS
 from zoo.runs.answers import refuse_unreadable
 from zoo.runs.using.prediction_files import check_out
 from zoo.training.ranks import is_first
@@ -192,7 +193,7 @@ def write_parquet(embeddings: Embeddings, out: Path, facts: Mapping[str, str]) -
         for name, values in embeddings.columns.items()
     }
     table = polars.DataFrame({"path": paths, "features": features, **columns})
-    table.write_parquet(out, metadata=dict(facts))
+    table.write_parquet(out, row_group_size=ROWS, metadata=dict(facts))  # readers hold a group at once
 
 
 WRITERS: dict[str, Callable[[Embeddings, Path, Mapping[str, str]], None]] = {
