@@ -214,11 +214,13 @@ def test_features_are_those_of_torch_and_kept_apart_from_them(
 ) -> None:
     plain = extract(pictures, tmp_path, engine(tmp_path, "torch"))
     found = extract(pictures, tmp_path, engine(tmp_path))
-    assert (plain.backend, found.backend, found.from_cache) == ("torch", "onnx", 0)
+    assert (plain.way.backend, found.way.backend, found.from_cache) == ("torch", "onnx", 0)
     assert cosine_similarity(found.features, plain.features).min() >= exported.COSINE
+    assert found.cosine is not None
+    assert found.cosine >= exported.COSINE
     monkeypatch.setattr(extraction, "choose_engine", lambda *_, **__: pytest.fail("ONNX Runtime was loaded"))
     again = extract(pictures, tmp_path, engine(tmp_path))
-    assert (again.backend, again.from_cache) == ("onnx", 40)
+    assert (again.way.backend, again.from_cache) == ("onnx", 40)
     assert torch.equal(again.features, found.features)
     assert torch.equal(extract(pictures, tmp_path, engine(tmp_path, "torch")).features, plain.features)
 
@@ -230,7 +232,7 @@ def test_added_pictures_are_computed_by_what_computed_the_others(
 ) -> None:
     extract(pictures[:30], tmp_path, engine(tmp_path))
     more = extract(pictures, tmp_path, engine(tmp_path))
-    assert (more.backend, more.from_cache) == ("onnx", 30)
+    assert (more.way.backend, more.from_cache) == ("onnx", 30)
 
 
 @pytest.mark.slow
@@ -249,7 +251,7 @@ def test_a_failure_halfway_leaves_no_table_of_two_backends(
     monkeypatch.setattr(ExportedNetwork, "run", fail)
     notes: list[Event] = []
     found = extract(pictures, tmp_path, engine(tmp_path), notes.append)
-    assert found.backend == "torch"
+    assert found.way.backend == "torch"
     assert torch.equal(found.features, plain.features)
     assert any("torch computes all features, and not ONNX Runtime: Failed to" in str(note) for note in notes)
 
@@ -263,8 +265,9 @@ def test_nothing_is_kept_of_features_that_do_not_agree(
     monkeypatch.setattr(ExportedNetwork, "run", lambda self, batch: right(self, batch) - 0.5)
     notes: list[Event] = []
     found = extract(pictures, tmp_path, engine(tmp_path), notes.append)
-    assert found.backend == "torch"
+    assert found.way.backend == "torch"
     assert any("torch computes, not ONNX Runtime: the cosine" in str(note) for note in notes)
+    assert found.cosine is None
     assert len([*(tmp_path / "features").iterdir()]) == 1
 
 
@@ -273,7 +276,7 @@ def test_features_of_few_pictures_are_by_torch_whatever_was_exported_before(
 ) -> None:
     monkeypatch.setattr(extraction, "choose_engine", lambda *_, **__: pytest.fail("ONNX Runtime was loaded"))
     for wish in (Engine("auto", tmp_path / "onnx"), engine(tmp_path, "auto", 999)):
-        assert extract(pictures, tmp_path, wish).backend == "torch"
+        assert extract(pictures, tmp_path, wish).way.backend == "torch"
 
 
 def test_without_the_library_torch_computes_and_a_note_says_so(
@@ -281,6 +284,6 @@ def test_without_the_library_torch_computes_and_a_note_says_so(
 ) -> None:
     monkeypatch.setattr(engines, "find_spec", lambda name: None if name == "onnxruntime" else object())
     notes: list[Event] = []
-    assert extract(pictures, tmp_path, engine(tmp_path), notes.append).backend == "torch"
+    assert extract(pictures, tmp_path, engine(tmp_path), notes.append).way.backend == "torch"
     assert any("onnxruntime is not installed" in str(note) for note in notes)
-    assert extract(pictures, tmp_path, engine(tmp_path, "auto", 10**6)).backend == "torch"
+    assert extract(pictures, tmp_path, engine(tmp_path, "auto", 10**6)).way.backend == "torch"

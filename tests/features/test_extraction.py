@@ -22,8 +22,9 @@ from zoo.data.pixels.decoding import read_image
 from zoo.data.pixels.preprocessing import preprocess
 from zoo.errors import TrainingStopped, UnreadableFile
 from zoo.events import Event, Note, Progress
+from zoo.features.engine import PLAIN, Way
 from zoo.features.extraction import FeatureTable, extract_features
-from zoo.features.network import FrozenNetwork, fingerprint_network
+from zoo.features.network import FrozenNetwork, fingerprint_network, least_cosine
 
 SMALL = ImageInput(size=64, resize=72, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
@@ -385,7 +386,10 @@ def test_bf16_states_how_near_it_comes(network: nn.Module, photos: list[Path]) -
     table, [note] = extract_with_notes(network, photos, "bf16")
     assert "cosine to fp32" in note.message
     assert table.features.dtype == torch.float32
-    assert torch.cosine_similarity(table.features, exact).min() > 0.99
+    cosine = torch.cosine_similarity(table.features, exact)
+    assert cosine.min() > 0.993
+    assert table.way == Way(precision="bf16")
+    assert table.cosine == pytest.approx(float(cosine.min()), abs=1e-6), "of the whole first batch"
     assert not torch.equal(table.features, exact)
 
 
@@ -404,9 +408,40 @@ def test_bf16_is_not_used_where_it_would_say_something_else(photos: list[Path]) 
     torch.manual_seed(0)
     model = Cancelling().eval()
     table, [note] = extract_with_notes(model, photos, "bf16")
-    assert note.level == "warning"
+    assert (note.level, table.way, table.cosine) == ("warning", PLAIN, None)
     assert "in fp32" in note.message
     assert_close(table.features, plain_features(model, photos, SMALL))
+
+
+def test_nothing_in_fp32_is_kept_as_bf16(photos: list[Path], home: Path) -> None:
+    torch.manual_seed(0)
+    model = Cancelling().eval()
+    table = extract_features(model, photos, SMALL, precision="bf16", store_home=home)
+    assert len([*(home / "features").iterdir()]) == 1
+    again = extract_features(model, photos, SMALL, store_home=home)
+    assert again.from_cache == len(photos)
+    assert torch.equal(again.features, table.features)
+
+
+def test_bf16_from_the_store_says_that_it_was_compared_before(
+    network: nn.Module, photos: list[Path], home: Path
+) -> None:
+    first = extract_features(network, photos, SMALL, precision="bf16", store_home=home)
+    events: list[Event] = []
+    again = extract_features(network, photos, SMALL, precision="bf16", store_home=home, report=events.append)
+    assert (again.way, again.cosine, again.from_cache) == (first.way, None, len(photos))
+    assert torch.equal(again.features, first.features)
+    assert [note.message for note in events if isinstance(note, Note)] == [
+        "features in bf16, from the store: compared when they were computed"
+    ]
+    plain = extract_features(network, photos, SMALL, store_home=home)
+    assert (plain.way, plain.from_cache) == (PLAIN, 0)
+
+
+def test_black_pictures_of_which_a_network_sees_nothing_do_not_forbid_bf16() -> None:
+    zeros, some = torch.zeros(1, 4), torch.ones(1, 4)
+    assert least_cosine(torch.cat([zeros, some]), torch.cat([zeros, some])) == 1
+    assert least_cosine(zeros, some) == 0
 
 
 class SecretReader(nn.Module):

@@ -119,7 +119,7 @@ def test_onnx_runtime_answers_as_the_plain_network(
     measured = [run.evaluate(digits, engine=Engine(backend, exports)) for backend in ("torch", "onnx")]
     assert measured[0].facts["accuracy"] == measured[1].facts["accuracy"]
     plain, fast = (run.embed(files, device="cpu", backend=backend) for backend in ("torch", "onnx"))
-    assert (plain.backend, fast.backend) == ("torch", "onnx")
+    assert (plain.way.backend, fast.way.backend) == ("torch", "onnx")
     assert cosine_similarity(*(torch.from_numpy(one.features) for one in (plain, fast))).min() > 0.99999
 
 

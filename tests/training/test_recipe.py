@@ -257,6 +257,12 @@ def test_all_problems_are_named_at_once() -> None:
         ({"from_scratch": True}, 'from_scratch=True begins with random weights: add unfreeze="all"'),
         ({"from_scratch": True, "unfreeze": 2}, "begins with random weights"),
         ({"precision": "fp16", "device": "cpu"}, 'precision="fp16" needs a GPU'),
+        (
+            {"backend": "onnx", "precision": "bf16"},
+            'backend="onnx" computes in fp32: leave out precision="bf16"',
+        ),
+        ({"backend": "onnx", "device": "cuda:1"}, 'computes on the CPU here, not on device="cuda:1"'),
+        ({"backend": "onxx"}, "Did you mean onnx"),
         ({"unfreeze": -1}, "unfreeze must be at least 0"),
         ({"unfreeze": "al"}, "Did you mean all"),
         ({"encoder": "cnn"}, "encoder is for texts, and this model takes images"),
@@ -291,6 +297,7 @@ def test_wishes_that_contradict_each_other_are_one_problem(wishes: dict[str, Any
         ({"augment": "light"}, "augment is for images, and this model takes texts"),
         ({"workers": 2}, "workers is for images"),
         ({"views": 4}, "views is for images, and this model takes texts"),
+        ({"backend": "onnx"}, "backend is for images, and this model takes texts"),
         ({"mixup": 0.2, "unfreeze": "all"}, "mixup is for images, and this model takes texts"),
         ({"encoder_width": 7}, "encoder_width belongs to a trained encoder: attention, cnn, gru, lstm"),
         ({"tune_lr": 0.1}, 'stays frozen: add unfreeze="all"'),
@@ -348,6 +355,7 @@ def rule_problems() -> list[tuple[Any, Problem]]:
         {"from_scratch": True},
         {"kind": TEXTS, "from_scratch": True, "unfreeze": "all", "encoder": "sif"},
         {"precision": "fp16", "device": "cpu"},
+        {"backend": "onnx", "precision": "bf16"},
         {"views": 4, "augment": "none"},
         {"unfreeze": 1, "shard": True, "ema": 0.9},
     ]
@@ -547,7 +555,9 @@ def test_the_recipe_of_an_old_run_loads_and_is_written_as_it_was(folder: str, ki
     recipe = from_json(old, kind)
     written = to_json(recipe, kind)
     changed = {name: value for name, value in written.items() if value != old.get(name)}
-    later = {"sampling": "once", "focal_gamma": 0.0} | ({"views": 1} if kind is IMAGES else {})
+    later = {"sampling": "once", "focal_gamma": 0.0} | (
+        {"views": 1, "backend": "auto"} if kind is IMAGES else {}
+    )
     assert changed == {"batch_norm": None, **later, "strategy": "head"}
     assert from_json(written, kind) == recipe
 

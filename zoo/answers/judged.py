@@ -112,7 +112,11 @@ def see(classifier: Classifier, source: Any, *, store: Store, device: str) -> tu
     from zoo.training.device import pick_device
 
     table = source.features(
-        classifier.network, identity=classifier.identity, store_home=store.home, device=pick_device(device)
+        classifier.network,
+        identity=classifier.identity,
+        store_home=store.home,
+        device=pick_device(device),
+        engine=classifier.engine(store),
     )
     return table.features, table.kept
 

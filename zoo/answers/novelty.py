@@ -124,7 +124,11 @@ def _features(
     """What the head sees of every item, (width,) of length 1; None for one that cannot be read."""
     source = modality_of(classifier.entry).load_asking().read(list(items), classifier, report=report)
     table = source.features(
-        classifier.network, identity=classifier.identity, store_home=store.home, device=device
+        classifier.network,
+        identity=classifier.identity,
+        store_home=store.home,
+        device=device,
+        engine=classifier.engine(store),
     )
     found: list[Tensor | None] = [None] * len(items)
     for position, row in zip(table.kept, F.normalize(table.features.flatten(1), dim=1), strict=True):

@@ -16,6 +16,7 @@ from zoo.catalogue.entry import ModelEntry
 from zoo.data.dataset import Item
 from zoo.data.pixels.ranges import ValueRange
 from zoo.events import Report, silent
+from zoo.features.engine import Engine
 from zoo.runs.classifier import load_classifier
 from zoo.runs.modalities.table import modality_of_target
 from zoo.runs.using.embedding import embed_by_vectors
@@ -81,6 +82,7 @@ def _of_images(
         identity=classifier.identity,
         store_home=store.home,
         device=pick_device(device),
+        engine=Engine("auto", store.home / "onnx"),
     )
     return ItemFeatures(
         classifier.entry,

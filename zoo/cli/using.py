@@ -16,7 +16,7 @@ from zoo.cli.sink import Fit, Mode
 from zoo.data.names import natural_key
 from zoo.errors import DatasetError, Interrupted, UsageError
 from zoo.events import Progress
-from zoo.features.engine import BACKENDS, Engine
+from zoo.features.engine import BACKENDS, PRECISIONS, Engine
 from zoo.targets import RunFolder
 from zoo.training.ranks import are_several, is_first
 
@@ -437,6 +437,13 @@ def open_source(
 @text_options
 @compute_options
 @backend_option
+@click.option(
+    "--precision",
+    type=Choice("precision", lambda: PRECISIONS),
+    default="fp32",
+    show_default=True,
+    help="Number format of a network for images: bf16 is used where it agrees with fp32.",
+)
 @processes_option
 def embed(
     context: Context,
@@ -459,7 +466,8 @@ def embed(
 
     check_out(out, WRITERS)
     backend: str = options.pop("backend")
-    Engine(backend).check(options["device"])
+    precision: Any = options.pop("precision")
+    Engine(backend).check(options["device"], precision)
     target = context.find_target("embed", model, member=member, others=files)
     kind = kind_of(target)
     if (pooling or unknown) and kind in ("run", "images"):
@@ -487,6 +495,7 @@ def embed(
                 store=context.store,
                 device=device,
                 backend=backend,
+                precision=precision,
                 report=context.report,
             )
     else:
@@ -506,12 +515,14 @@ def embed(
     lost = None if found.known is None else int((found.known == 0).sum())
     facts = {"out": str(out), "files": count, "features": width, **licenses}
     facts |= {} if lost is None else {"without_known_words": lost}
-    facts |= {"backend": found.backend} if lost is None else {}
+    if lost is None:
+        facts |= {"backend": found.way.backend, "precision": found.way.precision, "cosine": found.cosine}
     noun = ("file" if lost is None else "text") + "s" * (count != 1)
     named = sorted({label for label in found.labels or () if label is not None}, key=natural_key)
     facts |= {"classes": named} if named else {}
     more = f", {len(named):,} classes" if named else ""
-    more += ", by ONNX Runtime" if found.backend == "onnx" else ""
+    more += ", by ONNX Runtime" if found.way.backend == "onnx" else ""
+    more += f", in {found.way.precision}" if found.way.precision != "fp32" else ""
     context.sink.done(facts, lambda: f"{out}: {count:,} {noun}, {width:,} features each{more}")
 
 

@@ -10,7 +10,9 @@ from typing import Literal
 from zoo.errors import UnknownName, UsageError
 
 Backend = Literal["torch", "onnx"]
+Precision = Literal["fp32", "bf16"]
 LONG_NAMES = {"torch": "torch", "onnx": "ONNX Runtime"}
+PRECISIONS = ("fp32", "bf16")
 BACKENDS = ("auto", "torch", "onnx")
 LIBRARIES = ("onnxruntime", "onnx", "onnxscript")
 ENOUGH = 1000
@@ -29,16 +31,21 @@ class Engine:
     exports: Path | None = None
     items: int | None = None
 
-    def check(self, device: str) -> None:
-        """Raise UnknownName for a backend that does not exist, and UsageError for one that cannot be had."""
+    def check(self, device: str, precision: str = "fp32") -> None:
+        """Raise UnknownName for a backend, or a precision of features, that does not exist, and UsageError
+        for what cannot be had."""
         if self.backend not in BACKENDS:
             raise UnknownName("backend", self.backend, BACKENDS)
+        if precision not in PRECISIONS:
+            raise UnknownName("precision", precision, PRECISIONS)
         if self.backend != "onnx":
             return
         if device not in ("auto", "cpu"):
             raise UsageError(
                 f"ONNX Runtime computes on the CPU here, not on {device}", hint="Use --device cpu."
             )
+        if precision != "fp32":
+            raise UsageError(f"ONNX Runtime computes in fp32 here, not in {precision}", hint="Leave one out.")
         if missing := self.missing:
             raise UsageError(
                 f"ONNX Runtime needs {', '.join(missing)}", hint="pip install 'transfer-zoo[onnx]'"
@@ -59,4 +66,13 @@ class Engine:
         return (items if self.items is None else self.items) >= ENOUGH
 
 
+@dataclass(frozen=True)
+class Way:
+    """How features were computed: by what, and in which number format."""
+
+    backend: Backend = "torch"
+    precision: Precision = "fp32"
+
+
 TORCH = Engine()
+PLAIN = Way()

@@ -22,12 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cosine_similarity
 
 from zoo.events import Note, Report, silent
 from zoo.features import fusion, network
 from zoo.features.engine import LIBRARIES, Engine
-from zoo.features.network import FrozenNetwork, fingerprint
+from zoo.features.network import FrozenNetwork, fingerprint, least_cosine
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -118,7 +117,7 @@ def other_features(found: Tensor, expected: Tensor) -> str | None:
     found, expected = found.flatten(1), expected.flatten(1)
     if found.shape != expected.shape:
         return f"its outputs have the shape {tuple(found.shape)}, not {tuple(expected.shape)}"
-    cosine = float(cosine_similarity(found, expected).min())
+    cosine = least_cosine(found, expected)
     if not cosine >= COSINE:  # NaN as well
         return f"the cosine of its outputs to those of torch is {cosine:.6f}"
     return None

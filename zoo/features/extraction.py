@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cache as once
 from functools import partial
@@ -31,14 +31,22 @@ from zoo.errors import TrainingStopped
 from zoo.events import Note, Progress, Report, silent
 from zoo.features import fusion, network
 from zoo.features.cache import FeatureCache
-from zoo.features.engine import TORCH, Backend, Engine
+from zoo.features.engine import PLAIN, TORCH, Backend, Engine, Way
 from zoo.features.exported import (
     ExportedNetwork,
     choose_engine,
     onnx_facts,
     other_features,
 )
-from zoo.features.network import FrozenNetwork, Precision, fingerprint_network, freeze_network
+from zoo.features.network import (
+    FrozenNetwork,
+    Precision,
+    fingerprint_network,
+    freeze_network,
+    in_bf16,
+    least_cosine,
+    rounded_down,
+)
 from zoo.features.rows import Rows, StoredRows, new_rows, select_rows
 
 EXAMPLES = 4  # images on which every shortcut is tried first
@@ -55,7 +63,8 @@ class FeatureTable:
     where they were asked for in files; views is empty then. kept: the index of each row's image. bad: the
     images that could not be read. seconds: of the whole call. from_cache: how many of the views were cached;
     equal images count once. traits: of the images that were decoded, which are those that were not cached.
-    backend: what computed all of them, now or before.
+    way: how all of them were computed, now or before. cosine: the least one to features of torch in fp32 that
+    was measured in this call, on its first batch; None where nothing was computed, or in that way.
     """
 
     views: Tensor
@@ -64,7 +73,8 @@ class FeatureTable:
     seconds: float
     from_cache: int
     traits: Counter[str] = field(default_factory=Counter)
-    backend: Backend = "torch"
+    way: Way = PLAIN
+    cosine: float | None = None
     stored: tuple[StoredRows, ...] = ()
 
     @property
@@ -111,9 +121,10 @@ def extract_features(
     tuned one is never mistaken for the published one. views: their numbers; 0 is the plain one, all others
     are augmented with `strength`, equally for the same content, number and seed. values: black and white of
     images of 16 bit or floats. spill: a folder for a file of the features that are too many for the memory;
-    None holds them there. engine: what computes, all of them or none: where ONNX Runtime does not agree with
-    torch on the first batch, or fails later, torch computes every feature of the table, and a note says so.
-    The model is not changed. fp32 features equal the model's own to 1e-4 of the largest one.
+    None holds them there. engine, precision: how they are computed, all of them or none: where ONNX Runtime,
+    or bf16, does not agree with torch in fp32 on the first batch, or ONNX Runtime fails later, torch computes
+    every feature of the table in fp32, and a note says so. The model is not changed. fp32 features equal the
+    model's own to 1e-4 of the largest one.
 
     Raises UnreadableFile with on_bad="stop", and TrainingStopped if a feature is not a finite number or the
     device lacks the memory for one image.
@@ -131,7 +142,6 @@ def extract_features(
         [contents[position] for position in firsts],
         input,
         device=device,
-        precision=precision,
         batch_size=batch_size or BATCH_SIZES.get(device.type, BATCH_SIZES["cpu"]),
         workers=workers,
         on_bad=on_bad,
@@ -141,19 +151,19 @@ def extract_features(
         spill=spill,
         report=report,
     )
-    wanted = _choose_backend(engine, len(firsts), device, precision, report)
-    about = _describe(work, backbone_sha256) if store_home or wanted == "onnx" else {}
+    about = _describe(work, backbone_sha256) if store_home else {}
 
-    def fill(work: Extraction, about: Mapping[str, Any]) -> list[Rows]:
+    def fill(work: Extraction) -> list[Rows]:
         found = []
         for number in views:
             view = View(number, seed, strength) if number else None
-            facts = {**about, "view": str(view)}
+            facts = {**about, **work.way_facts, "view": str(view)}
             cache = FeatureCache(store_home / "features", facts, report=report) if store_home else None
             found.append(work.fill(view, cache))
         return found
 
-    found, work = _fill_by(wanted, work, about, fill, engine)
+    way = Way(_choose_backend(engine, len(firsts), device, precision, report), precision)
+    found, work = _fill_in(way, work, fill, engine)
     reasons = [work.bad.get(slot) for slot in slots]
     kept = tuple(position for position, reason in enumerate(reasons) if reason is None)
     chosen = [select_rows(features, [slots[position] for position in kept]) for features in found]
@@ -168,7 +178,8 @@ def extract_features(
         seconds=time.perf_counter() - started,
         from_cache=work.from_cache,
         traits=work.traits,
-        backend="torch" if work.onnx is None else "onnx",
+        way=work.way,
+        cosine=work.cosine,
     )
 
 
@@ -189,27 +200,27 @@ def _choose_backend(
     return "torch"
 
 
-def _fill_by(
-    wanted: Backend,
-    work: Extraction,
-    about: Mapping[str, Any],
-    fill: Callable[[Extraction, Mapping[str, Any]], list[Rows]],
-    engine: Engine,
+def _fill_in(
+    way: Way, plain: Extraction, fill: Callable[[Extraction], list[Rows]], engine: Engine
 ) -> tuple[list[Rows], Extraction]:
-    """The tables of all views, all by one backend, and the work that made them. ONNX Runtime has tables of
-    its own, and where it cannot go on, all begins again with torch."""
-    if wanted == "torch":
-        return fill(work, about), work
-    whole = engine if engine.items is not None else replace(engine, items=len(work.images))
-    onnx = replace(work, onnx=whole, bad={}, traits=Counter())
+    """The tables of all views, all computed in one way, and the work that made them. Each way has tables of
+    its own, and where it cannot be gone, all begins again with torch in fp32."""
+    if way == PLAIN:
+        return fill(plain), plain
+    whole = engine if engine.items is not None else replace(engine, items=len(plain.images))
+    work = replace(plain, way=way, engine=whole, bad={}, traits=Counter())
     try:
-        return fill(onnx, {**about, "backend": onnx_facts()}), onnx
-    except _NotByOnnx:
-        return fill(work, about), work
+        found = fill(work)
+    except _NotThatWay:
+        return fill(plain), plain
+    if work.frozen is None and work.from_cache:
+        named = "by ONNX Runtime" if way.backend == "onnx" else f"in {way.precision}"
+        plain.report(Note(f"features {named}, from the store: compared when they were computed"))
+    return found, work
 
 
-class _NotByOnnx(Exception):
-    """ONNX Runtime cannot compute the features; the reason was reported."""
+class _NotThatWay(Exception):
+    """Features cannot be computed in the way that was asked for; the reason was reported."""
 
 
 @dataclass(frozen=True)
@@ -241,8 +252,8 @@ class Extraction:
     """The state of one call. images, contents: one image per distinct content, a row of the tables each.
 
     bad: what is wrong with unreadable images, by row. traits: of those that were decoded. done, from_cache:
-    counts out of `total`, over all views. counts: what is counted. onnx: ONNX Runtime computes, or nothing
-    does.
+    counts out of `total`, over all views. counts: what is counted. way: how everything is computed; engine:
+    with which exports. cosine: the least one of the first batch to torch in fp32.
     """
 
     model: nn.Module
@@ -251,7 +262,6 @@ class Extraction:
     input: ImageInput
     _: KW_ONLY
     device: torch.device
-    precision: Precision
     batch_size: int
     workers: int | None
     on_bad: OnBad
@@ -260,12 +270,20 @@ class Extraction:
     report: Report
     counts: Literal["images", "views"] = "images"
     spill: Path | None = None
-    onnx: Engine | None = None
+    way: Way = PLAIN
+    engine: Engine = TORCH
+    cosine: float | None = None
     frozen: FrozenNetwork | ExportedNetwork | None = None
     bad: dict[int, str] = field(default_factory=dict)
     traits: Counter[str] = field(default_factory=Counter)
     done: int = 0
     from_cache: int = 0
+
+    @property
+    def way_facts(self) -> dict[str, Any]:
+        """What the key of the cache has of the way."""
+        backend = {"backend": onnx_facts()} if self.way.backend == "onnx" else {}
+        return {"precision": self.way.precision, **backend}
 
     def fill(self, view: View | None, cache: FeatureCache | None) -> Rows:
         """The features of one view, (contents, width); zeros for unreadable files.
@@ -318,24 +336,36 @@ class Extraction:
                 self.traits += batches.traits
 
     def freeze(self, images: Tensor) -> FrozenNetwork | ExportedNetwork:
-        """The fastest network, compared with the model on the first images. Raises _NotByOnnx."""
-        frozen = freeze_network(
-            self.model,
-            images[:EXAMPLES],
-            device=self.device,
-            precision=self.precision,
-            report=self.report,
-        )
-        if self.onnx is None:
+        """The fastest network, compared with the model on the first images. Raises _NotThatWay."""
+        frozen = freeze_network(self.model, images[:EXAMPLES], device=self.device, report=self.report)
+        if self.way == PLAIN:
             return frozen
         # every image of the first batch: what is computed is kept
-        exported = choose_engine(frozen, images, self.onnx, self.report, differs=other_features)
-        if isinstance(exported, ExportedNetwork):
-            return exported
-        raise _NotByOnnx
+        fast = self.exported(frozen, images) if self.way.backend == "onnx" else frozen
+        if self.way.precision == "bf16":
+            fast, self.cosine = in_bf16(frozen, images, self.report)
+        if self.cosine is None:
+            raise _NotThatWay
+        return fast
+
+    def exported(self, frozen: FrozenNetwork, images: Tensor) -> FrozenNetwork | ExportedNetwork:
+        """The network by ONNX Runtime, if it agrees; then `cosine` is known."""
+
+        def differs(found: Tensor, expected: Tensor) -> str | None:
+            fault = other_features(found, expected)
+            self.cosine = None if fault else least_cosine(found, expected)
+            return fault
+
+        fast = choose_engine(frozen, images, self.engine, self.report, differs=differs)
+        if self.cosine is not None:
+            nearest = rounded_down(self.cosine, 6)
+            self.report(
+                Note(f"features by ONNX Runtime: cosine to torch at least {nearest} for {len(images)} images")
+            )
+        return fast
 
     def ask(self, network: FrozenNetwork | ExportedNetwork, images: Tensor) -> Tensor:
-        """The features of a batch. Raises _NotByOnnx where torch would have to take over."""
+        """The features of a batch. Raises _NotThatWay where torch would have to take over."""
         if isinstance(network, FrozenNetwork):
             return network(images)
         try:
@@ -343,7 +373,7 @@ class Extraction:
         except Exception as error:
             why = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             self.report(Note(f"torch computes all features, and not ONNX Runtime: {why}", level="warning"))
-            raise _NotByOnnx from error
+            raise _NotThatWay from error
 
     def open_batches(self, missing: Sequence[int], view: View | None) -> Batches:
         """The images of these slots, preprocessed or augmented."""
@@ -401,13 +431,12 @@ def _draw_view(image: Tensor, generator: torch.Generator, *, input: ImageInput, 
 
 
 def _describe(work: Extraction, backbone_sha256: str | None) -> dict[str, Any]:
-    """The key of the cache: everything that a feature depends on besides the image and the view."""
+    """The key of the cache: everything that a feature depends on besides the image, the view and the way."""
     return {
         "point": "classifier",
         "backbone": backbone_sha256,
         "network": fingerprint_network(work.model),
         "input": msgspec.to_builtins(work.input),
-        "precision": work.precision,
         "device": work.device.type,
         "versions": {name: version(name) for name in ("torch", "pillow")},
         "code": hash_code(),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from zoo.data.pixels.ranges import ValueRange
-from zoo.features.engine import LIBRARIES, Backend
+from zoo.features.engine import LIBRARIES, Backend, Precision
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,7 +49,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     license: str
     network: str
     input: Mapping[str, Any]
-    precision: str
+    precision: Precision
     device: str
     code: str
     versions: Mapping[str, str]
@@ -69,7 +69,7 @@ def provenance_of(
     *,
     values: ValueRange | None,
     device: str,
-    precision: str = "fp32",
+    precision: Precision = "fp32",
     backend: Backend = "torch",
 ) -> Provenance:
     """What features of images by a network depend on. Costs a read of its weights."""

@@ -178,10 +178,13 @@ class FeatureFile:
             if theirs != ours:
                 short = {key: str(value)[:12] for key, value in (("theirs", theirs), ("ours", ours))}
                 detail = f" ({short['theirs']}, not {short['ours']})" if isinstance(theirs, str) else ""
+                hint = f"Compute them: zoo embed {one_line(own.model)} PHOTOGRAPHS -o FILE.parquet"
+                if name == "precision":
+                    hint = f"Train with --precision {one_line(theirs)}, or embed with --precision {ours}."
                 raise DatasetError(
                     f"{one_line(self.path)} has features of {one_line(self.about.model)}, and those of "
                     f"{one_line(own.model)} are needed: {what} is another{detail}",
-                    hint=f"Compute them: zoo embed {one_line(own.model)} PHOTOGRAPHS -o FILE.parquet",
+                    hint=hint,
                 )
         self.width = width
         if self.about.backend != own.backend:

@@ -17,6 +17,7 @@ from zoo.data.dataset import Layout, Split
 from zoo.data.pixels.ranges import ValueRange
 from zoo.errors import HashMismatch, NetworkError, StorageError, UsageError, WeightsMismatch, ZooError
 from zoo.events import Report, silent
+from zoo.features.engine import ENOUGH, TORCH, Backend, Engine
 from zoo.runs.calibration import Calibration, read_calibration
 from zoo.runs.folder import read_adapter, read_words
 from zoo.runs.record import RunRecord, read_record
@@ -47,7 +48,8 @@ class Classifier:
     a run was trained on; None if unknown, and for a plain model. task: what outputs mean. values: black and
     white of the training images of 16 bit or floats. label_set: the name of a plain model's classes as a
     whole. thresholds: the probability of each class from which an item has it; None where it has exactly one.
-    calibration: of a run that was calibrated.
+    calibration: of a run that was calibrated. backend: what computed the features that the head of a run was
+    trained on, where they can be had again.
     """
 
     name: str
@@ -64,6 +66,14 @@ class Classifier:
     label_set: str | None = None
     thresholds: tuple[float, ...] | None = None
     calibration: Calibration | None = None
+    backend: Backend = "torch"
+
+    def engine(self, store: Store) -> Engine:
+        """What is to compute features: what the run was trained on by, so that those of its data are found in
+        the store; torch where that cannot be had, which it agreed with."""
+        if self.backend == "torch":
+            return TORCH
+        return Engine("auto", store.home / "onnx", items=ENOUGH)
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -177,6 +187,7 @@ def load_run_classifier(
         record.value_range,
         thresholds=record.thresholds,
         calibration=read_calibration(folder, record),
+        backend="torch" if record.tuned or record.result.features is None else record.result.features.backend,
     )
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from zoo.data.pixels.batches import BadFile
 from zoo.errors import ZooError
 from zoo.events import Event, Report, silent
+from zoo.features.engine import Way
 from zoo.features.extraction import FeatureTable
 from zoo.runs.answers import ItemSource
 from zoo.training.processes import ALIVE, Processes
@@ -82,26 +83,49 @@ class _Part(msgspec.Struct, frozen=True):
     traits: dict[str, int]
     from_cache: int
     features: bytes
+    way: Way
+    cosine: float | None
+
+
+Compute = Callable[[Sequence[int], Report, bool], FeatureTable]
 
 
 def join_tables(
-    compute: Callable[[Sequence[int], Report], FeatureTable],
+    compute: Compute,
     count: int,
     processes: Processes,
     report: Report = silent,
 ) -> FeatureTable:
-    """The table of so many images, in every process. compute: gives that of the images in some places."""
+    """The table of so many images, in every process, all of it computed in one way.
+
+    compute: gives that of the images in some places; where its third argument is true, by torch in fp32, as
+    all of them are where the processes did not go one way.
+    """
     if processes.world == 1:
-        return compute(range(count), report)
+        return compute(range(count), report, False)
+    table = _join(compute, count, processes, report, plain=False)
+    if table is None:
+        table = _join(compute, count, processes, report, plain=True)
+    assert table is not None  # the plain way is one
+    return table
+
+
+def _join(
+    compute: Compute, count: int, processes: Processes, report: Report, *, plain: bool
+) -> FeatureTable | None:
+    """The table of all processes; None in each of them where they did not compute in one way."""
     own = processes.share.of(torch.arange(count)).tolist()
     tables: list[FeatureTable] = []
 
     def work(report: Report) -> bytes:
-        tables.append(compute(own, report))
+        tables.append(compute(own, report, plain))
         return msgspec.msgpack.encode(_part_of(tables[0], own))
 
     parts = [msgspec.msgpack.decode(c, type=_Part) for c in in_all(processes, work, report)]
     [table] = tables
+    if any(part.way != parts[0].way for part in parts):
+        return None
+    cosines = [part.cosine for part in parts if part.cosine is not None]
     bad = {row: file for part in parts for row, file in part.bad.items()}
     views: list[Tensor] = [load(part.features)["views"] for part in parts if part.features]
     rows = [row for part in parts for row in part.kept]  # in order: shares follow each other
@@ -112,6 +136,8 @@ def join_tables(
         seconds=table.seconds,
         from_cache=sum(part.from_cache for part in parts),
         traits=sum((Counter(part.traits) for part in parts), Counter()),
+        way=table.way,
+        cosine=min(cosines, default=None),
     )
 
 
@@ -125,6 +151,8 @@ def _part_of(table: FeatureTable, own: Sequence[int]) -> _Part:
         traits=dict(table.traits),
         from_cache=table.from_cache,
         features=save({"views": table.views.contiguous()}) if kept else b"",
+        way=table.way,
+        cosine=table.cosine,
     )
 
 

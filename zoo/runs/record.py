@@ -16,6 +16,7 @@ from zoo.data.dataset import PARTS, Layout, Origin, Part
 from zoo.data.kinds import IMAGES, TEXTS, Kind
 from zoo.data.pixels.ranges import ValueRange
 from zoo.errors import IntegrityError, UsageError
+from zoo.features.engine import Backend, Precision
 from zoo.store.disk.homes import path_of_address
 from zoo.targets import RECORD, SPLIT
 from zoo.training.intervals import accuracy_interval
@@ -42,6 +43,18 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
         return self.metrics["accuracy"]
 
 
+class FeatureFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """How the features that a head was trained on were computed, and its validation items measured.
+
+    cosine: the least one to features of torch in fp32 that the run measured, on its first batch; None where
+    it computed none, or in that way.
+    """
+
+    backend: Backend = "torch"
+    precision: Precision = "fp32"
+    cosine: float | None = None
+
+
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     """The result of a fine-tuning run.
 
@@ -52,6 +65,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     measured; majority: what is reached on them without looking, as by always answering the class with the
     most training items; None in runs of earlier versions. time_limit: the seconds that training had, if they
     were limited; out_of_time: whether they ended it. views: of each training item, that the head was shown.
+    features: None of texts, and in runs of earlier versions.
     """
 
     run: str
@@ -72,6 +86,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     time_limit: float | None = None
     out_of_time: bool = False
     views: int = 1
+    features: FeatureFacts | None = None
 
     @property
     def val_interval(self) -> tuple[float, float] | None:

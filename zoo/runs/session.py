@@ -18,12 +18,13 @@ from zoo.data.pixels.ranges import ValueRange
 from zoo.errors import TrainingStopped
 from zoo.events import EpochEnd, Note, Report
 from zoo.features.cache import most_bytes
+from zoo.features.engine import Engine, Way
 from zoo.features.extraction import FeatureTable
-from zoo.features.network import feature_precision
+from zoo.features.network import Precision, feature_precision
 from zoo.features.rows import Rows, StoredRows, most_held
 from zoo.runs.answers import ItemSource
 from zoo.runs.plan import Plan
-from zoo.runs.record import Baseline
+from zoo.runs.record import Baseline, FeatureFacts
 from zoo.store.disk.space import size_text
 from zoo.store.store import Store
 from zoo.training.batches import BatchSource, FeatureBatches, StoredBatches
@@ -104,7 +105,7 @@ class TrainingData:
 
     train, val: features of the items in batches; None where items have none. baseline: what a
     simple method reaches on the same items. read: texts as ids. values: black and white of images of 16 bit
-    or floats.
+    or floats. features: how those of images were computed.
     """
 
     dataset: Dataset
@@ -114,6 +115,7 @@ class TrainingData:
     baseline: Baseline | None = None
     read: Mapping[Path, ReadText] = field(default_factory=dict)
     values: ValueRange | None = None
+    features: FeatureFacts | None = None
 
 
 @dataclass
@@ -157,17 +159,30 @@ class TrainingSteps(Protocol):
         """The items themselves, in batches: shuffled and varied for a phase, in order without one."""
 
 
-def compute_features(session: Session, model: PreparedModel, source: ItemSource) -> FeatureTable:
+def wanted_way(session: Session, way: Way | None = None) -> tuple[Precision, Engine]:
+    """How features are to be computed: as the recipe says, or in a certain way."""
+    exports = session.store.home / "onnx"
+    if way is not None:
+        return way.precision, Engine(way.backend, exports)
+    return feature_precision(session.recipe.precision), Engine(session.recipe.backend, exports)
+
+
+def compute_features(
+    session: Session, model: PreparedModel, source: ItemSource, way: Way | None = None
+) -> FeatureTable:
     """What the frozen network says of every item that can be read: a step of its own, cached for images.
 
     Nothing else happens here: no item is left out of a dataset, no leak is looked for, no batch is made.
+    way: how; None as the recipe says.
     """
+    precision, engine = wanted_way(session, way)
     return source.features(
         model.network,
         identity=model.identity,
         store_home=session.store.home,
         device=session.device,
-        precision=feature_precision(session.recipe.precision),
+        precision=precision,
+        engine=engine,
     )
 
 

@@ -460,7 +460,7 @@ class _Loaded:
         from zoo.features.network import FrozenNetwork
 
         half = isinstance(self._fast, FrozenNetwork) and self._fast.dtype.itemsize == 2
-        precision = "bf16" if half else "fp32"
+        precision: Precision = "bf16" if half else "fp32"
         if precision not in self._provenance:
             classifier = self.classifier
             about = provenance_of(

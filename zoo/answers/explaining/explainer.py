@@ -109,7 +109,11 @@ def _alike(
         return found
     source = modality_of(classifier.entry).load_asking().read(list(items), classifier, report=report)
     table = source.features(
-        classifier.network, identity=classifier.identity, store_home=store.home, device=device
+        classifier.network,
+        identity=classifier.identity,
+        store_home=store.home,
+        device=device,
+        engine=classifier.engine(store),
     )
     near = nearest_items(
         classifier,

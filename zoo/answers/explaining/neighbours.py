@@ -100,7 +100,11 @@ def nearest_items(
     modality = modality_of(classifier.entry)
     source = modality.load_asking().read(modality.items_of(items), classifier, report=report)
     table = source.features(
-        classifier.network, identity=classifier.identity, store_home=store.home, device=device
+        classifier.network,
+        identity=classifier.identity,
+        store_home=store.home,
+        device=device,
+        engine=classifier.engine(store),
     )
     kept = [items[row] for row in table.kept]
     near = F.normalize(asked.flatten(1), dim=1) @ F.normalize(table.features.flatten(1), dim=1).T

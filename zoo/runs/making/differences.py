@@ -144,6 +144,8 @@ def _features(then: Facts, now: Facts) -> Iterator[str]:
         return
     if [*_data(then, now), *_recipe(then, now), *_versions(then, now)] or then.device != now.device:
         return
+    if None not in (then.way, now.way) and then.way != now.way:
+        return
     yield (
         "the features: a picture was changed, or this machine computes them otherwise "
         f"(sha256 {_short(then.features)}, now {_short(now.features)})"
@@ -173,5 +175,6 @@ COMPARISONS = (
     Comparison(_versions),
     Comparison(_value("device", "the device")),
     Comparison(_value("processes", "the number of processes")),
+    Comparison(_value("way", "how the features are computed")),
     Comparison(_features),
 )

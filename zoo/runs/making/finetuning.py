@@ -19,6 +19,7 @@ from zoo.data.scanning import scan_dataset
 from zoo.data.trained import set_apart, with_contents
 from zoo.errors import InvalidRecipe, UnknownName, UsageError
 from zoo.events import Note, Report, silent
+from zoo.features.engine import Engine
 from zoo.features.vectors import FeatureFile, holds_features, open_features
 from zoo.progress import usual_report
 from zoo.runs.folder import refuse_unwritable
@@ -258,6 +259,7 @@ def plan_run(
     if problems := list(learned.problems(checked)):
         raise InvalidRecipe(problems)
     OPTIMIZERS[checked.optimizer].check_installed()
+    Engine(checked.backend).check(checked.device)
     if isinstance(target, VectorFile | HubFile):  # read, and fetched, once the recipe is right
         local = fetch_target(target, store, report=report)
         entry = local.entry

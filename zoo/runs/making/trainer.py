@@ -259,6 +259,7 @@ def _all_facts(session: Session, model: PreparedModel, data: TrainingData) -> Fa
         weights_sha256=model.sha256,
         device=session.device.type,
         features=features_sha256(features) if features else None,
+        way=None if data.features is None else f"{data.features.backend}, {data.features.precision}",
         threads=torch.get_num_threads(),
         processes=session.processes.world,
         held=session.held,
@@ -519,6 +520,7 @@ def save(
         time_limit=plan.time_limit,
         out_of_time=outcome.out_of_time,
         views=session.recipe.views,
+        features=data.features,
     )
     needed = sum(tensor.nbytes for tensor in state.values())
     with (

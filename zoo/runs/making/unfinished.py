@@ -53,8 +53,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     model: the registry entry. weights_sha256: of the published file; None for random weights too. start: the
     sha256 of what an earlier run had trained. classes: in order. data: fingerprint and split. recipe: as in
-    run.json. features: sha256 of what the frozen network says of the items. held: the most bytes
-    of them in memory.
+    run.json. features: sha256 of what the frozen network says of the items; way: how it was computed; held:
+    the most bytes of them in memory.
     """
 
     schema: int = SCHEMA
@@ -70,6 +70,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     weights_sha256: str | None = None
     device: str | None = None
     features: str | None = None
+    way: str | None = None
     threads: int | None = None
     processes: int | None = None
     held: int | None = None

@@ -120,7 +120,7 @@ class ImageItems:
                 self.report(Note("torch computes the features: there are several processes", level="warning"))
             engine = TORCH
 
-        def compute(places: Sequence[int], report: Report) -> FeatureTable:
+        def compute(places: Sequence[int], report: Report, plain: bool) -> FeatureTable:
             return extract_features(
                 network,
                 [self.images[place] for place in places],
@@ -128,13 +128,13 @@ class ImageItems:
                 backbone_sha256=identity,
                 store_home=store_home,
                 device=device,
-                precision=precision,
+                precision="fp32" if plain else precision,
                 views=views,
                 strength=strength,
                 workers=self.workers,
                 on_bad=self.on_bad,
                 values=self.values,
-                engine=engine,
+                engine=TORCH if plain else engine,
                 spill=self.spill,
                 report=report,
             )

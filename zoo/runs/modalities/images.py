@@ -24,6 +24,7 @@ from zoo.data.pixels.batches import (
 )
 from zoo.data.pixels.ranges import ValueRange
 from zoo.events import Note
+from zoo.features.engine import Way
 from zoo.features.extraction import FeatureTable
 from zoo.features.lookalikes import choose_compared, find_resaved
 from zoo.features.network import feature_precision
@@ -39,6 +40,7 @@ from zoo.runs.classifier import (
 )
 from zoo.runs.folder import read_adapter
 from zoo.runs.modalities.image_items import ImageItems
+from zoo.runs.record import FeatureFacts
 from zoo.runs.review import review_items
 from zoo.runs.session import (
     VAL_BATCH,
@@ -48,6 +50,7 @@ from zoo.runs.session import (
     batches_of,
     compute_features,
     describe_views,
+    wanted_way,
 )
 from zoo.store.disk.space import size_text
 from zoo.training.batches import ImageBatches
@@ -117,7 +120,10 @@ def read_data(session: Session, model: PreparedModel) -> TrainingData:
     table = compute_features(session, model, open_items(session, model, items, values, spill))
     row_of = {items[place].path: row for row, place in enumerate(table.kept)}
     readable, bad = _check_files(session, table.bad), table.bad
-    views = _compute_views(session, model, readable.train, values, spill)
+    views = _compute_views(session, model, readable.train, values, spill, table.way)
+    if views is not None and views.way != table.way:  # it did not agree there, and a head learns from one
+        table = compute_features(session, model, open_items(session, model, items, values, spill), views.way)
+        row_of = {items[place].path: row for row, place in enumerate(table.kept)}
     if views is not None and views.bad:  # they could be read a moment ago
         readable, bad = _check_files(session, bad + views.bad), bad + views.bad
     if (unusual := describe_traits(table.traits)) is not None:
@@ -132,7 +138,15 @@ def read_data(session: Session, model: PreparedModel) -> TrainingData:
         looked_at = len(choose_compared(len(readable.train), len(readable.val)))
         part = "val" if looked_at == len(readable.val) else "val that were compared"
         session.report(describe_leak(resaved, part, looked_at))
-    return _training_data(session, readable, features, bad, values, views)
+    facts = _facts_of([table] if views is None else [table, views])
+    return _training_data(session, readable, features, bad, values, views, facts)
+
+
+def _facts_of(tables: Sequence[FeatureTable]) -> FeatureFacts:
+    """How the features in some tables were computed, which is one way."""
+    cosines = [table.cosine for table in tables if table.cosine is not None]
+    way = tables[0].way
+    return FeatureFacts(backend=way.backend, precision=way.precision, cosine=min(cosines, default=None))
 
 
 def _describe_spill(session: Session, size: int) -> Note:
@@ -174,7 +188,8 @@ def _read_vectors(session: Session, model: PreparedModel, file: FeatureFile) -> 
     session.report(Note(f"features of {one_line(file.path)}: no photograph is read"))
     if spill is not None:
         session.report(_describe_spill(session, features.nbytes))
-    return _training_data(session, readable, features, tuple(bad), values)
+    facts = FeatureFacts(backend=file.about.backend, precision=file.about.precision)
+    return _training_data(session, readable, features, tuple(bad), values, facts=facts)
 
 
 def _training_data(
@@ -184,6 +199,7 @@ def _training_data(
     bad: tuple[BadFile, ...],
     values: ValueRange | None,
     views: FeatureTable | None = None,
+    facts: FeatureFacts | None = None,
 ) -> TrainingData:
     """What training takes of the items that have features. features: (train and val items, width)."""
     count = len(readable.train)
@@ -207,6 +223,7 @@ def _training_data(
         batches_of(session, val, session.encode(readable.val), VAL_BATCH, shuffled=False),
         bad,
         values=values,
+        features=facts,
     )
 
 
@@ -216,19 +233,22 @@ def _compute_views(
     items: Sequence[Item],
     values: ValueRange | None,
     spill: Path | None,
+    way: Way,
 ) -> FeatureTable | None:
     """The features of varied views of the training items, besides the plain ones; None where the recipe has
     one view. They depend on the content of an image and the number of the view alone, not on the seed of the
-    run, so that runs of other seeds find them in the store."""
+    run, so that runs of other seeds find them in the store. way: of the plain ones."""
     recipe = session.recipe
     if recipe.views == 1:
         return None
+    precision, engine = wanted_way(session, way)
     table = open_items(session, model, items, values, spill).features(
         model.network,
         identity=model.identity,
         store_home=session.store.home,
         device=session.device,
-        precision=feature_precision(recipe.precision),
+        precision=precision,
+        engine=engine,
         views=range(1, recipe.views),
         strength=recipe.augment,
     )

@@ -16,7 +16,7 @@ from zoo.data.names import safe_text
 from zoo.data.scanning import find_labels
 from zoo.errors import UsageError
 from zoo.events import Note, Report, silent
-from zoo.features.engine import Backend, Engine
+from zoo.features.engine import PLAIN, Engine, Precision, Way
 from zoo.features.provenance import KEY, Provenance, Unreadable, provenance_of
 from zoo.features.vectors import ROWS
 from zoo.runs.answers import refuse_unreadable
@@ -36,8 +36,9 @@ class Embeddings:
     """paths: of the readable files, or places of the texts, in the order given. features: (items, width)
     float32. words, known: (items,) of texts, how many words each has, and how many of them are known; where
     that is 0 the features mean nothing. labels, parts: of labelled images, None of an image that has
-    none. contents: sha256 of each file. about: what the features depend on, of images. backend: what computed
-    those of images, "torch" or "onnx"."""
+    none. contents: sha256 of each file. about: what the features depend on, of images. way: how those of
+    images were computed; cosine: the least one to torch in fp32 that was measured; None where nothing was
+    computed, or in that way."""
 
     paths: tuple[Path, ...]
     features: np.ndarray
@@ -47,7 +48,8 @@ class Embeddings:
     parts: tuple[str | None, ...] | None = None
     contents: tuple[str | None, ...] | None = None
     about: Provenance | None = None
-    backend: Backend = "torch"
+    way: Way = PLAIN
+    cosine: float | None = None
 
     @property
     def columns(self) -> dict[str, np.ndarray | tuple[str | None, ...]]:
@@ -69,27 +71,35 @@ def embed_items(
     store: Store,
     device: str = "auto",
     backend: str = "torch",
+    precision: Precision = "fp32",
     report: Report = silent,
 ) -> Embeddings:
     """What the head of the network sees of every item that can be read; those of images come from the cache
-    where they were computed before. backend: what computes images on a CPU: see Engine."""
+    where they were computed before. backend: what computes images on a CPU: see Engine; "auto" of a run: what
+    computed those that it was trained on. precision: of images; bf16 where it agrees with fp32 on the first
+    of them. Raises UsageError for what does not go together."""
     from zoo.training.device import pick_device
 
     if not source.places:
         raise UsageError(f"no {source.noun}s to embed")
     engine = Engine(backend, store.home / "onnx")
-    engine.check(device)
+    engine.check(device, precision)
+    if backend == "auto" and classifier.backend == "onnx":
+        engine = classifier.engine(store)
+    if precision != "fp32" and source.noun != IMAGES.noun:
+        raise UsageError(f"precision {precision} is for images, and these are {source.noun}s")
     table = source.features(
         classifier.network,
         identity=classifier.identity,
         store_home=store.home,
         device=pick_device(device),
+        precision=precision,
         engine=engine,
     )
     refuse_unreadable(source, report)
     columns: dict[str, Any] = {name: np.array(values) for name, values in source.columns.items()}
     paths = tuple(source.places[row] for row in table.kept)
-    return Embeddings(paths, table.features.numpy(), **columns, backend=table.backend)
+    return Embeddings(paths, table.features.numpy(), **columns, way=table.way, cosine=table.cosine)
 
 
 def embed_for_training(
@@ -100,6 +110,7 @@ def embed_for_training(
     store: Store,
     device: str = "auto",
     backend: str = "torch",
+    precision: Precision = "fp32",
     report: Report = silent,
 ) -> Embeddings:
     """The same of images with what a head needs to be trained on them: what they depend on, the content of
@@ -107,7 +118,9 @@ def embed_for_training(
     from zoo.runs.classifier import image_model
     from zoo.training.device import pick_device
 
-    found = embed_items(classifier, source, store=store, device=device, backend=backend, report=report)
+    found = embed_items(
+        classifier, source, store=store, device=device, backend=backend, precision=precision, report=report
+    )
     if source.noun != IMAGES.noun or not is_first():
         return found
     about = provenance_of(
@@ -115,7 +128,8 @@ def embed_for_training(
         classifier.network,
         values=classifier.values,
         device=pick_device(device).type,
-        backend=found.backend,
+        precision=found.way.precision,
+        backend=found.way.backend,
     )
     labelled = None if data is None else find_labels(data, IMAGES)
     digests = [content.digest for content in read_contents(source.places, store.home)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from zoo.features.engine import BACKENDS
 from zoo.training.recipe.conditions import DEEPER, FOR_IMAGES
 from zoo.training.recipe.knob import Default, Knob
 
@@ -61,5 +62,15 @@ KNOBS = (
         heading="machine",
         default=Default("auto"),
         choices=_PRECISIONS,
+    ),
+    Knob(
+        name="backend",
+        kind=str,
+        doc="What computes the features of a frozen backbone in fp32 on a CPU; auto: ONNX Runtime for 1,000 "
+        "images or more where the extra [onnx] is installed and it agrees.",
+        heading="machine",
+        default=Default("auto"),
+        choices=BACKENDS,
+        only=(FOR_IMAGES,),
     ),
 )

@@ -120,6 +120,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         precision: Number format of the backbone; auto: fp32, and half precision for deeper training on a GPU.
             With bf16 its features, and what is measured on them, are in bf16 too; predictions never are. One
             of: "auto", "fp32", "bf16", "fp16". Default: auto.
+        backend: What computes the features of a frozen backbone in fp32 on a CPU; auto: ONNX Runtime for
+            1,000 images or more where the extra [onnx] is installed and it agrees. Only for images. One of:
+            "auto", "torch", "onnx". Default: auto.
     """
 
     head: str | None = None
@@ -179,6 +182,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     shard: bool | None = None
     compile: bool | None = None
     precision: str | None = None
+    backend: str | None = None
 
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -241,6 +245,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     shard: bool
     compile: bool
     precision: str
+    backend: str
 
 
 class RecipeOptions(TypedDict, total=False):
@@ -305,3 +310,4 @@ class RecipeOptions(TypedDict, total=False):
     shard: bool | None
     compile: bool | None
     precision: Literal["auto", "fp32", "bf16", "fp16"] | None
+    backend: Literal["auto", "torch", "onnx"] | None

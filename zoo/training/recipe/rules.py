@@ -213,6 +213,30 @@ def _check_precision(rest: Rest) -> Iterator[Problem]:
         )
 
 
+def _check_backend(rest: Rest) -> Iterator[Problem]:
+    """ONNX Runtime computes in fp32, on the CPU."""
+    if rest.backend != "onnx":
+        return
+    if rest.precision in ("bf16", "fp16"):
+        yield Problem(
+            ("backend", "precision"),
+            (
+                Setting("backend", "onnx"),
+                " computes in fp32: leave out ",
+                Setting("precision", rest.precision),
+            ),
+        )
+    if rest.device not in ("auto", "cpu"):
+        yield Problem(
+            ("backend", "device"),
+            (
+                Setting("backend", "onnx"),
+                " computes on the CPU here, not on ",
+                Setting("device", rest.device),
+            ),
+        )
+
+
 def _check_views(rest: Rest) -> Iterator[Problem]:
     """Views of an image that is not varied are one view, many times."""
     if rest.views > 1 and rest.augment == "none":
@@ -263,6 +287,7 @@ RULES: tuple[Callable[[Rest], Iterator[Problem]], ...] = (
     _check_from_scratch,
     _check_vectors,
     _check_precision,
+    _check_backend,
     _check_views,
     _check_shard,
 )
