@@ -224,6 +224,24 @@ def test_columns_of_a_featurizer_are_data_without_metadata(
     assert other["result"]["metrics"]["accuracy"] == one["result"]["metrics"]["accuracy"]
 
 
+def test_other_commands_say_of_features_what_they_are(
+    ask: Call, columns: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOO_REPORT", "yes")
+    away = columns.with_columns(path=pl.lit("s3://bucket/") + pl.col("path").str.split("/").list.last())
+    away = away.with_columns(path=pl.col("path") + pl.int_range(pl.len()).cast(pl.String))
+    (tmp_path / "parts").mkdir()
+    away.write_parquet(tmp_path / "parts" / "one.parquet")
+    said = train(ask, tmp_path / "parts", tmp_path / "run")
+    assert "no report" in said
+    assert "It has features, which are data for zoo finetune alone" in said
+    for data in (tmp_path / "parts", tmp_path / "parts" / "one.parquet"):
+        for words in (("evaluate", tmp_path / "run", data), ("check", data)):
+            refused = ask(*words)
+            assert refused.code == 5
+            assert "It has features, which are data for zoo finetune alone" in refused.err
+
+
 def test_columns_that_do_not_all_say_whose_features_they_are_are_refused(
     ask: Call, columns: pl.DataFrame, tmp_path: Path
 ) -> None:

@@ -33,6 +33,7 @@ from zoo.data.finding.part_tables import join_tables, part_tables
 from zoo.data.finding.table import Named, find_in_table
 from zoo.data.finding.table_file import is_table, may_be_table
 from zoo.data.finding.targets import MULTI
+from zoo.data.finding.vector_table import holds_features
 from zoo.data.finding.walking import Tally, is_junk
 from zoo.data.finding.zip_tree import ZipTree, is_zip, root_in_zip
 from zoo.data.grouping import describe_groups, match_groups, split_off_groups
@@ -197,7 +198,7 @@ class _Reading:
 
 def _find(path: Path, kind: Kind, reading: _Reading) -> Found:
     """The items of a folder or a table by part and class, before any decision."""
-    with _permission_to_read(path):
+    with _permission_to_read(path), _features_named(path, kind):
         if path.is_dir():
             return _find_in_folder(path, kind, reading)
         if path.is_file() and may_be_table(path):
@@ -217,6 +218,19 @@ def _find(path: Path, kind: Kind, reading: _Reading) -> Found:
                 kind,
             )
     raise _not_a_dataset(path, kind)
+
+
+@contextmanager
+def _features_named(path: Path, kind: Kind) -> Iterator[None]:
+    """Say of what cannot be read as items that it has features, where that is so."""
+    try:
+        yield
+    except DatasetError as error:
+        if holds_features(path, kind):
+            error.hint = (
+                f"It has features, which are data for zoo finetune alone: give the {kind.noun}s themselves."
+            )
+        raise
 
 
 def _find_in_folder(path: Path, kind: Kind, reading: _Reading) -> Found:

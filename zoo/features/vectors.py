@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -20,6 +20,7 @@ from zoo.data.finding.cells import Table
 from zoo.data.finding.found import Found
 from zoo.data.finding.table import Named, find_in_cells
 from zoo.data.finding.table_file import AGAIN, read_table
+from zoo.data.finding.vector_table import COLUMN, parquet_files
 from zoo.data.kinds import IMAGES, Kind
 from zoo.data.names import one_line, shortened
 from zoo.errors import DatasetError
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
     from zoo.features.rows import Rows
 
-COLUMN = "features"
 _NOT_LABELS = (
     "sha256",
     "reason",
@@ -51,31 +51,6 @@ _DEPENDS: tuple[tuple[str, str], ...] = (
     ("input", "how photographs become its input"),
     ("precision", "the precision"),
 )
-
-
-def holds_features(path: Path, kind: Kind) -> bool:
-    """Whether a Parquet file, or every one of a folder, has a column `features` of lists of numbers. A table
-    with a column of texts is one of texts, whatever else it has."""
-    import polars as pl
-
-    try:
-        schemas = [pl.read_parquet_schema(file) for file in _files_of(path)]
-        vectors = bool(schemas) and all(_is_vector(schema.get(COLUMN)) for schema in schemas)
-        return vectors and (kind.in_files or not any(n.lower() in kind.columns for n in schemas[0]))
-    except (OSError, pl.exceptions.PolarsError):
-        return False  # whoever reads it as a table says what is wrong
-
-
-def _files_of(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(file for file in path.glob("*.parquet") if file.is_file())
-    return [path] if path.suffix.lower() == ".parquet" and path.is_file() else []
-
-
-def _is_vector(dtype: Any) -> bool:
-    import polars as pl
-
-    return isinstance(dtype, pl.Array | pl.List) and dtype.inner is not None and dtype.inner.is_numeric()
 
 
 @dataclass
@@ -276,7 +251,7 @@ def open_features(path: Path, kind: Kind, name: str) -> FeatureFile:
             hint=f"Give the {kind.noun}s themselves, in a table without the column {COLUMN}.",
         )
     files, found = [], []
-    for file in _files_of(path):
+    for file in parquet_files(path):
         with _readable(file):
             files.append((file, int(pl.scan_parquet(file).select(pl.len()).collect().item())))
             found += [(file, _decoded(file, written)) for written in _written_in(file, name)]

@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 
 from zoo.catalogue.classifiers import check_classifier
 from zoo.catalogue.entry import ModelEntry
+from zoo.data.finding.vector_table import COLUMN
 from zoo.data.listing import local_path
 from zoo.errors import UnknownName, UsageError, WeightsMismatch
 from zoo.events import Note
 from zoo.features.engine import Engine
 from zoo.features.provenance import KEY, provenance_of
-from zoo.features.vectors import COLUMN
 from zoo.runs.classifier import Classifier, image_model, load_classifier
 from zoo.runs.record import read_record
 from zoo.store.names import default_store

@@ -12,6 +12,7 @@ from zoo.catalogue.classifiers import check_classifier
 from zoo.catalogue.licenses import UNKNOWN, check_license_name, join_licenses
 from zoo.data.contents import digest_files
 from zoo.data.dataset import SINGLE, Dataset, Item, describe_classes
+from zoo.data.finding.vector_table import holds_features
 from zoo.data.kinds import Kind
 from zoo.data.leaks import keep_copies_together
 from zoo.data.names import one_line
@@ -20,7 +21,7 @@ from zoo.data.trained import set_apart, with_contents
 from zoo.errors import InvalidRecipe, UnknownName, UsageError
 from zoo.events import Note, Report, silent
 from zoo.features.engine import Engine
-from zoo.features.vectors import FeatureFile, holds_features, open_features
+from zoo.features.vectors import FeatureFile, open_features
 from zoo.progress import usual_report
 from zoo.runs.folder import refuse_unwritable
 from zoo.runs.making.unfinished import refuse_taken
