@@ -42,7 +42,7 @@ def write_features(target: Path, items: int, about: dict[str, str]) -> None:
             "sha256": [f"{row:064x}" for row in range(items)],
             "features": pl.Series(rows, dtype=pl.Array(pl.Float32, WIDTH)),
         }
-    ).write_parquet(target, metadata=about)
+    ).write_parquet(target, row_group_size=1 << 14, metadata=about)
 
 
 def train(data: Path, env: dict[str, str], epochs: int) -> Turn:

@@ -54,10 +54,6 @@ def test_the_main_job_learns_as_much(
     assert "ZOO_FEATURES_MEMORY=" in (note.hint or "")
     assert abs(result.metrics["accuracy"] - trained.metrics["accuracy"]) <= 0.02
     assert result.frozen_changed == 0
-    first = weights(tmp_path / "streamed")
-    again = finetune(out=tmp_path / "again")
-    assert again.metrics == result.metrics
-    assert all(torch.equal(tensor, weights(tmp_path / "again")[name]) for name, tensor in first.items())
     monkeypatch.setenv("ZOO_REGISTRY", str(kit.registry_file))
     asked = zoo.load_run(tmp_path / "streamed", store=shared_store).evaluate(kit.images)
     assert asked.metrics["accuracy"] == pytest.approx(result.metrics["accuracy"], abs=1e-6)

@@ -307,9 +307,12 @@ def test_a_damaged_second_frame_does_not_matter() -> None:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "git lfs pull"),
         (b"\0\0\0\x18ftypheic\0\0\0\0", "is a HEIC photograph: convert it"),
         (b"%PDF-1.7", "is a PDF"),
+        (b"PAR1\x15\x04", "is a Parquet table"),
+        (b"\x93NUMPY\x01\x00", "is an array of numpy"),
+        (b"\x1f\x8b\x08\x00", "is compressed with gzip"),
         (b"PK\x03\x04abc", "is a zip archive"),
         (bytes(1000), "holds zeros"),
-        (b"\x93NUMPY whatever", "is not an image of a known format"),
+        (b"\x93something else", "is not an image of a known format"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not an image of a known format"),
     ],
 )

@@ -83,6 +83,9 @@ _OTHERS = (
     (4, b"ftyp", "is a video"),
     (0, b"%pdf", "is a PDF, not an image"),
     (0, b"pk\x03\x04", "is a zip archive, not an image"),
+    (0, b"par1", "is a Parquet table, not an image"),
+    (0, b"\x93numpy", "is an array of numpy, not an image"),
+    (0, b"\x1f\x8b", "is compressed with gzip: decompress it"),
     (0, b"8bps", "is a Photoshop file: export it as JPEG or PNG"),
     (0, b"\x00" * 16, "holds zeros, not an image (a disk that was full?)"),
 )
