@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from zoo.catalogue.entry import ImageInput
 from zoo.data.dataset import Item
 from zoo.data.pixels.batches import load_batches
-from zoo.features import lookalikes
+from zoo.features import lookalikes, rows
 from zoo.features.lookalikes import find_resaved
+from zoo.features.rows import new_rows
 
 INPUT = ImageInput(size=64, resize=64, mean=(0.5,) * 3, std=(0.5,) * 3)
 
@@ -64,3 +66,19 @@ def test_different_photographs_of_one_class_are_no_copies(data: Path) -> None:
     photos = sorted((data / "hymenoptera" / "val" / "ants").glob("*.jpg"))[:20]
     train, val = [Item(path, 0) for path in photos[:10]], [Item(path, 0) for path in photos[10:]]
     assert find_resaved(train, features_of(train), val, features_of(val), INPUT) == []
+
+
+def test_the_nearest_in_blocks_of_both_sides_are_those_of_one_product(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws = torch.Generator().manual_seed(0)
+    train, held_out = torch.randn(500, 9, generator=draws), torch.randn(70, 9, generator=draws)
+    whole = F.normalize(held_out) @ F.normalize(train).T
+    stored = new_rows((500, 9), tmp_path)
+    stored[torch.arange(500)] = train
+    monkeypatch.setattr(rows, "AT_ONCE", 9 * 4 * 128)  # rows of the file at a time
+    monkeypatch.setattr(lookalikes, "_BLOCK", 128 * 16)
+    for table in (train, stored):
+        cosines, nearest = lookalikes._nearest(table, held_out)
+        assert torch.allclose(cosines, whole.max(1).values, atol=1e-6)
+        assert torch.equal(nearest, whole.argmax(1))
