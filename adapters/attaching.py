@@ -28,6 +28,7 @@ def attach_head(
     rescale: bool = False,
     aux: bool = True,
     at: str | None = None,
+    tried: bool = False,
     seed: int | None = None,
     generator: Generator | None = None,
 ) -> Head:
@@ -52,6 +53,8 @@ def attach_head(
         aux: Whether auxiliary classifiers (Inception v3, GoogLeNet) stay, with the new classes; False drops
             them, and the network returns plain logits in train mode as well.
         at: The dotted name of the layer to replace, where `find_classifier` cannot know it.
+        tried: Whether this very architecture took a head before: where its classifier is need not be tried
+            again, which takes a second or two, for torch imports its compiler.
         seed: For repeatable weights.
         generator: A generator on the CPU, instead of a seed.
 
@@ -93,7 +96,7 @@ def attach_head(
             f"for that a head must be linear, not {new.kind}",
             hint='Use head="linear", or the variant without distillation.',
         )
-    if at is None and not isinstance(model.get_submodule(site.names[0]), Head):
+    if at is None and not tried and not isinstance(model.get_submodule(site.names[0]), Head):
         _check_place(model, site)
     _clear_surroundings(model, site)
     _put_head(model, site, new)

@@ -386,10 +386,11 @@ def linear(
     width: int, wider: int, std: float, generator: Generator | None, *, bias: bool = True
 ) -> nn.Linear:
     """A linear layer with normal weights and bias 0. Uses torch's global generator only for None."""
-    layer = nn.Linear(width, wider, bias=bias, device="meta").to_empty(device="cpu")
+    layer = nn.Linear(width, wider, bias=bias, device="meta")  # draws nothing
+    layer.weight = nn.Parameter(torch.empty(wider, width))  # .to_empty() would import sympy: half a second
     nn.init.normal_(layer.weight, std=std, generator=generator)
     if bias:
-        nn.init.zeros_(layer.bias)
+        layer.bias = nn.Parameter(torch.zeros(wider))
     return layer
 
 

@@ -248,15 +248,19 @@ def test_a_prediction_that_lacks_memory_is_made_in_smaller_batches(
 
 
 @on_real
-def test_one_photograph_is_answered_without_the_compiler_and_without_timm(kit: Kit, tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["model", "run"])
+def test_one_photograph_is_answered_without_the_compiler_and_without_timm(
+    what: str, kit: Kit, trained: RunResult, shared_store: Store, tmp_path: Path
+) -> None:
+    name, home = (kit.net, tmp_path) if what == "model" else (trained.run, shared_store.home)
     photograph = next(iter(kit.val(kit.classes[0])))
     code = (
         "import atexit, sys\n"
         "atexit.register(lambda: print({'timm', 'torch._dynamo', 'sympy'} & {*sys.modules}))\n"
         "from zoo.cli.main import main\n"
-        f"main(['predict', {kit.net!r}, {str(photograph)!r}, '--csv'])"
+        f"main(['predict', {name!r}, {str(photograph)!r}, '--csv'])"
     )
-    env = os.environ | {"ZOO_HOME": str(tmp_path), "ZOO_REGISTRY": str(kit.registry_file)}
+    env = os.environ | {"ZOO_HOME": str(home), "ZOO_REGISTRY": str(kit.registry_file)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "set()"

@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from zoo.training.batches import FeatureBatches
 from zoo.training.machine import Machine
+from zoo.training.intervals import accuracy_interval
 from zoo.training.metrics import Stopped, evaluate
 
 CPU = Machine(torch.device("cpu"))
@@ -58,3 +59,11 @@ def test_a_wish_to_stop_leaves_the_model_in_its_mode_too(
     with pytest.raises(Stopped):
         evaluate(model.train(), FeatureBatches(*items, 10), machine=CPU, stop_requested=lambda: True)
     assert model.training
+
+
+@pytest.mark.parametrize("right", [0, 1, 17, 39, 40])
+def test_the_interval_of_an_accuracy_is_that_of_scipy(right: int) -> None:
+    from scipy.stats import binomtest
+
+    theirs = binomtest(right, 40).proportion_ci(0.95, method="wilson")
+    assert accuracy_interval(right / 40, 40) == pytest.approx((theirs.low, theirs.high), abs=1e-12)

@@ -165,7 +165,7 @@ def load_run_classifier(
     else:
         network = build_text_network(state, record.recipe, len(record.classes))
     freeze(network)
-    attach_recipe_head(network, record.classes, record.recipe, record.task)
+    attach_recipe_head(network, record.classes, record.recipe, record.task, tried=True)  # when it was trained
     put_adapter(network, state, record, folder)
     _refuse_other_backbone(network, adapter.frozen, record, folder)
     if put_low_rank(network, state, record, folder):
@@ -274,9 +274,14 @@ def build_text_network(state: Mapping[str, Tensor], recipe: Resolved, classes: i
 
 
 def attach_recipe_head(
-    network: nn.Module, classes: tuple[str, ...], recipe: Resolved, task: Task = SINGLE_LABEL
+    network: nn.Module,
+    classes: tuple[str, ...],
+    recipe: Resolved,
+    task: Task = SINGLE_LABEL,
+    *,
+    tried: bool = False,
 ) -> Head:
-    """Attach the head that a recipe asks for; the same for training and for loading.
+    """Attach the head that a recipe asks for; the same for training and for loading. tried: see attach_head.
 
     Its weights depend on the recipe's seed and nothing else: not on what the network drew while it was built.
     """
@@ -293,6 +298,7 @@ def attach_recipe_head(
         standardize=recipe.standardize,
         rescale=task.scale is not None,
         aux=task.scale is None,  # an auxiliary classifier answers in no unit
+        tried=tried,
         seed=recipe.seed,
     )
 
