@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from zoo.training.batches import FeatureBatches
-from zoo.training.machine import Machine
 from zoo.training.intervals import accuracy_interval
+from zoo.training.machine import Machine
 from zoo.training.metrics import Stopped, evaluate
 
 CPU = Machine(torch.device("cpu"))
