@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import gettempdir
 from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.fuzzing import examples
 
 from zoo.errors import DiskFull, StorageError, UsageError
 from zoo.features import rows as module
@@ -48,10 +50,11 @@ def test_rows_come_back_in_the_order_in_which_they_are_asked_for(
     assert (len(stored), stored.nbytes) == (1000, 28_000)
 
 
+@examples(50)
 @given(st.data())
 def test_whatever_is_selected_of_what_was_selected_is_what_a_tensor_has(data: st.DataObject) -> None:
     table = torch.arange(60.0).reshape(30, 2)
-    rows: module.Rows = new_rows((30, 2), Path("/"))  # a folder that may not be written to is passed over
+    rows: module.Rows = new_rows((30, 2), Path(gettempdir()))
     assert isinstance(rows, StoredRows)
     rows[torch.arange(30)] = table
     expected: module.Rows = table
@@ -85,6 +88,13 @@ def test_equal_rows_are_told_from_others_in_memory_and_in_a_file(
     assert are_equal(stored)
     stored[torch.tensor([999])] = torch.zeros(1, 7)  # only the last of the last block
     assert not are_equal(stored)
+
+
+def test_a_folder_that_cannot_be_made_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    rows = new_rows((10, 2), tmp_path / "file" / "features")
+    assert rows.folder == Path(gettempdir())
+    assert not rows.read(torch.arange(10)).any()
 
 
 def test_nothing_is_left_of_the_file(tmp_path: Path) -> None:
