@@ -6,7 +6,7 @@ The peer is what one writes (benchmarks/loops/inference.py --features): no_grad,
 workers. zoo has an empty store but for the weights; `zoo embed` writes features of the same photographs, with
 torch, in bf16, with ONNX Runtime for which it exports the network, and with ONNX Runtime where that was done
 before. Beside each is the smallest cosine between its features of a photograph and the loop's. Pixels of zoo
-and of torchvision are up to one grey level apart (benchmarks/images.py), which alone makes it 0.99999; on the
+and of torchvision are up to one grey level apart (benchmarks/images.py), which alone makes it 0.99998; on the
 same pixels it is 0.9999998 in fp32. --also: another way of `zoo embed`, by its options.
 """
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 LOOP = ROOT / "benchmarks" / "loops" / "inference.py"
 TORCH, ONNX, BF16 = "--backend torch", "--backend onnx", "--backend torch --precision bf16"
 EXPORTED = f"zoo embed {ONNX}, exported before"
-LEAST = {f"zoo embed {BF16}": 0.99}  # cosines; of all others 0.9999
+LEAST = {f"zoo embed {BF16}": 0.993}  # cosines; of all others 0.9999
 GOALS = {f"zoo embed {TORCH}": Goal(2.5), EXPORTED: Goal(4), f"zoo embed {BF16}": Goal(5)}
 
 
