@@ -356,6 +356,14 @@ def test_doctor_finds_a_mirror_that_is_no_rule(call: Call, monkeypatch: pytest.M
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize("name", ["ZOO_FEATURES_SIZE", "ZOO_FEATURES_MEMORY", "ZOO_HASHES"])
+def test_doctor_finds_what_is_not_a_size(name: str, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "much")
+    said = call("doctor", "--json")
+    assert said.code == 1
+    assert said.json["problems"] == [f"{name}: 'much' is not a size. Like this: 50MB, 1.5GB, 200MiB."]
+
+
 def test_doctor_reports_versions_and_no_problem(call: Call) -> None:
     said = call("doctor", "--json")
     assert said.json["problems"] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -108,6 +109,18 @@ def parse_size(text: str) -> int:
     if found is None or found[2].lower() not in UNITS:
         raise UsageError(f"{text!r} is not a size", hint="Like this: 50MB, 1.5GB, 200MiB.")
     return round(float(found[1]) * UNITS[found[2].lower()])
+
+
+def size_setting(name: str, usual: int, hint: str | None = None) -> int:
+    """The bytes that an environment variable says, as `20GB`; `usual` where it is not set.
+
+    hint: what to do about one that is not a size. Raises UsageError, which names the variable.
+    """
+    given = os.environ.get(name)
+    try:
+        return parse_size(given) if given else usual
+    except UsageError as error:
+        raise UsageError(f"{name}: {error.message}", hint=hint or error.hint) from None
 
 
 def _name_fits(name: str, pattern: str) -> bool:

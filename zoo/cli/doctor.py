@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
@@ -104,9 +106,15 @@ def _count_models(context: Context) -> tuple[dict[str, int], list[str]]:
 
 def _setting_problems(context: Context) -> list[str]:
     """What is wrong with environment variables: nothing can be fetched until that is put right."""
+    from zoo.catalogue.search import size_setting
     from zoo.store.sources.mirrors import mirror_rules
 
-    readers = {"ZOO_LICENSE_POLICY": lambda: context.store.policies, "ZOO_MIRROR": mirror_rules}
+    sizes = ("ZOO_FEATURES_SIZE", "ZOO_FEATURES_MEMORY", "ZOO_HASHES")
+    readers: dict[str, Callable[[], object]] = {
+        "ZOO_LICENSE_POLICY": lambda: context.store.policies,
+        "ZOO_MIRROR": mirror_rules,
+        **{name: partial(size_setting, name, 0) for name in sizes},
+    }
     problems = []
     for name, read in readers.items():
         try:

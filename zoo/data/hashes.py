@@ -21,10 +21,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.catalogue.search import parse_size
+from zoo.catalogue.search import size_setting
 from zoo.data.containers import Stamp
 from zoo.data.file_systems import identify
-from zoo.errors import UsageError
 
 if TYPE_CHECKING:
     from zoo.data.hash_segments import Stamps
@@ -39,13 +38,7 @@ def most_bytes() -> int:
 
     Raises UsageError for what is not a size.
     """
-    given = os.environ.get("ZOO_HASHES")
-    try:
-        return parse_size(given) if given else MOST
-    except UsageError as error:
-        raise UsageError(
-            f"ZOO_HASHES: {error.message}", hint="A size, as 4GB; 0: every file is read, every time."
-        ) from None
+    return size_setting("ZOO_HASHES", MOST, "A size, as 4GB; 0: every file is read, every time.")
 
 
 class Hashes:

@@ -23,8 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.catalogue.search import parse_size
-from zoo.errors import UsageError
+from zoo.catalogue.search import size_setting
 from zoo.events import Note, Report, silent
 from zoo.features.rows import Rows, read_rows
 from zoo.features.segments import (
@@ -56,11 +55,7 @@ def most_bytes() -> int:
 
     Raises UsageError for what is not a size.
     """
-    given = os.environ.get("ZOO_FEATURES_SIZE")
-    try:
-        return parse_size(given) if given else CAP
-    except UsageError as error:
-        raise UsageError(f"ZOO_FEATURES_SIZE: {error.message}", hint=error.hint) from None
+    return size_setting("ZOO_FEATURES_SIZE", CAP)
 
 
 class FeatureCache:

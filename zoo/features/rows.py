@@ -18,8 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.catalogue.search import parse_size
-from zoo.errors import UsageError
+from zoo.catalogue.search import size_setting
 from zoo.features.segments import AT_ONCE, Array, bytes_of, read_at, spans
 from zoo.store.disk.space import check_room, disk_errors
 
@@ -33,11 +32,7 @@ def most_held() -> int:
 
     Raises UsageError for what is not a size.
     """
-    given = os.environ.get("ZOO_FEATURES_MEMORY")
-    try:
-        return parse_size(given) if given else HELD
-    except UsageError as error:
-        raise UsageError(f"ZOO_FEATURES_MEMORY: {error.message}", hint=error.hint) from None
+    return size_setting("ZOO_FEATURES_MEMORY", HELD)
 
 
 class StoredRows:
