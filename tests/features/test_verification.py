@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,30 @@ def test_what_is_no_file_of_features_is_deleted(damage: str, file: Path, tmp_pat
     assert mended.state == "deleted"
     assert not file.exists()
     assert [*verify_features(tmp_path)] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[]",
+        b"[" * 60_000,
+        b'{"count": 20, "shape": [3]}',
+        b'{"about": 1, "count": 1e999, "shape": [3]}',
+        b'{"about": "", "count": 0, "shape": [3]}',
+        b'{"about": "", "count": -1, "shape": [-340]}',
+        b'{"about": "", "count": 24, "shape": [4294967296, 4294967296]}',
+        b'{"about": "", "count": 24, "shape": [0]}',
+    ],
+    ids=lambda text: text[-40:].decode(),
+)
+def test_what_a_file_says_of_itself_is_not_believed(text: bytes, file: Path, tmp_path: Path) -> None:
+    """Each has the checksum of its description; the last ones have the size that would follow from it."""
+    rows = MAGIC + bytes(56 * 24)
+    file.write_bytes(rows + text + sha256(text).digest() + len(text).to_bytes(8, "little"))
+    [found] = verify_features(tmp_path)
+    assert (found.state, found.detail) == ("damaged", "it is not a whole file of features")
+    there, _ = FeatureCache(tmp_path / "features", {"network": "one"}).find(DIGESTS)
+    assert not there.any()
 
 
 def test_files_that_are_not_features_are_not_touched(file: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import mmap
 import os
 import re
@@ -225,12 +226,12 @@ def _open(path: Path, file: IO[bytes], about: str | None) -> Segment:
         raise Damaged(path)
     try:
         known = json.loads(text)
-        count, shape = int(known["count"]), tuple(map(int, known["shape"]))
-    except (ValueError, KeyError, TypeError):
+        count, shape, written = int(known["count"]), tuple(map(int, known["shape"])), str(known["about"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise Damaged(path) from None
-    rows = 4 * count * int(np.prod(shape))
+    rows = 4 * count * math.prod(shape)  # numpy's product would begin again at 2**63
     whole = size == len(MAGIC) + rows + 56 * count + length + _TAIL
-    if about not in (None, known["about"]) or not whole or not count:
+    if about not in (None, written) or not whole or count < 1 or min(shape, default=1) < 1:
         raise Damaged(path)
     index = len(MAGIC) + rows
     offset = index - index % mmap.ALLOCATIONGRANULARITY
@@ -238,9 +239,7 @@ def _open(path: Path, file: IO[bytes], about: str | None) -> Segment:
     data = np.frombuffer(mapped, np.uint8, 56 * count, index - offset)
     keys, digests, places, checks = np.split(data, [8 * count, 40 * count, 48 * count])
     keys, places, checks = (column.view("<u8") for column in (keys, places, checks))
-    return Segment(
-        path, file, known["about"], size, count, shape, keys, digests.reshape(count, 32), places, checks
-    )
+    return Segment(path, file, written, size, count, shape, keys, digests.reshape(count, 32), places, checks)
 
 
 def write_segment(
@@ -300,8 +299,3 @@ def rows_once(segments: Sequence[Segment]) -> Iterator[tuple[Array, Array]]:
             fresh.append(segment.keys[index])
             yield segment.digests[index], rows[whole]
         taken = np.concatenate([taken, *fresh])
-
-
-def every_row(segment: Segment) -> Array:
-    """The numbers of all rows in the index."""
-    return np.arange(segment.count)
