@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from zoo.catalogue.search import size_setting
+from zoo.errors import StorageError
 from zoo.features.segments import AT_ONCE, Array, bytes_of, read_at, spans
 from zoo.store.disk.space import check_room, disk_errors
 
@@ -75,12 +76,17 @@ class StoredRows:
         found = np.empty((len(at), *self.shape[1:]), np.float32)
         order = np.argsort(at, kind="stable")
         ranked = at[order]
-        with disk_errors(self.folder, "the features of a run"):
-            for part in spans(ranked, most=max(1, AT_ONCE // self.row_bytes)):
-                first, last = int(ranked[part.start]), int(ranked[part.stop - 1])
-                block = np.empty((last - first + 1, *self.shape[1:]), np.float32)
+        for part in spans(ranked, most=max(1, AT_ONCE // self.row_bytes)):
+            first, last = int(ranked[part.start]), int(ranked[part.stop - 1])
+            block = np.empty((last - first + 1, *self.shape[1:]), np.float32)
+            try:
                 read_at(self.file, bytes_of(block), first * self.row_bytes)
-                found[order[part]] = block[ranked[part] - first]
+            except OSError as error:
+                raise StorageError(
+                    f"the features of a run cannot be read again in {self.folder}: {error.strerror or error}",
+                    hint="Run the same command again: they are put into a new file.",
+                ) from error
+            found[order[part]] = block[ranked[part] - first]
         return torch.from_numpy(found)
 
     def select(self, places: Tensor | Array | Sequence[int]) -> StoredRows:

@@ -3,7 +3,7 @@
 What they depend on is in the metadata of a file, where `zoo embed` writes it, or in a column beside them,
 where `zoo.Featurizer` has it: engines that spread work write columns, and lose metadata.
 
-Their vectors are read in blocks, into the one table that a head is trained on. Needs no torch.
+Their vectors are read in blocks, into the one table that a head is trained on; only that imports torch.
 """
 
 from __future__ import annotations
