@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
 from support.kits import Kit, on_tiny
+from support.weights import assert_equal_weights
 
 import zoo
 from zoo.errors import Interrupted
@@ -21,16 +20,6 @@ from zoo.store.store import Store
 Finetune = Callable[..., RunResult]
 QUICK: dict[str, Any] = {"epochs": 4, "patience": 0, "batch_size": 4}
 LITTLE = "1kB"
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return load_file(run / "adapter.safetensors")
-
-
-def assert_equal_weights(one: Path, other: Path) -> None:
-    first, second = weights(one), weights(other)
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def note_in(told: list[Event]) -> Note | None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from support.kits import Kit, on_tiny
+from support.weights import assert_equal_weights, weights_of
 from torch.nn.functional import cross_entropy
 
 from adapters import find_classifier
@@ -34,16 +34,6 @@ def own(tmp_path: Path) -> Store:
 def counted(told: list[Event], task: str) -> tuple[int, int | None] | None:
     """How many were there before any was computed, and of how many; None where the task did not come up."""
     return next(((e.done, e.total) for e in told if isinstance(e, Progress) and e.task == task), None)
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return load_file(run / "adapter.safetensors")
-
-
-def assert_equal_weights(one: Path, other: Path) -> None:
-    first, second = weights(one), weights(other)
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_views_are_computed_once_for_every_head_and_seed(
@@ -127,8 +117,8 @@ def test_a_head_on_views_is_another_one_and_one_view_is_none(
     finetune(folder=few, views=3, store=own, out=tmp_path / "three", **QUICK)
     assert_equal_weights(tmp_path / "none", tmp_path / "one")
     assert not [e for e in told if isinstance(e, Note) and "views" in e.message]
-    name = next(name for name in weights(tmp_path / "one") if name.endswith("weight"))
-    assert not torch.equal(weights(tmp_path / "one")[name], weights(tmp_path / "three")[name])
+    name = next(name for name in weights_of(tmp_path / "one") if name.endswith("weight"))
+    assert not torch.equal(weights_of(tmp_path / "one")[name], weights_of(tmp_path / "three")[name])
 
 
 def test_an_image_that_cannot_be_read_any_more_is_passed_over(
