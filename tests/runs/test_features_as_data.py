@@ -103,6 +103,16 @@ def test_features_that_are_too_many_for_the_memory_are_streamed_alike(
     assert (tmp_path / "photographs" / ADAPTER).read_bytes() == (tmp_path / "features" / ADAPTER).read_bytes()
 
 
+@pytest.mark.parametrize("cell", [None, "", "  "])
+def test_a_row_without_a_path_is_named(cell: str | None, ask: Call, features: Path, tmp_path: Path) -> None:
+    frame = pl.read_parquet(features)
+    paths = [cell if row == 4 else path for row, path in enumerate(frame["path"])]
+    nameless = rewritten(features, frame.with_columns(path=pl.Series(paths, dtype=pl.String)))
+    said = ask("finetune", "tiny_net", nameless, "--out", tmp_path / "run")
+    assert said.code == 5
+    assert "again.parquet: row 5 has no path\nName each item there.\n" in said.err
+
+
 def test_a_folder_of_files_is_one_table_in_any_order_and_number_format(
     ask: Call, features: Path, tmp_path: Path
 ) -> None:

@@ -137,6 +137,10 @@ class FeatureFile:
         why = [pl.col(name) for name in ("reason", "error") if name in frame.columns]
         reasons = frame.select(pl.coalesce(*why)).to_series() if why else [None] * len(paths)
         for row, (path, lacks, reason) in enumerate(zip(paths, empty, reasons, strict=True)):
+            if path == Path():
+                raise DatasetError(
+                    f"{one_line(self.path)}: row {row + 1:,} has no path", hint="Name each item there."
+                )
             if path in self.rows:
                 raise DatasetError(
                     f"{one_line(self.path)} has two rows of {shortened(path)}", hint="Remove one of them."
