@@ -138,7 +138,7 @@ class _BestSoFar:
         most = self.rows.shape[1]
         bar = np.maximum(self.scores[:, -1], LOWEST)  # a row as good as the last one may be a lower one
         chunks = scores[: len(scores) // CHUNK * CHUNK].reshape(-1, CHUNK, scores.shape[1])
-        peaks = _peaks_of(chunks)
+        peaks = peaks_of(chunks)
         # As many chunks as rows are wanted reach this score, so as many rows do.
         high = peaks if len(peaks) > most else scores
         if len(high) > most:
@@ -169,7 +169,7 @@ class _BestSoFar:
             self.rows, self.scores = rows[kept], scores[kept]
 
 
-def _peaks_of(chunks: Floats) -> Floats:
+def peaks_of(chunks: Floats) -> Floats:
     """The largest score of each chunk and query: (chunks, CHUNK, queries) becomes (chunks, queries).
 
     Halving keeps numpy's inner loops long: three times as fast as max(axis=1).

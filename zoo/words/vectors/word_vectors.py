@@ -463,7 +463,9 @@ class WordVectors:
 
         Each may be a word, a row, a vector, or (one of them, weight). Words given are not among the answers.
         restrict_vocab: search the first so many words only. topn=None: the cosines of all words.
-        Exact, unless `indexer` is an ApproximateIndex of these vectors (zoo.words.vectors.approximate).
+        indexer: an index of these vectors, the ExactIndex of zoo.words.vectors.rounded, which is faster from
+        a hundred queries or so on, or the ApproximateIndex of zoo.words.vectors.approximate, which may miss
+        some; without one, the search is exact.
         Raises UnknownWord.
         """
         if topn is not None and topn < 1:
@@ -543,7 +545,7 @@ class WordVectors:
         elif start == 0 and stop >= len(self):
             found = indexer.nearest(means, most)
         else:
-            raise WrongValue("an approximate index covers all words: it cannot search some of them only")
+            raise WrongValue("an index covers all words: it cannot search some of them only")
         return [
             [
                 (self.vocabulary.word(row), score)
