@@ -13,8 +13,14 @@ from hypothesis import strategies as st
 
 USUAL, QUICK = "usual", "quick"
 MANY = 100
-settings.register_profile(USUAL, derandomize=True, max_examples=MANY)  # red for one is red for everybody
-settings.register_profile(QUICK, derandomize=True, max_examples=MANY // 10)
+for name, examples in ((USUAL, MANY), (QUICK, MANY // 10)):
+    settings.register_profile(
+        name,
+        derandomize=True,  # red for one is red for everybody
+        max_examples=examples,
+        deadline=None,  # a busy machine is no fault
+        suppress_health_check=[HealthCheck.too_slow],
+    )
 
 
 def examples(count: int) -> settings:
