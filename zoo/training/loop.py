@@ -265,10 +265,11 @@ def compute_head(state: PhaseState) -> float:
 
 def validate(state: PhaseState, *, stop_requested: Callable[[], bool] = never) -> Measurement:
     """Measure the model on the validation items. Raises TrainingStopped for a loss that is not a number."""
+    kept = state.kept
     with state.measured():
         found = evaluate(
-            state.model,
-            state.val,
+            state.model if kept is None else kept.network(),
+            state.val if kept is None else kept,
             machine=state.machine,
             task=state.task,
             loss=state.plain or state.objective,

@@ -23,6 +23,7 @@ from zoo.errors import InvalidRecipe, TrainingStopped, WeightsMismatch
 from zoo.events import EpochEnd
 from zoo.training.averaging import Average
 from zoo.training.batches import Batch, BatchSource
+from zoo.training.keeping import KeptBatches
 from zoo.training.losses import StartPull
 from zoo.training.machine import Forward, Machine
 from zoo.training.optimizers import OPTIMIZERS, build_optimizer
@@ -70,7 +71,8 @@ class PhaseState:
     (seed, epoch) alone.
 
     Fixed: home: the model that gets the best weights in the end, where a copy of it in parts trains; None
-    where it trains itself. forward: the model as training calls it, see `Machine.parallel`. rates: the base
+    where it trains itself. kept: the validation items as what learns gets them; None where nothing is kept of
+    them. forward: the model as training calls it, see `Machine.parallel`. rates: the base
     rate of each parameter group. objective: the loss that is minimised; plain: the one that is reported,
     without class weights, smoothing and focal exponent; None where they are the same. pull: towards the
     weights that the phase begins with. frozen: sha256 of every frozen tensor. classes: names for messages.
@@ -105,6 +107,7 @@ class PhaseState:
     best: dict[str, Tensor]
     average: Average | None = None
     home: nn.Module | None = None
+    kept: KeptBatches | None = None
     accumulate: int = 1
     step: int = 0
     history: list[EpochEnd] = field(default_factory=list)
@@ -247,9 +250,15 @@ def begin_phase(
         stopping=stopping if start is None else stopping.after(0, start),
         best=best,
         home=home,
+        kept=KeptBatches(val, model, machine) if _keeps(phase, home) else None,
         average=Average(model, recipe.ema, frozen) if recipe.ema and not phase.computed else None,
         accumulate=phase.accumulate,
     )
+
+
+def _keeps(phase: Phase, home: nn.Module | None) -> bool:
+    """Whether what frozen layers make of the validation items may be kept: not where they lie in parts."""
+    return phase.trains == "items" and phase.epochs > 1 and home is None
 
 
 def _example(source: BatchSource) -> Tensor:
