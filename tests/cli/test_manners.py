@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import pytest
 from support.commands import Call, Terminal, running, start_zoo, wait_until, write_registry
 from support.loopback import entry_for
 
-from zoo.cli.main import SYNONYMS, VERBS
+from zoo.cli.main import GARBAGE, SYNONYMS, VERBS
 from zoo.cli.registries import registry
 
 HEAVY = (
@@ -209,6 +210,19 @@ def test_a_traceback_is_shown_on_request_only(call: Call) -> None:
 
 
 @pytest.mark.fault("U1")
+def test_garbage_is_looked_for_seldom_in_a_process_of_ours_alone(call: Call) -> None:
+    own = gc.get_threshold()
+    call("list", "--quiet")
+    assert gc.get_threshold() == own
+    told = (
+        f"{LOOK.rpartition('main()')[0]}import gc\natexit.register(lambda: print(gc.get_threshold()))\nmain()"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", told, "--version"], capture_output=True, text=True, check=True
+    )
+    assert process.stdout.splitlines()[-1] == str(GARBAGE)
+
+
 def test_a_closed_pipe_ends_a_listing_in_peace() -> None:
     command = f"{sys.executable} -m zoo list --all | head -n 1"
     done = subprocess.run(
