@@ -10,20 +10,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from zoo.data import contents, hash_segments, hashes
-from zoo.data.contents import digest_files, read_contents
+from zoo.data.contents import digest_files, know_files, read_contents
 from zoo.data.file_systems import identify, kind_of
-from zoo.data.hashes import Hashes, most_bytes
+from zoo.data.hashes import Hashes, most_bytes, stamp_rows
 from zoo.data.leaks import find_copies
 from zoo.errors import UsageError
+from zoo.features.segments import join_digests
 
 TICK = 0.03  # seconds; the kernel's clock for files ticks every 1 to 10 ms
-FALSE = bytes(32)
+FALSE = b"\2" * 32
 
 
 @pytest.fixture
@@ -61,8 +63,28 @@ def stamp(path: Path) -> tuple[int, ...]:
     return found
 
 
+Stamps = list[tuple[int, ...]]
+
+
+def add(
+    memory: Hashes, paths: Sequence[str | Path], stamps: Stamps, known: list[bytes], began: int | None = None
+) -> None:
+    """Remember digests; a file with an odd one counts as plain."""
+    rows = join_digests(known)
+    began = time.time_ns() if began is None else began
+    memory.add(paths, stamp_rows(stamps), rows, rows[:, 0] % 2 == 1, began=began)
+
+
+def find(memory: Hashes, paths: Sequence[str | Path], stamps: Stamps) -> list[bytes | None]:
+    """What is remembered, after a look at whether the rest of each row belongs to its digest."""
+    found, plain, known = memory.find(paths, stamp_rows(stamps))
+    assert (plain == (found[:, 0] % 2 == 1)).all()
+    assert not found[~known].any()
+    return [row.tobytes() if there else None for row, there in zip(found, known, strict=True)]
+
+
 def is_remembered(path: Path, home: Path) -> bool:
-    return Hashes(home / "hashes").find([path], [stamp(path)]) != [None]
+    return bool(Hashes(home / "hashes").find([path], stamp_rows([stamp(path)]))[2].all())
 
 
 def settle() -> None:
@@ -72,7 +94,7 @@ def settle() -> None:
 def poison(paths: list[Path], home: Path) -> None:
     """Remember a false digest of each file: who answers with it has not read the file."""
     stamps = [stamp(path) for path in paths]
-    Hashes(home / "hashes").add(paths, stamps, [FALSE] * len(paths), began=time.time_ns())
+    add(Hashes(home / "hashes"), paths, stamps, [FALSE] * len(paths))
 
 
 # --- what is believed
@@ -184,7 +206,7 @@ def test_a_file_of_the_future_is_read_every_time(photos: Path, home: Path) -> No
     path = write(photos / "a.jpg", b"one")
     settle()
     memory = Hashes(home / "hashes")
-    memory.add([path], [stamp(path)], [FALSE], began=stamp(path)[2] - 3600 * 10**9)
+    add(memory, [path], [stamp(path)], [FALSE], stamp(path)[2] - 3600 * 10**9)
     assert not is_remembered(path, home)
 
 
@@ -237,7 +259,7 @@ def test_folders_pipes_gone_files_and_members_of_archives_are_as_without_a_memor
         packed.writestr("x/1.jpg", b"member")
     paths = [None, pipe, photos, photos / "gone.jpg", archive / "x/1.jpg", write(photos / "a.jpg", b"a")]
     for _ in range(2):
-        assert read_contents(paths, home) == read_contents(paths)
+        assert list(read_contents(paths, home)) == list(read_contents(paths))
     assert read_contents(paths, home)[4].digest == hashlib.sha256(b"member").digest()
 
 
@@ -279,6 +301,30 @@ def test_files_of_a_file_system_that_is_not_trusted_are_read(
     assert digests([path], home) == [sha256(path)]
 
 
+@pytest.mark.usefixtures("quick")
+def test_that_a_file_is_plain_is_remembered_with_its_hash_and_forgotten_with_it(
+    photos: Path, home: Path
+) -> None:
+    grey = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(8)
+    starts = {
+        "a.jpg": (b"\xff\xd8\xff\xe0 and so on", True),
+        "b.png": (grey + b"\x08\0", True),
+        "deep.png": (grey + b"\x10\0", False),
+        "c.jpg": (b"<html>", False),
+        "d.tif": (b"II*\0", False),
+        "e.jpg": (b"", False),
+    }
+    paths = [write(photos / name, start) for name, (start, _) in starts.items()]
+    settle()
+    for _ in range(2):  # read, and remembered
+        known = know_files([*paths, photos / "gone.jpg"], home)
+        unusual = {path for path, (_, plain) in zip(paths, starts.values(), strict=True) if not plain}
+        assert known.unusual == unusual | {photos / "gone.jpg"}
+    assert is_remembered(paths[0], home)
+    write(paths[0], b"<html> where a JPEG was")
+    assert paths[0] in know_files(paths, home).unusual
+
+
 # --- how they are kept
 
 
@@ -301,37 +347,37 @@ def test_many_small_additions_become_few_segments_that_know_everything(tmp_path:
     random.Random(1).shuffle(order)
     for start in range(0, 5000, 50):
         part = order[start : start + 50]
-        memory.add(["."] * 50, [stamps[n] for n in part], [known[n] for n in part], began=time.time_ns())
+        add(memory, ["."] * 50, [stamps[n] for n in part], [known[n] for n in part])
     assert len(segments(tmp_path)) <= 8
-    assert memory.find(paths, stamps) == known
+    assert find(memory, paths, stamps) == known
     others = [(size + 1, *rest) for size, *rest in stamps]
-    assert memory.find(paths, others) == [None] * 5000
+    assert find(memory, paths, others) == [None] * 5000
     newer = [(size, mtime, ctime + 1, *rest) for size, mtime, ctime, *rest in stamps]
-    memory.add(paths, newer, [FALSE] * 5000, began=time.time_ns())
-    assert memory.find(paths, newer) == [FALSE] * 5000
+    add(memory, paths, newer, [FALSE] * 5000)
+    assert find(memory, paths, newer) == [FALSE] * 5000
 
 
 @pytest.mark.usefixtures("photos")
 def test_any_flipped_byte_or_cut_is_noticed_and_the_rest_is_still_known(tmp_path: Path) -> None:
     memory = Hashes(tmp_path / "hashes")
     paths, stamps, known = numbered(3000)
-    memory.add(paths, stamps, known, began=time.time_ns())
+    add(memory, paths, stamps, known)
     (path,) = segments(tmp_path)
     whole, draw = path.read_bytes(), random.Random(2)
     for place in [*range(0, 80, 3), *(draw.randrange(len(whole)) for _ in range(60))]:
         damaged = bytearray(whole)
         damaged[place] ^= 1 << draw.randrange(8)
         path.write_bytes(damaged)
-        found = memory.find(paths, stamps)
+        found = find(memory, paths, stamps)
         assert all(digest in (None, true) for digest, true in zip(found, known, strict=True))
         assert found.count(None) in ((1024, 952) if place > 100 else (3000, 0))
     for length in (0, 10, 40, 60, 1000, len(whole) - 1):
         path.write_bytes(whole[:length])
-        assert memory.find(paths, stamps) == [None] * 3000
+        assert find(memory, paths, stamps) == [None] * 3000
     path.write_bytes(whole + b"x")
-    assert memory.find(paths, stamps) == [None] * 3000
+    assert find(memory, paths, stamps) == [None] * 3000
     path.write_bytes(whole)
-    assert memory.find(paths, stamps) == known
+    assert find(memory, paths, stamps) == known
     elsewhere = tmp_path / "hashes" / ("0" * 64)
     path.parent.rename(elsewhere)  # as if it were of another file system
     with hash_segments.open_segment(elsewhere / path.name) as segment:
@@ -340,17 +386,17 @@ def test_any_flipped_byte_or_cut_is_noticed_and_the_rest_is_still_known(tmp_path
 
 @pytest.mark.usefixtures("photos")
 def test_the_least_used_segments_go_when_there_are_too_many(tmp_path: Path) -> None:
-    memory = Hashes(tmp_path / "hashes", most=64 * 2500)
+    memory = Hashes(tmp_path / "hashes", most=72 * 2500)
     for number in range(5):
-        memory.add(*numbered(1000, 1000 * number), began=time.time_ns())
-        assert sum(path.stat().st_size for path in segments(tmp_path)) <= 64 * 2500
+        add(memory, *numbered(1000, 1000 * number))
+        assert sum(path.stat().st_size for path in segments(tmp_path)) <= 72 * 2500
     torn = segments(tmp_path)[0].with_suffix(".partial")
     torn.touch()
     os.utime(torn, (0, 0))
-    memory.add(*numbered(10, 9000), began=time.time_ns())
+    add(memory, *numbered(10, 9000))
     assert not torn.exists()
     paths, stamps, known = numbered(10, 9000)
-    assert memory.find(paths, stamps) == known
+    assert find(memory, paths, stamps) == known
 
 
 @pytest.mark.usefixtures("photos")
@@ -358,8 +404,8 @@ def test_times_beyond_64_bits_are_remembered_too(tmp_path: Path) -> None:
     memory = Hashes(tmp_path / "hashes")
     device = Path().stat().st_dev
     stamps = [(1, 10**19, 5, 2**64 - 1, device), (2, -(10**18), 5, 3, device)]
-    memory.add([".", "."], stamps, [b"a" * 32, b"b" * 32], began=time.time_ns())
-    assert memory.find([".", "."], stamps) == [b"a" * 32, b"b" * 32]
+    add(memory, [".", "."], stamps, [b"a" * 32, b"b" * 32])
+    assert find(memory, [".", "."], stamps) == [b"a" * 32, b"b" * 32]
 
 
 @pytest.mark.usefixtures("quick")
@@ -382,16 +428,16 @@ def test_a_home_that_cannot_be_written_or_is_full_is_done_without(
 
 
 ADDER = """
-import sys, time
+import sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
-from test_hashes import numbered
+from test_hashes import add, numbered
 from zoo.data.hashes import Hashes
 memory, number = Hashes(Path(sys.argv[1])), int(sys.argv[3])
 print("ready", flush=True)
 for turn in range(int(sys.argv[4])):
     start = 100_000 * number + 100 * turn
-    memory.add(*numbered(100, start), began=time.time_ns())
+    add(memory, *numbered(100, start))
     print(start, flush=True)
 """
 
@@ -410,7 +456,7 @@ def test_processes_that_add_at_once_lose_nothing(tmp_path: Path) -> None:
         assert process.returncode == 0
     for number in range(3):
         paths, stamps, known = numbered(2500, 100_000 * number)
-        assert Hashes(folder).find(paths, stamps) == known
+        assert find(Hashes(folder), paths, stamps) == known
     assert len(segments(tmp_path)) <= 12
 
 
@@ -427,7 +473,7 @@ def test_a_process_that_is_killed_at_any_moment_leaves_only_true_hashes(tmp_path
         process.wait()
         process.stdout.close()
         paths, stamps, known = numbered(90_000, 100_000 * number)
-        found = Hashes(folder).find(paths, stamps)
+        found = find(Hashes(folder), paths, stamps)
         assert all(digest in (None, true) for digest, true in zip(found, known, strict=True))
         for start in done:
             place = start - 100_000 * number
@@ -440,6 +486,7 @@ def test_a_segment_opens_at_once_and_reads_only_what_is_asked_for(
     rows = np.zeros(100_000, hash_segments.ROW)
     rows["stamp"][:, 3] = np.arange(100_000)
     rows["digest"][:, 0] = np.arange(100_000) % 251
+    rows["plain"] = np.arange(100_000) < 1000
     path = hash_segments.write_segment(tmp_path, rows)
     read: list[int] = []
     whole = os.pread
@@ -447,8 +494,9 @@ def test_a_segment_opens_at_once_and_reads_only_what_is_asked_for(
     with hash_segments.open_segment(path) as segment:
         assert segment is not None
         wanted = np.array([[0, 0, 0, n] for n in (5, 50_000, 99_999, 100_000, -1)])
-        found, known = np.zeros((5, 32), np.uint8), np.zeros(5, bool)
-        segment.find(wanted, found, known)
+        found, known, plain = np.zeros((5, 32), np.uint8), np.zeros(5, bool), np.zeros(5, bool)
+        segment.find(wanted, found, plain, known)
+    assert plain.tolist() == [True, False, False, False, False]
     assert known.tolist() == [True, True, True, False, False]
     assert found[:, 0].tolist() == [5, 50_000 % 251, 99_999 % 251, 0, 0]
     assert sum(read) < 250_000 < path.stat().st_size

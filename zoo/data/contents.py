@@ -11,30 +11,90 @@ import hashlib
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast, overload
 
 from zoo.data.containers import Stamp, open_file, size_of, stamp_from, stamp_of
-from zoo.data.hashes import Hashes
+from zoo.data.hashes import Hashes, stamp_rows
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
+
+    from zoo.data.hash_segments import Digests, Mask, Stamps
 
 MOST_BYTES = 200_000_000
 """Of one image: a larger file is not read."""
 CHUNK = 65_536
 """Files after which their hashes are remembered: an interrupted run goes on from there."""
+JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_BEGINNING = 32  # bytes by which `is_plain` judges
 
 
 class Content(NamedTuple):
-    """digest: sha256 of the file; None if it cannot be an image. stamp: another one shows a change."""
+    """digest: sha256 of the file; None if it cannot be an image. stamp: another one shows a change. plain:
+    see `is_plain`."""
 
     digest: bytes | None
     stamp: Stamp | None
+    plain: bool = False
 
 
-def read_contents(paths: Sequence[Path | None], home: Path | None = None) -> list[Content]:
+@dataclass(frozen=True)
+class Contents(Sequence[Content]):
+    """What is in each of some files: 75 bytes for each. digests: (n, 32), zeros of a file that has none.
+    stamps: (n, 5), zeros of what is no file. plain: (n,)."""
+
+    digests: Digests
+    stamps: Stamps
+    plain: Mask
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    @overload
+    def __getitem__(self, at: int) -> Content: ...
+    @overload
+    def __getitem__(self, at: slice) -> Contents: ...
+    def __getitem__(self, at: int | slice) -> Content | Contents:
+        if isinstance(at, slice):
+            return Contents(self.digests[at], self.stamps[at], self.plain[at])
+        digest, stamp = self.digests[at].tobytes(), tuple(self.stamps[at].tolist())
+        return Content(digest if any(digest) else None, stamp if any(stamp) else None, bool(self.plain[at]))
+
+    @property
+    def known(self) -> Mask:
+        """(n,) which have a digest."""
+        return cast("Mask", self.digests.any(1))
+
+    def select(self, rows: Sequence[int]) -> Contents:
+        """Those of some files, in this order."""
+        import numpy as np
+
+        at = np.asarray(rows, dtype=np.int64)
+        return Contents(self.digests[at], self.stamps[at], self.plain[at])
+
+    def list_digests(self, count: int = 32) -> list[bytes | None]:
+        """The first bytes of each digest, None where there is none."""
+        joined = self.digests[:, :count].tobytes()
+        return [
+            joined[count * row : count * row + count] if known else None
+            for row, known in enumerate(self.known.tolist())
+        ]
+
+
+def is_plain(start: bytes) -> bool:
+    """Whether a file begins, by its first 32 bytes, as a JPEG, or as a PNG that is not grey of 16 bit: what
+    many files are, of which only their pixels are still to be looked at.
+
+    >>> is_plain(b"\\xff\\xd8\\xff"), is_plain(b"<!doctype html>")
+    (True, False)
+    """
+    return start.startswith(JPEG) or (start.startswith(PNG) and start[24:26] != b"\x10\0")
+
+
+def read_contents(paths: Sequence[Path | None], home: Path | None = None) -> Contents:
     """The content of each file, in order; nothing is raised: whoever decodes the file says what is wrong.
 
     None stands for what is not in a file. home: of the store, where the hashes of files are remembered; None
@@ -42,56 +102,73 @@ def read_contents(paths: Sequence[Path | None], home: Path | None = None) -> lis
     """
     from concurrent.futures import ThreadPoolExecutor  # 6 ms, with logging
 
+    import numpy as np
+
     hashes = Hashes(None if home is None else home / "hashes")
-    found: list[Content] = []
+    count = len(paths)
+    found = Contents(
+        np.zeros((count, 32), np.uint8), np.zeros((count, 5), np.int64), np.zeros(count, np.bool_)
+    )
     with ThreadPoolExecutor(count_cpus(), thread_name_prefix="zoo-contents") as pool:
-        for start in range(0, len(paths), CHUNK):
-            found += _read_chunk(paths[start : start + CHUNK], hashes, pool)
+        for start in range(0, count, CHUNK):
+            _read_chunk(paths[start : start + CHUNK], found[start : start + CHUNK], hashes, pool)
     return found
 
 
 def digest_files(paths: Sequence[Path], home: Path | None = None) -> dict[Path, bytes]:
     """The sha256 of each file that can be read, by its path. home: see `read_contents`."""
-    found: dict[Path, bytes] = {}
-    for start in range(0, len(paths), CHUNK):  # what else is known of a file takes as much memory as its path
-        part = paths[start : start + CHUNK]
-        for path, content in zip(part, read_contents(part, home), strict=True):
-            if content.digest is not None:
-                found[path] = content.digest
-    return found
+    return know_files(paths, home).digests
 
 
-def _read_chunk(paths: Sequence[Path | None], hashes: Hashes, pool: Executor) -> list[Content]:
-    """The content of some files: of those that are remembered by their stamp, of the others by reading."""
+class Known(NamedTuple):
+    """digests: of each file that can be read. unusual: the files that are not plain, or cannot be read."""
+
+    digests: dict[Path, bytes]
+    unusual: frozenset[Path]
+
+
+def know_files(paths: Sequence[Path], home: Path | None = None) -> Known:
+    """What is in some files, by their paths. home: see `read_contents`."""
+    contents = read_contents(paths, home)
+    found = zip(paths, contents.list_digests(), strict=True)
+    usual = zip(paths, contents.plain.tolist(), strict=True)
+    return Known(
+        {path: digest for path, digest in found if digest is not None},
+        frozenset(path for path, plain in usual if not plain),
+    )
+
+
+def _read_chunk(paths: Sequence[Path | None], found: Contents, hashes: Hashes, pool: Executor) -> None:
+    """Fill in the content of some files: remembered ones by their stamp, the others by reading."""
+    import numpy as np
+
     began = time.time_ns()
     stamps = [None if path is None else _stamp_of_file(path) for path in paths]
-    known = _remembered(paths, stamps, hashes)
-    found = [Content(digest, stamp) for digest, stamp in zip(known, stamps, strict=True)]
-    missing = [row for row, digest in enumerate(known) if digest is None]
+    there = [row for row, stamp in enumerate(stamps) if stamp is not None]
+    found.stamps[there] = stamp_rows([stamp for stamp in stamps if stamp is not None])
+    named = paths if len(there) == len(paths) else [paths[row] for row in there]
+    digests, plain, known = hashes.find(cast("Sequence[Path]", named), found.stamps[there])
+    found.digests[there], found.plain[there] = digests, plain
+    remembered = np.zeros(len(paths), np.bool_)
+    remembered[there] = known
+    fresh: list[int] = []
+    missing = np.flatnonzero(~remembered).tolist()
     for row, content in zip(missing, pool.map(_read_content, [paths[row] for row in missing]), strict=True):
-        found[row] = content
-    fresh = [row for row in missing if stamps[row] is not None and found[row].digest is not None]
+        if content.digest is None:
+            continue
+        found.digests[row] = np.frombuffer(content.digest, np.uint8)
+        found.plain[row] = content.plain
+        if content.stamp is not None:
+            found.stamps[row] = stamp_rows([content.stamp])[0]
+        if stamps[row] is not None:
+            fresh.append(row)
     hashes.add(
         [path for row in fresh if (path := paths[row]) is not None],
-        [stamp for row in fresh if (stamp := found[row].stamp) is not None],
-        [digest for row in fresh if (digest := found[row].digest) is not None],
+        found.stamps[fresh],
+        found.digests[fresh],
+        found.plain[fresh],
         began=began,
     )
-    return found
-
-
-def _remembered(
-    paths: Sequence[Path | None], stamps: Sequence[Stamp | None], hashes: Hashes
-) -> list[bytes | None]:
-    """The digest of each file whose stamp is known; None for the others."""
-    if None not in stamps:
-        return hashes.find(paths, stamps)  # type: ignore[arg-type]  # not one is None
-    there = [row for row, stamp in enumerate(stamps) if stamp is not None]
-    found: list[bytes | None] = [None] * len(stamps)
-    digests = hashes.find([paths[row] for row in there], [stamps[row] for row in there])  # type: ignore[misc]
-    for row, digest in zip(there, digests, strict=True):
-        found[row] = digest
-    return found
 
 
 def count_cpus() -> int:
@@ -101,23 +178,24 @@ def count_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def number_contents(contents: Sequence[Content]) -> tuple[list[int], list[int]]:
+def number_contents(contents: Contents) -> tuple[list[int], list[int]]:
     """Which files are the same: for each its slot, and for each slot the position of its first file.
 
-    A file without a digest has a slot of its own.
+    Slots are in the order of these. A file without a digest has a slot of its own.
 
-    >>> number_contents([Content(b"a", None), Content(None, None), Content(b"a", None), Content(None, None)])
+    >>> import numpy as np
+    >>> digests = np.array([[1] * 32, [0] * 32, [1] * 32, [0] * 32], np.uint8)
+    >>> number_contents(Contents(digests, np.zeros((4, 5), np.int64), np.zeros(4, np.bool_)))
     ([0, 1, 0, 2], [0, 1, 3])
     """
-    slots: list[int] = []
-    firsts: list[int] = []
-    known: dict[bytes, int] = {}
-    for position, content in enumerate(contents):
-        slot = len(firsts) if content.digest is None else known.setdefault(content.digest, len(firsts))
-        if slot == len(firsts):
-            firsts.append(position)
-        slots.append(slot)
-    return slots, firsts
+    import numpy as np
+
+    whole = np.ascontiguousarray(contents.digests).view("V32")[:, 0]
+    _, first, group = np.unique(whole, return_index=True, return_inverse=True)
+    firsts = first[group]  # of each file, the first that is the same
+    firsts = np.where(contents.known, firsts, np.arange(len(firsts)))
+    distinct, slots = np.unique(firsts, return_inverse=True)
+    return slots.tolist(), distinct.tolist()
 
 
 def _stamp_of_file(path: Path) -> Stamp | None:
@@ -141,6 +219,8 @@ def _read_content(path: Path | None) -> Content:
         with open_file(path, MOST_BYTES) as file:
             if isinstance(file, BufferedReader):  # the name may be that of another file by now
                 stamp = stamp_from(os.fstat(file.fileno()))
-            return Content(hashlib.file_digest(file, "sha256").digest(), stamp)
+            start = file.read(_BEGINNING)
+            file.seek(0)
+            return Content(hashlib.file_digest(file, "sha256").digest(), stamp, is_plain(start))
     except OSError:
         return Content(None, stamp)

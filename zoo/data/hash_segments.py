@@ -1,6 +1,6 @@
 """Files of hashes by stamp: immutable segments, of which a look-up reads the blocks that it needs.
 
-A segment has a head, a table with the first inode and the checksum of each block, and the blocks: rows of 64
+A segment has a head, a table with the first inode and the checksum of each block, and the blocks: rows of 72
 bytes, sorted by inode, one per inode. It opens in less than a millisecond whatever its size. It is written
 beside its place and renamed, without fsync: what a crash tears fails its checksum, and is forgotten.
 
@@ -22,16 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 SUFFIX, TEMPORARY = ".hashes", ".partial"
-LARGE = 2**26  # bytes from which on a segment is not merged again: a million rows
+LARGE = 2**26  # bytes from which on a segment is not merged again: 900,000 rows
 STALE = 86_400  # seconds after which a temporary file counts as abandoned
 FRESH = 3600  # seconds for which a use need not be noted again
 BLOCK = 1024  # rows
 CTIME, INODE = 2, 3  # places in a stamp
 
-ROW = np.dtype([("stamp", "<i8", 4), ("digest", "u1", 32)])
+ROW = np.dtype([("stamp", "<i8", 4), ("digest", "u1", 32), ("plain", "<i8")])
+"""plain: 1 where the first bytes are those of a photograph of 8 bit, see zoo/data/contents; else 0."""
 _HEAD = np.dtype([("magic", "S16"), ("rows", "<i8"), ("sum", "<u8")])
 _TABLE = np.dtype([("inode", "<i8"), ("sum", "<u8")])
-_MAGIC = b"zoo hashes 1"
+_MAGIC = b"zoo hashes 2"  # a segment of another layout counts as damaged: its files are read once more
 
 Rows = NDArray[np.void]
 Stamps = NDArray[np.int64]
@@ -49,8 +50,9 @@ class Segment:
     rows: int
     table: Rows
 
-    def find(self, stamps: Stamps, digests: Digests, known: Mask) -> None:
-        """Fill in the digests (n, 32) of the stamps (n, 4) that are here, and set their places in `known`."""
+    def find(self, stamps: Stamps, digests: Digests, plain: Mask, known: Mask) -> None:
+        """Fill in the digests (n, 32) of the stamps (n, 4) that are here, and which of these files are plain,
+        and set their places in `known`."""
         blocks = np.searchsorted(self.table["inode"], stamps[:, INODE], "right") - 1
         blocks[known] = -1
         order = np.argsort(blocks, kind="stable")
@@ -64,6 +66,7 @@ class Segment:
             at = np.searchsorted(inodes, stamps[mine, INODE]) % len(inodes)
             same = (block["stamp"][at] == stamps[mine]).all(1)
             digests[mine[same]] = block["digest"][at[same]]
+            plain[mine[same]] = block["plain"][at[same]] == 1
             known[mine[same]] = True
 
     def read(self, number: int) -> Rows | None:

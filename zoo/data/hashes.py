@@ -26,9 +26,9 @@ from zoo.data.containers import Stamp
 from zoo.data.file_systems import identify
 
 if TYPE_CHECKING:
-    from zoo.data.hash_segments import Stamps
+    from zoo.data.hash_segments import Digests, Mask, Stamps
 
-MOST = 2**30  # bytes in all by default: 16 million files
+MOST = 2**30  # bytes in all by default: 14 million files
 GRAIN = 2_000_000_000  # ns: the coarsest clock of a trusted file system counts seconds
 _CTIME, _DEVICE = 2, 4  # places in a stamp
 
@@ -52,46 +52,43 @@ class Hashes:
         self.folder = folder if self.most else None
         self._systems: dict[int, str | None] = {}
 
-    def find(self, paths: Sequence[str | Path], stamps: Sequence[Stamp]) -> list[bytes | None]:
-        """The sha256 of each file that is remembered; None for the others. stamps: of the same files."""
-        found: list[bytes | None] = [None] * len(stamps)
-        if self.folder is None or not stamps or not self.folder.is_dir():
-            return found
+    def find(self, paths: Sequence[str | Path], stamps: Stamps) -> tuple[Digests, Mask, Mask]:
+        """(n, 32) the sha256 of each file that is remembered, zeros of the others; (n,) which of these files
+        are plain; (n,) which are remembered. stamps: (n, 5), of the same files."""
         import numpy as np  # 0.1 s
 
         from zoo.data.hash_segments import list_segments, note_use, open_segment
 
-        rows = _as_array(stamps)
-        for place, part in self._systems_of(rows, paths):
-            wanted = rows[part, :_DEVICE]
-            digests, known = np.zeros((len(part), 32), np.uint8), np.zeros(len(part), bool)
+        digests = np.zeros((len(stamps), 32), np.uint8)
+        plain, known = np.zeros(len(stamps), bool), np.zeros(len(stamps), bool)
+        if self.folder is None or not len(stamps) or not self.folder.is_dir():
+            return digests, plain, known
+        for place, part in self._systems_of(stamps, paths):
+            own = digests[part], plain[part], known[part]
             for path, facts in list_segments(place):
                 with open_segment(path) as segment:
                     if segment is not None:
-                        segment.find(wanted, digests, known)
+                        segment.find(stamps[part, :_DEVICE], *own)
                         note_use(path, facts)
-            content = digests.tobytes()
-            for at, row in zip(np.flatnonzero(known).tolist(), part[known].tolist(), strict=True):
-                found[row] = content[32 * at : 32 * at + 32]
-        return found
+            digests[part], plain[part], known[part] = own
+        return digests, plain, known
 
     def add(
-        self, paths: Sequence[str | Path], stamps: Sequence[Stamp], digests: Sequence[bytes], *, began: int
+        self, paths: Sequence[str | Path], stamps: Stamps, digests: Digests, plain: Mask, *, began: int
     ) -> None:
         """Remember what files hold. began: time.time_ns(), before any of them was read."""
-        settled = [row for row, stamp in enumerate(stamps) if stamp[_CTIME] < began - GRAIN]
-        if self.folder is None or not settled:
-            return
         import numpy as np
 
         from zoo.data.hash_segments import ROW, limit_segments, merge_segments, write_segment
 
+        settled = np.flatnonzero(stamps[:, _CTIME] < began - GRAIN)
+        if self.folder is None or not len(settled):
+            return
         rows = np.empty(len(settled), ROW)
-        whole = _as_array([stamps[row] for row in settled])
-        rows["stamp"] = whole[:, :_DEVICE]
-        rows["digest"] = np.frombuffer(b"".join(digests[row] for row in settled), np.uint8).reshape(-1, 32)
+        rows["stamp"] = stamps[settled, :_DEVICE]
+        rows["digest"], rows["plain"] = digests[settled], plain[settled]
         with contextlib.suppress(OSError):  # a full disk, or a home that is only read
-            for place, part in self._systems_of(whole, [paths[row] for row in settled]):
+            for place, part in self._systems_of(stamps[settled], [paths[row] for row in settled.tolist()]):
                 write_segment(place, rows[part])
                 merge_segments(place)
             limit_segments(self.folder, self.most)
@@ -110,7 +107,7 @@ class Hashes:
                 yield self.folder / name, part
 
 
-def _as_array(stamps: Sequence[Stamp]) -> Stamps:
+def stamp_rows(stamps: Sequence[Stamp]) -> Stamps:
     """Stamps as rows (n, 5); numbers of more than 63 bits, as times after 2262, are wrapped."""
     import numpy as np
 

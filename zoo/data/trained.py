@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from zoo.data.contents import digest_files
+from zoo.data.contents import read_contents
 from zoo.data.dataset import PARTS, SINGLE, Dataset, Item, Split, relative_name
 from zoo.data.grouping import split_off_groups
 from zoo.data.kinds import Kind
@@ -167,6 +167,7 @@ def _content_digests(
     if any(item.sha256 is not None for item in items):
         return [item.sha256[:_DIGITS] if item.sha256 else None for item in items]
     if digests is None:
-        digests = digest_files([item.path for item in items], home)
-    found = (digests.get(item.path) for item in items)
+        found = read_contents([item.path for item in items], home).list_digests(_DIGITS // 2)
+    else:
+        found = [digests.get(item.path) for item in items]
     return [None if digest is None else digest[: _DIGITS // 2].hex() for digest in found]

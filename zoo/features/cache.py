@@ -74,13 +74,13 @@ class FeatureCache:
         self.most = most_bytes()
 
     def find(
-        self, contents: Sequence[bytes | None], new: Callable[[tuple[int, ...]], Rows] = torch.zeros
+        self, contents: Sequence[bytes | None] | Array, new: Callable[[tuple[int, ...]], Rows] = torch.zeros
     ) -> tuple[Tensor, Rows]:
         """Which of the contents are cached, and their features in the same order.
 
-        contents: sha256 digests; None is not there. new: makes the rows, of zeros, by their shape. Returns
-        found (n,) bool and rows (n, …) float32, zeros for what is missing; (0,) where all is. What is damaged
-        is reported, and its items count as missing.
+        contents: sha256 digests; None, and a row of zeros, is not there. new: makes the rows, of zeros, by
+        their shape. Returns found (n,) bool and rows (n, …) float32, zeros for what is missing; (0,) where
+        all is. What is damaged is reported, and its items count as missing.
         """
         search = Search(join_digests(contents))
         rows: Rows | None = None
@@ -103,7 +103,7 @@ class FeatureCache:
             rows[torch.from_numpy(again)] = read_rows(rows, first[again])
         return torch.from_numpy(there), rows
 
-    def add(self, contents: Sequence[bytes | None], features: Tensor) -> None:
+    def add(self, contents: Sequence[bytes | None] | Array, features: Tensor) -> None:
         """Store the features (n, …) of n items. Safe if killed at any moment and with other processes."""
         digests = join_digests(contents)
         first = np.sort(Search(digests).first)  # rows stay in the order of the items

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from zoo.catalogue.entry import ImageInput
 from zoo.data.containers import stamp_of
-from zoo.data.contents import Content, number_contents, read_contents
+from zoo.data.contents import Contents, number_contents, read_contents
+from zoo.data.hashes import stamp_rows
 from zoo.data.pixels import decoding as decoding
 from zoo.data.pixels import metadata, preprocessing
 from zoo.data.pixels.batches import BadFile, Batches, OnBad, load_batches
@@ -139,7 +140,7 @@ def extract_features(
     work = Extraction(
         model,
         [images[position] for position in firsts],
-        [contents[position] for position in firsts],
+        contents.select(firsts),
         input,
         device=device,
         batch_size=batch_size or BATCH_SIZES.get(device.type, BATCH_SIZES["cpu"]),
@@ -236,7 +237,7 @@ class View:
 class _ContentDraws(Draws):
     """The random numbers of one view: they depend on an image's content, not on its position in a list."""
 
-    contents: Sequence[Content] = ()
+    contents: Contents
 
     def generator(self, index: int) -> torch.Generator:
         """The generator of one image."""
@@ -258,7 +259,7 @@ class Extraction:
 
     model: nn.Module
     images: list[ImageSource]
-    contents: list[Content]
+    contents: Contents
     input: ImageInput
     _: KW_ONLY
     device: torch.device
@@ -315,7 +316,7 @@ class Extraction:
         """A table with the cached rows (empty if there are none), and a mask of these rows."""
         there = torch.zeros(len(self.images), dtype=torch.bool)
         if cache is not None:
-            there, table = cache.find([content.digest for content in self.contents], self.new_rows)
+            there, table = cache.find(self.contents.digests, self.new_rows)
             self.from_cache += int(there.sum())
             return table, there
         return torch.empty(0), there
@@ -395,13 +396,17 @@ class Extraction:
             return
         slots = torch.cat([slots for slots, _ in fresh]).tolist()
         same = [row for row, slot in enumerate(slots) if self.is_unchanged(slot)]
-        digests = [self.contents[slots[row]].digest for row in same]
-        cache.add(digests, torch.cat([features for _, features in fresh])[same])
+        cache.add(
+            self.contents.select([slots[row] for row in same]).digests,
+            torch.cat([features for _, features in fresh])[same],
+        )
 
     def is_unchanged(self, slot: int) -> bool:
         """Whether the file is still the one whose content was hashed."""
+        stamp = stamp_of(place_of(self.images[slot]))
+        now = None if stamp is None else tuple(stamp_rows([stamp])[0].tolist())
         content = self.contents[slot]
-        return content.digest is not None and content.stamp == stamp_of(place_of(self.images[slot]))
+        return content.digest is not None and content.stamp == now
 
     def is_bad(self, slot: int) -> bool:
         """Whether the file is known to be unreadable, from an earlier view."""

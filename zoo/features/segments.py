@@ -48,8 +48,10 @@ class Damaged(Exception):
     """A file that is not a whole segment of these features."""
 
 
-def join_digests(contents: Sequence[bytes | None]) -> Array:
-    """(n, 32) uint8, a digest per row; zeros, which nothing has, for what has none."""
+def join_digests(contents: Sequence[bytes | None] | Array) -> Array:
+    """(n, 32) uint8, a digest per row; zeros, which nothing has, for what has none. Arrays are such rows."""
+    if isinstance(contents, np.ndarray):
+        return contents
     joined = b"".join(content or bytes(32) for content in contents)
     return np.frombuffer(joined, np.uint8).reshape(len(contents), 32)
 

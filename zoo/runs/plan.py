@@ -84,7 +84,8 @@ class Plan:
     skips_any: unreadable files are passed over however many there are, because somebody asked for it.
     request: what the plan was made of. time_limit: seconds that training may take;
     None for as long as it takes. apart: items that the finished run is calibrated with.
-    features: what a file has of the items, in place of the items.
+    features: what a file has of the items, in place of the items. unusual: the files whose first bytes are
+    to be looked at; None for all.
     """
 
     entry: ModelEntry
@@ -105,3 +106,4 @@ class Plan:
     time_limit: float | None = None
     apart: tuple[Item, ...] = ()
     features: FeatureFile | None = None
+    unusual: frozenset[Path] | None = None

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from zoo.catalogue.entry import ImageInput
+from zoo.data.contents import know_files
 from zoo.data.pixels.batches import (
     BadFile,
     check_bad_files,
@@ -304,6 +305,9 @@ def test_files_that_are_certainly_not_images_are_found_by_their_first_bytes(fold
     reasons = {file.path: file.reason for file in find_obvious(dataset)}
     assert reasons.keys() == {page, empty}
     assert "web page" in reasons[page]
+    unusual = know_files([item.path for item in dataset.items]).unusual
+    assert unusual == {page, empty}
+    assert {file.path for file in find_obvious(dataset, unusual)} == {page, empty}
 
 
 def test_a_typed_skip_passes_over_any_number_but_leaves_something_to_train_on(folder: Path) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from zoo.data.pixels import batches
 from zoo.data.pixels.batches import measure_range
-from zoo.data.pixels.decoding import decode_picture
+from zoo.data.pixels.decoding import decode_picture, measure_values
 from zoo.data.pixels.ranges import ValueRange
 from zoo.errors import UnreadableFile
 
@@ -110,6 +111,19 @@ def test_a_set_has_one_range_and_its_dark_photographs_stay_dark(grey: np.ndarray
     assert abs(read((tmp_path / "dark.png").read_bytes(), values) - dark).max() <= 1
     assert abs(read((tmp_path / "light.png").read_bytes(), values) - grey).max() <= 1
     assert measure_range([tmp_path / "plain.png"]) is None
+
+
+def test_of_files_that_are_known_to_be_plain_none_is_opened(
+    grey: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep, plain = tmp_path / "deep.png", tmp_path / "plain.png"
+    deep.write_bytes(encoded(grey * 16))
+    Image.fromarray(grey.astype("uint8")).save(plain)
+    opened: list[Path] = []
+    monkeypatch.setattr(batches, "measure_values", lambda path: opened.append(path) or measure_values(path))
+    for _ in range(2):
+        assert measure_range([deep, plain], home=tmp_path / "home") == ValueRange(integers=(0, 4095))
+    assert opened == [deep, deep]
 
 
 @pytest.mark.parametrize("white", [1, 255])

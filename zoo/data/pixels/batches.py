@@ -7,7 +7,7 @@ processes, pickled, or started anew in every epoch.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple, TypeVar, overload
 
 import torch
 
-from zoo.data.contents import count_cpus
+from zoo.data.contents import count_cpus, read_contents
 from zoo.data.dataset import Dataset, Item
 from zoo.data.names import one_line
 from zoo.data.pixels.decoding import TRAITS, judge_start, measure_values
@@ -219,10 +219,16 @@ _LOOKS = 16
 """Files that a thread looks at before it answers: most looks take less time than a call of another thread."""
 
 
-def measure_range(images: Sequence[ImageSource], *, workers: int | None = None) -> ValueRange | None:
+def measure_range(
+    images: Sequence[ImageSource], *, workers: int | None = None, home: Path | None = None
+) -> ValueRange | None:
     """One range for all images of a set that have 16 bit or floats and do not state theirs: the smallest
-    usual one that holds every value. None where there are none. Each of them is decoded for it."""
+    usual one that holds every value. None where there are none. Each of them is decoded for it; the others
+    are opened, but for those of which the hashes in the home of a store say that they are plain."""
     paths = [place_of(image) for image in images if not isinstance(image, MemoryImage)]
+    if home is not None:
+        plain = read_contents(paths, home).plain.tolist()
+        paths = [path for path, nothing in zip(paths, plain, strict=True) if not nothing]
     threads = workers or count_cpus()
     work = _run_ahead(
         lambda at: [found for path in paths[at : at + _LOOKS] if (found := measure_values(path)) is not None],
@@ -249,10 +255,11 @@ def describe_range(values: ValueRange | None) -> Note:
     return Note(f"16-bit and float images: black to white is {values} in every file that states no range")
 
 
-def find_obvious(dataset: Dataset) -> list[BadFile]:
+def find_obvious(dataset: Dataset, unusual: Collection[Path] | None = None) -> list[BadFile]:
     """The files that are not images by their first bytes: what a quick look can find before anything is
-    fetched."""
-    judged = ((item.path, judge_start(item.path)) for item in dataset.items)
+    fetched. unusual: the ones to look at, see `know_files`; None for all."""
+    paths = (item.path for item in dataset.items)
+    judged = ((path, judge_start(path)) for path in paths if unusual is None or path in unusual)
     return [BadFile(path, reason) for path, reason in judged if reason is not None]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from zoo.catalogue.classifiers import check_classifier
 from zoo.catalogue.licenses import UNKNOWN, check_license_name, join_licenses
-from zoo.data.contents import digest_files
+from zoo.data.contents import know_files
 from zoo.data.dataset import SINGLE, Dataset, Item, describe_classes
 from zoo.data.finding.vector_table import holds_features
 from zoo.data.kinds import Kind
@@ -289,9 +289,9 @@ def plan_run(
         classes=record.classes if record is not None and learned.name != SINGLE else None,
         find=None if features is None else features.find,
     )
-    digests = None  # of files; features bring their own
+    digests, unusual = None, None  # of files; features bring their own
     if kind.in_files and features is None:
-        digests = digest_files([item.path for item in dataset.items], store.home)
+        digests, unusual = know_files([item.path for item in dataset.items], store.home)
     dataset = keep_copies_together(dataset, digests)
     if record is not None and dataset.classes != record.classes:
         raise UsageError(
@@ -330,6 +330,7 @@ def plan_run(
         request=request,
         apart=apart,
         features=features,
+        unusual=unusual,
     )
 
 

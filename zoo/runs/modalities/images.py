@@ -63,7 +63,7 @@ def prepare(session: Session) -> PreparedModel:
     """The network of the plan, everything frozen, with its new head or with that of the earlier run."""
     plan, recipe, record = session.plan, session.recipe, session.plan.start_record
     if plan.features is None:
-        _check_files(session, find_obvious(plan.dataset))  # before anything is fetched
+        _check_files(session, find_obvious(plan.dataset, plan.unusual))  # before anything is fetched
     sha256 = record.weights_sha256 if record else None
     if record is None and not recipe.from_scratch:
         sha256 = session.store.fetch(plan.entry, report=session.report).sha256
@@ -258,9 +258,11 @@ def _compute_views(
 
 def _value_range(session: Session) -> ValueRange | None:
     """Black and white of images of 16 bit or floats: as the earlier run had them, or as the data have."""
-    record, dataset = session.plan.start_record, session.plan.dataset
+    plan, record = session.plan, session.plan.start_record
     known = None if record is None else record.value_range
-    values = known or measure_range(dataset.train + dataset.val, workers=session.recipe.workers)
+    paths = [item.path for item in plan.dataset.train + plan.dataset.val]
+    looked_at = [path for path in paths if plan.unusual is None or path in plan.unusual]
+    values = known or measure_range(looked_at, workers=session.recipe.workers)
     if values is not None:
         session.report(describe_range(values))
     return values

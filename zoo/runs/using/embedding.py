@@ -132,7 +132,7 @@ def embed_for_training(
         backend=found.way.backend,
     )
     labelled = None if data is None else find_labels(data, IMAGES)
-    digests = [content.digest for content in read_contents(source.places, store.home)]
+    digests = read_contents(source.places, store.home).list_digests()
     contents = dict(zip(source.places, (None if d is None else d.hex() for d in digests), strict=True))
     if labelled is None or data is None:
         return replace(found, contents=tuple(contents[path] for path in found.paths), about=about)

@@ -246,7 +246,7 @@ def open_labelled(
         report(note)
     shared = {} if processes is None else {"processes": processes}
     source = _open_items(
-        classifier, dataset.items, batch_size=batch_size, on_bad=on_bad, report=report, **shared
+        classifier, dataset.items, batch_size=batch_size, on_bad=on_bad, home=home, report=report, **shared
     )
     return dataset, source
 
@@ -282,14 +282,15 @@ def _open_items(
     batch_size: int | None,
     on_bad: OnBad,
     report: Report,
+    home: Path | None = None,
     **shared: Processes,
 ) -> ItemSource:
-    """Labelled items as the network takes them."""
+    """Labelled items as the network takes them. home: see `measure_range`."""
     modality = modality_of(classifier.entry)
     if modality.kind.in_files and classifier.values is None:
         from zoo.data.pixels.batches import measure_range
 
-        classifier = replace(classifier, values=measure_range(items))
+        classifier = replace(classifier, values=measure_range(items, home=home))
     return modality.load_asking().read(
         modality.items_of(items),
         classifier,
