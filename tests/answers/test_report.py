@@ -22,6 +22,8 @@ from support.kits import Kit, on_real, on_tiny
 import zoo
 from zoo.answers.reporting.page import check_report, write_report
 from zoo.answers.reporting.repeating import needed_wishes, repeat_command
+from zoo.data import scanning
+from zoo.data.finding.folder import find_in_folder
 from zoo.errors import UsageError
 from zoo.events import silent
 from zoo.runs.record import RunResult, read_record
@@ -191,8 +193,13 @@ def test_finetune_writes_the_page_and_does_without(
     kit: Kit, few: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     common = ("--registry", kit.registry_file, "--epochs", 2)
+    read: list[Path] = []
+    monkeypatch.setattr(
+        scanning, "find_in_folder", lambda *a, **k: read.append(a[0]) or find_in_folder(*a, **k)
+    )
     done = call("finetune", kit.net, few, "--out", tmp_path / "with", "--report", *common)
     assert done.code == 0
+    assert read == [few]  # once, for the run and its page
     assert f"Report: {tmp_path / 'with' / 'report.html'}" in done.err
     assert (tmp_path / "with" / "report.html").is_file()
     with Image.open(tmp_path / "with" / "learning.png") as picture:

@@ -23,6 +23,7 @@ from zoo.cli.options import (
     group_by_option,
     license_option,
 )
+from zoo.data.once import read_once
 from zoo.errors import Interrupted, InvalidRecipe, UsageError
 from zoo.events import Note, Progress, Report, silent
 from zoo.targets import Model, RunFolder
@@ -257,8 +258,9 @@ def finetune(
         from zoo.runs.making.unfinished import find_unfinished
 
         out, facts = find_unfinished(resume)
-        _train(context, partial(go_on, resume, name=model, data=data, force=force, **settings))
-        _report(context, with_report, out, data or Path(facts.request.data), facts.request.reading)
+        with read_once():
+            _train(context, partial(go_on, resume, name=model, data=data, force=force, **settings))
+            _report(context, with_report, out, data or Path(facts.request.data), facts.request.reading)
         return
     if force:
         raise UsageError("--force is for --resume alone: a run is never overwritten")
@@ -272,8 +274,9 @@ def finetune(
     from zoo.runs.making.finetuning import finetune_model
 
     settings |= about_data
-    _train(context, partial(finetune_model, model, data, out=out, **settings))
-    _report(context, with_report, out, data, about_data)
+    with read_once():
+        _train(context, partial(finetune_model, model, data, out=out, **settings))
+        _report(context, with_report, out, data, about_data)
 
 
 def _listener(context: Context, tensorboard: Path | None) -> Report:

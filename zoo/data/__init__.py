@@ -3,6 +3,7 @@
 From the ground up; a file imports only what is above it in this list:
 
     kinds, names     kinds of items; names of files and classes
+    once             what one command reads once
     containers       files inside a zip or a table, read in place
     file_systems     whose stamps can be trusted
     hash_segments    files of hashes by stamp

@@ -43,8 +43,8 @@ class Content(NamedTuple):
 
 @dataclass(frozen=True)
 class Contents(Sequence[Content]):
-    """What is in each of some files: 75 bytes for each. digests: (n, 32), zeros of a file that has none.
-    stamps: (n, 5), zeros of what is no file. plain: (n,)."""
+    """What is in each of some files: 75 bytes for each. digests: (n, 32), zeros where there is none. stamps:
+    (n, 5), zeros where there is none. plain: (n,)."""
 
     digests: Digests
     stamps: Stamps

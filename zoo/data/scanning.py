@@ -40,6 +40,7 @@ from zoo.data.grouping import describe_groups, match_groups, split_off_groups
 from zoo.data.kinds import IMAGES, Kind
 from zoo.data.listing import no_such_path
 from zoo.data.names import natural_key, one_line, shortened, twin_key
+from zoo.data.once import once
 from zoo.data.splits import split_off
 from zoo.data.targets import check_targets, output_names, target_items
 from zoo.data.texts import read_texts
@@ -79,9 +80,32 @@ def scan_dataset(
     """
     if not 0 < val_fraction < 1:
         raise UsageError(f"val_fraction must lie between 0 and 1, not {val_fraction}")
-    path = Path(path)
     columns = Named(item_column, label_column, split_column, group_by, task, tuple(classes or ()))
-    found = _find(path, kind, _Reading(columns, class_level)) if find is None else find(columns)
+    asked = _Asked(Path(path), kind, columns, class_level, seed, val_fraction, classes is not None)
+    if find is not None:
+        return _decide(asked, find(columns))
+    reading = _Reading(columns, class_level)
+    return once(asked, lambda: _decide(asked, _find(asked.path, kind, reading)))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What `scan_dataset` is asked for. ordered: whether classes were given, as outputs of columns."""
+
+    path: Path
+    kind: Kind
+    columns: Named
+    class_level: int | None
+    seed: int
+    val_fraction: float
+    ordered: bool
+
+
+def _decide(asked: _Asked, found: Found) -> Dataset:
+    """The dataset of what was found: its classes, its parts, what there is to say of it."""
+    path, kind, seed, val_fraction = asked.path, asked.kind, asked.seed, asked.val_fraction
+    group_by, task = asked.columns.group, asked.columns.task
+    classes = asked.columns.outputs if asked.ordered else None
     if group_by is not None and found.groups is None:
         found = replace(found, groups=match_groups(_all_paths(found), found.root, group_by, kind))
     source = "train" if "train" in found.parts else None
@@ -239,7 +263,10 @@ def _find_in_folder(path: Path, kind: Kind, reading: _Reading) -> Found:
         return join_tables(path, tables, kind, reading.columns)
     _refuse_column_options(path, kind, reading.columns, "a folder")
     _refuse_task(path, reading.columns.task)
-    return read_texts(find_in_folder(path, kind, class_level=_checked_level(reading)), kind)
+    level = _checked_level(reading)
+    if kind.in_files:
+        return once((path, kind, level), lambda: find_in_folder(path, kind, class_level=level))
+    return read_texts(find_in_folder(path, kind, class_level=level), kind)
 
 
 def _refuse_column_options(path: Path, kind: Kind, columns: Named, what: str) -> None:
@@ -349,6 +376,14 @@ def _label_files(found: Found, part: Part | None, classes: Sequence[str], path: 
     """The items of a part with the index of their class in `classes`, matched by name, in the order of the
     classes. Raises DatasetError for items of a class that is not among them.
     """
+    if not path.is_dir():
+        return _labelled(found, part, classes, path)
+    key = (id(found), part, tuple(classes))  # the number is its own while it is kept
+    return [*once(key, lambda: (found, _labelled(found, part, classes, path)))[1]]
+
+
+def _labelled(found: Found, part: Part | None, classes: Sequence[str], path: Path) -> list[Item]:
+    """The same, anew."""
     files = found.parts[part]
     labels = {name: label for label, name in enumerate(classes)}
     for name in files:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from zoo.data.contents import read_contents
-from zoo.data.dataset import PARTS, SINGLE, Dataset, Item, Split, relative_name
+from zoo.data.dataset import PARTS, SINGLE, Dataset, Item, Split, relative_to
 from zoo.data.grouping import split_off_groups
 from zoo.data.kinds import Kind
 from zoo.data.splits import split_off
@@ -58,7 +58,8 @@ def leave_out_validated(
 
     Raises DatasetError where nothing is left.
     """
-    names = [relative_name(item.path, root) for item in items]
+    name = relative_to(root)
+    names = [name(item.path) for item in items]
     notes = []
     if split.val_contents:
         contents = frozenset((*split.val_contents, *split.contents))
@@ -93,7 +94,8 @@ def leave_out_trained(
     The validation and test items of the run itself stay what they were, in a warning if copies of them were
     trained on. Raises DatasetError where nothing is left.
     """
-    names = [relative_name(item.path, root) for item in items]
+    name = relative_to(root)
+    names = [name(item.path) for item in items]
     # The name of a line does not last: a line that is added above moves it to another text.
     whole = kind.in_files and bool(split.names) and split.names <= set(names)
     same_data = whole or _is_part_of(set(names), split)
@@ -147,8 +149,8 @@ def _items_of(
 ) -> tuple[Item, ...]:
     """The items of these contents; where none were kept, of these names."""
     if not contents:
-        own = frozenset(names)
-        return tuple(item for item in dataset.items if relative_name(item.path, dataset.root) in own)
+        own, name = frozenset(names), relative_to(dataset.root)
+        return tuple(item for item in dataset.items if name(item.path) in own)
     digests = content_digests(dataset.items, dataset.kind, home)
     return tuple(item for item, digest in zip(dataset.items, digests, strict=True) if digest in contents)
 
