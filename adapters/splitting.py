@@ -50,7 +50,7 @@ def split_frozen(model: nn.Module, example: Tensor) -> Split | None:
     """The network in two, before the first module that learns; None where that cannot be, or gains nothing.
 
     A module learns if it has a parameter that does, or is not in eval mode when the network trains: freeze
-    first. When that changes, split again.
+    first. When that changes, or an attribute of a container does, split again.
 
     Args:
         model: Any network of one input. Its mode and torch's generators stay as they are.

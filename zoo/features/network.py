@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 from adapters import feature_extractor
+from adapters.structure import copy_structure
 from zoo.backbones.architectures import AUXILIARY
 from zoo.backbones.loading import is_idle
 from zoo.backbones.memory_format import channels_last
@@ -216,6 +217,21 @@ def fingerprint(network: nn.Module) -> str:
             total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
+
+
+@torch.no_grad()
+def folded_copy(network: nn.Module, example: Tensor) -> nn.Module:
+    """A copy of a network in eval mode on the same device, with batch norms folded and channels last; the
+    network itself where there is none to fold, or the copy's output for the example differs. Costs one copy
+    of the weights.
+    """
+    example = example.cpu()  # where fp32 is fp32
+    device = next((tensor.device for tensor in network.parameters()), example.device)
+    copied = copy_structure(network, lambda tensor: tensor.to("cpu", copy=True))
+    folding = fold_batch_norm(copied, example)
+    if not folding.folded or not _is_close(channels_last(copied)(example), folding.before):
+        return network
+    return copied.to(device)
 
 
 def _is_close(features: Tensor, expected: Tensor) -> bool:

@@ -7,19 +7,16 @@ So what that layer is given is kept, batch by batch, in memory, and each later p
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from adapters.splitting import NotSplit, Split, split_frozen
+from adapters.splitting import NotSplit
 from zoo.features.portions import is_out_of_memory
 from zoo.features.rows import most_held
 from zoo.training.batches import Batch, BatchSource
+from zoo.training.halves import FromEither, Halves
 from zoo.training.machine import Machine
-
-FEW = 4
-"""Items that show where a network can be cut."""
 
 
 class KeptBatches:
@@ -29,14 +26,19 @@ class KeptBatches:
     memory does not hold what is to be kept, ZOO_FEATURES_MEMORY at most, they are the images in every pass.
     """
 
-    def __init__(self, source: BatchSource, model: nn.Module, machine: Machine) -> None:
+    def __init__(self, source: BatchSource, halves: Halves, machine: Machine) -> None:
         self.source = source
         self.batch_size = source.batch_size
-        self.either = FromEither(model)
+        self.halves = halves
+        self.either = FromEither(halves)
         self.machine = machine
         self.most = most_held()
         self.kept: list[Batch] | None = None
         self.gave_up = False
+
+    def give_up(self) -> None:
+        """Keep nothing, from here on."""
+        self.gave_up, self.kept = True, None
 
     def network(self) -> nn.Module:
         """What answers these batches, in the mode that the model is in."""
@@ -75,9 +77,7 @@ class KeptBatches:
     def _pass_frozen(self, batch: Batch) -> Tensor | None:
         """What the first layer that learns gets of a batch; None where that cannot be had."""
         images = self.machine.place(batch.inputs)
-        if not (isinstance(images, Tensor) and images.ndim == 4 and images.is_floating_point()):
-            return None
-        split = self.either.split or self.either.cut(images[:FEW])
+        split = self.halves.cut(images)
         if split is None:
             return None
         try:
@@ -90,27 +90,3 @@ class KeptBatches:
                 raise
             return None
         return found
-
-
-class FromEither(nn.Module):
-    """A network that takes images, or a tuple of what was kept of them."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-        self.split: Split | None = None
-
-    def cut(self, images: Tensor) -> Split | None:
-        """Cut it where the first layer that learns is; None where that cannot be."""
-        self.split = split_frozen(self.model, images) if len(images) else None
-        return self.split
-
-    def forward(self, inputs: Any) -> Any:
-        """The outputs. What was kept is copied: a layer may write into what it is given."""
-        if isinstance(inputs, Tensor):
-            return self.model(inputs)
-        assert self.split is not None
-        after = self.split.after
-        if after.training != self.training:
-            after.train(self.training)
-        return after(inputs[0].clone())

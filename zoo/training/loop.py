@@ -10,12 +10,14 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from adapters import Head, compare_frozen
+from adapters.splitting import NotSplit
 from zoo.events import EpochEnd, Note, Progress, Report, silent
 from zoo.training.faults import ends_with_its_best, stopped_by_loss, stopped_by_validation
 from zoo.training.interruption import never
@@ -265,19 +267,29 @@ def compute_head(state: PhaseState) -> float:
 
 def validate(state: PhaseState, *, stop_requested: Callable[[], bool] = never) -> Measurement:
     """Measure the model on the validation items. Raises TrainingStopped for a loss that is not a number."""
-    kept = state.kept
     with state.measured():
-        found = evaluate(
-            state.model if kept is None else kept.network(),
-            state.val if kept is None else kept,
-            machine=state.machine,
-            task=state.task,
-            loss=state.plain or state.objective,
-            stop_requested=stop_requested,
-        )
+        found = _measure(state, stop_requested)
     if not math.isfinite(found.loss):
         raise stopped_by_validation(state, found.loss)
     return found
+
+
+def _measure(state: PhaseState, stop_requested: Callable[[], bool]) -> Measurement:
+    """The same, from what was kept of the items where that works."""
+    ask = partial(
+        evaluate,
+        machine=state.machine,
+        task=state.task,
+        loss=state.plain or state.objective,
+        stop_requested=stop_requested,
+    )
+    kept = state.kept
+    if kept is not None and not kept.gave_up:
+        try:
+            return ask(kept.network(), kept)
+        except NotSplit:
+            kept.give_up()
+    return ask(state.model, state.val)
 
 
 def close_epoch(

@@ -35,12 +35,13 @@ T = TypeVar("T")
 class Forward:
     """A model as it is called in training. joint: made anew for every call. no_sync: inside it, processes do
     not add their gradients up: those of a later part of the step do it for all. plain: the same model, where
-    `model` is the compiled one."""
+    `model` is a compiled or divided one, and gives_way: the errors at which it takes that one's place."""
 
     model: Callable[[Any], Any]
     joint: Callable[[], AbstractContextManager[Any]] = nullcontext
     no_sync: Callable[[], AbstractContextManager[Any]] = nullcontext
     plain: nn.Module | None = None
+    gives_way: type[Exception] = Exception
 
     def __call__(self, inputs: Any) -> Any:
         with self.joint():

@@ -18,11 +18,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from adapters import frozen_fingerprint, parameter_groups
+from adapters.splitting import NotSplit
 from zoo.backbones.memory_format import channels_last
 from zoo.errors import InvalidRecipe, TrainingStopped, WeightsMismatch
 from zoo.events import EpochEnd
 from zoo.training.averaging import Average
 from zoo.training.batches import Batch, BatchSource
+from zoo.training.halves import FromImages, Halves
 from zoo.training.keeping import KeptBatches
 from zoo.training.losses import StartPull
 from zoo.training.machine import Forward, Machine
@@ -213,6 +215,9 @@ def begin_phase(
         forward = machine.in_parts(model)
     else:
         forward = machine.parallel(model, compiled=recipe.compile and phase.trains == "items")
+    halves = Halves(model) if phase.trains == "items" and home is None else None
+    if halves is not None and machine.processes.world == 1 and forward.plain is None:
+        forward = Forward(FromImages(halves), plain=model, gives_way=NotSplit)
     groups = parameter_groups(model, phase.lr, decay=phase.lr_decay, weight_decay=phase.weight_decay)
     pull = StartPull(model, phase.pull) if phase.pull else None
     groups = groups if pull is None else pull.without_decay(groups)
@@ -250,15 +255,10 @@ def begin_phase(
         stopping=stopping if start is None else stopping.after(0, start),
         best=best,
         home=home,
-        kept=KeptBatches(val, model, machine) if _keeps(phase, home) else None,
+        kept=None if halves is None or phase.epochs == 1 else KeptBatches(val, halves, machine),
         average=Average(model, recipe.ema, frozen) if recipe.ema and not phase.computed else None,
         accumulate=phase.accumulate,
     )
-
-
-def _keeps(phase: Phase, home: nn.Module | None) -> bool:
-    """Whether what frozen layers make of the validation items may be kept: not where they lie in parts."""
-    return phase.trains == "items" and phase.epochs > 1 and home is None
 
 
 def _example(source: BatchSource) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from adapters.splitting import NotSplit
 from zoo.events import Note, Report
 from zoo.features.portions import is_out_of_memory
 from zoo.training.batches import Batch, parts_of
@@ -26,7 +27,7 @@ def backward(
     state: PhaseState, batch: Batch, whole: float, watch: LossWatch, report: Report
 ) -> tuple[Tensor, BadLoss | None]:
     """Add the gradients of a step up; where memory does not suffice, in twice as many parts from then on, and
-    where a network cannot be compiled, as it is.
+    where a network cannot be compiled or divided, as it is.
 
     whole: what all items of the step weigh, in all processes. Returns the sum of the losses that are
     reported, and the first one that is not a number. Raises what torch raises where single items do not fit.
@@ -40,14 +41,15 @@ def backward(
             return _in_parts(state, batch, whole, watch)
         except Exception as error:
             lacks_memory = is_out_of_memory(error)
-            if not (_can_halve(state, batch) if lacks_memory else state.forward.plain):
+            if not (_can_halve(state, batch) if lacks_memory else _gives_way(state, error)):
                 raise
             failure = None if lacks_memory else error
         before.put_back()
         if failure is not None:  # if it is not the compiler's, the plain network raises it again
             assert state.forward.plain is not None
             state.forward = Forward(state.forward.plain)
-            report(describe_failure(failure))
+            if not isinstance(failure, NotSplit):
+                report(describe_failure(failure))
             continue
         state.accumulate *= 2
         report(
@@ -105,6 +107,11 @@ def _can_halve(state: PhaseState, batch: Batch) -> bool:
     learning = any(isinstance(module, _BatchNorm) and module.training for module in state.model.modules())
     smallest = batch.count // (2 * state.accumulate)
     return state.machine.processes.world == 1 and smallest > (1 if learning else 0)
+
+
+def _gives_way(state: PhaseState, error: Exception) -> bool:
+    """Whether the plain network can do what another form of it could not."""
+    return state.forward.plain is not None and isinstance(error, state.forward.gives_way)
 
 
 class _Snapshot:

@@ -1,0 +1,86 @@
+"""A network in training whose first stages are frozen: a faster copy runs them, and the rest learns.
+
+The frozen stages do not change in a phase, so their batch norms can be folded into their convolutions, as for
+features. The copy is beside the network: weights, names, checkpoints and the frozen proof are the network's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adapters.splitting import Split, split_frozen
+from zoo.features.network import folded_copy
+
+FEW = 4
+"""Images that show where a network can be cut, and whether a copy agrees with it."""
+
+
+class Halves:
+    """A network cut where the first layer that learns is, with the first images that come.
+
+    model: the whole. split: None before, and where it cannot be cut.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.split: Split | None = None
+        self._tried = False
+        self._fast: nn.Module | None = None
+
+    def cut(self, inputs: Any) -> Split | None:
+        """The halves, for inputs (items, channels, height, width); those of other kinds pass the whole."""
+        if not self._tried and isinstance(inputs, Tensor) and len(inputs):
+            self._tried = True
+            if inputs.ndim == 4 and inputs.is_floating_point():
+                with torch.autocast(inputs.device.type, enabled=False):
+                    self.split = split_frozen(self.model, inputs[:FEW])
+        return self.split
+
+    def before(self, inputs: Tensor) -> Tensor:
+        """What the first layer that learns gets of inputs, by the faster copy."""
+        assert self.split is not None
+        if self._fast is None:
+            with torch.autocast(inputs.device.type, enabled=False):
+                self._fast = folded_copy(self.split.before, inputs[:FEW])
+        found: Tensor = self._fast(inputs)
+        return found
+
+    def after(self, kept: Tensor, *, training: bool) -> Any:
+        """The outputs of that. Raises NotSplit."""
+        assert self.split is not None
+        after = self.split.after
+        if after.training != training:
+            after.train(training)
+        return after(kept)
+
+
+class FromImages:
+    """A network as training calls it: its frozen stages by the faster copy. Raises NotSplit where the network
+    goes another way than before."""
+
+    def __init__(self, halves: Halves) -> None:
+        self.halves = halves
+
+    def __call__(self, inputs: Any) -> Any:
+        if self.halves.cut(inputs) is None:
+            return self.halves.model(inputs)
+        kept = self.halves.before(inputs)
+        return self.halves.after(kept, training=self.halves.model.training)
+
+
+class FromEither(nn.Module):
+    """A network for evaluation that takes images, or a tuple of what was kept of them."""
+
+    def __init__(self, halves: Halves) -> None:
+        super().__init__()
+        self.model = halves.model
+        self.halves = halves
+
+    def forward(self, inputs: Any) -> Any:
+        """The outputs. What was kept is copied: a layer may write into what it is given."""
+        if isinstance(inputs, Tensor):
+            return self.model(inputs)
+        return self.halves.after(inputs[0].clone(), training=self.training)
