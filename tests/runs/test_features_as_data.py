@@ -16,10 +16,12 @@ import zoo
 from zoo.catalogue.registry import load_registry
 from zoo.data.listing import list_images
 from zoo.features.engine import LIBRARIES
+from zoo.features.rows import StoredRows
 from zoo.runs.classifier import load_classifier
 from zoo.runs.making.finetuning import finetune_model
 from zoo.runs.modalities.image_items import ImageItems
 from zoo.runs.record import RunResult
+from zoo.runs.using import embedding
 from zoo.runs.using.embedding import embed_for_training, write_embeddings
 from zoo.store.store import Store
 from zoo.targets import ADAPTER, find_target
@@ -101,6 +103,28 @@ def test_features_that_are_too_many_for_the_memory_are_streamed_alike(
     assert "read from a file" in train(ask, shades, tmp_path / "photographs")
     assert "read from a file" in train(ask, features, tmp_path / "features")
     assert (tmp_path / "photographs" / ADAPTER).read_bytes() == (tmp_path / "features" / ADAPTER).read_bytes()
+
+
+def test_features_that_are_too_many_for_the_memory_are_written_alike(
+    ask: Call, shades: Path, features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ask("embed", "tiny_net", shades, "-o", tmp_path / "held.npz").code == 0
+    monkeypatch.setenv("ZOO_FEATURES_MEMORY", "1kB")
+    read: list[int] = []
+    whole = StoredRows.read
+    monkeypatch.setattr(StoredRows, "read", lambda own, at: read.append(len(at)) or whole(own, at))
+    for name in ("stored.parquet", "stored.npz"):
+        assert ask("embed", "tiny_net", shades, "-o", tmp_path / name).code == 0
+    assert read == [115, 115]
+    assert (tmp_path / "stored.parquet").read_bytes() == features.read_bytes()
+    monkeypatch.setattr(embedding, "ROWS", 10)  # a file of several groups
+    assert ask("embed", "tiny_net", shades, "-o", tmp_path / "groups.parquet").code == 0
+    assert read[2:] == [10] * 11 + [5]
+    assert pl.read_parquet(tmp_path / "groups.parquet").equals(pl.read_parquet(features))
+    held, stored = (np.load(tmp_path / f"{name}.npz") for name in ("held", "stored"))
+    assert held.files == stored.files
+    assert held["features"].dtype == np.float32
+    assert all((held[name] == stored[name]).all() for name in held.files)
 
 
 @pytest.mark.parametrize("cell", [None, "", "  "])

@@ -511,7 +511,7 @@ def embed(
     if not is_first():
         return
     write_embeddings(found, out, licenses)
-    count, width = found.features.shape
+    count, width = found.shape
     lost = None if found.known is None else int((found.known == 0).sum())
     facts = {"out": str(out), "files": count, "features": width, **licenses}
     facts |= {} if lost is None else {"without_known_words": lost}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile
 
 import msgspec
 import numpy as np
@@ -25,6 +27,7 @@ from zoo.training.ranks import is_first
 
 if TYPE_CHECKING:
     from zoo.data.texts import Text
+    from zoo.features.rows import StoredRows
     from zoo.runs.answers import ItemSource
     from zoo.runs.classifier import Classifier
     from zoo.store.store import Store
@@ -38,7 +41,8 @@ class Embeddings:
     that is 0 the features mean nothing. labels, parts: of labelled images, None of an image that has
     none. contents: sha256 of each file. about: what the features depend on, of images. way: how those of
     images were computed; cosine: the least one to torch in fp32 that was measured; None where nothing was
-    computed, or in that way."""
+    computed, or in that way. stored: the features, where they are in a file because they are more than the
+    memory is to hold; (0, width) are in `features` then."""
 
     paths: tuple[Path, ...]
     features: np.ndarray
@@ -50,6 +54,21 @@ class Embeddings:
     about: Provenance | None = None
     way: Way = PLAIN
     cosine: float | None = None
+    stored: StoredRows | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(items, width) of the features, wherever they are."""
+        return len(self.paths), self.features.shape[1]
+
+    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """The features in order, ROWS of them at a time, and which items these are of."""
+        for start in range(0, len(self.paths), ROWS):
+            some = slice(start, min(start + ROWS, len(self.paths)))
+            if self.stored is None:
+                yield some, self.features[some]
+            else:
+                yield some, self.stored.read(np.arange(some.start, some.stop)).numpy()
 
     @property
     def columns(self) -> dict[str, np.ndarray | tuple[str | None, ...]]:
@@ -99,7 +118,9 @@ def embed_items(
     refuse_unreadable(source, report)
     columns: dict[str, Any] = {name: np.array(values) for name, values in source.columns.items()}
     paths = tuple(source.places[row] for row in table.kept)
-    return Embeddings(paths, table.features.numpy(), **columns, way=table.way, cosine=table.cosine)
+    stored = table.stored[0] if table.stored else None
+    features = table.features.numpy() if stored is None else np.empty((0, stored.shape[1]), np.float32)
+    return Embeddings(paths, features, **columns, way=table.way, cosine=table.cosine, stored=stored)
 
 
 def embed_for_training(
@@ -114,10 +135,12 @@ def embed_for_training(
     report: Report = silent,
 ) -> Embeddings:
     """The same of images with what a head needs to be trained on them: what they depend on, the content of
-    each and, where they are those of `data`, a labelled folder, its class, its part, and what has none."""
+    each and, where they are those of `data`, a labelled folder, its class, its part, and what has none. What
+    is more than ZOO_FEATURES_MEMORY is in a file, but where several processes share the work."""
     from zoo.runs.classifier import image_model
     from zoo.training.device import pick_device
 
+    _spill(classifier, source, store)
     found = embed_items(
         classifier, source, store=store, device=device, backend=backend, precision=precision, report=report
     )
@@ -133,35 +156,49 @@ def embed_for_training(
     )
     labelled = None if data is None else find_labels(data, IMAGES)
     digests = read_contents(source.places, store.home).list_digests()
-    contents = dict(zip(source.places, (None if d is None else d.hex() for d in digests), strict=True))
+    contents = tuple(_as_hex(each) for row, each in enumerate(digests) if row not in source.failures)
     if labelled is None or data is None:
-        return replace(found, contents=tuple(contents[path] for path in found.paths), about=about)
-    known: dict[Path, tuple[str, str | None]] = {
-        Path(path): (name, part)
-        for part, files in labelled.parts.items()
-        for name, paths in files.items()
-        for path in paths
-    }
+        return replace(found, contents=contents, about=about)
+    known: dict[str, tuple[str, str | None]] = {}
+    for part, files in labelled.parts.items():
+        for name, paths in files.items():
+            whereabouts = name, part
+            known |= dict.fromkeys((os.fspath(Path(path)) for path in paths), whereabouts)
     unreadable = [
         Unreadable(
-            path=safe_text(source.places[at]),
+            path=safe_text(path),
             reason=safe_text(reason),
-            label=known[source.places[at]][0],
-            split=known[source.places[at]][1],
-            sha256=contents[source.places[at]],
+            label=known[path][0],
+            split=known[path][1],
+            sha256=_as_hex(digests[at]),
         )
         for at, reason in source.failures.items()
-        if source.places[at] in known
+        if (path := os.fspath(source.places[at])) in known
     ]
-    whereabouts = [known.get(path, (None, None)) for path in found.paths]
+    here = [known.get(os.fspath(path), (None, None)) for path in found.paths]
     divided = set(labelled.parts) != {None}
     return replace(
         found,
-        labels=tuple(name for name, _ in whereabouts),
-        parts=tuple(part for _, part in whereabouts) if divided else None,
-        contents=tuple(contents[path] for path in found.paths),
+        labels=tuple(name for name, _ in here),
+        parts=tuple(part for _, part in here) if divided else None,
+        contents=contents,
         about=msgspec.structs.replace(about, root=safe_text(labelled.root), unreadable=tuple(unreadable)),
     )
+
+
+def _as_hex(digest: bytes | None) -> str | None:
+    return None if digest is None else digest.hex()
+
+
+def _spill(classifier: Classifier, source: ItemSource, store: Store) -> None:
+    """Let features of images that are more than the memory is to hold go into a file."""
+    from adapters import feature_width
+    from zoo.features.rows import most_held
+    from zoo.runs.modalities.image_items import ImageItems
+
+    if isinstance(source, ImageItems) and source.processes.world == 1:
+        size = 4 * len(source.places) * feature_width(classifier.network)
+        source.spill = store.home / "features" if size > most_held() else None
 
 
 def embed_by_vectors(
@@ -183,31 +220,50 @@ def embed_by_vectors(
 def _write_npz(embeddings: Embeddings, out: Path, facts: Mapping[str, str]) -> None:
     """Arrays `paths`, `features`, those of Embeddings.columns, and a text per fact; no pickle. What is not
     known is an empty text."""
-    paths = np.array([str(path) for path in embeddings.paths])
     columns = {
         name: values if isinstance(values, np.ndarray) else np.array([value or "" for value in values])
         for name, values in embeddings.columns.items()
     }
-    arrays: dict[str, Any] = {"paths": paths, "features": embeddings.features, **columns}
-    arrays |= {name: np.array(fact) for name, fact in facts.items()}
-    with out.open("wb") as file:
-        np.savez(file, **arrays)
+    arrays: dict[str, Any] = {"paths": np.array([str(path) for path in embeddings.paths]), "features": None}
+    arrays |= columns | {name: np.array(fact) for name, fact in facts.items()}
+    header = {"descr": "<f4", "fortran_order": False, "shape": embeddings.shape}
+    with ZipFile(out, "w") as file:  # as numpy.savez does, which wants all features at once
+        for name, array in arrays.items():
+            with file.open(f"{name}.npy", "w", force_zip64=True) as member:
+                if array is not None:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+                    continue
+                np.lib.format.write_array_header_1_0(member, header)
+                for _, block in embeddings.blocks():
+                    member.write(np.ascontiguousarray(block, "<f4").data)
 
 
 def write_parquet(embeddings: Embeddings, out: Path, facts: Mapping[str, str]) -> None:
-    """Columns `path`, `features` (float32), those of Embeddings.columns; the facts are its metadata."""
-    import polars
+    """Columns `path`, `features` (float32), those of Embeddings.columns; the facts are its metadata.
 
-    features = polars.Series(
-        "features", embeddings.features, dtype=polars.Array(polars.Float32, embeddings.features.shape[1])
-    )
-    paths = [safe_text(path) for path in embeddings.paths]
-    columns = {
-        name: values if isinstance(values, np.ndarray) else polars.Series(values, dtype=polars.String)
-        for name, values in embeddings.columns.items()
-    }
-    table = polars.DataFrame({"path": paths, "features": features, **columns})
-    table.write_parquet(out, row_group_size=ROWS, metadata=dict(facts))  # readers hold a group at once
+    A group of rows is made when it is written: a few of them are in memory.
+    """
+    import polars
+    from polars.io.plugins import register_io_source
+
+    vector = polars.Array(polars.Float32, embeddings.shape[1])
+
+    def group(some: slice, features: np.ndarray) -> polars.DataFrame:
+        columns = {
+            name: values[some]
+            if isinstance(values, np.ndarray)
+            else polars.Series(values[some], dtype=polars.String)
+            for name, values in embeddings.columns.items()
+        }
+        paths = polars.Series([safe_text(path) for path in embeddings.paths[some]], dtype=polars.String)
+        return polars.DataFrame({"path": paths, "features": polars.Series(features, dtype=vector), **columns})
+
+    def groups(*_: object) -> Iterator[polars.DataFrame]:
+        return (group(some, features) for some, features in embeddings.blocks())
+
+    nothing = group(slice(0, 0), np.empty((0, embeddings.shape[1]), np.float32))
+    table = register_io_source(groups, schema=nothing.schema)
+    table.sink_parquet(out, row_group_size=ROWS, metadata=dict(facts))  # readers hold a group at once
 
 
 WRITERS: dict[str, Callable[[Embeddings, Path, Mapping[str, str]], None]] = {
