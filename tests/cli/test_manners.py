@@ -370,7 +370,9 @@ def test_doctor_finds_a_mirror_that_is_no_rule(call: Call, monkeypatch: pytest.M
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", ["ZOO_FEATURES_SIZE", "ZOO_FEATURES_MEMORY", "ZOO_HASHES"])
+@pytest.mark.parametrize(
+    "name", ["ZOO_FEATURES_SIZE", "ZOO_FEATURES_MEMORY", "ZOO_PIXELS_MEMORY", "ZOO_HASHES"]
+)
 def test_doctor_finds_what_is_not_a_size(name: str, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "much")
     said = call("doctor", "--json")

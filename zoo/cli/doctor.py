@@ -109,7 +109,7 @@ def _setting_problems(context: Context) -> list[str]:
     from zoo.catalogue.search import size_setting
     from zoo.store.sources.mirrors import mirror_rules
 
-    sizes = ("ZOO_FEATURES_SIZE", "ZOO_FEATURES_MEMORY", "ZOO_HASHES")
+    sizes = ("ZOO_FEATURES_SIZE", "ZOO_FEATURES_MEMORY", "ZOO_PIXELS_MEMORY", "ZOO_HASHES")
     readers: dict[str, Callable[[], object]] = {
         "ZOO_LICENSE_POLICY": lambda: context.store.policies,
         "ZOO_MIRROR": mirror_rules,

@@ -14,6 +14,7 @@ from adapters import Head
 from zoo.data.contents import count_cpus
 from zoo.data.dataset import Dataset, Item
 from zoo.data.pixels.batches import BadFile
+from zoo.data.pixels.keeping import most_pixels
 from zoo.data.pixels.ranges import ValueRange
 from zoo.errors import TrainingStopped
 from zoo.events import EpochEnd, Note, Report
@@ -41,7 +42,8 @@ VAL_BATCH = 4096
 
 @dataclass(frozen=True)
 class Session:
-    """A plan, and what it is carried out with. held: bytes of features that it holds in memory."""
+    """A plan, and what it is carried out with. held: bytes of features that it holds in memory; pixels: of
+    decoded images."""
 
     plan: Plan
     store: Store
@@ -50,6 +52,7 @@ class Session:
     stop_requested: Callable[[], bool]
     processes: Processes = ALONE
     held: int = field(default_factory=most_held)
+    pixels: int = field(default_factory=most_pixels)
 
     def spill(self, items: int, width: int) -> Path | None:
         """Where the features of so many items go that are more than the run holds in memory; None where it

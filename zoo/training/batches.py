@@ -18,6 +18,7 @@ from zoo.catalogue.entry import ImageInput
 from zoo.data.dataset import Item
 from zoo.data.pixels.batches import BadFile, OnBad, load_batches
 from zoo.data.pixels.batches import Batch as Pictures
+from zoo.data.pixels.keeping import KeptPictures
 from zoo.data.pixels.preprocessing import Draws, augment
 from zoo.data.pixels.ranges import ValueRange
 from zoo.events import Note, Report, silent
@@ -378,7 +379,8 @@ class ImageBatches(_Batches):
     weights want. augmentation: a name in AUGMENTATIONS; every item draws anew in every pass. seed: shuffle
     every pass; None keeps the order and varies nothing. on_bad: what to do with a file that cannot be read
     any more; "skip" passes over it and reports it once, "stop" raises UnreadableFile. values: black and white
-    of images of 16 bit or floats. erase: see `augment`. mixing: of shuffled passes; targets are rows of
+    of images of 16 bit or floats. kept: bytes of decoded images that shuffled passes keep for the next one.
+    erase: see `augment`. mixing: of shuffled passes; targets are rows of
     float32 then. Of several processes each mixes its share of a batch, all in the same way.
     """
 
@@ -396,6 +398,7 @@ class ImageBatches(_Batches):
         workers: int | None = None,
         on_bad: str = "skip",
         values: ValueRange | None = None,
+        kept: int = 0,
         share: Share = ALONE,
         sampling: str = "once",
         report: Report = silent,
@@ -411,6 +414,7 @@ class ImageBatches(_Batches):
         self.workers = workers
         self.on_bad = cast(OnBad, on_bad)
         self.values = values
+        self.kept = KeptPictures(kept, values) if kept else None
         self.report = report
         self.bad: dict[Path, BadFile] = {}
 
@@ -438,6 +442,7 @@ class ImageBatches(_Batches):
             workers=self.workers,
             on_bad=self.on_bad,
             values=self.values,
+            kept=self.kept if varies else None,
         )
         with pictures:
             batches = _join_a_last_one(pictures) if alone else self._fill(parts, pictures)

@@ -22,6 +22,7 @@ from zoo.data.contents import count_cpus, read_contents
 from zoo.data.dataset import Dataset, Item
 from zoo.data.names import one_line
 from zoo.data.pixels.decoding import TRAITS, judge_start, measure_values
+from zoo.data.pixels.keeping import KeptPictures
 from zoo.data.pixels.memory import ImageSource, MemoryImage, open_picture, place_of
 from zoo.data.pixels.preprocessing import Draws
 from zoo.data.pixels.ranges import ValueRange, join_extremes, usual_range
@@ -108,6 +109,7 @@ def load_batches(
     on_bad: OnBad = "skip",
     keep: int | None = None,
     values: ValueRange | None = None,
+    kept: KeptPictures | None = None,
     report: Report = silent,
     task: str = "images",
 ) -> Batches: ...
@@ -124,6 +126,7 @@ def load_batches(
     on_bad: OnBad = "skip",
     keep: int | None = None,
     values: ValueRange | None = None,
+    kept: KeptPictures | None = None,
     report: Report = silent,
     task: str = "images",
 ) -> Batches: ...
@@ -139,6 +142,7 @@ def load_batches(
     on_bad: OnBad = "skip",
     keep: int | None = None,
     values: ValueRange | None = None,
+    kept: KeptPictures | None = None,
     report: Report = silent,
     task: str = "images",
 ) -> Batches:
@@ -149,7 +153,8 @@ def load_batches(
     positions in `images` in the order to read them, all by default. sizes: how many positions each batch
     has, in place of batch_size: those that cannot be read are missing in it, and images is empty if it has
     none. workers: threads, one per CPU by default.
-    keep: see `read_image`. values: black and white of images of 16 bit or floats; None: by each file. A file
+    keep: see `read_image`. values: black and white of images of 16 bit or floats; None: by each file. kept:
+    opens the images, and keeps them for another pass, in place of keep and values. A file
     that cannot be read goes to `.bad` and the next one takes its place in the batch; with on_bad="stop"
     UnreadableFile is raised. At most one batch is read ahead.
     """
@@ -159,7 +164,10 @@ def load_batches(
 
     def load(position: int) -> tuple[torch.Tensor, tuple[str, ...]] | UnreadableFile:
         try:
-            picture = open_picture(images[position], keep=keep, values=values)
+            if kept is not None:
+                picture = kept.open(images[position])
+            else:
+                picture = open_picture(images[position], keep=keep, values=values)
         except UnreadableFile as error:
             return error
         if draws is None:

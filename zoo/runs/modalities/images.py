@@ -290,6 +290,7 @@ def open_batches(
         workers=session.workers,
         on_bad=session.recipe.on_bad,
         values=data.values,
+        kept=0 if phase is None or phase.epochs == 1 else session.pixels // session.processes.local_world,
         share=session.processes.share,
         sampling=session.recipe.sampling,
         report=session.report,
