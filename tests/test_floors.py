@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     ("errors", "events", "notebook"),
     ("progress", "tensorboard"),
-    ("file_formats", "vision"),
+    ("file_formats", "vision", "threads"),
     ("catalogue",),
     ("store",),
     ("words",),

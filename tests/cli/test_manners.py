@@ -411,3 +411,16 @@ def test_doctor_names_a_registry_that_cannot_be_read_and_goes_on(
     assert "problem: /no/such/registry.yaml" in said.out
     assert " See: " not in said.out.replace(". See: ", ""), "a hint is a sentence of its own"
     assert "python" in said.out
+
+
+@pytest.mark.parametrize(("asked", "found"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_of_torch_sleep_while_they_wait_unless_asked_otherwise(asked: str | None, found: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {} if asked is None else {"OMP_WAIT_POLICY": asked}
+    code = (
+        "import os, zoo.cli.main\n"
+        "try: zoo.cli.main.main(['--version'])\n"
+        "finally: print(os.environ['OMP_WAIT_POLICY'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == found, done.stderr

@@ -188,6 +188,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     if arguments is None:  # the process is ours; a program that calls this one keeps its own
         gc.set_threshold(*GARBAGE)
     _open_streams()
+    # torch's threads sleep while they wait for each other: they would use up what the others need to go on
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if "RANK" in os.environ:
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # it warns of what is as it should be
     if "ZOO_PARENT" in os.environ:

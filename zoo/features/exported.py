@@ -27,12 +27,16 @@ from zoo.events import Note, Report, silent
 from zoo.features import fusion, network
 from zoo.features.engine import LIBRARIES, Engine
 from zoo.features.network import FrozenNetwork, fingerprint, least_cosine
+from zoo.features.sharing import share_out
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from onnxruntime import InferenceSession
 
 COSINE = 0.99999  # the least cosine of its outputs to those of torch
 MOST = 2 * 2**30  # bytes of all exports; the least recently used are deleted first
+PORTION = 4  # images that a thread computes at once
 SUFFIX, FAILED = ".onnx", "failed.txt"
 
 
@@ -59,7 +63,12 @@ class ExportedNetwork:
 
     def run(self, images: Tensor) -> Tensor:
         """The outputs of ONNX Runtime. Raises what it raises."""
-        [outputs] = self.session.run(None, {self.input: images.float().contiguous().numpy()})
+        pixels = images.float().contiguous().numpy()
+        portions = [pixels[start : start + PORTION] for start in range(0, max(1, len(pixels)), PORTION)]
+        return torch.cat(share_out(self._compute, portions))
+
+    def _compute(self, pixels: NDArray[np.float32]) -> Tensor:
+        [outputs] = self.session.run(None, {self.input: pixels})
         return torch.from_numpy(outputs)
 
 
@@ -176,11 +185,11 @@ def _export(frozen: nn.Module, example: Tensor, folder: Path) -> Path:
 
 
 def _open(path: Path) -> InferenceSession:
-    """The file in ONNX Runtime, with as many threads as torch has. It holds no code but ONNX's operators."""
+    """The file in ONNX Runtime, one thread for each portion. It holds no code but ONNX's operators."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = 1
     options.log_severity_level = 3  # errors
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 

@@ -20,6 +20,7 @@ from zoo.events import Note, Report, silent
 from zoo.features.engine import Precision as Precision
 from zoo.features.fusion import fold_batch_norm
 from zoo.features.portions import Portions, is_out_of_memory
+from zoo.features.sharing import portion_of, share_out
 
 # Relative to the largest feature: folding batch norm may change a feature by that much (measured: 4e-7).
 TOLERANCE = 1e-4
@@ -42,9 +43,18 @@ class FrozenNetwork(Portions):
         super().__init__(device, report)
         self.network = channels_last(network.to(device, dtype))
         self.dtype = dtype
+        self.portion: int | None = None
 
     def apply(self, images: Tensor) -> Tensor:
-        """The features."""
+        """The features. On a CPU threads share them out."""
+        if self.device.type != "cpu" or len(images) == 0:
+            return self.compute(images)
+        if self.portion is None:
+            self.portion = portion_of(self.compute, self.network, images[:1])
+        return torch.cat(share_out(self.compute, torch.split(images, self.portion)))
+
+    def compute(self, images: Tensor) -> Tensor:
+        """The features of a portion."""
         batch = images.to(self.device, self.dtype, memory_format=torch.channels_last)
         features: Tensor = self.network(batch)
         return features.float().cpu()

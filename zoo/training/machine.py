@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -166,22 +166,6 @@ class Machine:
     def watch(self) -> LossWatch:
         """What checks every loss of an epoch, in the way that suits the device."""
         return LossWatch(self.device, late=True if self.processes.world > 1 else None)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Inside, torch computes on the CPU in one thread: for steps that are smaller than what threads cost.
-
-    A step of a linear head is 0.3 ms of work. Two threads gain nothing on an idle machine; on a busy one they
-    wait for each other at every product: 9 times as slow with a load of 7 on two cores. And one thread adds
-    up in the same order whatever the machine.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class LossWatch:

@@ -223,8 +223,8 @@ def _try_on(
     from zoo.choosing.rates.rate_range import try_rates
     from zoo.runs.making.deciding import decide_strategy
     from zoo.runs.session import Session
+    from zoo.threads import one_thread
     from zoo.training.device import pick_device
-    from zoo.training.machine import one_thread
     from zoo.training.seeds import seeded
 
     device = pick_device(plan.recipe.device)
@@ -250,8 +250,8 @@ def _begin_phase(session: Session) -> PhaseState:
     from zoo.features.rows import are_equal
     from zoo.runs.making.trainer import begin, begin_run, open_stages
     from zoo.runs.session import Outcome
+    from zoo.threads import one_thread
     from zoo.training.loop import fit
-    from zoo.training.machine import one_thread
     from zoo.training.stages import count_opened
     from zoo.training.strategies import phases
 

@@ -28,6 +28,7 @@ from zoo.data.pixels.preprocessing import Draws
 from zoo.data.pixels.ranges import ValueRange, join_extremes, usual_range
 from zoo.errors import DatasetError, UnreadableFile
 from zoo.events import Note, Progress, Report, silent
+from zoo.threads import one_thread
 
 Transform = Callable[[torch.Tensor], torch.Tensor]
 RandomTransform = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
@@ -194,7 +195,9 @@ def load_batches(
                 if full or done == len(positions):
                     report(Progress(task, done, len(positions), "images"))
                     if tensors:
-                        yield Batch(torch.tensor(indices), torch.stack(tensors), done)
+                        with one_thread():  # there is more to lose by waiting than by copying
+                            stacked = torch.stack(tensors)
+                        yield Batch(torch.tensor(indices), stacked, done)
                     elif ends is not None:
                         yield Batch(torch.empty(0, dtype=torch.long), torch.empty(0), done)
                     indices, tensors = [], []

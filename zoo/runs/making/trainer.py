@@ -49,11 +49,12 @@ from zoo.runs.session import Outcome, PreparedModel, Session, TrainingData, Trai
 from zoo.runs.using.calibrating import calibrate_run
 from zoo.runs.versions import library_versions
 from zoo.store.store import Store
+from zoo.threads import one_thread
 from zoo.training.batches import BatchSource
 from zoo.training.device import precision_for
 from zoo.training.interruption import never
 from zoo.training.loop import fit, keep_nothing
-from zoo.training.machine import Machine, one_thread
+from zoo.training.machine import Machine
 from zoo.training.metrics import Measurement, evaluate
 from zoo.training.phase_state import PhaseState, begin_phase
 from zoo.training.processes import ALONE, Processes, is_lost_process, lost_process, meet, own_device
