@@ -57,14 +57,28 @@ def test_no_images_have_no_answers() -> None:
 
 
 def test_portions_come_back_in_their_order_and_each_computes_with_its_share_of_threads(threads: int) -> None:
-    def look(portion: int) -> tuple[int, int, bool]:
-        return portion, torch.get_num_threads(), torch.is_inference_mode_enabled()
+    def look(portion: int) -> tuple[int, int]:
+        return portion, torch.get_num_threads()
 
-    with torch.inference_mode():
-        found = share_out(look, range(5))
-    assert [portion for portion, _, _ in found] == list(range(5))
-    assert {share for _, share, _ in found} == {max(1, threads // min(threads, 5))}
-    assert all(inference for _, _, inference in found)
+    found = share_out(look, range(5))
+    assert [portion for portion, _ in found] == list(range(5))
+    assert {share for _, share in found} == {max(1, threads // min(threads, 5))}
+
+
+@pytest.mark.parametrize("inference", [True, False])
+@pytest.mark.parametrize("mixed", [True, False])
+def test_portions_are_computed_as_the_caller_computes(threads: int, mixed: bool, inference: bool) -> None:
+    layer = nn.Linear(4, 4)
+    portions = torch.split(torch.rand(6, 4), 2)
+    with (
+        torch.inference_mode(inference),
+        torch.no_grad(),
+        torch.autocast("cpu", torch.bfloat16, enabled=mixed),
+    ):
+        found = share_out(layer, portions)
+    assert {each.dtype for each in found} == {torch.bfloat16 if mixed else torch.float32}
+    assert {each.is_inference() for each in found} == {inference}
+    assert not any(each.requires_grad for each in found)
 
 
 def test_the_error_of_a_portion_is_that_of_the_batch(threads: int) -> None:

@@ -53,15 +53,17 @@ def portion_of(compute: Callable[[Tensor], object], network: nn.Module, image: T
 
 def share_out(compute: Callable[[In], Out], portions: Sequence[In]) -> list[Out]:
     """What a function gives for each portion, computed by as many threads as torch has here, and the fewer
-    torch's own threads in each. Without gradients."""
+    torch's own threads in each. Without gradients, in inference mode and autocast where the caller is."""
     most = torch.get_num_threads()
     threads = min(most, len(portions))
     if threads <= 1:
         return [compute(portion) for portion in portions]
+    inference, mixed = torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")
+    half = torch.get_autocast_dtype("cpu")
 
-    @torch.inference_mode()  # a setting of each thread
-    def one(portion: In) -> Out:
-        return compute(portion)
+    def one(portion: In) -> Out:  # these are settings of each thread
+        with torch.inference_mode(inference), torch.no_grad(), torch.autocast("cpu", half, enabled=mixed):
+            return compute(portion)
 
     each: dict[str, Any] = {"initializer": torch.set_num_threads, "initargs": (most // threads,)}
     try:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from adapters.splitting import Split, split_frozen
 from zoo.features.network import folded_copy
+from zoo.features.sharing import portion_of, share_out
 
 FEW = 4
 """Images that show where a network can be cut, and whether a copy agrees with it."""
@@ -29,6 +30,7 @@ class Halves:
         self.split: Split | None = None
         self._tried = False
         self._fast: nn.Module | None = None
+        self._portion = FEW
 
     def cut(self, inputs: Any) -> Split | None:
         """The halves, for inputs (items, channels, height, width); those of other kinds pass the whole."""
@@ -40,13 +42,16 @@ class Halves:
         return self.split
 
     def before(self, inputs: Tensor) -> Tensor:
-        """What the first layer that learns gets of inputs, by the faster copy."""
+        """What the first layer that learns gets of inputs, by the faster copy; on a CPU in portions."""
         assert self.split is not None
         if self._fast is None:
             with torch.autocast(inputs.device.type, enabled=False):
                 self._fast = folded_copy(self.split.before, inputs[:FEW])
-        found: Tensor = self._fast(inputs)
-        return found
+                self._portion = portion_of(self._fast, self._fast, inputs[:1])
+        if inputs.device.type != "cpu":
+            found: Tensor = self._fast(inputs)
+            return found
+        return torch.cat(share_out(self._fast, torch.split(inputs, self._portion)))
 
     def after(self, kept: Tensor, *, training: bool) -> Any:
         """The outputs of that. Raises NotSplit."""
