@@ -32,6 +32,8 @@ COSINE_SCALE = 10.0
 Row = TypeVar("Row")
 
 
+_COLUMNS = 64
+"""Features whose statistics are measured at a time; each has the same bits as among all others."""
 _LEAST_STD = 0.02
 
 
@@ -103,9 +105,12 @@ class Standardize(nn.Module):
                 f"cannot standardise with features of shape {tuple(features.shape)}",
                 hint=f"They must be (items, {len(self.mean)}), with at least one item.",
             )
-        exact = features.double() if features.device.type != "mps" else features.float()  # mps has no float64
-        std, mean = torch.std_mean(exact, dim=0, correction=0)
-        return len(features), std, mean
+        kind = torch.float32 if features.device.type == "mps" else torch.float64  # mps has no float64
+        found = [  # not all in float64 at once: twice the memory of the features
+            torch.std_mean(features[:, at : at + _COLUMNS].to(kind), dim=0, correction=0)
+            for at in range(0, len(self.mean), _COLUMNS)
+        ]
+        return len(features), torch.cat([std for std, _ in found]), torch.cat([mean for _, mean in found])
 
     def forward(self, features: Tensor) -> Tensor:
         return (features - self.mean) / self.std

@@ -251,3 +251,12 @@ def test_a_head_can_be_compiled(tmp_path: object) -> None:
     head: Head = build_head("mlp", WIDTH, 3, standardize=True).eval()
     features = torch.randn(2, WIDTH)
     torch.testing.assert_close(torch.compile(head, backend="eager")(features), head(features))
+
+
+@pytest.mark.parametrize("width", [1, 64, 200])
+def test_statistics_have_the_bits_of_all_features_at_once(width: int) -> None:
+    features = torch.randn(500, width, generator=torch.Generator().manual_seed(0)) * 3 + 1
+    found = Standardize(width).fit(features)
+    std, mean = torch.std_mean(features.double(), dim=0, correction=0)
+    assert torch.equal(found.std, std.float())
+    assert torch.equal(found.mean, mean.float())

@@ -8,6 +8,7 @@ Their vectors are read in blocks, into the one table that a head is trained on; 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -46,6 +47,7 @@ _NOT_LABELS = (
     KEY,
 )
 ROWS = 1 << 14  # vectors read and written at a time: 80 MB of 1,280 numbers each
+_AT_ONCE = 1 << 11  # of these, that are put into the table at a time: there are several copies of them
 _DEPENDS: tuple[tuple[str, str], ...] = (
     ("network", "the network"),
     ("input", "how photographs become its input"),
@@ -58,14 +60,15 @@ class FeatureFile:
     """Features of labelled items. files: one, or those of a folder, with so many rows each. abouts: what they
     depend on; of several only the devices, the code and the versions differ.
 
-    What `find` found. rows: where each item's vector is, counted over all files. bad: why an item has none.
+    What `find` found, by the name of an item's path. rows: where its vector is, counted over all files. bad:
+    why it has none.
     """
 
     path: Path
     files: tuple[tuple[Path, int], ...]
     abouts: tuple[Provenance, ...]
-    rows: dict[Path, int] = field(default_factory=dict)
-    bad: dict[Path, str] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    bad: dict[str, str] = field(default_factory=dict)
     width: int = 0
 
     @property
@@ -92,10 +95,10 @@ class FeatureFile:
             raise DatasetError(
                 f"{one_line(self.path)} has features and no column path", hint="Name each item there."
             )
-        paths = [Path((cell or "").strip()) for cell in frame["path"]]
-        self._find_rows(paths, frame)
+        names = [str(Path((cell or "").strip())) for cell in frame["path"]]
+        self._find_rows(names, frame)
         spare = [name for name in _NOT_LABELS if name in frame.columns and name not in named.columns]
-        digests = frame["sha256"].to_list() if "sha256" in frame.columns else [None] * len(paths)
+        digests = frame["sha256"].to_list() if "sha256" in frame.columns else [None] * len(names)
         frame = frame.drop(spare)
         if set(frame.columns) <= {"path", "split"}:
             raise DatasetError(
@@ -107,7 +110,7 @@ class FeatureFile:
         for classes in found.parts.values():
             for files in classes.values():
                 files.sort()
-        contents = {str(path): digest or "" for path, digest in zip(paths, digests, strict=True)}
+        contents = {name: digest or "" for name, digest in zip(names, digests, strict=True)}
         parts = {
             part: {name: [str(Path(file)) for file in files] for name, files in classes.items()}
             for part, classes in found.parts.items()
@@ -125,7 +128,7 @@ class FeatureFile:
         root = Path(self.about.root) if self.about.root is not None else self.path.parent
         return replace(found, root=root, parts=parts, groups=groups, contents=contents, notes=tuple(notes))
 
-    def _find_rows(self, paths: Sequence[Path], frame: pl.DataFrame) -> None:
+    def _find_rows(self, names: Sequence[str], frame: pl.DataFrame) -> None:
         """Learn where each item's vector is, and which have none."""
         import polars as pl
 
@@ -133,21 +136,21 @@ class FeatureFile:
         for file, _ in self.files:
             with _readable(file):
                 empty += pl.scan_parquet(file).select(pl.col(COLUMN).is_null()).collect()[COLUMN].to_list()
-        empty += [True] * (len(paths) - len(empty))
+        empty += [True] * (len(names) - len(empty))
         why = [pl.col(name) for name in ("reason", "error") if name in frame.columns]
-        reasons = frame.select(pl.coalesce(*why)).to_series() if why else [None] * len(paths)
-        for row, (path, lacks, reason) in enumerate(zip(paths, empty, reasons, strict=True)):
-            if path == Path():
+        reasons = frame.select(pl.coalesce(*why)).to_series() if why else [None] * len(names)
+        for row, (name, lacks, reason) in enumerate(zip(names, empty, reasons, strict=True)):
+            if name == ".":  # a path without a name
                 raise DatasetError(
                     f"{one_line(self.path)}: row {row + 1:,} has no path", hint="Name each item there."
                 )
-            if path in self.rows:
+            if name in self.rows:
                 raise DatasetError(
-                    f"{one_line(self.path)} has two rows of {shortened(path)}", hint="Remove one of them."
+                    f"{one_line(self.path)} has two rows of {shortened(name)}", hint="Remove one of them."
                 )
-            self.rows[path] = row
+            self.rows[name] = row
             if lacks:
-                self.bad[path] = reason or "has no features"
+                self.bad[name] = reason or "has no features"
 
     def check(self, own: Provenance, width: int) -> Note | None:
         """A remark where other versions computed the features. own: what they would depend on here. Raises
@@ -190,7 +193,7 @@ class FeatureFile:
         import torch
 
         wanted = np.full(sum(count for _, count in self.files), -1, dtype=np.int64)
-        wanted[[self.rows[path] for path in items]] = np.arange(len(items))
+        wanted[[self.rows[os.fspath(path)] for path in items]] = np.arange(len(items))
         first = 0
         for file, count in self.files:
             for start in range(0, count, ROWS):
@@ -200,8 +203,11 @@ class FeatureFile:
                     continue
                 with _readable(file):
                     block = pl.scan_parquet(file).select(COLUMN).slice(start, ROWS).collect()[COLUMN]
-                    matrix = self._matrix(block.gather(mine), items, places[mine])
-                found[torch.from_numpy(places[mine])] = torch.from_numpy(matrix)
+                for at in range(0, len(mine), _AT_ONCE):
+                    some = mine[at : at + _AT_ONCE]
+                    with _readable(file):
+                        matrix = self._matrix(block.gather(some), items, places[some])
+                    found[torch.from_numpy(places[some])] = torch.from_numpy(matrix)
             first += count
 
     def _matrix(self, block: pl.Series, items: Sequence[Path], places: np.ndarray) -> np.ndarray:

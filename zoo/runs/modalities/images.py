@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -174,9 +175,9 @@ def _read_vectors(session: Session, model: PreparedModel, file: FeatureFile) -> 
         session.report(remark)
     dataset = session.plan.dataset
     bad = [
-        BadFile(item.path, file.bad[item.path])
+        BadFile(item.path, file.bad[name])
         for item in dataset.train + dataset.val
-        if item.path in file.bad
+        if (name := os.fspath(item.path)) in file.bad
     ]
     readable = _check_files(session, bad)
     for note in readable.notes[len(dataset.notes) :]:
