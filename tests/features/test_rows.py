@@ -124,3 +124,11 @@ def test_how_much_is_held_is_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZOO_FEATURES_MEMORY", "much")
     with pytest.raises(UsageError, match="ZOO_FEATURES_MEMORY: 'much' is not a size"):
         most_held()
+
+
+def test_rows_in_memory_are_copied_only_where_others_are_wanted() -> None:
+    rows = torch.arange(12.0).reshape(4, 3)
+    assert select_rows(rows, range(4)) is rows
+    for places in ([1, 0, 2, 3], [0, 1, 2], [0, 1, 2, 3, 3]):
+        chosen = select_rows(rows, places)
+        assert torch.equal(torch.as_tensor(chosen), rows[places])

@@ -169,10 +169,9 @@ def extract_features(
     kept = tuple(position for position, reason in enumerate(reasons) if reason is None)
     chosen = [select_rows(features, [slots[position] for position in kept]) for features in found]
     stored = tuple(rows for rows in chosen if isinstance(rows, StoredRows))
+    held = [rows for rows in chosen if isinstance(rows, Tensor)]
     return FeatureTable(
-        views=torch.empty(0)
-        if stored
-        else torch.stack([rows for rows in chosen if isinstance(rows, Tensor)]),
+        views=torch.empty(0) if stored else held[0][None] if len(held) == 1 else torch.stack(held),
         stored=stored,
         kept=kept,
         bad=tuple(BadFile(p, reason) for p, reason in zip(paths, reasons, strict=True) if reason is not None),

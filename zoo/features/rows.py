@@ -133,10 +133,12 @@ def new_rows(shape: tuple[int, ...], folder: Path) -> StoredRows:
 
 
 def select_rows(rows: Rows, places: Sequence[int]) -> Rows:
-    """Some rows, in this order: a copy of those in memory, and nothing read of those in a file."""
+    """Some rows, in this order: nothing is read of those in a file, and those in memory are copied, but where
+    they are all rows in their order: of many, two copies would be most of what a run takes."""
     if isinstance(rows, StoredRows):
         return rows.select(places)
-    return rows[torch.as_tensor(places, dtype=torch.long)]
+    at = torch.as_tensor(places, dtype=torch.long)
+    return rows if torch.equal(at, torch.arange(len(rows))) else rows[at]
 
 
 def part_of(rows: Rows, start: int, stop: int) -> Rows:
