@@ -108,7 +108,7 @@ def build_network(norm: bool) -> nn.Sequential:
         nn.Flatten(),
         nn.Linear(8, 3),
     )
-    freeze(network[0])
+    freeze(network, until="2")
     return network
 
 
@@ -147,7 +147,9 @@ def train(
         assert sum(tensor.to_local().numel() for tensor in lying) < 0.7 * sum(map(torch.numel, lying))
     left = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     assert all(torch.equal(left[name].cpu(), tensor) for name, tensor in found.best_state.items())
-    return {"ends": ends, "frozen_changed": found.frozen_changed, "frozen": found.frozen_tensors}, left
+    in_halves = state.kept is not None and state.kept.halves.split is not None
+    frozen = {"frozen_changed": found.frozen_changed, "frozen": found.frozen_tensors}
+    return {"ends": ends, "in_halves": in_halves, **frozen}, left
 
 
 def as_facts(found: tuple[dict[str, Any], dict[str, Tensor]]) -> dict[str, Any]:

@@ -63,6 +63,8 @@ def test_two_processes_train_what_one_trains(
     for end, wanted in zip(both["ends"], alone["ends"], strict=True):
         assert end == pytest.approx(wanted, rel=tolerance, abs=tolerance)
     assert both["frozen_changed"] == alone["frozen_changed"] == 0
+    assert alone["in_halves"]
+    assert both["in_halves"] is (not CASES[name].get("shard"))
 
 
 def test_both_have_the_same_weights_and_figures(pair: list[dict[str, Any]], device: str) -> None:

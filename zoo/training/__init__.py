@@ -32,6 +32,7 @@ From the ground up; a file imports only what is above it in this list:
     sharding         a network in parts on several processes
     compiling        a network as torch.compile makes it
     machine          a device and its steps
+    moment           what a forward pass changes, to be put back
     halves           frozen stages by a faster copy, the rest as it learns
     keeping          validation items as the layers that learn get them
     memory           how much of it was taken

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adapters.splitting import Split, split_frozen
+from adapters.splitting import NotSplit, Split, split_frozen
 from zoo.features.network import folded_copy
 from zoo.features.sharing import portion_of, share_out
+from zoo.training.moment import Moment
 
 FEW = 4
 """Images that show where a network can be cut, and whether a copy agrees with it."""
@@ -41,17 +42,26 @@ class Halves:
                     self.split = split_frozen(self.model, inputs[:FEW])
         return self.split
 
+    def prepare(self, inputs: Any) -> None:
+        """Cut the network and make the faster copy, if that was not done: it calls both several times."""
+        split = self.cut(inputs)
+        if split is not None and self._fast is None and len(inputs):
+            with torch.autocast(inputs.device.type, enabled=False):
+                self._fast = folded_copy(split.before, inputs[:FEW])
+                self._portion = portion_of(self._fast, self._fast, inputs[:1])
+
+    def give_up(self) -> None:
+        """Leave the network whole from here on."""
+        self.split = self._fast = None
+
     def before(self, inputs: Tensor) -> Tensor:
         """What the first layer that learns gets of inputs, by the faster copy; on a CPU in portions."""
         assert self.split is not None
-        if self._fast is None:
-            with torch.autocast(inputs.device.type, enabled=False):
-                self._fast = folded_copy(self.split.before, inputs[:FEW])
-                self._portion = portion_of(self._fast, self._fast, inputs[:1])
+        fast = self._fast or self.split.before
         if inputs.device.type != "cpu":
-            found: Tensor = self._fast(inputs)
+            found: Tensor = fast(inputs)
             return found
-        return torch.cat(share_out(self._fast, torch.split(inputs, self._portion)))
+        return torch.cat(share_out(fast, torch.split(inputs, self._portion)))
 
     def after(self, kept: Tensor, *, training: bool) -> Any:
         """The outputs of that. Raises NotSplit."""
@@ -62,18 +72,27 @@ class Halves:
         return after(kept)
 
 
-class FromImages:
-    """A network as training calls it: its frozen stages by the faster copy. Raises NotSplit where the network
-    goes another way than before."""
+class FromImages(nn.Module):
+    """A network as training calls it: its frozen stages by the faster copy. Where it goes another way than
+    before, chance and statistics are put back, and it is whole from there on."""
 
     def __init__(self, halves: Halves) -> None:
+        super().__init__()
+        self.model = halves.model
         self.halves = halves
 
-    def __call__(self, inputs: Any) -> Any:
-        if self.halves.cut(inputs) is None:
-            return self.halves.model(inputs)
-        kept = self.halves.before(inputs)
-        return self.halves.after(kept, training=self.halves.model.training)
+    def forward(self, inputs: Any) -> Any:
+        """The outputs, of inputs that `halves` was prepared with."""
+        halves = self.halves
+        if halves.split is None:
+            return self.model(inputs)
+        before = Moment(halves.split.after, inputs.device)
+        try:
+            return halves.after(halves.before(inputs), training=self.model.training)
+        except NotSplit:
+            before.put_back()
+            halves.give_up()
+        return self.model(inputs)
 
 
 class FromEither(nn.Module):

@@ -40,6 +40,11 @@ class KeptBatches:
         """Keep nothing, from here on."""
         self.gave_up, self.kept = True, None
 
+    @property
+    def works(self) -> bool:
+        """Whether something is kept, or may be: not where the network was found to be one whole later."""
+        return not self.gave_up and (self.kept is None or self.halves.split is not None)
+
     def network(self) -> nn.Module:
         """What answers these batches, in the mode that the model is in."""
         return self.either.train(self.either.model.training)

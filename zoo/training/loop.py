@@ -284,7 +284,7 @@ def _measure(state: PhaseState, stop_requested: Callable[[], bool]) -> Measureme
         stop_requested=stop_requested,
     )
     kept = state.kept
-    if kept is not None and not kept.gave_up:
+    if kept is not None and kept.works:
         try:
             return ask(kept.network(), kept)
         except NotSplit:

@@ -35,15 +35,16 @@ T = TypeVar("T")
 class Forward:
     """A model as it is called in training. joint: made anew for every call. no_sync: inside it, processes do
     not add their gradients up: those of a later part of the step do it for all. plain: the same model, where
-    `model` is a compiled or divided one, and gives_way: the errors at which it takes that one's place."""
+    `model` is the compiled one. prepare: is given the inputs first, outside of all that."""
 
     model: Callable[[Any], Any]
     joint: Callable[[], AbstractContextManager[Any]] = nullcontext
     no_sync: Callable[[], AbstractContextManager[Any]] = nullcontext
     plain: nn.Module | None = None
-    gives_way: type[Exception] = Exception
+    prepare: Callable[[Any], object] = lambda _inputs: None
 
     def __call__(self, inputs: Any) -> Any:
+        self.prepare(inputs)
         with self.joint():
             return self.model(inputs)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from adapters import frozen_fingerprint, parameter_groups
-from adapters.splitting import NotSplit
 from zoo.backbones.memory_format import channels_last
 from zoo.errors import InvalidRecipe, TrainingStopped, WeightsMismatch
 from zoo.events import EpochEnd
@@ -209,15 +208,19 @@ def begin_phase(
         raise InvalidRecipe(problems)
     frozen = frozen_fingerprint(model)
     best, home = trainable_state(model, frozen), None
+    halves: Halves | None = None
+    kept: KeptBatches | None = None
     if shards and group is not None:
         home, model = model, shard(model, machine.device, group, _example(val))
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         forward = machine.in_parts(model)
+    elif phase.trains == "items" and not (recipe.compile and group is None):
+        halves = Halves(model)
+        forward = replace(machine.parallel(FromImages(halves)), prepare=halves.prepare)
     else:
         forward = machine.parallel(model, compiled=recipe.compile and phase.trains == "items")
-    halves = Halves(model) if phase.trains == "items" and home is None else None
-    if halves is not None and machine.processes.world == 1 and forward.plain is None:
-        forward = Forward(FromImages(halves), plain=model, gives_way=NotSplit)
+    if home is None and phase.trains == "items" and phase.epochs > 1:
+        kept = KeptBatches(val, halves or Halves(model), machine)
     groups = parameter_groups(model, phase.lr, decay=phase.lr_decay, weight_decay=phase.weight_decay)
     pull = StartPull(model, phase.pull) if phase.pull else None
     groups = groups if pull is None else pull.without_decay(groups)
@@ -255,7 +258,7 @@ def begin_phase(
         stopping=stopping if start is None else stopping.after(0, start),
         best=best,
         home=home,
-        kept=None if halves is None or phase.epochs == 1 else KeptBatches(val, halves, machine),
+        kept=kept,
         average=Average(model, recipe.ema, frozen) if recipe.ema and not phase.computed else None,
         accumulate=phase.accumulate,
     )

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from adapters.splitting import NotSplit
 from zoo.events import Note, Report
 from zoo.features.portions import is_out_of_memory
 from zoo.training.batches import Batch, parts_of
 from zoo.training.compiling import describe_failure
 from zoo.training.losses import l1_norm, main_output, nothing, objective
 from zoo.training.machine import Forward, LossWatch
+from zoo.training.moment import Moment
 from zoo.training.phase_state import BadLoss, PhaseState
 
 
@@ -27,29 +27,30 @@ def backward(
     state: PhaseState, batch: Batch, whole: float, watch: LossWatch, report: Report
 ) -> tuple[Tensor, BadLoss | None]:
     """Add the gradients of a step up; where memory does not suffice, in twice as many parts from then on, and
-    where a network cannot be compiled or divided, as it is.
+    where a network cannot be compiled, as it is.
 
     whole: what all items of the step weigh, in all processes. Returns the sum of the losses that are
     reported, and the first one that is not a number. Raises what torch raises where single items do not fit.
     """
     if state.phase.trains == "features":
         return _in_parts(state, batch, whole, watch)
-    before = _Snapshot(state)
+    before = Moment(state.model, state.machine.device, state.frozen)
     while True:
         failure: Exception | None = None
         try:
             return _in_parts(state, batch, whole, watch)
         except Exception as error:
             lacks_memory = is_out_of_memory(error)
-            if not (_can_halve(state, batch) if lacks_memory else _gives_way(state, error)):
+            if not (_can_halve(state, batch) if lacks_memory else state.forward.plain):
                 raise
             failure = None if lacks_memory else error
         before.put_back()
+        if state.machine.device.type == "cuda":
+            torch.cuda.empty_cache()  # what the failed attempt left
         if failure is not None:  # if it is not the compiler's, the plain network raises it again
             assert state.forward.plain is not None
             state.forward = Forward(state.forward.plain)
-            if not isinstance(failure, NotSplit):
-                report(describe_failure(failure))
+            report(describe_failure(failure))
             continue
         state.accumulate *= 2
         report(
@@ -107,28 +108,3 @@ def _can_halve(state: PhaseState, batch: Batch) -> bool:
     learning = any(isinstance(module, _BatchNorm) and module.training for module in state.model.modules())
     smallest = batch.count // (2 * state.accumulate)
     return state.machine.processes.world == 1 and smallest > (1 if learning else 0)
-
-
-def _gives_way(state: PhaseState, error: Exception) -> bool:
-    """Whether the plain network can do what another form of it could not."""
-    return state.forward.plain is not None and isinstance(error, state.forward.gives_way)
-
-
-class _Snapshot:
-    """What a forward pass changes besides gradients, as it is before a step."""
-
-    def __init__(self, state: PhaseState) -> None:
-        self.device = state.machine.device
-        self.buffers = [b for name, b in state.model.named_buffers() if name not in state.frozen]
-        self.copies = [buffer.clone() for buffer in self.buffers]
-        self.generator = torch.get_rng_state()
-        self.on_gpu = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
-
-    def put_back(self) -> None:
-        """Put it back, and give free what the failed attempt left."""
-        for buffer, copy in zip(self.buffers, self.copies, strict=True):
-            buffer.copy_(copy)
-        torch.set_rng_state(self.generator)
-        if self.on_gpu is not None:
-            torch.cuda.set_rng_state(self.on_gpu, self.device)
-            torch.cuda.empty_cache()
