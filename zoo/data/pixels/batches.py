@@ -212,7 +212,10 @@ def _run_ahead(
     work: Callable[[int], Result], positions: Sequence[int], *, threads: int, ahead: int
 ) -> Generator[Result, None, None]:
     """Results of `work` in the order of `positions`, computed by threads, at most `ahead` before they are
-    wanted."""
+    wanted; a single one where it is wanted."""
+    if len(positions) == 1:
+        yield work(positions[0])
+        return
     pool = ThreadPoolExecutor(threads, thread_name_prefix="zoo-images")
     pending: deque[Future[Result]] = deque()
     try:
