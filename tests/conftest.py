@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.commands import Call, Said
-from support.environment import HOMES, clean, use
+from support.environment import DATA, HOMES, clean, use
 from support.loopback import IMPATIENT, Server
 
 from zoo.store.store import Store
@@ -21,8 +21,6 @@ pytest_plugins = ["support.fault_table", "support.quick"]
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell gives its background jobs Ctrl-C ignored, and every process that a test starts would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-DATA = Path(os.environ.get("ZOO_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
 def pytest_configure(config: pytest.Config) -> None:

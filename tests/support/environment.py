@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+DATA = Path(os.environ.get("ZOO_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 KEPT = "ZOO_TEST_"  # what is said to the tests themselves
 PREFIXES = (
     "ZOO_",
