@@ -128,7 +128,7 @@ def test_shared_and_strided_tensors_survive_the_conversion(tmp_path: Path) -> No
         "scalar": torch.tensor(7),
         "empty": torch.empty(0),
     }
-    write_state_dict(tensors, tmp_path / "out")
+    write_state_dict(tensors, tmp_path / "out", "net")
     found = load_file(tmp_path / "out")
     for name, tensor in tensors.items():
         assert torch.equal(found[name], tensor)

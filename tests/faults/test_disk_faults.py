@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import sys
@@ -25,7 +27,11 @@ from support.loopback import (
     without_length,
 )
 
+from zoo.cli.main import answer
+from zoo.cli.sink import Mode, Sink
 from zoo.errors import StorageError
+from zoo.runs.using.embedding import WRITERS as EMBEDDING_FORMATS
+from zoo.runs.using.prediction_files import FORMATS as PREDICTION_FORMATS
 from zoo.store.disk.homes import find_homes
 from zoo.store.sources.other_caches import find_adoptable
 from zoo.store.store import Store, open_store
@@ -119,6 +125,92 @@ def test_a_full_disk_is_told_in_two_lines_on_the_command_line(
         "Free some space (zoo cache lists the models), or set ZOO_HOME to a folder on a larger disk.",
     ]
     assert server.connections == 0
+
+
+PREDICTIONS = """
+from zoo.runs.using.prediction_files import PredictionFile
+def write(out):
+    with PredictionFile(out) as file:
+        for row in range(200_000):
+            file.add({"path": os.urandom(32).hex()})
+"""
+FEATURES = """
+import numpy
+from zoo.runs.using.embedding import Embeddings, write_embeddings
+rng = numpy.random.default_rng(0)
+def write(out):
+    paths = tuple(Path(f"{row}.jpg") for row in range(3000))
+    write_embeddings(Embeddings(paths, rng.random((3000, 500), numpy.float32)), out)
+"""
+
+
+@pytest.mark.fault("D19")
+@pytest.mark.parametrize(
+    ("writer", "suffix"),
+    [
+        *((PREDICTIONS, suffix) for suffix in PREDICTION_FORMATS),
+        *((FEATURES, suffix) for suffix in EMBEDDING_FORMATS),
+    ],
+)
+def test_a_full_disk_is_told_for_every_format_that_is_written(
+    tmp_path: Path, writer: str, suffix: str
+) -> None:
+    """Libraries have errors of their own for it: polars says so in the text of a ComputeError alone."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    ending = (
+        "from zoo.cli.main import answer\n"
+        "from zoo.cli.sink import Mode, Sink\n"
+        "try: write(Path(sys.argv[1]))\n"
+        "except BaseException as error: code = answer(error, Sink(Mode.HUMAN))\n"
+        "print(code, os.listdir(Path(sys.argv[1]).parent))"
+    )
+    program = f"import os, sys\nfrom pathlib import Path\n{writer}\n{ending}"
+    out = disk / f"out{suffix}"
+    command = [*on_small_disk(disk), sys.executable, "-c", program, str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "7 []\n", done.stderr
+    happened, to_do = done.stderr.splitlines()
+    assert re.fullmatch(f"error: no room for {out}: .* free in {disk}", happened)
+    assert to_do == "Free some space, or name a file on a larger disk."
+
+
+@pytest.mark.fault("D19")
+def test_weights_that_cannot_be_kept_on_a_full_disk_are_used_and_not_blamed(tmp_path: Path) -> None:
+    """safetensors has an error of its own, too: the file is sound, and the message names the model."""
+    import torch
+
+    disk, net = tmp_path / "disk", tmp_path / "net.pth"
+    disk.mkdir()
+    torch.save({"layer.weight": torch.ones(500, 1000)}, net)  # 2 of 3 MB
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom support.loopback import unproven\n"
+        "from zoo.store.store import Store\nfrom zoo.backbones.checkpoints import load_weights\n"
+        "store = Store(Path(sys.argv[1]))\nlocal = store.fetch(unproven(sys.argv[2]))\n"
+        "print(load_weights(local, store, report=lambda event: print(event.message))['layer.weight'].sum())"
+    )
+    command = [*on_small_disk(disk), sys.executable, "-c", program, str(disk), net.as_uri()]
+    found = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=found)
+    assert done.returncode == 0, done.stderr
+    *_, note, total = done.stdout.splitlines()
+    assert note.startswith("net is not kept as safetensors: convert net needs more space, ")
+    assert total == "tensor(500000.)"
+
+
+@pytest.mark.fault("D19")
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.ENOSPC, 7), (errno.EDQUOT, 7), (errno.EROFS, 7), (errno.EIO, 1)]
+)
+def test_what_a_library_says_of_the_disk_is_no_fault_of_zoo(
+    number: int, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wherever it was raised: the last place that words an error knows them as well."""
+    error = RuntimeError(f"parquet: underlying IO error: {os.strerror(number)} (os error {number})")
+    assert answer(error, Sink(Mode.HUMAN)) == code
+    told = capsys.readouterr().err
+    assert os.strerror(number) in told
+    assert ("fault of zoo" in told) == (code == 1)
 
 
 @pytest.mark.fault("D19")

@@ -24,6 +24,7 @@ from zoo.backbones.unpickling import check_size, open_checkpoint
 from zoo.errors import IntegrityError, StorageError, UsageError
 from zoo.events import Event, Note, Report, silent
 from zoo.file_formats import detect_format, refuse_foreign
+from zoo.store.disk.space import system_errors
 from zoo.store.local import LocalModel
 
 if TYPE_CHECKING:
@@ -112,8 +113,11 @@ def strip_prefixes(tensors: dict[str, Tensor], what: str, report: Report) -> dic
     return tensors
 
 
-def write_state_dict(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Keep tensors as safetensors. Tensors that share memory become separate: the format knows no sharing."""
+def write_state_dict(tensors: Mapping[str, Tensor], path: Path, what: str) -> None:
+    """Keep tensors as safetensors. Tensors that share memory become separate: the format knows no sharing.
+
+    what: whose they are. Raises OSError where the disk is at fault, IntegrityError where the tensors are.
+    """
     seen: set[int] = set()
     separate = {}
     for name, tensor in tensors.items():
@@ -123,9 +127,10 @@ def write_state_dict(tensors: Mapping[str, Tensor], path: Path) -> None:
         seen.add(storage.data_ptr())
         separate[name] = tensor.contiguous() if whole else tensor.contiguous().clone()
     try:
-        save_file(separate, path, metadata={"format": "pt"})
+        with system_errors():
+            save_file(separate, path, metadata={"format": "pt"})
     except (SafetensorError, ValueError, RuntimeError) as error:
-        raise damage(path.name, f"cannot be kept as safetensors: {first_line(error)}") from error
+        raise damage(what, f"cannot be kept as safetensors: {first_line(error)}") from error
 
 
 class _HasOthers(Exception):
@@ -142,7 +147,7 @@ def _convert(local: LocalModel, store: Store, kind: str, report: Report) -> Path
             raise _HasOthers
         for note in read.notes:
             report(note)
-        write_state_dict(read.tensors, path)
+        write_state_dict(read.tensors, path, local.entry.name)
 
     try:
         return store.derive(local, kind, write, keep_source=False, report=report)

@@ -30,6 +30,9 @@ from zoo.errors import (
     close_names,
 )
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
 
 class Verb(NamedTuple):
     """A command: the module of zoo.cli that has it, the heading that --help shows it under, what it does."""
@@ -249,10 +252,10 @@ def answer(error: BaseException, sink: Sink) -> int:
             return error.code if isinstance(error.code, int) else 1
         case BrokenPipeError():
             return 0  # the rest of the answer, flushed at the end
-        case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        case OSError() if error.errno in _FULL:
             sink.fail(DiskFull(str(error), hint="Free some space, or set ZOO_HOME to a larger disk."))
             return DiskFull.exit_code
-        case OSError() if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        case OSError() if error.errno in _FORBIDDEN:
             sink.fail(StorageError(str(error), hint="Choose a folder that you may write to."))
             return StorageError.exit_code
         case ValueError() if (refusal := _refusal_of_adapters(error)) is not None:
@@ -264,12 +267,22 @@ def answer(error: BaseException, sink: Sink) -> int:
                 TrainingStopped(f"out of memory: {message}", hint="Use a smaller model, or --device cpu.")
             )
             return TrainingStopped.exit_code
+        case Exception() if (found := _beneath(error)) is not None:
+            return answer(found, sink)
         case _:
             kind = type(error).__name__
             sink.fail(
                 ZooError(f"unexpected {kind}: {error}", hint="This is a fault of zoo: --debug shows where.")
             )
             return 1
+
+
+def _beneath(error: Exception) -> OSError | None:
+    """The error of the disk that a library wraps in one of its own; None where there is none."""
+    from zoo.store.disk.space import system_error
+
+    found = None if isinstance(error, OSError) and error.errno is not None else system_error(error)
+    return found if found is not None and found.errno in (*_FULL, *_FORBIDDEN) else None
 
 
 def _lacks_memory(error: BaseException) -> bool:

@@ -23,6 +23,7 @@ from zoo.features.provenance import KEY, Provenance, Unreadable, provenance_of
 from zoo.features.vectors import ROWS
 from zoo.runs.answers import refuse_unreadable
 from zoo.runs.using.prediction_files import check_out
+from zoo.store.disk.space import writing
 from zoo.training.ranks import is_first
 
 if TYPE_CHECKING:
@@ -283,7 +284,8 @@ def write_embeddings(embeddings: Embeddings, out: Path, facts: Mapping[str, str]
     draft = out.with_name(f".{out.name}.partial")
     try:
         about = {} if embeddings.about is None else {KEY: embeddings.about.encoded()}
-        WRITERS[out.suffix.lower()](embeddings, draft, {**(facts or {}), **about})
-        draft.replace(out)
+        with writing(out):
+            WRITERS[out.suffix.lower()](embeddings, draft, {**(facts or {}), **about})
+            draft.replace(out)
     finally:
         draft.unlink(missing_ok=True)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from zoo.data.names import safe_text
-from zoo.errors import UsageError
+from zoo.errors import DiskFull, UsageError
 from zoo.runs.answers import Prediction, TextPrediction
 from zoo.runs.using.caution import NO_CAUTION, Caution
+from zoo.store.disk.space import writing
 
 if TYPE_CHECKING:
     from zoo.runs.classifier import Classifier
@@ -186,7 +188,8 @@ def check_out(out: Path, formats: Mapping[str, Any] = FORMATS) -> None:
 
 
 class PredictionFile:
-    """A file of predictions. When the block ends, by an error or Ctrl-C too, it has every row that was added.
+    """A file of predictions. When the block ends, by an error or Ctrl-C too, it has every row that was added;
+    where the disk is full there is no file, since a row of it would be cut.
 
     columns: what a file without rows has; without them there is then no file. Raises what `check_out` does.
     """
@@ -196,6 +199,7 @@ class PredictionFile:
         self.out = out
         self._columns = columns
         self.rows = 0
+        self._whole = True
         self._draft = out.with_name(f".{out.name}.partial")
 
     def __enter__(self) -> PredictionFile:
@@ -208,8 +212,13 @@ class PredictionFile:
         return self
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Add a row."""
-        self._sheet.add(row)
+        """Add a row. Raises DiskFull."""
+        try:
+            with writing(self.out):
+                self._sheet.add(row)
+        except DiskFull:
+            self._whole = False
+            raise
         self.rows += 1
 
     def __exit__(
@@ -217,14 +226,18 @@ class PredictionFile:
     ) -> None:
         empty = not self.rows and error is None and bool(self._columns)
         try:
-            if empty:
-                self._sheet.begin(self._columns)
-            self._sheet.close()
-            self._file.close()
-            if self.rows or empty:
-                self._draft.replace(self.out)
+            with writing(self.out):
+                if not self._whole:
+                    return
+                if empty:
+                    self._sheet.begin(self._columns)
+                self._sheet.close()
+                self._file.close()
+                if self.rows or empty:
+                    self._draft.replace(self.out)
         finally:
-            self._file.close()
+            with suppress(OSError):  # what is still in memory finds no more room than before
+                self._file.close()
             self._draft.unlink(missing_ok=True)
 
 

@@ -1,16 +1,23 @@
-"""Free space on the disk, and the errors of the operating system as errors of zoo."""
+"""Free space on the disk, and the errors of the operating system as errors of zoo.
+
+Libraries that write by Rust (polars, safetensors) raise errors of their own where the disk is full; the error
+of the system is in the text alone. `system_error` finds it there, `system_errors` raises it as Python does.
+"""
 
 from __future__ import annotations
 
 import errno
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from zoo.errors import DiskFull, StorageError
+from zoo.errors import DiskFull, StorageError, ZooError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 SPARE = 1 << 20  # bytes reserved for records, locks and the folder itself
+_OF_RUST = re.compile(r"\(os error (\d+)\)")  # how its standard library ends every error of the system
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
@@ -60,6 +67,47 @@ def disk_errors(folder: Path, what: str) -> Iterator[None]:
         raise StorageError(
             f"{what}: cannot write in {folder}: {error.strerror or error} ({place})",
             hint="Set ZOO_HOME to a folder that you can write to.",
+        ) from error
+
+
+def system_error(error: BaseException) -> OSError | None:
+    """The error of the operating system that an error of a library is about; None for any other.
+
+    >>> system_error(RuntimeError("parquet: underlying IO error: No space left on device (os error 28)"))
+    OSError(28, 'No space left on device')
+    """
+    if isinstance(error, ZooError):
+        return None
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
+    found = _OF_RUST.search(str(error))
+    return None if found is None else OSError(int(found[1]), os.strerror(int(found[1])))
+
+
+@contextmanager
+def system_errors() -> Iterator[None]:
+    """Raise the error of the system that a library wraps in its own as the OSError that it is."""
+    try:
+        yield
+    except Exception as error:
+        found = system_error(error)
+        if found is None or found is error:
+            raise
+        raise found from error
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Turn a full disk, while a file that the user named is written, into a DiskFull that names it."""
+    try:
+        with system_errors():
+            yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise DiskFull(
+            f"no room for {out}: {size_text(free_bytes(out.parent))} free in {out.absolute().parent}",
+            hint="Free some space, or name a file on a larger disk.",
         ) from error
 
 
