@@ -82,8 +82,9 @@ class FromImages(nn.Module):
         self.halves = halves
 
     def forward(self, inputs: Any) -> Any:
-        """The outputs, of inputs that `halves` was prepared with."""
+        """The outputs."""
         halves = self.halves
+        halves.prepare(inputs)  # nothing is left to do where it was called before, outside of what is shared
         if halves.split is None:
             return self.model(inputs)
         before = Moment(halves.split.after, inputs.device)

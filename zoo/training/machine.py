@@ -34,8 +34,8 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Forward:
     """A model as it is called in training. joint: made anew for every call. no_sync: inside it, processes do
-    not add their gradients up: those of a later part of the step do it for all. plain: the same model, where
-    `model` is the compiled one. prepare: is given the inputs first, outside of all that."""
+    not add their gradients up: those of a later part of the step do it for all. plain: what takes its place
+    where `model` is a compiled one that fails. prepare: is given the inputs first, outside of all that."""
 
     model: Callable[[Any], Any]
     joint: Callable[[], AbstractContextManager[Any]] = nullcontext

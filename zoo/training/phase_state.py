@@ -214,13 +214,16 @@ def begin_phase(
         home, model = model, shard(model, machine.device, group, _example(val))
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         forward = machine.in_parts(model)
-    elif phase.trains == "items" and not (recipe.compile and group is None):
+    elif phase.trains == "items":
         halves = Halves(model)
-        forward = replace(machine.parallel(FromImages(halves)), prepare=halves.prepare)
+        if recipe.compile and group is None:
+            forward = replace(machine.parallel(model, compiled=True), plain=FromImages(halves))
+        else:
+            forward = replace(machine.parallel(FromImages(halves)), prepare=halves.prepare)
     else:
-        forward = machine.parallel(model, compiled=recipe.compile and phase.trains == "items")
-    if home is None and phase.trains == "items" and phase.epochs > 1:
-        kept = KeptBatches(val, halves or Halves(model), machine)
+        forward = machine.parallel(model)
+    if halves is not None and phase.epochs > 1:
+        kept = KeptBatches(val, halves, machine)
     groups = parameter_groups(model, phase.lr, decay=phase.lr_decay, weight_decay=phase.weight_decay)
     pull = StartPull(model, phase.pull) if phase.pull else None
     groups = groups if pull is None else pull.without_decay(groups)
