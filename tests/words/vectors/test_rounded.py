@@ -7,13 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from zoo.errors import WrongValue
+from zoo.errors import UsageError, WrongValue
 from zoo.words.vectors import rounded
 from zoo.words.vectors.layout import CompiledFile
 from zoo.words.vectors.nearest import Floats, Neighbours
 from zoo.words.vectors.rounded import ExactIndex
 from zoo.words.vectors.vocabulary import build_vocabulary
-from zoo.words.vectors.word_vectors import WordVectors
+from zoo.words.vectors.word_vectors import WordVectors, open_vectors
 
 ROWS = 20_000
 
@@ -149,3 +149,21 @@ def test_a_query_without_a_direction_is_answered_as_without_an_index(strange: fl
     with np.errstate(invalid="ignore"):
         expected, found = vectors.nearest(query, 5), ExactIndex(vectors).nearest(query, 5)
     np.testing.assert_array_equal(found.rows, expected.rows)
+
+
+def test_an_index_of_other_vectors_is_refused() -> None:
+    one, other = (open_matrix(drawn(np.random.default_rng(seed))[:2000]) for seed in (0, 1))
+    with pytest.raises(UsageError, match="the index is not one of these vectors"):
+        one.most_similar("w7", indexer=ExactIndex(other))
+    with pytest.raises(UsageError, match="the index is not one of these vectors"):
+        one.most_similar("w7", indexer="x")  # type: ignore[call-overload]
+    for nothing in (None, "x"):
+        with pytest.raises(UsageError, match="an index is made of word vectors, not of a "):
+            ExactIndex(nothing)  # type: ignore[arg-type]
+
+
+def test_an_index_serves_the_same_file_opened_again(vectors: WordVectors) -> None:
+    assert vectors.path is not None
+    index = ExactIndex(open_vectors(vectors.path))
+    found = vectors.most_similar("king", indexer=index)
+    assert [word for word, _ in found] == [word for word, _ in vectors.most_similar("king")]

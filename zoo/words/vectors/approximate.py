@@ -34,6 +34,9 @@ class ApproximateIndex:
     ) -> None:
         if not 0 < wanted <= 1:
             raise UsageError(f"a recall of {wanted} cannot be reached: it is between 0 and 1")
+        if not isinstance(vectors, WordVectors):
+            raise UsageError(f"an index is made of word vectors, not of a {type(vectors).__name__}")
+        self._vectors = vectors
         try:
             import faiss
         except ImportError as error:
@@ -66,6 +69,10 @@ class ApproximateIndex:
                 f"reading {probes:,} of {clusters:,} clusters"
             )
         )
+
+    def covers(self, vectors: WordVectors) -> bool:
+        """Whether it is an index of these vectors."""
+        return self._vectors.is_same(vectors)
 
     def nearest(self, queries: Floats, most: int) -> Neighbours:
         """As `nearest_rows`, but some may be missed; places without an answer have row -1 and score -inf."""

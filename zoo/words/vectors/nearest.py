@@ -40,7 +40,11 @@ class Neighbours(NamedTuple):
 
 
 class Index(Protocol):
-    """Anything that finds nearest rows: the exact search of word vectors, an approximate index."""
+    """Anything that finds nearest rows: an exact index of word vectors, an approximate one."""
+
+    def covers(self, vectors: Any, /) -> bool:
+        """Whether its rows are those of these word vectors."""
+        ...
 
     def nearest(self, queries: Floats, most: int) -> Neighbours:
         """The rows nearest to vectors of length one, (queries, dimension); -1 where none was found."""

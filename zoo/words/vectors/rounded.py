@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
+from zoo.errors import UsageError
 from zoo.words.vectors.nearest import CHUNK, FEW, Floats, Neighbours, Rows, peaks_of
 from zoo.words.vectors.word_vectors import WordVectors
 
@@ -29,10 +30,12 @@ class ExactIndex:
     """Finds the nearest rows, every one of them, in a fraction of the plain search's time for one query.
 
     vectors.most_similar("king", indexer=ExactIndex(vectors)). Costs a pass over the matrix when it is made,
-    and from then on a byte per number and eight per word.
+    and from then on a byte per number and eight per word. Raises UsageError for anything but word vectors.
     """
 
     def __init__(self, vectors: WordVectors) -> None:
+        if not isinstance(vectors, WordVectors):
+            raise UsageError(f"an index is made of word vectors, not of a {type(vectors).__name__}")
         self._vectors = vectors
         words, dimension = vectors.vectors.shape
         codes, scales = np.empty((words, dimension), np.int8), np.empty(words, np.float32)
@@ -45,6 +48,10 @@ class ExactIndex:
             codes[rows], scales[rows], errors[rows] = _round(units)
         self._codes, self._scales, self._errors = torch.from_numpy(codes), torch.from_numpy(scales), errors
         self._openmp = ThreadpoolController().select(user_api="openmp")
+
+    def covers(self, vectors: WordVectors) -> bool:
+        """Whether it is an index of these vectors."""
+        return self._vectors.is_same(vectors)
 
     def nearest(self, queries: Floats, most: int) -> Neighbours:
         """The rows nearest to vectors of length one, (queries, dimension), as `nearest_rows` finds them.

@@ -466,7 +466,7 @@ class WordVectors:
         indexer: an index of these vectors, the ExactIndex of zoo.words.vectors.rounded, which is faster from
         a hundred queries or so on, or the ApproximateIndex of zoo.words.vectors.approximate, which may miss
         some; without one, the search is exact.
-        Raises UnknownWord.
+        Raises UnknownWord, and UsageError for an index of other vectors.
         """
         if topn is not None and topn < 1:
             return []
@@ -540,6 +540,11 @@ class WordVectors:
         indexer: Index | None,
     ) -> list[list[tuple[str, float]]]:
         most = topn + max(len(rows) for rows in given)
+        if indexer is not None and not (hasattr(indexer, "covers") and indexer.covers(self)):
+            raise UsageError(
+                "the index is not one of these vectors",
+                hint="Make one: ExactIndex(vectors), of zoo.words.vectors.rounded.",
+            )
         if indexer is None:
             found = self.nearest(means, most, start=start, stop=stop)
         elif start == 0 and stop >= len(self):
@@ -554,6 +559,12 @@ class WordVectors:
             ][:topn]
             for rows, scores, excluded in zip(found.rows.tolist(), found.scores.tolist(), given, strict=True)
         ]
+
+    def is_same(self, other: WordVectors) -> bool:
+        """Whether these are the same vectors: the same object, or those of the same file, opened again."""
+        if self.path is None or other.path is None:
+            return self is other
+        return self.path.absolute() == other.path.absolute() and len(self) == len(other)
 
     def nearest(self, queries: Floats, most: int, *, start: int = 0, stop: int | None = None) -> Neighbours:
         """The rows nearest to vectors of length one, exactly: see `nearest_rows`."""
