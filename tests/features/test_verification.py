@@ -5,12 +5,15 @@ from __future__ import annotations
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from zoo.events import Event, Progress
 from zoo.features.cache import FeatureCache
-from zoo.features.segments import MAGIC, SUFFIX
+from zoo.features.segments import MAGIC, SUFFIX, checks_of, join_digests
 from zoo.features.verification import verify_features
 
 DIGESTS = [bytes([row, *range(1, 32)]) for row in range(20)]
@@ -45,17 +48,18 @@ def test_whole_features_are_left_as_they_are(file: Path, tmp_path: Path) -> None
     assert [*verify_features(tmp_path / "elsewhere")] == []
 
 
-@pytest.mark.parametrize("part", ["row", "digest", "check"])
+@pytest.mark.parametrize("part", ["row", "key", "digest", "check"])
 def test_a_damaged_row_is_counted_and_taken_out_alone(
     part: str, kept: FeatureCache, file: Path, tmp_path: Path
 ) -> None:
     index = len(MAGIC) + 20 * 12
-    flip(
-        file,
-        {"row": len(MAGIC) + 12 * 7, "digest": index + 8 * 20 + 32 * 7 + 9, "check": index + 48 * 20 + 8 * 7}[
-            part
-        ],
-    )
+    places = {
+        "row": len(MAGIC) + 12 * 7,
+        "key": index + 8 * 7 + 1,
+        "digest": index + 8 * 20 + 32 * 7 + 9,
+        "check": index + 48 * 20 + 8 * 7,
+    }
+    flip(file, places[part])
     [found] = verify_features(tmp_path)
     assert (found.state, found.rows, found.damaged) == ("damaged", 20, 1)
     assert found.detail == "1 of 20 features are not as they were written"
@@ -116,3 +120,23 @@ def test_files_that_are_not_features_are_not_touched(file: Path, tmp_path: Path)
         place.write_text("mine")
     assert len([*verify_features(tmp_path, fix=True)]) == 1
     assert (file.parent / "notes.txt").exists()
+
+
+@given(st.sets(st.integers(0, 12 * 8 - 1), min_size=1, max_size=3), st.integers(0, 19))
+def test_no_few_changed_bits_of_a_row_go_unseen(bits: set[int], row: int) -> None:
+    rows = np.arange(60, dtype=np.float32).reshape(20, 3)
+    digests = join_digests(DIGESTS)
+    before = checks_of(digests, rows)
+    changed = rows.copy()
+    for bit in bits:
+        changed[row].view(np.uint8)[bit // 8] ^= 1 << bit % 8
+    assert (checks_of(digests, changed) != before).nonzero()[0].tolist() == [row]
+
+
+def test_a_sign_that_is_lost_in_every_number_is_seen() -> None:
+    rows = np.random.default_rng(0).normal(size=(20, 1280)).astype(np.float32)
+    digests = join_digests(DIGESTS)
+    for lost in (slice(1, None, 2), slice(None), slice(0, 2)):
+        changed = rows.copy()
+        changed[:, lost] *= -1
+        assert (checks_of(digests, changed) != checks_of(digests, rows)).all()

@@ -25,17 +25,17 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from io import FileIO
 from pathlib import Path
 from typing import IO, Any
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
 SUFFIX, TEMPORARY = ".rows", ".partial"
 TABLE = re.compile(r"[0-9a-f]{64}")  # the name of a table: nothing else in the folder of features is ours
-MAGIC = b"zoo rows 1\n".ljust(64, b"\0")  # rows begin at a multiple of what a processor loads at once
+MAGIC = b"zoo rows 2\n".ljust(64, b"\0")  # rows begin at a multiple of what a processor loads at once
 AT_ONCE = 4 * 2**20  # bytes of rows that are read at a time
 GAP = 8  # rows that nobody wants are read along where there are no more of them in between
 _TAIL = 32 + 8  # bytes: the sha256 of the description and its length
@@ -64,33 +64,11 @@ def keys_of(digests: Array) -> Array:
 
 
 def checks_of(digests: Array, rows: Array) -> Array:
-    """(n,) uint64: a checksum of each digest (n, 32) uint8 together with its row (n, …) float32.
-
-    The words of 8 bytes, each times an odd number of its own, added modulo 2**64: 0.2 µs for 5 kB, where
-    crc32 takes 1.4. A change of one word always shows, and others but by chance: it is there for disks, not
-    for enemies.
-    """
-    flat = np.ascontiguousarray(rows).reshape(len(rows), -1).view(np.uint32)
-    even = flat.shape[1] & ~1
-    words = flat[:, :even].view(np.uint64) if even == flat.shape[1] else _pairs(flat, even)
-    weights = _weights(even // 2 + 5)
-    total: Array = np.einsum("ij,j->i", words, weights[5:])
-    total += np.einsum("ij,j->i", np.ascontiguousarray(digests).view(np.uint64), weights[:4])
-    if even < flat.shape[1]:
-        total += flat[:, even].astype(np.uint64) * weights[4]
-    return total
-
-
-def _pairs(flat: Array, even: int) -> Array:
-    """Rows of an odd number of words, without the last one, as words of 8 bytes."""
-    return np.ascontiguousarray(flat[:, :even]).view(np.uint64)
-
-
-@cache
-def _weights(count: int) -> Array:
-    """So many odd numbers that nobody would have by accident."""
-    drawn = np.frombuffer(hashlib.shake_256(b"rows").digest(8 * count), "<u8").astype(np.uint64)
-    return drawn | np.uint64(1)
+    """(n,) uint64: the crc32 of each digest (n, 32) uint8 and its row (n, …) float32, in 1.8 µs for 5 kB."""
+    flat = np.ascontiguousarray(rows).reshape(len(rows), -1).view(np.uint8)
+    named = np.ascontiguousarray(digests)
+    found = (crc32(row.data, crc32(digest.data)) for digest, row in zip(named, flat, strict=True))
+    return np.fromiter(found, np.uint64, len(flat))
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +125,9 @@ class Segment:
             block = self._read_block(first, last - first + 1)
             rows = block if len(block) == len(which) else block[places[which] - first]
             index = mine[which]
-            yield which, rows, inside[which] & (checks_of(self.digests[index], rows) == self.checks[index])
+            digests = self.digests[index]
+            whole = inside[which] & (checks_of(digests, rows) == self.checks[index])
+            yield which, rows, whole & (keys_of(digests) == self.keys[index])
 
     def _read_block(self, first: int, count: int) -> Array:
         """So many rows that follow each other."""
