@@ -122,6 +122,9 @@ class Share(NamedTuple):
         return rows if self.world == 1 else torch.tensor_split(rows, self.world)[self.rank]
 
 
+NAMED = 5
+"""Files that are named of those that cannot be read any more in an epoch."""
+
 ALONE = Share()
 ROUND = 4
 """Batches of each process between two exchanges: what is computed comes soon, and nobody waits often."""
@@ -451,10 +454,16 @@ class ImageBatches(_Batches):
                 if mixing is not None:
                     images, targets = mixing.mix(images, targets, draws.batch_generator(taken + place))
                 yield Batch(images, targets, len(indices), start + done if alone else left[place][1])
-        for file in pictures.bad:
-            if file.path not in self.bad:
-                self.bad[file.path] = file
-                self.report(Note(f"passed over: {file}", level="warning"))
+        self._note_bad([file for file in pictures.bad if file.path not in self.bad])
+
+    def _note_bad(self, files: Sequence[BadFile]) -> None:
+        """Say once of each file that it cannot be read; a few are named."""
+        self.bad |= {file.path: file for file in files}
+        named = files if len(files) <= NAMED + 1 else files[:NAMED]
+        for file in named:
+            self.report(Note(f"passed over: {file}", level="warning"))
+        if len(files) > len(named):
+            self.report(Note(f"passed over: {len(files) - len(named):,} more", level="warning"))
 
     def _fill(self, parts: Iterable[Tensor], pictures: Iterator[Pictures]) -> Iterator[Pictures]:
         """A batch for every part, one without items too: all processes make the same steps."""

@@ -12,11 +12,12 @@ import torch
 from zoo.errors import TrainingStopped
 from zoo.events import Note, Report
 from zoo.features.portions import is_out_of_memory
-from zoo.training.batches import Batch
+from zoo.training.batches import Batch, BatchSource, ImageBatches
 from zoo.training.metrics import Stopped
 from zoo.training.phase_state import BadLoss, PhaseState, trainable_state
 from zoo.training.processes import is_lost_process, lost_process
 
+MOST_LOST = 0.05  # share of the training images that may disappear before an epoch is not worth its name
 SAFE_LR = 1e-3  # the highest rate worth a try after one that blew up: a tenth of 1e30 is not
 
 
@@ -51,6 +52,26 @@ def ends_with_its_best(state: PhaseState, report: Report) -> Iterator[None]:
         model = state.home or state.model
         model.load_state_dict(state.best, strict=False)  # strict=False: the frozen rest is not in it
         model.to(memory_format=torch.contiguous_format).eval()  # safetensors takes nothing else
+
+
+def check_read(source: BatchSource, which: str, passed: int, *, expected: int | None = None) -> None:
+    """Raise TrainingStopped where many images that were read before cannot be read now: every figure would be
+    that of the others, and of none the loss would be 0.
+
+    which: "training" or "validation". passed: how many images passed, in all processes. expected: how many
+    should have; all of a pass by default.
+    """
+    if not isinstance(source, ImageBatches):
+        return
+    expected = sum(source.sizes) if expected is None else expected
+    lost = expected - passed
+    if lost > MOST_LOST * expected:
+        first = next(iter(source.bad.values()), None)
+        raise TrainingStopped(
+            f"{lost:,} of {expected:,} {which} images can no longer be read"
+            + ("" if first is None else f": {first}"),
+            hint="Are they still where they were?",
+        )
 
 
 def stopped_by_loss(state: PhaseState, bad: BadLoss | None) -> TrainingStopped:

@@ -19,7 +19,7 @@ from torch import Tensor
 from adapters import Head, compare_frozen
 from adapters.splitting import NotSplit
 from zoo.events import EpochEnd, Note, Progress, Report, silent
-from zoo.training.faults import ends_with_its_best, stopped_by_loss, stopped_by_validation
+from zoo.training.faults import check_read, ends_with_its_best, stopped_by_loss, stopped_by_validation
 from zoo.training.interruption import never
 from zoo.training.looking_on import describe_progress
 from zoo.training.machine import LossWatch
@@ -228,10 +228,12 @@ def train_epoch(
         # keep where it is
         if after_steps is not None and after_steps.is_due(state.step):
             check_last_loss(state, watch, bad)
+            check_read(state.train, "training", _passed(state), expected=so_far.rows)
             bad = None
             after_steps.call(state)
 
     check_last_loss(state, watch, bad)
+    check_read(state.train, "training", _passed(state))
     so_far.seconds = time.perf_counter() - so_far.began
     return _mean_loss(state)
 
@@ -242,6 +244,11 @@ def check_last_loss(state: PhaseState, watch: LossWatch, bad: BadLoss | None) ->
     bad = watch.last() if bad is None else bad
     if state.machine.agree(0.0, bad=bad is not None).bad:
         raise stopped_by_loss(state, bad)
+
+
+def _passed(state: PhaseState) -> int:
+    """How many items have passed in this epoch, in all processes."""
+    return int(state.machine.sum(0.0, state.so_far.items)[1])
 
 
 def _mean_loss(state: PhaseState) -> float:
@@ -269,6 +276,7 @@ def validate(state: PhaseState, *, stop_requested: Callable[[], bool] = never) -
     """Measure the model on the validation items. Raises TrainingStopped for a loss that is not a number."""
     with state.measured():
         found = _measure(state, stop_requested)
+    check_read(state.val, "validation", found.items)
     if not math.isfinite(found.loss):
         raise stopped_by_validation(state, found.loss)
     return found

@@ -1,0 +1,80 @@
+"""Photographs that are gone while a run trains: it ends with what it has, and says what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.kits import on_tiny
+
+import zoo
+from zoo.errors import TrainingStopped
+from zoo.events import EpochEnd, Event, Note
+from zoo.runs.record import RunResult
+from zoo.store.store import Store
+
+Finetune = Callable[..., RunResult]
+TUNED: dict[str, Any] = {
+    "unfreeze": 1,
+    "epochs": 1,
+    "tune_epochs": 3,
+    "tune_patience": 0,
+    "batch_size": 4,
+}
+
+
+def away(folder: Path, part: str, count: int, told: list[Event]) -> Callable[[Event], None]:
+    """Takes so many photographs of a part away once an epoch of tuning is over; notes what is told."""
+
+    def report(event: Event) -> None:
+        told.append(event)
+        if isinstance(event, EpochEnd) and event.phase == "tune" and event.epoch == 1:
+            for photo in sorted((folder / part).rglob("*.*"))[:count]:
+                photo.rename(photo.with_suffix(".away"))
+
+    return report
+
+
+def bring_back(folder: Path, suffix: str) -> None:
+    """The photographs at their places again."""
+    for photo in folder.rglob("*.away"):
+        photo.rename(photo.with_suffix(suffix))
+
+
+@on_tiny
+@pytest.mark.parametrize("count", [2, 16])
+def test_training_does_not_go_on_without_its_photographs(
+    count: int,
+    few: Path,
+    finetune: Finetune,
+    shared_store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ZOO_PIXELS_MEMORY", "0")
+    [suffix] = {photo.suffix for photo in (few / "train").rglob("*.*")}
+    whole = finetune(folder=few, out=tmp_path / "whole", **TUNED)
+    told: list[Event] = []
+    with pytest.raises(
+        TrainingStopped, match=rf"{count} of 16 training images can no longer be read: "
+    ) as stop:
+        finetune(folder=few, report=away(few, "train", count, told), **TUNED)
+    assert stop.value.hint is not None
+    assert stop.value.hint.startswith("Are they still where they were? Epoch ")
+    assert [event.epoch for event in told if isinstance(event, EpochEnd) and event.phase == "tune"] == [1]
+    named = [event.message for event in told if isinstance(event, Note) and "passed over" in event.message]
+    assert len(named) == min(count, 6)
+    bring_back(few, suffix)
+    again = zoo.resume(tmp_path / "run", store=shared_store)
+    assert again.val_loss == whole.val_loss
+
+
+@on_tiny
+def test_no_epoch_is_measured_without_its_photographs(
+    few: Path, finetune: Finetune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOO_FEATURES_MEMORY", "1kB")  # nothing of them is kept
+    with pytest.raises(TrainingStopped, match=r"12 of 12 validation images can no longer be read: "):
+        finetune(folder=few, report=away(few, "val", 12, []), **TUNED)
