@@ -44,7 +44,7 @@ def test_whole_features_are_left_as_they_are(file: Path, tmp_path: Path) -> None
     [verdict] = verify_features(tmp_path, fix=True, report=told.append)
     assert (verdict.path, verdict.state, verdict.rows, verdict.damaged) == (file, "whole", 20, 0)
     assert file.read_bytes() == before
-    assert told == [Progress("verify features", 240, 240, "bytes")]
+    assert told[-1] == Progress("verify features", len(before), len(before), "bytes")
     assert [*verify_features(tmp_path / "elsewhere")] == []
 
 
@@ -140,3 +140,49 @@ def test_a_sign_that_is_lost_in_every_number_is_seen() -> None:
         changed = rows.copy()
         changed[:, lost] *= -1
         assert (checks_of(digests, changed) != checks_of(digests, rows)).all()
+
+
+def test_all_files_are_one_task_whose_progress_never_goes_back(kept: FeatureCache, tmp_path: Path) -> None:
+    kept.add(DIGESTS[:5], torch.ones(5, 3))
+    other = FeatureCache(tmp_path / "features", {"network": "two"})
+    other.add(DIGESTS, torch.ones(20, 3))
+    told: list[Event] = []
+    assert len([*verify_features(tmp_path, report=told.append)]) == 3
+    steps = [event for event in told if isinstance(event, Progress)]
+    total = sum(path.stat().st_size for path in (tmp_path / "features").glob(f"*/*{SUFFIX}"))
+    assert {(event.task, event.total) for event in steps} == {("verify features", total)}
+    done = [event.done for event in steps]
+    assert done == sorted(done)
+    assert done.index(total) == len(done) - 1, "it is done once"
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_folder_in_the_place_of_a_file_is_set_aside_with_what_is_in_it(
+    linked: bool, file: Path, tmp_path: Path
+) -> None:
+    file.unlink()
+    place = tmp_path / "mine" if linked else file
+    place.mkdir()
+    (place / "precious").write_text("mine")
+    if linked:
+        file.symlink_to(place)
+    [found] = verify_features(tmp_path)
+    assert (found.state, found.path) == ("damaged", file)
+    assert found.detail == "it is a folder, and a file of features belongs in its place"
+    [mended] = verify_features(tmp_path, fix=True)
+    assert mended.state == "set aside"
+    assert mended.detail == f"{found.detail}: renamed to {file.name}.aside"
+    assert (file.with_name(f"{file.name}.aside") / "precious").read_text() == "mine"
+    assert [*verify_features(tmp_path)] == []
+
+
+def test_a_file_that_cannot_be_read_says_what_to_do(file: Path, tmp_path: Path) -> None:
+    file.unlink()
+    file.symlink_to(file)
+    for fix in (False, True):
+        [found] = verify_features(tmp_path, fix=fix)
+        assert found.state == "damaged"
+        assert found.detail is not None
+        assert found.detail.startswith(
+            "cannot be read: Too many levels of symbolic links. Make it readable, or"
+        )

@@ -151,6 +151,19 @@ def test_a_folder_of_files_is_one_table_in_any_order_and_number_format(
     assert (tmp_path / "one" / ADAPTER).read_bytes() == (tmp_path / "two" / ADAPTER).read_bytes()
 
 
+@pytest.mark.parametrize("name", ["a.parquet", "z.parquet"])
+def test_a_cut_file_among_those_of_a_folder_is_named(
+    name: str, ask: Call, features: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "parts").mkdir()
+    shutil.copy(features, tmp_path / "parts" / "m.parquet")
+    (tmp_path / "parts" / name).write_bytes(features.read_bytes()[:2000])
+    said = ask("finetune", "tiny_net", tmp_path / "parts", "--out", tmp_path / "run")
+    assert said.code == 5
+    assert f"cannot read {tmp_path / 'parts' / name}: " in said.err
+    assert said.err.endswith("The file may be cut or damaged: fetch it, or write it, again.\n")
+
+
 def test_what_is_not_a_feature_of_this_network_is_refused_by_name(
     ask: Call, features: Path, tmp_path: Path
 ) -> None:
