@@ -197,7 +197,7 @@ def test_one_answer_for_every_item_also_for_those_that_cannot_be_read(
         (np.zeros((3, 8, 8), "uint8"), r"item 1 is a uint8 \(3, 8, 8\) array"),
         (np.zeros((8, 8, 3), "float32"), r"item 1 is a float32 \(8, 8, 3\) array"),
         (torch.zeros(3, 8, 8), r"item 1 is a float32 \(3, 8, 8\) tensor"),
-        (7, "item 1 is not an image but a int"),
+        (7, "item 1 is not an image but an int"),
     ],
 )
 def test_what_is_not_an_image_is_refused_by_name(run: Run, thing: object, says: str) -> None:

@@ -270,12 +270,40 @@ def test_what_cannot_work_is_refused_when_it_is_made(kit: Kit, shared_store: Sto
 
 @on_tiny
 def test_what_is_no_image_at_all_is_a_mistake_of_the_caller(featurizer: zoo.Featurizer) -> None:
-    with pytest.raises(UsageError, match="item 2 is not an image but a int"):
+    with pytest.raises(UsageError, match="item 2 is not an image but an int"):
         featurizer([b"", 3])
     with pytest.raises(UsageError, match="is an address, not a file"):
         featurizer(["s3://bucket/photo.jpg"])
+    with pytest.raises(UsageError, match="item 1 is not an image but a float"):
+        featurizer([3.5])
     with pytest.raises(UsageError, match="one item was given"):
         featurizer(b"bytes")
+
+
+@on_tiny
+@pytest.mark.parametrize(
+    ("wrap", "says"),
+    [
+        (set, "a set was given where a list is expected: it has no order"),
+        (frozenset, "a frozenset was given where a list is expected: it has no order"),
+        (dict.fromkeys, "a dict was given where a list is expected\nGive its values"),
+        (lambda items: pl.DataFrame({"path": items}), r"a whole table \(DataFrame\) was given where a list"),
+    ],
+    ids=["set", "frozenset", "dict", "polars"],
+)
+def test_what_is_no_list_is_refused_and_not_read_in_some_order(
+    wrap: Callable[[list[str]], object], says: str, kit: Kit, featurizer: zoo.Featurizer, trained: RunResult
+) -> None:
+    items = [str(photo) for photo in kit.val(kit.classes[0])]
+    store = featurizer.store
+    for function in (
+        featurizer,
+        zoo.Predictor(trained.run, store=store, device="cpu"),
+        load_run(trained.run, store=store).predict,
+    ):
+        with pytest.raises(UsageError, match=says):
+            function(wrap(items))  # type: ignore[operator]
+    assert len(featurizer(pl.Series(items))) == len(featurizer(dict.fromkeys(items).keys())) == len(items)
 
 
 @on_tiny

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from glob import glob
 from pathlib import Path
 
@@ -16,6 +16,37 @@ from zoo.data.names import natural_key, one_line
 from zoo.errors import DatasetError, UsageError, close_names, join_names
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+", re.IGNORECASE)  # one letter is a drive of Windows
+
+
+def listed(items: Iterable[object]) -> list[object]:
+    """What somebody gave as a list of items, in its order; columns of Arrow and Daft become values of Python.
+
+    Raises UsageError for one item alone (a text is not a list of its letters), and for what has no order or
+    is more than a list: nobody could say which item an answer is of.
+
+    >>> listed(("a.jpg", "b.jpg"))
+    ['a.jpg', 'b.jpg']
+    """
+    if isinstance(items, str | Path | bytes | bytearray | memoryview) or not isinstance(items, Iterable):
+        raise UsageError("one item was given where a list is expected", hint="Put it in a list: […].")
+    if isinstance(items, set | frozenset):
+        raise UsageError(
+            f"a {type(items).__name__} was given where a list is expected: it has no order, and answers come "
+            "in that of the items",
+            hint="Make a list of it first, and keep that: items = list(items).",
+        )
+    if isinstance(items, Mapping):
+        raise UsageError(
+            f"a {type(items).__name__} was given where a list is expected",
+            hint="Give its values, list(items.values()), or its keys, list(items).",
+        )
+    if getattr(items, "columns", None) is not None:  # of pandas, polars and Arrow alike
+        raise UsageError(
+            f"a whole table ({type(items).__name__}) was given where a list is expected",
+            hint="Give the column of it that has the items.",
+        )
+    converted = getattr(items, "to_pylist", None)
+    return list(converted() if converted is not None else items)
 
 
 def list_images(paths: Sequence[Path]) -> list[Path]:

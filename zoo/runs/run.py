@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import UsageError
+from zoo.data.listing import listed
 from zoo.events import EpochEnd, Report, silent
 from zoo.features.engine import Engine, Precision
 from zoo.progress import usual_report
@@ -134,7 +134,7 @@ class Run:
 
     def gather(self, items: Iterable[object]) -> list[Any]:
         """The files, images or texts that `items` stand for; none is read yet. items: as for `predict`."""
-        wanted = Wanted(_several(items), layout=self.record.data.get("layout"))
+        wanted = Wanted(listed(items), layout=self.record.data.get("layout"))
         return modality_of(self.record.entry).gather(str(self.path), wanted, report=self.report)
 
     def _read(self, items: Iterable[object], *, batch_size: int | None, on_bad: OnBad) -> ItemSource:
@@ -213,7 +213,7 @@ def embed(
         )
     assert isinstance(target, Model)
     modality = modality_of_target(target)
-    gathered = modality.gather(str(name), Wanted(_several(items)), report=report)
+    gathered = modality.gather(str(name), Wanted(listed(items)), report=report)
     if kind_of(target) in ("words", "vector file"):
         vectors = load_words(fetch_target(target, store, report=report), store, member=member, report=report)
         return embed_by_vectors(vectors, gathered, report=report)
@@ -229,10 +229,3 @@ def embed(
         precision=precision,
         report=report,
     )
-
-
-def _several(items: Iterable[object]) -> list[object]:
-    """The items as a list. Raises UsageError for one alone: a text is not a list of its letters."""
-    if isinstance(items, str | Path | bytes) or not isinstance(items, Iterable):
-        raise UsageError("one item was given where a list is expected", hint="Put it in a list: […].")
-    return list(items)

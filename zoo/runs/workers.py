@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from zoo.catalogue.classifiers import check_classifier
 from zoo.catalogue.entry import ModelEntry
 from zoo.data.finding.vector_table import COLUMN
-from zoo.data.listing import local_path
+from zoo.data.listing import listed, local_path
 from zoo.errors import UnknownName, UsageError, WeightsMismatch
 from zoo.events import Note
 from zoo.features.engine import Engine
@@ -206,9 +206,9 @@ class Worker(Generic[Found]):
         items: the bytes of a file each, or a path; also all else that `Run.predict` takes; None stands for
         what another step could not read. A list, an array, a column of Arrow or Daft. What cannot be decoded
         is in `errors` and stops nothing. Raises UsageError for what is not an image at all, such as a number
-        or an address; WeightsMismatch if the run was replaced.
+        or an address, and for a set, a dict or a table; WeightsMismatch if the run was replaced.
         """
-        things = _listed(items)
+        things = listed(items)
         loaded = _load(self._key, self._open)
         with loaded.lock, _threads(self.threads):
             loaded.notes.clear()
@@ -526,14 +526,6 @@ def _threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _listed(items: Iterable[object]) -> list[object]:
-    """The items as a list of Python's own values; Arrow's and Daft's columns are converted."""
-    if isinstance(items, str | Path | bytes | bytearray | memoryview) or not isinstance(items, Iterable):
-        raise UsageError("one item was given where a list is expected", hint="Put it in a list: […].")
-    converted = getattr(items, "to_pylist", None)
-    return list(converted() if converted is not None else items)
 
 
 def _digest_of(thing: object) -> str | None:

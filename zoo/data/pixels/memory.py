@@ -58,7 +58,7 @@ def as_image(thing: object, number: int) -> Path | MemoryImage:
         if thing.dtype != np.uint8 or not (thing.ndim == 2 or (thing.ndim == 3 and thing.shape[2] in (3, 4))):
             raise UsageError(f"item {number} is a {_describe(thing)} array", hint=TAKEN)
         return MemoryImage(place, Image.fromarray(thing))
-    raise UsageError(f"item {number} is not an image but a {type(thing).__name__}", hint=TAKEN)
+    raise UsageError(f"item {number} is not an image but {_article(thing)}", hint=TAKEN)
 
 
 def place_of(image: ImageSource) -> Path:
@@ -77,6 +77,12 @@ def open_picture(image: ImageSource, *, keep: int | None = None, values: ValueRa
     if isinstance(image.content, bytes):
         return decode_picture(image.content, keep=keep, values=values)
     return convert_image(image.content, values=values)
+
+
+def _article(thing: object) -> str:
+    """The type of a thing, in words."""
+    name = type(thing).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
 def _describe(values: torch.Tensor | np.ndarray) -> str:
