@@ -151,6 +151,64 @@ def test_a_folder_of_files_is_one_table_in_any_order_and_number_format(
     assert (tmp_path / "one" / ADAPTER).read_bytes() == (tmp_path / "two" / ADAPTER).read_bytes()
 
 
+@pytest.mark.parametrize("among", [False, True], ids=["alone", "among others"])
+@pytest.mark.parametrize(
+    ("dtype", "cause"),
+    [
+        (pl.List(pl.Int64), "List(Int64), not lists of float32: they were rounded to whole numbers"),
+        (pl.List(pl.UInt8), "List(UInt8), not lists of float32: they were rounded to whole numbers"),
+        (pl.List(pl.String), "List(String), not lists of float32"),
+        (pl.String, "String, not lists of float32"),
+    ],
+    ids=str,
+)
+def test_features_that_are_not_floats_are_refused_and_not_read_as_photographs(
+    dtype: pl.DataType, cause: str, among: bool, ask: Call, features: Path, tmp_path: Path
+) -> None:
+    frame, about = pl.read_parquet(features), pl.read_parquet_metadata(features)["zoo_features"]
+    cells = [
+        str(row) if dtype == pl.String else pl.Series(row, dtype=pl.Float32).cast(dtype.inner, strict=False)
+        for row in frame["features"].to_list()
+    ]
+    spoiled = frame.with_columns(pl.Series("features", cells, dtype), zoo_features=pl.lit(about))
+    (tmp_path / "parts").mkdir()
+    file = tmp_path / "parts" / "spoiled.parquet"
+    spoiled.write_parquet(file)
+    if among:
+        shutil.copy(features, tmp_path / "parts" / "a.parquet")
+    said = ask("finetune", "tiny_net", file.parent if among else file, "--out", tmp_path / "run")
+    assert said.code == 5
+    assert f"{file}: its column features has the type {cause}\n" in said.err
+    assert said.err.endswith(
+        "Write them again: zoo embed tiny_net PHOTOGRAPHS -o FILE.parquet. To train on the photographs "
+        "themselves, leave out the column features.\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".json"])
+def test_features_in_a_text_file_are_refused_and_not_read_as_photographs(
+    suffix: str, ask: Call, features: Path, shades: Path, tmp_path: Path
+) -> None:
+    about = pl.read_parquet_metadata(features)["zoo_features"]
+    frame = pl.read_parquet(features).with_columns(zoo_features=pl.lit(about))
+    frame = frame.with_columns(path=str(shades) + "/" + pl.col("path").str.split("shades/").list.last())
+    frame = frame.with_columns(pl.col("features").arr.to_list())
+    table = tmp_path / f"table{suffix}"
+    if "j" in suffix:
+        (frame.write_ndjson if suffix == ".jsonl" else frame.write_json)(table)
+    else:
+        texts = frame.with_columns(pl.Series("features", [str(row) for row in frame["features"].to_list()]))
+        texts.write_csv(table, separator="," if suffix == ".csv" else "\t")
+    said = ask("finetune", "tiny_net", table, "--out", tmp_path / "run")
+    assert said.code == 5
+    assert "the columns features and zoo_features, and features are read from Parquet files alone" in said.err
+    plain = frame.drop("features", "zoo_features")
+    if suffix == ".csv":
+        plain.write_csv(table)
+        train(ask, table, tmp_path / "run")
+
+
 @pytest.mark.parametrize("name", ["a.parquet", "z.parquet"])
 def test_a_cut_file_among_those_of_a_folder_is_named(
     name: str, ask: Call, features: Path, tmp_path: Path
@@ -184,7 +242,9 @@ def test_what_is_not_a_feature_of_this_network_is_refused_by_name(
     assert "not all finite" in refused(with_first([np.nan, *vectors[0][1:]]))
     assert "not all finite" in refused(with_first([None, *vectors[0][1:]]))
     assert "not all finite" in refused(with_first([1e300, *vectors[0][1:]]))
-    assert "features, and tiny_net gives" in refused(with_first(vectors[0][1:]))
+    said = refused(with_first(vectors[0][1:]))
+    assert "features, and tiny_net gives" in said
+    assert "Compute them: zoo embed tiny_net PHOTOGRAPHS -o FILE.parquet\n" in said
     assert "no labels" in refused(rewritten(features, frame.drop("label")))
     assert "two rows" in refused(rewritten(features, pl.concat([frame, frame[:1]])))
     assert "only the head" in refused(features, "--unfreeze", 1, code=2)

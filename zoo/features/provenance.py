@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from zoo.data.finding.vector_table import ABOUT
 from zoo.data.pixels.ranges import ValueRange
 from zoo.features.engine import LIBRARIES, Backend, Precision
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from zoo.catalogue.entry import ImageInput, ImageModel
 
-KEY = "zoo_features"
+KEY = ABOUT
 """Of the metadata of a Parquet file, and of the array of a .npz."""
 SCHEMA = 1
 

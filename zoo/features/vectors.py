@@ -21,7 +21,7 @@ from zoo.data.finding.cells import Table
 from zoo.data.finding.found import Found
 from zoo.data.finding.table import Named, find_in_cells
 from zoo.data.finding.table_file import AGAIN, read_table
-from zoo.data.finding.vector_table import COLUMN, parquet_files
+from zoo.data.finding.vector_table import COLUMN, is_vector, parquet_files, written_as_text
 from zoo.data.kinds import IMAGES, Kind
 from zoo.data.names import one_line, shortened
 from zoo.errors import DatasetError
@@ -220,7 +220,8 @@ class FeatureFile:
         if (odd := np.flatnonzero(lengths != self.width)).size:
             raise DatasetError(
                 f"{one_line(self.path)}: {shortened(items[places[odd[0]]])} has {lengths[odd[0]]:,} "
-                f"features, and {one_line(self.about.model)} gives {self.width:,}"
+                f"features, and {one_line(self.about.model)} gives {self.width:,}",
+                hint=f"Compute them: zoo embed {one_line(self.about.model)} PHOTOGRAPHS -o FILE.parquet",
             )
         flat = block.explode().cast(pl.Float64).to_numpy()  # nulls become NaN
         with np.errstate(over="ignore"):
@@ -263,6 +264,7 @@ def open_features(path: Path, kind: Kind, name: str) -> FeatureFile:
     files, found = [], []
     for file in parquet_files(path):
         with _readable(file):
+            _check_type(file, name)
             files.append((file, int(pl.scan_parquet(file).select(pl.len()).collect().item())))
             found += [(file, _decoded(file, written)) for written in _written_in(file, name)]
     if not sum(count for _, count in files):
@@ -279,6 +281,40 @@ def open_features(path: Path, kind: Kind, name: str) -> FeatureFile:
                     hint="Compute all of them with one model and one --backend, from one folder.",
                 )
     return FeatureFile(path, tuple(files), tuple(about for _, about in found))
+
+
+def _check_type(file: Path, name: str) -> None:
+    """Raise DatasetError where features are anything but lists of floating-point numbers: whole numbers are
+    not what a network gives, and a head would learn from what rounding left of that. name: of the model."""
+    import polars as pl
+
+    dtype = pl.read_parquet_schema(file)[COLUMN]
+    nothing = (pl.Null, pl.List(pl.Null))  # of a file of nothing but items that could not be read
+    if dtype in nothing or (is_vector(dtype) and dtype.inner.is_float()):
+        return
+    found = f"{one_line(file)}: its column {COLUMN} has the type {dtype}, not lists of float32"
+    if is_vector(dtype) and dtype.inner.is_integer():
+        found += ": they were rounded to whole numbers"
+    raise DatasetError(found, hint=_again(name))
+
+
+def _again(name: str) -> str:
+    """What to do about features that cannot be used. name: of the model, as it was typed."""
+    return (
+        f"Write them again: zoo embed {one_line(name)} PHOTOGRAPHS -o FILE.parquet. To train on the "
+        f"photographs themselves, leave out the column {COLUMN}."
+    )
+
+
+def refuse_texts(path: Path, name: str) -> None:
+    """Raise DatasetError for features in a table that is a text file: its paths would be read as photographs
+    instead. name: of the model, as it was typed."""
+    if written_as_text(path):
+        raise DatasetError(
+            f"{one_line(path)} has the columns {COLUMN} and {KEY}, and features are read from Parquet files "
+            "alone",
+            hint=_again(name),
+        )
 
 
 def _described(file: Path, about: Provenance) -> str:

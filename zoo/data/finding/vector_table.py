@@ -5,6 +5,7 @@ zoo.features.vectors reads them; here they are only recognised.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,30 @@ from typing import Any
 from zoo.data.kinds import Kind
 
 COLUMN = "features"
+ABOUT = "zoo_features"
+"""The column, or the name in the metadata of a file, that says what features depend on."""
+_TEXTS = (".csv", ".tsv", ".tab", ".psv", ".txt", ".json", ".jsonl", ".ndjson")
+_START = 1 << 20  # bytes: more than the names of the columns, and than a row, take
 
 
 def holds_features(path: Path, kind: Kind) -> bool:
-    """Whether a Parquet file, or every one of a folder, has a column `features` of lists of numbers. A table
-    with a column of texts is one of texts, whatever else it has. Files that cannot be read do not count, but
-    where others have features: whoever opens those says what is wrong with the rest."""
-    schemas = [schema for file in parquet_files(path) if (schema := _schema_of(file)) is not None]
-    vectors = bool(schemas) and all(_is_vector(schema.get(COLUMN)) for schema in schemas)
-    return vectors and (kind.in_files or not any(n.lower() in kind.columns for n in schemas[0]))
+    """Whether a Parquet file, or every one of a folder, has a column `features`, and at least one of them
+    lists of numbers in it, or ABOUT beside it. A table with a column of texts is one of texts, whatever else
+    it has. Files that cannot be read are passed over here: whoever opens the others says what is wrong with
+    them, and with features of another type."""
+    known = [(file, schema) for file in parquet_files(path) if (schema := _schema_of(file)) is not None]
+    if not known or not all(COLUMN in schema for _, schema in known):
+        return False
+    if not kind.in_files and any(name.lower() in kind.columns for name in known[0][1]):
+        return False
+    return any(is_vector(schema[COLUMN]) or _says_whose(file, schema) for file, schema in known)
+
+
+def _says_whose(file: Path, schema: Mapping[str, Any]) -> bool:
+    """Whether a Parquet file says what its features depend on."""
+    import polars as pl
+
+    return ABOUT in schema or ABOUT in pl.read_parquet_metadata(file)
 
 
 def _schema_of(file: Path) -> Mapping[str, Any] | None:
@@ -40,7 +56,21 @@ def parquet_files(path: Path) -> list[Path]:
     return [path] if path.suffix.lower() == ".parquet" and path.is_file() else []
 
 
-def _is_vector(dtype: Any) -> bool:
+def is_vector(dtype: Any) -> bool:
+    """Whether the cells of a column are lists of numbers."""
     import polars as pl
 
     return isinstance(dtype, pl.Array | pl.List) and dtype.inner is not None and dtype.inner.is_numeric()
+
+
+def written_as_text(path: Path) -> bool:
+    """Whether a table that is a text file (CSV, JSON) has features, and says what they depend on."""
+    ending = path.suffix.lower()
+    if ending not in _TEXTS or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            start = file.read(_START) if "j" in ending else file.readline(_START)
+    except OSError:
+        return False
+    return all(re.search(rb"(?<!\w)%s(?!\w)" % name.encode(), start) for name in (COLUMN, ABOUT))

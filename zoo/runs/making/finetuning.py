@@ -21,7 +21,7 @@ from zoo.data.trained import set_apart, with_contents
 from zoo.errors import InvalidRecipe, UnknownName, UsageError
 from zoo.events import Note, Report, silent
 from zoo.features.engine import Engine
-from zoo.features.vectors import FeatureFile, open_features
+from zoo.features.vectors import FeatureFile, open_features, refuse_texts
 from zoo.progress import usual_report
 from zoo.runs.folder import refuse_unwritable
 from zoo.runs.making.unfinished import refuse_taken
@@ -273,6 +273,8 @@ def plan_run(
         if takes_features and text_column is None and holds_features(data, kind)
         else None
     )
+    if features is None and takes_features and kind.in_files:
+        refuse_texts(data, str(name))
     if features is not None:
         _check_for_features(features, checked, calibrate, class_level)
     dataset = scan_dataset(
