@@ -194,7 +194,7 @@ def test_verify_reads_features_and_fix_takes_out_what_is_damaged(
     said = ask("verify")
     assert said.code == 3
     assert "1 of " in said.out
-    assert said.out.endswith("zoo verify --fix deletes damaged features.\n")
+    assert said.out.endswith("zoo verify --fix takes damaged features out.\n")
     assert ask("verify", "--fix").code == 0
     assert ask("verify").code == 0
 

@@ -151,6 +151,16 @@ def test_a_folder_of_files_is_one_table_in_any_order_and_number_format(
     assert (tmp_path / "one" / ADAPTER).read_bytes() == (tmp_path / "two" / ADAPTER).read_bytes()
 
 
+def test_a_folder_of_nothing_but_cut_files_names_them(ask: Call, features: Path, tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    for name in ("a.parquet", "b.parquet"):
+        (tmp_path / "parts" / name).write_bytes(features.read_bytes()[:2000])
+    said = ask("finetune", "tiny_net", tmp_path / "parts", "--out", tmp_path / "run")
+    assert said.code == 5
+    assert "only 2 .parquet files, which cannot be read: a.parquet, b.parquet\n" in said.err
+    assert said.err.endswith("The file may be cut or damaged: fetch it, or write it, again.\n")
+
+
 @pytest.mark.parametrize("among", [False, True], ids=["alone", "among others"])
 @pytest.mark.parametrize(
     ("dtype", "cause"),

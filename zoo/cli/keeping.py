@@ -203,7 +203,7 @@ def verify(context: Context, names: tuple[str, ...], fix: bool) -> int:
 def _mending(kinds: set[str]) -> str:
     """What --fix does about damaged files of some kinds."""
     fetches = [] if kinds == {FEATURES} else ["fetches it again"]
-    return " and ".join([*fetches, *(["deletes damaged features"] if FEATURES in kinds else [])])
+    return " and ".join([*fetches, *(["takes damaged features out"] if FEATURES in kinds else [])])
 
 
 def _feature_rows(context: Context, *, fix: bool) -> Iterator[dict[str, Any]]:

@@ -21,7 +21,8 @@ from pathlib import Path
 from zoo.data.dataset import PARTS, Part
 from zoo.data.finding.found import ClassFiles, Found, class_name
 from zoo.data.finding.split_words import NEVER_CLASSES, Ambiguous, Level, Role, read_level, read_part
-from zoo.data.finding.table_file import is_table
+from zoo.data.finding.table_file import AGAIN, is_table
+from zoo.data.finding.vector_table import parquet_files, schema_of
 from zoo.data.finding.walking import (
     Disk,
     Listing,
@@ -371,6 +372,10 @@ class _Search:
             found = f"holds no class folders, only {describe_others(others)}"
         else:
             found = "is empty"
+        tables = parquet_files(Path(folder))
+        if tables and not listing.all_files and all(schema_of(table) is None for table in tables):
+            names = _list([table.name for table in tables])
+            return DatasetError(f"{one_line(folder)} {found}, which cannot be read: {names}", hint=AGAIN)
         hint = f"{other_kind_hint(others, self.kind)}{self.kind.layouts}"
         if any(is_table(Path(name), self.kind) for name in listing.others):
             items = f"{self.kind.noun}s and their labels"

@@ -24,7 +24,7 @@ def holds_features(path: Path, kind: Kind) -> bool:
     lists of numbers in it, or ABOUT beside it. A table with a column of texts is one of texts, whatever else
     it has. Files that cannot be read are passed over here: whoever opens the others says what is wrong with
     them, and with features of another type."""
-    known = [(file, schema) for file in parquet_files(path) if (schema := _schema_of(file)) is not None]
+    known = [(file, schema) for file in parquet_files(path) if (schema := schema_of(file)) is not None]
     if not known or not all(COLUMN in schema for _, schema in known):
         return False
     if not kind.in_files and any(name.lower() in kind.columns for name in known[0][1]):
@@ -39,7 +39,7 @@ def _says_whose(file: Path, schema: Mapping[str, Any]) -> bool:
     return ABOUT in schema or ABOUT in pl.read_parquet_metadata(file)
 
 
-def _schema_of(file: Path) -> Mapping[str, Any] | None:
+def schema_of(file: Path) -> Mapping[str, Any] | None:
     """The columns of a Parquet file and their types; None for one that cannot be read."""
     import polars as pl
 
