@@ -30,7 +30,7 @@ from zoo.data.pixels.preprocessing import Draws, augment, preprocess
 from zoo.data.pixels.ranges import ValueRange
 from zoo.errors import TrainingStopped
 from zoo.events import Note, Progress, Report, silent
-from zoo.features import fusion, network
+from zoo.features import fusion, network, sharing
 from zoo.features.cache import FeatureCache
 from zoo.features.engine import PLAIN, TORCH, Backend, Engine, Way
 from zoo.features.exported import (
@@ -451,5 +451,5 @@ def _describe(work: Extraction, backbone_sha256: str | None) -> dict[str, Any]:
 @once
 def hash_code() -> str:
     """The sha256 of the code that computes features: changed code never uses old features."""
-    modules = (decoding, metadata, preprocessing, fusion, network)
+    modules = (decoding, metadata, preprocessing, fusion, network, sharing)
     return hashlib.sha256("".join(map(inspect.getsource, modules)).encode()).hexdigest()
