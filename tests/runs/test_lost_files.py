@@ -72,6 +72,15 @@ def test_training_does_not_go_on_without_its_photographs(
 
 
 @on_tiny
+def test_a_single_one_is_passed_over_and_named(few: Path, finetune: Finetune) -> None:
+    told: list[Event] = []
+    result = finetune(folder=few, report=away(few, "train", 1, told), **TUNED)
+    assert result.epochs == 4
+    [named] = [event.message for event in told if isinstance(event, Note) and "passed over" in event.message]
+    assert named.endswith("does not exist")
+
+
+@on_tiny
 def test_no_epoch_is_measured_without_its_photographs(
     few: Path, finetune: Finetune, monkeypatch: pytest.MonkeyPatch
 ) -> None:

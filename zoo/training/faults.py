@@ -65,7 +65,7 @@ def check_read(source: BatchSource, which: str, passed: int, *, expected: int | 
         return
     expected = sum(source.sizes) if expected is None else expected
     lost = expected - passed
-    if lost > MOST_LOST * expected:
+    if lost > max(1, MOST_LOST * expected):  # a single one is passed over, however few there are
         first = next(iter(source.bad.values()), None)
         raise TrainingStopped(
             f"{lost:,} of {expected:,} {which} images can no longer be read"
