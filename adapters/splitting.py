@@ -23,9 +23,7 @@ import torch
 from torch import Tensor, nn
 
 LEAST = 0.1  # share of the network's layers that have to be before the place: else a cut gains nothing
-CLOSE = (
-    1e-4  # how far both halves may be from the whole, relative to its largest value; on a CPU they are equal
-)
+CLOSE = 1e-4  # how far halves may be from the whole, relative to its largest value; on a CPU they are equal
 
 
 class NotSplit(Exception):
