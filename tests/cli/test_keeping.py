@@ -61,6 +61,29 @@ def test_features_exports_and_hashes_are_counted_and_go_when_they_are_old(ask: C
     assert new.is_file()
 
 
+def test_features_beyond_their_limit_go_those_unused_for_longest_first(
+    ask: Call, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = [home / "features" / (letter * 64) / "f.rows" for letter in "abc"]
+    for days, path in enumerate(tables):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(bytes(2_000))
+        for one in (path, path.parent):
+            os.utime(one, (time.time() - 90_000 * days,) * 2)
+    monkeypatch.setenv("ZOO_FEATURES_SIZE", "5kB")
+    dry = ask("prune", "--dry-run", "--json").json
+    assert [(row["why"], row["bytes"]) for row in dry] == [("computed", 2_000)]
+    assert all(path.is_file() for path in tables)
+    monkeypatch.setenv("ZOO_FEATURES_SIZE", "2kB")
+    ask("prune")
+    assert [path.is_file() for path in tables] == [True, False, False]
+    monkeypatch.setenv("ZOO_FEATURES_SIZE", "much")
+    refused = ask("prune")
+    assert refused.code == 2
+    assert "ZOO_FEATURES_SIZE: 'much' is not a size" in refused.err
+    assert tables[0].is_file()
+
+
 def test_a_lock_file_admits_what_it_pins_and_nothing_else(ask: Call, tmp_path: Path) -> None:
     lock = tmp_path / "zoo.lock"
     lock.write_text(ask("lock", "tiny_net").out)

@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.catalogue.search import size_setting
 from zoo.events import Note, Report, silent
 from zoo.features.rows import Rows, read_rows
 from zoo.features.segments import (
@@ -39,8 +38,8 @@ from zoo.features.segments import (
     rows_once,
     save_segment,
 )
+from zoo.store.upkeep.pruning import most_features
 
-CAP = 4 * 2**30  # bytes kept in total by default; the least recently used tables are deleted first
 MANY = 8  # segments of about one size in a table, merged when there are more: each costs an open and a search
 LARGE = (
     64 * 2**20
@@ -50,20 +49,12 @@ STALE = 86_400  # seconds after which a temporary file counts as abandoned
 LAYOUT = 2  # of the files of a table; another one has tables of its own, and older ones are pruned unused
 
 
-def most_bytes() -> int:
-    """The bytes that features of all networks may take: ZOO_FEATURES_SIZE, as 20GB, or CAP.
-
-    Raises UsageError for what is not a size.
-    """
-    return size_setting("ZOO_FEATURES_SIZE", CAP)
-
-
 class FeatureCache:
     """The features of one network at one layer, with one preprocessing: content hash -> row.
 
-    folder: `home/features`; its size is limited by `most_bytes`. about: everything that decides a feature's
-    value, as plain JSON. If the folder cannot be written, the features are computed again next time; this run
-    is not affected.
+    folder: `home/features`; its size is limited by `most_features`. about: everything that decides a
+    feature's value, as plain JSON. If the folder cannot be written, the features are computed again next
+    time; this run is not affected.
     """
 
     def __init__(self, folder: Path, about: Mapping[str, Any], *, report: Report = silent) -> None:
@@ -71,7 +62,7 @@ class FeatureCache:
         self.folder = folder
         self.table = folder / hashlib.sha256(self.about.encode()).hexdigest()
         self.report = report
-        self.most = most_bytes()
+        self.most = most_features()
 
     def find(
         self, contents: Sequence[bytes | None] | Array, new: Callable[[tuple[int, ...]], Rows] = torch.zeros

@@ -18,7 +18,6 @@ from zoo.data.pixels.keeping import most_pixels
 from zoo.data.pixels.ranges import ValueRange
 from zoo.errors import TrainingStopped
 from zoo.events import EpochEnd, Note, Report
-from zoo.features.cache import most_bytes
 from zoo.features.engine import Engine, Way
 from zoo.features.extraction import FeatureTable
 from zoo.features.network import Precision, feature_precision
@@ -28,6 +27,7 @@ from zoo.runs.plan import Plan
 from zoo.runs.record import Baseline, FeatureFacts
 from zoo.store.disk.space import size_text
 from zoo.store.store import Store
+from zoo.store.upkeep.pruning import most_features
 from zoo.training.batches import BatchSource, FeatureBatches, StoredBatches
 from zoo.training.loop import FitResult
 from zoo.training.processes import ALONE, Processes
@@ -196,11 +196,10 @@ def describe_views(views: int, strength: str, table: FeatureTable) -> Note:
         f"{views} views of each of {images:,} training images: the plain one and {others} varied ones "
         f"({strength}), {table.from_cache:,} of {others * images:,} from the store, {size_text(taken)}"
     )
-    if taken <= most_bytes():
+    if taken <= most_features():
         return Note(message)
-    hint = (
-        f"The store keeps {size_text(most_bytes())} of features, and the next run would compute these again."
-    )
+    kept = size_text(most_features())
+    hint = f"The store keeps {kept} of features, and the next run would compute these again."
     return Note(message, f"{hint} More: ZOO_FEATURES_SIZE=20GB", level="warning")
 
 

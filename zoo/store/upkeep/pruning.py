@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from zoo.catalogue.search import size_setting
 from zoo.errors import LockTimeout
 from zoo.store.disk.blobs import is_linked, remove_file
 from zoo.store.disk.locks import hold
@@ -21,6 +22,7 @@ from zoo.store.disk.space import disk_errors
 if TYPE_CHECKING:
     from zoo.store.store import Store
 
+FEATURES = 4 * 2**30  # bytes of features that are kept by default
 COMPUTED = "features", "onnx", "hashes"
 _KEY = re.compile(r"[0-9a-f]{64}")
 _OURS = ".rows", ".safetensors", ".onnx", ".hashes", ".partial", ".txt"
@@ -34,7 +36,8 @@ class Prunable:
 
     name: of the model; None for files that no model needs. bytes: freed by deleting it. idle: seconds since
     it was last used, never negative, even if the clock was wrong. why: `unused` models, `partial` downloads,
-    `orphan` files, `computed` features, exports and hashes that nobody read for so long.
+    `orphan` files, `computed` features, exports and hashes that nobody read for so long, or features that are
+    more than the store keeps.
     """
 
     name: str | None
@@ -64,10 +67,11 @@ class PrunePlan:
 
 
 def plan_prune(store: Store, *, older_than: float | None = None, now: float | None = None) -> PrunePlan:
-    """The plan to delete models, features, exports and hashes unused for `older_than` seconds, and leftovers
-    of fetches that ended.
+    """The plan to delete models, features, exports and hashes unused for `older_than` seconds, features
+    beyond `most_features`, and leftovers of fetches that ended.
 
     Partial downloads count after a day, files without a record after an hour: a running fetch is neither.
+    Raises UsageError for a limit of features that is not a size.
     """
     now = time.time() if now is None else now
     found: list[Prunable] = []
@@ -87,8 +91,10 @@ def plan_prune(store: Store, *, older_than: float | None = None, now: float | No
         idle = _idle_time(path, now)
         if idle >= HOUR and path.is_file():
             found.append(Prunable(None, "orphan", (path,), size_of((path,)), idle))
-    if older_than is not None:
-        found += (item for item in _computed(store.home, now) if item.idle >= older_than)
+    computed = [*_computed(store.home, now)]
+    unused = [item for item in computed if older_than is not None and item.idle >= older_than]
+    found += unused
+    found += _too_many(store, [item for item in computed if item not in unused])
     items = _count_freed(sorted(found, key=lambda item: (-item.idle, item.name or "")), store)
     return PrunePlan(store, items)
 
@@ -104,6 +110,25 @@ def _computed(home: Path, now: float) -> Iterator[Prunable]:
             idle = min((_idle_time(path, now) for path in (folder, *files)), default=0.0)
             if files:
                 yield Prunable(None, "computed", files, size_of(files), idle)
+
+
+def _too_many(store: Store, staying: Sequence[Prunable]) -> Iterator[Prunable]:
+    """The tables of features that were not used for the longest time, until the others are few enough."""
+    tables = [item for item in staying if item.paths[0].is_relative_to(store.home / "features")]
+    total, most = sum(item.bytes for item in tables), most_features()
+    for item in sorted(tables, key=lambda item: -item.idle):
+        if total <= most:
+            return
+        total -= item.bytes
+        yield item
+
+
+def most_features() -> int:
+    """The bytes that features of all networks may take: ZOO_FEATURES_SIZE, as 20GB, or 4 GiB.
+
+    Raises UsageError for what is not a size.
+    """
+    return size_setting("ZOO_FEATURES_SIZE", FEATURES)
 
 
 def last_use(record: Record, paths: tuple[Path, ...]) -> float:
