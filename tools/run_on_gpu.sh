@@ -21,10 +21,11 @@ export PYTHONPATH="$site:$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 ZOO
 # Only the files with such tests: the others import what the machine lacks.
 tests=$(grep -rlE 'mark\.gpu\b' tests --include='test_*.py')
 # shellcheck disable=SC2086
-timeout 340 "$python" -m pytest -q -m gpu -p no:cacheprovider --junitxml="$out/tests.xml" $tests 2>&1 \
+timeout 300 "$python" -m pytest -v -m gpu -p no:cacheprovider -p no:benchmark --timeout 90 --tb short \
+  --junitxml="$out/tests.xml" $tests 2>&1 \
   | tee "$out/tests.log"
 tested=${PIPESTATUS[0]}
-timeout 120 "$python" benchmarks/gpu.py "$@" 2>&1 | tee "$out/benchmark.log"
+timeout 150 "$python" benchmarks/gpu.py --photos "$packed/data/hymenoptera" "$@" 2>&1 | tee "$out/benchmark.log"
 timed=${PIPESTATUS[0]}
 "$python" - "$out" "$tested" "$timed" <<'P'
 """Write OUT/gpu.md: the machine, a row per test, the benchmark's own rows."""

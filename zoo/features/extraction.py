@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cache as once
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -23,10 +22,11 @@ from zoo.data.containers import stamp_of
 from zoo.data.contents import Contents, number_contents, read_contents
 from zoo.data.hashes import stamp_rows
 from zoo.data.pixels import decoding as decoding
-from zoo.data.pixels import metadata, preprocessing
+from zoo.data.pixels import metadata, on_gpu, preprocessing
 from zoo.data.pixels.batches import BadFile, Batches, OnBad, load_batches
 from zoo.data.pixels.memory import ImageSource, MemoryImage, place_of
-from zoo.data.pixels.preprocessing import Draws, augment, preprocess
+from zoo.data.pixels.on_gpu import decoder_versions
+from zoo.data.pixels.preprocessing import Draws, Preprocessing
 from zoo.data.pixels.ranges import ValueRange
 from zoo.errors import TrainingStopped
 from zoo.events import Note, Progress, Report, silent
@@ -382,11 +382,12 @@ class Extraction:
             "workers": self.workers,
             "on_bad": self.on_bad,
             "values": self.values,
+            "device": self.device,
         }
         if view is None:
-            return load_batches(self.images, partial(preprocess, input=self.input), self.batch_size, **common)
+            return load_batches(self.images, Preprocessing(self.input), self.batch_size, **common)
         draws = _ContentDraws(view.seed, view.number, self.contents)
-        random = partial(_draw_view, input=self.input, strength=view.strength)
+        random = Preprocessing(self.input, view.strength)
         return load_batches(self.images, random, self.batch_size, draws=draws, **common)
 
     def keep(self, cache: FeatureCache | None, fresh: Sequence[tuple[Tensor, Tensor]]) -> None:
@@ -429,11 +430,6 @@ class Extraction:
             self.report(Progress(task, self.done, self.total, self.counts))
 
 
-def _draw_view(image: Tensor, generator: torch.Generator, *, input: ImageInput, strength: str) -> Tensor:  # noqa: A002
-    """One random view of an image: `augment`, as load_batches calls it."""
-    return augment(image, input, generator, strength=strength)
-
-
 def _describe(work: Extraction, backbone_sha256: str | None) -> dict[str, Any]:
     """The key of the cache: everything that a feature depends on besides the image, the view and the way."""
     return {
@@ -442,7 +438,7 @@ def _describe(work: Extraction, backbone_sha256: str | None) -> dict[str, Any]:
         "network": fingerprint_network(work.model),
         "input": msgspec.to_builtins(work.input),
         "device": work.device.type,
-        "versions": {name: version(name) for name in ("torch", "pillow")},
+        "versions": {name: version(name) for name in ("torch", "pillow")} | decoder_versions(work.device),
         "code": hash_code(),
         **({} if work.values is None else {"values": work.values.facts}),
     }
@@ -451,5 +447,5 @@ def _describe(work: Extraction, backbone_sha256: str | None) -> dict[str, Any]:
 @once
 def hash_code() -> str:
     """The sha256 of the code that computes features: changed code never uses old features."""
-    modules = (decoding, metadata, preprocessing, fusion, network, sharing)
+    modules = (decoding, metadata, preprocessing, on_gpu, fusion, network, sharing)
     return hashlib.sha256("".join(map(inspect.getsource, modules)).encode()).hexdigest()

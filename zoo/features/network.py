@@ -19,6 +19,7 @@ from zoo.backbones.memory_format import channels_last
 from zoo.events import Note, Report, silent
 from zoo.features.engine import Precision as Precision
 from zoo.features.fusion import fold_batch_norm
+from zoo.features.graphs import Graphs
 from zoo.features.portions import Portions, is_out_of_memory
 from zoo.features.sharing import portion_of, share_out
 
@@ -42,6 +43,7 @@ class FrozenNetwork(Portions):
     ) -> None:
         super().__init__(device, report)
         self.network = channels_last(network.to(device, dtype))
+        self.graphs = Graphs(self.network) if device.type == "cuda" else None
         self.dtype = dtype
         self.portion: int | None = None
 
@@ -56,7 +58,7 @@ class FrozenNetwork(Portions):
     def compute(self, images: Tensor) -> Tensor:
         """The features of a portion."""
         batch = images.to(self.device, self.dtype, memory_format=torch.channels_last)
-        features: Tensor = self.network(batch)
+        features: Tensor = self.network(batch) if self.graphs is None else self.graphs(batch)
         return features.float().cpu()
 
 
@@ -264,6 +266,7 @@ def _speed_up(
     take: returns a copy of the plain network.
     """
     cpu = torch.device("cpu")  # where fp32 is fp32: CUDA's convolutions round to TF32
+    example = example.to(cpu)
     network = take().cpu()
     expected = fold_batch_norm(network, example).before
     if not _is_close(FrozenNetwork(network, cpu, torch.float32)(example), expected):

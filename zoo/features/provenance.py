@@ -74,6 +74,9 @@ def provenance_of(
     backend: Backend = "torch",
 ) -> Provenance:
     """What features of images by a network depend on. Costs a read of its weights."""
+    import torch
+
+    from zoo.data.pixels.on_gpu import decoder_versions
     from zoo.features.extraction import hash_code
     from zoo.features.network import fingerprint_network
 
@@ -87,7 +90,8 @@ def provenance_of(
         precision=precision,
         device=device,
         code=hash_code(),
-        versions={name: version(name) for name in ("torch", "pillow", *libraries)},
+        versions={name: version(name) for name in ("torch", "pillow", *libraries)}
+        | decoder_versions(torch.device(device)),
         backend=backend,
         values=None if values is None else values.facts,
     )

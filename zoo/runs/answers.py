@@ -115,9 +115,10 @@ class ItemSource(Protocol):
     @property
     def rounds(self) -> Rounds: ...
 
-    def batches(self) -> Iterator[tuple[list[int], Inputs]]:
-        """(positions, what the network takes), batch by batch. Of several processes those of this one, and an
-        empty one where nothing of a batch can be read. Raises UnreadableFile where it is to stop."""
+    def batches(self, device: torch.device | None = None, /) -> Iterator[tuple[list[int], Inputs]]:
+        """(positions, what the network takes), batch by batch. device: of the network. Of several
+        processes those of this one, and an empty one where nothing of a batch can be read. Raises
+        UnreadableFile where it is to stop."""
 
     def prediction(self, position: int, top: tuple[Guess, ...], error: str | None = None) -> Prediction:
         """The answer to one item."""

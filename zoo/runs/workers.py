@@ -36,6 +36,7 @@ from zoo.targets import CALIBRATION, RECORD, RegistryModel, RunFolder, accept, d
 
 if TYPE_CHECKING:
     import polars as pl
+    import torch
     from torch import Tensor
 
     from zoo.catalogue.registry import Registry
@@ -214,7 +215,7 @@ class Worker(Generic[Found]):
             loaded.notes.clear()
             source = self._read(things, loaded)
             rows: NDArray[np.float32] | None = None
-            for positions, images in source.batches():
+            for positions, images in source.batches(loaded.device):
                 outputs = loaded(images).flatten(1).numpy()
                 if rows is None:
                     rows = np.full((len(things), outputs.shape[1]), np.nan, np.float32)
@@ -235,7 +236,7 @@ class Worker(Generic[Found]):
         from zoo.features.extraction import BATCH_SIZES
         from zoo.runs.modalities.image_items import read
 
-        usual = BATCH_SIZES.get(loaded.device_type, BATCH_SIZES["cpu"])
+        usual = BATCH_SIZES.get(loaded.device.type, BATCH_SIZES["cpu"])
         images = [as_image(b"" if thing is None else thing, at) for at, thing in enumerate(things, start=1)]
         return read(images, loaded.classifier, batch_size=self.batch_size or usual, workers=self.threads)
 
@@ -251,7 +252,7 @@ class Worker(Generic[Found]):
             target = RunFolder(str(self._run), self._run)
         device = pick_device(self.device)
         classifier = load_classifier(target, store=store)
-        return _Loaded(classifier, device.type, self._freezer(classifier, device, store))
+        return _Loaded(classifier, device, self._freezer(classifier, device, store))
 
     def _check_pin(self, run: Path) -> None:
         """Raise UsageError where the run is not on this machine, and WeightsMismatch where it is another."""
@@ -423,9 +424,9 @@ class _Loaded:
     """A network in this process. It is frozen for speed when the first photographs come, which are what its
     shortcuts are compared on. lock: one list of photographs at a time, since it takes all threads."""
 
-    def __init__(self, classifier: Classifier, device_type: str, freeze: _Freezer) -> None:
+    def __init__(self, classifier: Classifier, device: torch.device, freeze: _Freezer) -> None:
         self.classifier = classifier
-        self.device_type = device_type
+        self.device = device
         self.lock = RLock()
         self.notes: list[Note] = []
         self._freeze = freeze
@@ -467,7 +468,7 @@ class _Loaded:
                 image_model(classifier.entry),
                 classifier.network,
                 values=classifier.values,
-                device=self.device_type,
+                device=self.device.type,
                 precision=precision,
             )
             self._provenance[precision] = about.encoded()

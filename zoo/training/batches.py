@@ -19,7 +19,7 @@ from zoo.data.dataset import Item
 from zoo.data.pixels.batches import BadFile, OnBad, load_batches
 from zoo.data.pixels.batches import Batch as Pictures
 from zoo.data.pixels.keeping import KeptPictures
-from zoo.data.pixels.preprocessing import Draws, augment
+from zoo.data.pixels.preprocessing import Draws, Preprocessing
 from zoo.data.pixels.ranges import ValueRange
 from zoo.events import Note, Report, silent
 from zoo.features.rows import StoredRows
@@ -383,8 +383,9 @@ class ImageBatches(_Batches):
     every pass; None keeps the order and varies nothing. on_bad: what to do with a file that cannot be read
     any more; "skip" passes over it and reports it once, "stop" raises UnreadableFile. values: black and white
     of images of 16 bit or floats. kept: bytes of decoded images that shuffled passes keep for the next one.
-    erase: see `augment`. mixing: of shuffled passes; targets are rows of
-    float32 then. Of several processes each mixes its share of a batch, all in the same way.
+    device: of the model; a GPU makes the batches too. erase: see `augment`. mixing: of shuffled passes;
+    targets are rows of float32 then. Of several processes each mixes its share of a batch, all in the same
+    way.
     """
 
     def __init__(
@@ -402,6 +403,7 @@ class ImageBatches(_Batches):
         on_bad: str = "skip",
         values: ValueRange | None = None,
         kept: int = 0,
+        device: torch.device | None = None,
         share: Share = ALONE,
         sampling: str = "once",
         report: Report = silent,
@@ -418,6 +420,7 @@ class ImageBatches(_Batches):
         self.on_bad = cast(OnBad, on_bad)
         self.values = values
         self.kept = KeptPictures(kept, values) if kept else None
+        self.device = device
         self.report = report
         self.bad: dict[Path, BadFile] = {}
 
@@ -432,12 +435,9 @@ class ImageBatches(_Batches):
         strength, erase = (self.augmentation, self.erase) if varies else ("none", 0.0)
         mixing, draws = (self.mixing if varies else None), Draws(self.seed or 0, number)
 
-        def view(image: Tensor, generator: torch.Generator) -> Tensor:
-            return augment(image, self.input, generator, strength=strength, erase=erase)
-
         pictures = load_batches(
             _Repeated(self.items),
-            view,
+            Preprocessing(self.input, strength, erase),
             self.batch_size,
             draws=draws,
             order=torch.cat(parts).tolist() if parts else [],
@@ -446,6 +446,7 @@ class ImageBatches(_Batches):
             on_bad=self.on_bad,
             values=self.values,
             kept=self.kept if varies else None,
+            device=self.device,
         )
         with pictures:
             batches = _join_a_last_one(pictures) if alone else self._fill(parts, pictures)

@@ -6,25 +6,28 @@ processes, pickled, or started anew in every epoch.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, chain
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, NamedTuple, TypeVar, overload
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, overload
 
 import torch
 
 from zoo.data.contents import count_cpus, read_contents
 from zoo.data.dataset import Dataset, Item
 from zoo.data.names import one_line
-from zoo.data.pixels.decoding import TRAITS, judge_start, measure_values
+from zoo.data.pixels.decoding import TRAITS, Picture, judge_start, measure_values
 from zoo.data.pixels.keeping import KeptPictures
 from zoo.data.pixels.memory import ImageSource, MemoryImage, open_picture, place_of
-from zoo.data.pixels.preprocessing import Draws
+from zoo.data.pixels.on_gpu import OnGpu, decoder_of, read_ahead
+from zoo.data.pixels.preprocessing import Draws, Preprocessing
 from zoo.data.pixels.ranges import ValueRange, join_extremes, usual_range
 from zoo.errors import DatasetError, UnreadableFile
 from zoo.events import Note, Progress, Report, silent
@@ -111,6 +114,7 @@ def load_batches(
     keep: int | None = None,
     values: ValueRange | None = None,
     kept: KeptPictures | None = None,
+    device: torch.device | None = None,
     report: Report = silent,
     task: str = "images",
 ) -> Batches: ...
@@ -128,6 +132,7 @@ def load_batches(
     keep: int | None = None,
     values: ValueRange | None = None,
     kept: KeptPictures | None = None,
+    device: torch.device | None = None,
     report: Report = silent,
     task: str = "images",
 ) -> Batches: ...
@@ -144,6 +149,7 @@ def load_batches(
     keep: int | None = None,
     values: ValueRange | None = None,
     kept: KeptPictures | None = None,
+    device: torch.device | None = None,
     report: Report = silent,
     task: str = "images",
 ) -> Batches:
@@ -155,54 +161,128 @@ def load_batches(
     has, in place of batch_size: those that cannot be read are missing in it, and images is empty if it has
     none. workers: threads, one per CPU by default.
     keep: see `read_image`. values: black and white of images of 16 bit or floats; None: by each file. kept:
-    opens the images, and keeps them for another pass, in place of keep and values. A file
+    opens the images, and keeps them for another pass, in place of keep and values. device: of the network; on
+    a GPU the batches of a Preprocessing are made there, a batch ahead, see `on_gpu`. A file
     that cannot be read goes to `.bad` and the next one takes its place in the batch; with on_bad="stop"
     UnreadableFile is raised. At most one batch is read ahead.
     """
     positions = range(len(images)) if order is None else order
     failures: dict[int, BadFile] = {}
     traits: Counter[str] = Counter()
+    open_image = kept.open if kept is not None else partial(open_picture, keep=keep, values=values)
+    maker: Maker = _OnCpu(images, transform, draws, open_image)
+    gpu = device if isinstance(transform, Preprocessing) and device and device.type == "cuda" else None
+    if gpu is not None and isinstance(transform, Preprocessing):
+        decode = decoder_of(gpu)
+        maker = OnGpu(gpu, images, transform, draws=draws, decode=decode, open_image=open_image)
 
-    def load(position: int) -> tuple[torch.Tensor, tuple[str, ...]] | UnreadableFile:
-        try:
-            if kept is not None:
-                picture = kept.open(images[position])
+    def load(start: int) -> list[Any]:
+        return [_or_error(maker.read, position) for position in positions[start : start + maker.at_once]]
+
+    def pass_over(position: int, error: UnreadableFile) -> None:
+        if on_bad == "stop":
+            raise _stop_at(error)
+        failures[position] = BadFile(place_of(images[position]), error.reason)
+
+    def assemble(loaded: Sequence[tuple[int, Any]], done: int) -> Batch:
+        if not loaded:
+            return Batch(torch.empty(0, dtype=torch.long), torch.empty(0), done)
+        indices = []
+        stacked, outcomes = maker.assemble(loaded)
+        for (position, _), outcome in zip(loaded, outcomes, strict=True):
+            if isinstance(outcome, UnreadableFile):
+                pass_over(position, outcome)
             else:
-                picture = open_picture(images[position], keep=keep, values=values)
-        except UnreadableFile as error:
-            return error
-        if draws is None:
-            return transform(picture.pixels), picture.traits
-        return transform(picture.pixels, draws.generator(position)), picture.traits
+                traits.update(outcome)
+                indices.append(position)
+        return Batch(torch.tensor(indices, dtype=torch.long), stacked, done)
+
+    def make() -> Generator[Batch, None, None]:
+        loaded: list[tuple[int, Any]] = []
+        threads, some = workers or min(count_cpus(), maker.most_threads), maker.at_once
+        starts = range(0, len(positions), some)
+        ends = None if sizes is None else {*accumulate(sizes)}
+        with closing(
+            _run_ahead(load, starts, threads=threads, ahead=batch_size // some + threads)
+        ) as results:
+            read = zip(positions, chain.from_iterable(results), strict=True)
+            for done, (position, result) in enumerate(read, start=1):
+                if isinstance(result, UnreadableFile):
+                    pass_over(position, result)
+                else:
+                    loaded.append((position, result))
+                full = len(loaded) == batch_size if ends is None else done in ends
+                if full or done == len(positions):
+                    yield assemble(loaded, done)
+                    loaded = []
 
     def batches() -> Generator[Batch, None, None]:
-        indices: list[int] = []
-        tensors: list[torch.Tensor] = []
-        threads = workers or count_cpus()
-        ends = None if sizes is None else {*accumulate(sizes)}
-        with closing(_run_ahead(load, positions, threads=threads, ahead=batch_size + threads)) as results:
-            for done, (position, result) in enumerate(zip(positions, results, strict=True), start=1):
-                if isinstance(result, UnreadableFile):
-                    if on_bad == "stop":
-                        raise _stop_at(result)
-                    failures[position] = BadFile(place_of(images[position]), result.reason)
-                else:
-                    tensor, found = result
-                    traits.update(found)
-                    indices.append(position)
-                    tensors.append(tensor)
-                full = len(tensors) == batch_size if ends is None else done in ends
-                if full or done == len(positions):
-                    report(Progress(task, done, len(positions), "images"))
-                    if tensors:
-                        with one_thread():  # there is more to lose by waiting than by copying
-                            stacked = torch.stack(tensors)
-                        yield Batch(torch.tensor(indices), stacked, done)
-                    elif ends is not None:
-                        yield Batch(torch.empty(0, dtype=torch.long), torch.empty(0), done)
-                    indices, tensors = [], []
+        made = make() if gpu is None else read_ahead(make(), gpu, lambda batch: batch.images)
+        with closing(made):
+            for batch in made:
+                report(Progress(task, batch.done, len(positions), "images"))
+                if len(batch.indices) or sizes is not None:
+                    yield batch
 
     return Batches(batches(), failures, traits)
+
+
+def _or_error(read: Callable[[int], Any], position: int) -> Any:
+    try:
+        return read(position)
+    except UnreadableFile as error:
+        return error
+
+
+class Maker(Protocol):
+    """What batches are made by: images are read in threads, and assembled in one. at_once: images that a
+    thread reads before it answers; most_threads: how many there are, unless somebody says so."""
+
+    at_once: int
+    most_threads: int
+
+    def read(self, position: int, /) -> Any:
+        """An image, as far as a thread of its own gets. Raises UnreadableFile."""
+
+    def assemble(
+        self, loaded: Sequence[tuple[int, Any]], /
+    ) -> tuple[torch.Tensor, list[tuple[str, ...] | UnreadableFile]]:
+        """The batch of (position, what `read` returned), and what came of each: its traits, or why it is
+        missing in the batch."""
+
+
+class _OnCpu:
+    """Each image is transformed where it is decoded."""
+
+    at_once = 1
+    most_threads = sys.maxsize
+
+    def __init__(
+        self,
+        images: Sequence[ImageSource],
+        transform: Callable[..., torch.Tensor],
+        draws: Draws | None,
+        open_image: Callable[[ImageSource], Picture],
+    ) -> None:
+        self.images = images
+        self.transform = transform
+        self.draws = draws
+        self.open_image = open_image
+
+    def read(self, position: int, /) -> tuple[torch.Tensor, tuple[str, ...]]:
+        """The transformed image and its traits."""
+        picture = self.open_image(self.images[position])
+        if self.draws is None:
+            return self.transform(picture.pixels), picture.traits
+        return self.transform(picture.pixels, self.draws.generator(position)), picture.traits
+
+    def assemble(
+        self, loaded: Sequence[tuple[int, tuple[torch.Tensor, tuple[str, ...]]]], /
+    ) -> tuple[torch.Tensor, list[tuple[str, ...] | UnreadableFile]]:
+        """Stacked images."""
+        with one_thread():  # there is more to lose by waiting than by copying
+            stacked = torch.stack([image for _, (image, _) in loaded])
+        return stacked, [traits for _, (_, traits) in loaded]
 
 
 Result = TypeVar("Result")

@@ -128,7 +128,7 @@ def read_image(path: Path, *, keep: int | None = None) -> torch.Tensor:
 def read_picture(path: Path, *, keep: int | None = None, values: ValueRange | None = None) -> Picture:
     """Pixels and traits of one image file; all else as `read_image`. values: black and white of its set."""
     try:
-        return decode_picture(_read_bytes(path), keep=keep, values=values)
+        return decode_picture(read_bytes(path), keep=keep, values=values)
     except UnreadableFile as error:
         raise UnreadableFile(f"{one_line(path)} {error.reason}", reason=error.reason) from error.__cause__
 
@@ -145,7 +145,7 @@ class Outside:
 
 def read_outside(path: Path) -> Outside:
     """What the header of an image file says; no pixel is decoded. Raises UnreadableFile, with the reason."""
-    data = _read_bytes(path)
+    data = read_bytes(path)
     try:
         with _open(strip_metadata(_without_long_metadata(data)).data) as image:
             return Outside(image.width, image.height, image.format or "", image.mode)
@@ -203,7 +203,7 @@ def decode_picture(data: bytes, *, keep: int | None = None, values: ValueRange |
             picture = decode_picture(whole, keep=keep)
             return Picture(picture.pixels, (*picture.traits, "no end"))
         raise UnreadableFile(_what_is_wrong(error)) from error
-    return Picture(_ORIENT[orientation](pixels), traits)
+    return Picture(orient(pixels, orientation), traits)
 
 
 def _open(data: bytes) -> Image.Image:
@@ -251,14 +251,14 @@ def convert_image(image: Image.Image, *, values: ValueRange | None = None) -> Pi
         _check_size(image)
         image.load()
         pixels, orientation = _to_rgb(image, values=values), _orientation(image)
-        return Picture(_ORIENT[orientation](pixels), tuple(_traits(image, orientation)))
+        return Picture(orient(pixels, orientation), tuple(_traits(image, orientation)))
     except UnreadableFile:
         raise
     except Exception as error:  # it may still have to be read from a stranger's file
         raise UnreadableFile(_what_is_wrong(error)) from error
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
     """The bytes of a regular file; never waits for a pipe, never reads an endless device."""
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -491,7 +491,7 @@ def measure_values(path: Path) -> tuple[bool, Range] | None:
             return None
         if start is None and path.suffix.lower() not in (".png", ".tif", ".tiff"):
             return None
-        data = _read_bytes(path)
+        data = read_bytes(path)
         if not _may_be_deep(data[:32]):
             return None
         source = strip_metadata(_without_long_metadata(data))
@@ -593,6 +593,17 @@ _ORIENT: dict[int, Callable[[torch.Tensor], torch.Tensor]] = {
     8: lambda x: x.transpose(1, 2).flip(1),
 }
 """How (3, height, width) is turned upright, by EXIF orientation (Exif 2.32, section 4.6.4.A)."""
+
+
+def orient(pixels: torch.Tensor, orientation: int) -> torch.Tensor:
+    """Pixels (3, height, width) as a person sees them, by EXIF's orientation."""
+    return _ORIENT[orientation](pixels)
+
+
+def is_usual_size(width: int, height: int) -> bool:
+    """Whether an image of that size is within all caps, and decoded at its full size."""
+    sides = sorted((width, height))
+    return width * height <= _MOST_PIXELS and sides[1] <= _MOST_ASPECT * sides[0]
 
 
 def _traits(image: Image.Image, orientation: int, *, pages: bool = False) -> Iterator[str]:

@@ -140,6 +140,69 @@ def _strip_jpeg(data: bytes) -> Stripped:
     return Stripped(b"".join((*parts, data[begin:])), exif)
 
 
+@dataclass(frozen=True)
+class JpegHeader:
+    """What stands before the pixels of a JPEG. width, height: as they lie in the file. orientation: EXIF's, 1
+    to 8. kind: what decides how a decoder goes about it. is_plain: whether it is whole, of 8 bit, grey or in
+    brightness and colours (YCbCr)."""
+
+    width: int
+    height: int
+    orientation: int
+    kind: tuple[object, ...]
+    is_plain: bool
+
+    @property
+    def pixels(self) -> int:
+        """How many it has."""
+        return self.width * self.height
+
+
+_FRAMES = {0xC0: "baseline", 0xC2: "progressive"}
+_OTHER_FRAMES = frozenset(range(0xC1, 0xD0)) - {0xC2, 0xC4, 0xC8, 0xCC}
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+
+
+def read_jpeg_header(data: bytes) -> JpegHeader | None:
+    """The header of a JPEG; None for any other file, and for one that decoders read in ways of their own.
+
+    Whether it is whole: behind the first row there is an end mark, which pixels cannot contain.
+    """
+    if not data.startswith(b"\xff\xd8\xff"):
+        return None
+    frame, form, exif, xmp, jfif, adobe, end = b"", "", b"", b"", False, None, 2
+    for start, end, marker in _segments(data):
+        part = data[start + 4 : end]
+        if marker in _FRAMES and not frame:
+            frame, form = part, _FRAMES[marker]
+        elif marker in _FRAMES or marker in _OTHER_FRAMES:
+            return None
+        elif marker == 0xE0 and part[:5] == b"JFIF\0":
+            jfif = True
+        elif marker == 0xE1 and part[:6] == b"Exif\0\0":
+            exif = exif or part
+        elif marker == 0xE1 and part.startswith(_XMP):
+            xmp = xmp or part
+        elif marker == 0xEE and part[:5] == b"Adobe" and len(part) >= 12:
+            adobe = part[11]
+    if len(frame) < 9 or data[end : end + 2] != b"\xff\xda":
+        return None
+    bits, height, width, colours = struct.unpack_from(">BHHB", frame)
+    parts = [frame[at : at + 3] for at in range(6, 6 + 3 * colours, 3)]
+    names, sampling = [part[0] for part in parts], tuple(part[1] for part in parts)
+    bright = jfif or adobe == 1 or names == [1, 2, 3]  # what libjpeg goes by
+    return JpegHeader(
+        width=width,
+        height=height,
+        orientation=read_orientation(exif, xmp),
+        kind=(form, sampling, jfif, adobe),
+        is_plain=bits == 8
+        and min(width, height) > 0
+        and (colours == 1 or (colours == 3 and len(frame) >= 15 and bright and adobe in (None, 1)))
+        and data.rfind(b"\xff\xd9", end) >= 0,
+    )
+
+
 def lacks_restarts(data: bytes) -> bool:
     """Whether a JPEG has fewer restart marks than its size asks for, or is of a kind in which that is not
     counted. Decoders pass over whatever stands where a mark should, and fill the rows behind it with grey.

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from zoo.catalogue.entry import ImageInput, Interpolation
 from zoo.data.pixels.augmentations import AUGMENTATIONS, Augmentation
 from zoo.data.pixels.chance import drawing_from
+from zoo.data.pixels.resampling import Window
 from zoo.errors import UnknownName
 from zoo.vision import import_torchvision
 
@@ -32,6 +33,25 @@ from zoo.vision import import_torchvision
 # threads of its own as there are CPUs, for a tenth of a millisecond of work. Its resize starts none.
 Pixels = NDArray[np.float32]
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)[:, None, None]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How images become the input of a network: a function of one image, and of many on a GPU.
+
+    input: what the weights want. strength, erase: as for `augment`, of which each image that comes with a
+    generator is one view; one that comes without is what `preprocess` makes of it.
+    """
+
+    input: ImageInput
+    strength: str = "none"
+    erase: float = 0.0
+
+    def __call__(self, image: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """float32 (channels, size, size), normalised, of uint8 (3, height, width) RGB on the CPU."""
+        if generator is None:
+            return preprocess(image, self.input)
+        return augment(image, self.input, generator, strength=self.strength, erase=self.erase)
 
 
 def preprocess(image: torch.Tensor, input: ImageInput) -> torch.Tensor:
@@ -195,8 +215,15 @@ def _center(image: torch.Tensor, input: ImageInput) -> torch.Tensor:
 
 
 def _border(image: torch.Tensor, input: ImageInput) -> torch.Tensor:
-    fill = tuple(round(255 * value) for value in input.mean) * (3 // len(input.mean))
-    return center_crop(resize(image, _resized(image, input), input.interpolation), input.size, fill)
+    resized = resize(image, _resized(image, input), input.interpolation)
+    return center_crop(resized, input.size, border_of(input))
+
+
+def border_of(input: ImageInput) -> tuple[int, ...]:
+    """The colour beyond the edges of an image, (3): black, or the mean where it is padded to a square."""
+    if input.crop != "border":
+        return 0, 0, 0
+    return tuple(round(255 * value) for value in input.mean) * (3 // len(input.mean))
 
 
 def _resized(image: torch.Tensor, input: ImageInput) -> tuple[int, int]:
@@ -224,15 +251,21 @@ def seen_part(height: int, width: int, input: ImageInput) -> tuple[float, float,
     >>> seen_part(600, 400, ImageInput(size=224, resize=224, mean=(0.5,), std=(0.5,), channels=1))
     (0.0, 100.0, 400.0, 400.0)
     """
-    edges = []
-    for length, resized in zip(
-        (width, height), reversed(_SIZES[input.crop](height, width, input.resize)), strict=True
-    ):
-        padding = max(input.size - resized, 0)
-        start = round((resized + padding - input.size) / 2) - padding // 2  # as center_crop counts
-        edges.append((start * length / resized, input.size * length / resized))
-    (left, wide), (top, high) = edges
-    return left, top, wide, high
+    window = center_window(height, width, input)
+    ratios = height / window.resized[0], width / window.resized[1]
+    top, left = (begin * ratio for begin, ratio in zip(window.begin, ratios, strict=True))
+    return left, top, input.size * ratios[1], input.size * ratios[0]
+
+
+def center_window(height: int, width: int, input: ImageInput) -> Window:
+    """What `preprocess` takes of an image of that size, for `resample`."""
+    resized = _SIZES[input.crop](height, width, input.resize)
+    padding = [max(input.size - length, 0) for length in resized]
+    down, right = (
+        round((length + pad - input.size) / 2) - pad // 2  # as center_crop counts
+        for length, pad in zip(resized, padding, strict=True)
+    )
+    return Window(0, 0, height, width, resized, (down, right))
 
 
 def draw_crop(

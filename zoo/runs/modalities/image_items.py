@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from zoo.catalogue.entry import ImageInput
 from zoo.data.pixels.batches import OnBad, describe_range, describe_traits, load_batches
 from zoo.data.pixels.memory import ImageSource, place_of
-from zoo.data.pixels.preprocessing import preprocess
+from zoo.data.pixels.preprocessing import Preprocessing
 from zoo.data.pixels.ranges import ValueRange
 from zoo.events import Note, Report, silent
 from zoo.features.engine import TORCH, Engine
@@ -71,19 +71,20 @@ class ImageItems:
         """Nothing more is known of images."""
         return {}
 
-    def batches(self) -> Iterator[tuple[list[int], Tensor]]:
-        """(positions, images (batch, 3, size, size) float32), batch by batch."""
+    def batches(self, device: torch.device | None = None, /) -> Iterator[tuple[list[int], Tensor]]:
+        """(positions, images (batch, 3, size, size) float32), batch by batch. device: of the network."""
         alone = self.processes.world == 1
         own = [] if alone else self.rounds.batches
         batches = load_batches(
             self.images,
-            partial(preprocess, input=self.input),
+            Preprocessing(self.input),
             self.batch_size,
             order=None if alone else [*chain(*own)],
             sizes=None if alone else [*map(len, own)],
             workers=self.workers,
             on_bad=self.on_bad,
             values=self.values,
+            device=device,
             report=self.report,
         )
         with batches:

@@ -292,6 +292,7 @@ def open_batches(
         on_bad=session.recipe.on_bad,
         values=data.values,
         kept=0 if phase is None or phase.epochs == 1 else session.pixels // session.processes.local_world,
+        device=session.device,
         share=session.processes.share,
         sampling=session.recipe.sampling,
         report=session.report,

@@ -61,7 +61,7 @@ class TextItems:
         """How many words each text has, and how many of them are known."""
         return {"words": [one.words for one in self.read], "known": [one.known for one in self.read]}
 
-    def batches(self) -> Iterator[tuple[list[int], Tensor]]:
+    def batches(self, _device: torch.device | None = None, /) -> Iterator[tuple[list[int], Tensor]]:
         """(positions, ids (batch, words) int64, padded with 0), batch by batch."""
         for batch in self.rounds.batches:
             positions = [*batch]

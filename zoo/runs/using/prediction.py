@@ -107,10 +107,11 @@ def iterate_outputs(
 
     asking = modality_of(classifier.entry).load_asking()
     engine = replace(engine, items=len(source.places))
-    network = asking.open_network(classifier.network, pick_device(device), report, engine)
+    chosen = pick_device(device)
+    network = asking.open_network(classifier.network, chosen, report, engine)
 
     def own() -> Iterator[tuple[list[int], Tensor]]:
-        for positions, inputs in source.batches():
+        for positions, inputs in source.batches(chosen):
             outputs = network(inputs) if positions else torch.empty(0, 0)
             _check_numbers(classifier.name, [str(source.places[at]) for at in positions], outputs)
             yield positions, outputs
