@@ -4,7 +4,7 @@
 
 photographs: from JPEGs on the disk to features, and to steps of the whole network on random views; the peer
 is a loop over a DataLoader with a process per core and torchvision's transforms, channels last, in the same
-number format. Needs --photos; those of the folder are taken again until there are 2,048.
+number format. Needs --photos; those of the folder are taken again until there are as many as in the batches.
 few: milliseconds for one image and for eight, in the host's memory before and after.
 features: images a second through a frozen backbone, from the host's memory to features there; the peer is
 the same network in eval mode under no_grad, in fp32. head: an epoch of a linear head on 10,000 cached
@@ -21,7 +21,9 @@ import argparse
 import copy
 import os
 import time
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +39,8 @@ from zoo.catalogue.entry import ImageInput
 from zoo.data.dataset import Item
 from zoo.data.kinds import IMAGES
 from zoo.data.pixels.batches import load_batches
+from zoo.data.pixels.decoding import decode_picture
+from zoo.data.pixels.on_gpu import decoder_of
 from zoo.data.pixels.preprocessing import Preprocessing
 from zoo.features.network import FrozenNetwork, freeze_network
 from zoo.training.batches import FeatureBatches, ImageBatches
@@ -48,7 +52,6 @@ from zoo.training.strategies import phases
 
 CLASSES = 10
 HEAD_ITEMS, WIDTH, HEAD_BATCH = 10_000, 2048, 32
-PHOTOS, REPEATS = 2048, 50
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PARTS = ("photographs", "few", "features", "head", "tune")
 Way = Callable[[], object]
@@ -61,7 +64,7 @@ def main() -> None:
     )
     parser.add_argument("--network", default="resnet50", help="a name of torchvision")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--batches", type=int, default=32, help="batches a round, of features and of steps")
+    parser.add_argument("--batches", type=int, default=32, help="batches a round, of all but the head")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--photos", type=Path, help="a folder of JPEGs")
     parser.add_argument("--only", nargs="*", default=[*PARTS], choices=PARTS)
@@ -80,16 +83,25 @@ def main() -> None:
 
     if "photographs" in options.only and options.photos:
         photos = sorted(options.photos.rglob("*.jpg"))
-        photos = (photos * (PHOTOS // len(photos) + 1))[:PHOTOS]
+        photos = (photos * (len(images) // len(photos) + 1))[: len(images)]
+        show(
+            "decoding, a second",
+            race(decoding_ways(photos, options.batch_size, device), 1, device),
+            len(photos),
+        )
         for precision in precisions[:2]:
             ways = photo_ways(network, photos, options.batch_size, device, precision)
-            show(f"photographs to features in {precision}, a second", race(ways, 1, device), PHOTOS)
+            show(f"photographs to features in {precision}, a second", race(ways, 1, device), len(photos))
         ways = view_ways(network, photos, options.batch_size, device)
-        show("photographs to steps in bf16, a second", race(ways, 1, device), PHOTOS)
+        show("photographs to steps in bf16, a second", race(ways, 1, device), len(photos))
     if "few" in options.only:
-        for count in (1, 8):
-            ways = few_ways(network, images[:count], device)
-            show(f"features of {count} in bf16, times a second", race(ways, options.rounds, device), REPEATS)
+        for count in (1, min(8, len(images))):
+            ways = few_ways(network, images[:count], options.batches, device)
+            show(
+                f"features of {count} in bf16, times a second",
+                race(ways, options.rounds, device),
+                options.batches,
+            )
     if "features" in options.only:
         ways = feature_ways(network, images, options.batch_size, device)
         show("features, images/s", race(ways, options.rounds, device), len(images))
@@ -145,16 +157,16 @@ def feature_ways(network: nn.Module, images: Tensor, size: int, device: torch.de
     return {"plain loop, fp32": loop, "zoo, fp32": partial(ours, fp32), "zoo, bf16": partial(ours, bf16)}
 
 
-def few_ways(network: nn.Module, images: Tensor, device: torch.device) -> dict[str, Way]:
+def few_ways(network: nn.Module, images: Tensor, times: int, device: torch.device) -> dict[str, Way]:
     """The features of a few images, again and again."""
     plain = feature_extractor(network).to(device, torch.bfloat16, memory_format=torch.channels_last)
     frozen = freeze_network(network, images, device=device, precision="bf16")
 
     @torch.inference_mode()
     def loop() -> list[Tensor]:
-        return [plain(images.to(device, torch.bfloat16)).float().cpu() for _ in range(REPEATS)]
+        return [plain(images.to(device, torch.bfloat16)).float().cpu() for _ in range(times)]
 
-    return {"plain loop": loop, "zoo": lambda: [frozen(images) for _ in range(REPEATS)]}
+    return {"plain loop": loop, "zoo": lambda: [frozen(images) for _ in range(times)]}
 
 
 class Photographs(Dataset[tuple[Tensor, int]]):
@@ -220,6 +232,23 @@ def photo_ways(
         "zoo, decoded on the CPU": partial(ours, "cpu"),
         "zoo": partial(ours, "auto"),
     }
+
+
+def decoding_ways(photos: list[Path], size: int, device: torch.device) -> dict[str, Way]:
+    """Pixels of photographs that are in memory: by as many threads as there are cores, and by the GPU."""
+    files = [path.read_bytes() for path in photos]
+    jpegs = [torch.frombuffer(bytearray(file), dtype=torch.uint8) for file in files]
+    decode = decoder_of(device)
+
+    def threads() -> None:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            deque(pool.map(decode_picture, files), 0)
+
+    def gpu() -> None:
+        for start in range(0, len(jpegs), size):
+            decode(jpegs[start : start + size])
+
+    return {"threads": threads} | ({} if decode is None else {"nvJPEG": gpu})
 
 
 def view_ways(network: nn.Module, photos: list[Path], size: int, device: torch.device) -> dict[str, Way]:

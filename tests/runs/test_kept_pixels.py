@@ -23,13 +23,13 @@ QUICK: dict[str, Any] = {"unfreeze": 1, "epochs": 1, "tune_epochs": 3, "tune_pat
 def read(monkeypatch: pytest.MonkeyPatch) -> Counter[Path]:
     """How often each file was read to be decoded."""
     counted: Counter[Path] = Counter()
-    plain = decoding._read_bytes
+    plain = decoding.read_bytes
 
     def count(path: Path) -> bytes:
         counted[path] += 1
         return plain(path)
 
-    monkeypatch.setattr(decoding, "_read_bytes", count)
+    monkeypatch.setattr(decoding, "read_bytes", count)
     return counted
 
 

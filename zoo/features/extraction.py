@@ -22,7 +22,7 @@ from zoo.data.containers import stamp_of
 from zoo.data.contents import Contents, number_contents, read_contents
 from zoo.data.hashes import stamp_rows
 from zoo.data.pixels import decoding as decoding
-from zoo.data.pixels import metadata, on_gpu, preprocessing
+from zoo.data.pixels import metadata, on_gpu, preprocessing, resampling
 from zoo.data.pixels.batches import BadFile, Batches, OnBad, load_batches
 from zoo.data.pixels.memory import ImageSource, MemoryImage, place_of
 from zoo.data.pixels.on_gpu import decoder_versions
@@ -30,7 +30,7 @@ from zoo.data.pixels.preprocessing import Draws, Preprocessing
 from zoo.data.pixels.ranges import ValueRange
 from zoo.errors import TrainingStopped
 from zoo.events import Note, Progress, Report, silent
-from zoo.features import fusion, network, sharing
+from zoo.features import fusion, graphs, network, sharing
 from zoo.features.cache import FeatureCache
 from zoo.features.engine import PLAIN, TORCH, Backend, Engine, Way
 from zoo.features.exported import (
@@ -447,5 +447,5 @@ def _describe(work: Extraction, backbone_sha256: str | None) -> dict[str, Any]:
 @once
 def hash_code() -> str:
     """The sha256 of the code that computes features: changed code never uses old features."""
-    modules = (decoding, metadata, preprocessing, on_gpu, fusion, network, sharing)
+    modules = (decoding, metadata, preprocessing, on_gpu, resampling, fusion, network, graphs, sharing)
     return hashlib.sha256("".join(map(inspect.getsource, modules)).encode()).hexdigest()

@@ -15,9 +15,9 @@ from zoo.catalogue.entry import ImageInput
 from zoo.data.pixels import on_gpu
 from zoo.data.pixels.batches import load_batches
 from zoo.data.pixels.decoding import Picture, decode_picture
-from zoo.data.pixels.memory import MemoryImage
+from zoo.data.pixels.memory import MemoryImage, open_picture
 from zoo.data.pixels.metadata import read_jpeg_header
-from zoo.data.pixels.on_gpu import Encoded, OnGpu, decoder_of, prepare
+from zoo.data.pixels.on_gpu import Encoded, OnGpu, decoder_of
 from zoo.data.pixels.preprocessing import Draws, Preprocessing
 from zoo.errors import UnknownName, UnreadableFile
 
@@ -44,11 +44,11 @@ def on_cpu(jpegs: list[Tensor]) -> list[Tensor]:
     """What nvJPEG does, on the CPU; it applies no rotation either, and raises for the whole list."""
     found = []
     for data in jpegs:
-        with Image.open(io.BytesIO(data.numpy().tobytes())) as image:
-            try:
+        try:
+            with Image.open(io.BytesIO(data.numpy().tobytes())) as image:
                 found.append(torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1))
-            except OSError as error:
-                raise RuntimeError(str(error)) from error
+        except OSError as error:
+            raise RuntimeError(str(error)) from error
     return found
 
 
@@ -209,6 +209,43 @@ def test_many_large_images_are_decoded_in_parts(monkeypatch: pytest.MonkeyPatch)
     assert (found - expected).abs().max() < 0.05
 
 
+@pytest.mark.parametrize("most", [0, 1, 2])
+def test_where_memory_lacks_a_batch_is_made_in_parts(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = on_gpu.prepare
+
+    def small(images: list[Tensor], *others: object) -> Tensor:
+        if len(images) > most:
+            raise torch.OutOfMemoryError
+        return whole(images, *others)
+
+    way, draws = Preprocessing(INPUT, "light", 0.25), Draws(3, 1)
+    files = [jpeg(smooth(64, 96, at), quality=95) for at in range(5)] + [b"no image"]
+    sources = [MemoryImage(Path(f"item:{at}"), data) for at, data in enumerate(files)]
+    expected, _ = made(files[:5], way, draws=draws)
+    monkeypatch.setattr(on_gpu, "prepare", small)
+    maker = OnGpu(CPU, sources, way, draws=draws, decode=on_cpu)
+    read = [(at, maker.read(at)) for at in range(5)]
+    damaged = Encoded(torch.zeros(9, dtype=torch.uint8), read[0][1].header)
+    found, outcomes = maker.assemble([*read[:3], (5, damaged), *read[3:]])
+    assert [isinstance(each, tuple) for each in outcomes] == [True, True, True, False, True, True]
+    assert (found - expected).abs().max() < 0.1
+
+
+def test_damaged_headers_are_left_to_the_cpu() -> None:
+    sound, draw = jpeg(smooth(64, 96)), np.random.default_rng(0)
+    start = sound.index(b"\xff\xc0")
+    for at in range(len(sound)):
+        damaged = bytearray(sound)
+        damaged[at] = draw.integers(256)
+        read_jpeg_header(bytes(damaged))
+        read_jpeg_header(sound[:at])
+    for colours in (0, 2, 4, 255):
+        damaged = bytearray(sound)
+        damaged[start + 9] = colours
+        header = read_jpeg_header(bytes(damaged))
+        assert header is None or not header.is_plain
+
+
 def test_the_decoder_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert decoder_of(CPU) is None
     monkeypatch.setenv("ZOO_DECODER", "cpu")
@@ -231,7 +268,9 @@ def test_pixels_in_memory_and_other_formats_join_the_batch() -> None:
     read = [(at, maker.read(at)) for at in range(3)]
     assert [isinstance(each, Encoded) for _, each in read] == [False, True, False]
     found, _ = maker.assemble(read)
-    assert torch.equal(found[2], prepare([pixels], Preprocessing(INPUT))[0])
+    for at, source in enumerate(sources):
+        expected = Preprocessing(INPUT)(open_picture(source).pixels)
+        assert (found[at] - expected).abs().max() < 0.05
 
 
 @pytest.fixture
@@ -290,5 +329,8 @@ def test_reading_ahead_ends_with_the_batches(files: list[Path]) -> None:
         first = next(batches)
         assert first.images.device.type == "cuda"
         assert len(first.indices) == 8
+    with load_batches([files[0], files[8]], Preprocessing(INPUT), 1, device=torch.device("cuda")) as batches:
+        assert [batch.indices.tolist() for batch in batches] == [[0]]
+        assert [*batches.failures] == [1]
     with pytest.raises(UnreadableFile):
         [*load_batches(files, Preprocessing(INPUT), 4, device=torch.device("cuda"), on_bad="stop")]

@@ -188,8 +188,9 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
     if len(frame) < 9 or data[end : end + 2] != b"\xff\xda":
         return None
     bits, height, width, colours = struct.unpack_from(">BHHB", frame)
-    parts = [frame[at : at + 3] for at in range(6, 6 + 3 * colours, 3)]
-    names, sampling = [part[0] for part in parts], tuple(part[1] for part in parts)
+    if len(frame) < 6 + 3 * colours:
+        return None
+    names, sampling = [*frame[6 : 6 + 3 * colours : 3]], tuple(frame[7 : 6 + 3 * colours : 3])
     bright = jfif or adobe == 1 or names == [1, 2, 3]  # what libjpeg goes by
     return JpegHeader(
         width=width,
@@ -198,7 +199,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
         kind=(form, sampling, jfif, adobe),
         is_plain=bits == 8
         and min(width, height) > 0
-        and (colours == 1 or (colours == 3 and len(frame) >= 15 and bright and adobe in (None, 1)))
+        and (colours == 1 or (colours == 3 and bright and adobe in (None, 1)))
         and data.rfind(b"\xff\xd9", end) >= 0,
     )
 

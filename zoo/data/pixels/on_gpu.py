@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import cache
 from importlib.metadata import version
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -60,11 +61,10 @@ Decoder = Callable[[list[Tensor]], list[Tensor]]
 
 
 class Encoded(NamedTuple):
-    """A JPEG that the GPU decodes. data: uint8 (bytes,). image: where it is from."""
+    """A JPEG that the GPU decodes. data: uint8 (bytes,)."""
 
     data: Tensor
     header: JpegHeader
-    image: ImageSource
 
 
 def decoder_of(device: torch.device) -> Decoder | None:
@@ -103,11 +103,23 @@ def _nvjpeg(device: torch.device) -> Decoder | None:
     return decode if torch.allclose(mean, torch.tensor([200.0, 100.0, 50.0]), atol=4) else None
 
 
+Outcome: TypeAlias = tuple[str, ...] | UnreadableFile
+"""What came of an image: its traits, or why it could not be read."""
+
+
+class Ready(NamedTuple):
+    """An image that the CPU has prepared. image: float32 (channels, size, size)."""
+
+    image: Tensor
+    traits: tuple[str, ...]
+
+
 class OnGpu:
     """Images that are read in threads and become batches on a GPU; a maker as `load_batches` has them.
 
     device: the GPU. draws: of random views; None for what `preprocess` makes of each. decode: what decodes
-    JPEGs there, see `decoder_of`; None for the CPU. open_image: opens what it does not decode.
+    JPEGs there, see `decoder_of`; None for the CPU. open_image: opens what it does not decode, which is
+    prepared on the CPU as well: a batch of large images is never in memory at its full size.
     """
 
     at_once = 8  # reading one takes as long as handing it to another thread
@@ -129,97 +141,144 @@ class OnGpu:
         self.draws = draws
         self.decode = decode
         self.open_image = open_image
+        if decode is None:
+            self.at_once, self.most_threads = 1, sys.maxsize
 
-    def read(self, position: int, /) -> Encoded | Picture:
-        """The file's bytes, or the pixels where the GPU does not decode it. Raises UnreadableFile."""
+    def read(self, position: int, /) -> Encoded | Ready:
+        """The file's bytes, or the prepared image where the GPU does not decode it. Raises UnreadableFile."""
         image = self.images[position]
         if self.decode is not None and (data := _bytes_of(image)) is not None:
             header = read_jpeg_header(data)
             if header is not None and header.is_plain and is_usual_size(header.width, header.height):
-                return Encoded(_as_tensor(data), header, image)
-        return self.open_image(image)
+                return Encoded(_as_tensor(data), header)
+        return self._on_cpu(position)
 
-    def assemble(
-        self, loaded: Sequence[tuple[int, Encoded | Picture]], /
-    ) -> tuple[Tensor, list[tuple[str, ...] | UnreadableFile]]:
-        """The batch (images, channels, size, size) float32 on the GPU, and what came of each: its traits, or
-        why it is missing."""
-        found = self._decode_all([each for _, each in loaded])
-        outcomes = [each.traits if isinstance(each, Picture) else each for each in found]
-        positions = [at for (at, _), each in zip(loaded, found, strict=True) if isinstance(each, Picture)]
-        pictures = [each for each in found if isinstance(each, Picture)]
-        if not pictures:
-            return torch.empty(0, device=self.device), outcomes
-        draws = self.draws
-        generators = None if draws is None else [draws.generator(at) for at in positions]
-        pixels = [self._place(picture.pixels) for picture in pictures]
-        return prepare(pixels, self.preprocessing, generators), outcomes
+    def _on_cpu(self, position: int) -> Ready:
+        picture = self.open_image(self.images[position])
+        generator = None if self.draws is None else self.draws.generator(position)
+        return Ready(self.preprocessing(picture.pixels, generator), picture.traits)
 
-    def _place(self, pixels: Tensor) -> Tensor:
-        """Pixels on the GPU, by way of memory that it fetches them from while it does something else."""
-        if pixels.device.type == self.device.type or self.device.type != "cuda":
-            return pixels
-        return pixels.pin_memory().to(self.device, non_blocking=True)
+    def assemble(self, loaded: Sequence[tuple[int, Encoded | Ready]], /) -> tuple[Tensor, list[Outcome]]:
+        """The batch (images, channels, size, size) float32 on the GPU, and what came of each. In parts where
+        the GPU's memory does not hold it, and on the CPU in the end."""
+        parts = [self._halving(part) for part in _parts(loaded)]
+        batches = [batch for batch, _ in parts if len(batch)]
+        outcomes = [outcome for _, some in parts for outcome in some]
+        if len(batches) < 2:
+            return batches[0] if batches else torch.empty(0, device=self.device), outcomes
+        return torch.cat(batches), outcomes
 
-    def _decode_all(self, found: Sequence[Encoded | Picture]) -> list[Picture | UnreadableFile]:
-        """The pixels of each; of JPEGs as many at once as AT_ONCE allows."""
-        jpegs = [each for each in found if isinstance(each, Encoded)]
-        decoded: list[Picture | UnreadableFile] = []
-        start, pixels = 0, 0
-        for at, each in enumerate(jpegs):
-            if pixels and pixels + each.header.pixels > AT_ONCE:
-                decoded += self._decode_part(jpegs[start:at])
-                start, pixels = at, 0
-            pixels += each.header.pixels
-        decoded += self._decode_part(jpegs[start:])
-        answers = iter(decoded)
-        return [next(answers) if isinstance(each, Encoded) else each for each in found]
-
-    def _decode_part(self, part: Sequence[Encoded]) -> Iterator[Picture | UnreadableFile]:
-        """The pixels of some JPEGs: those that the GPU does not decode by the CPU, all of them if need be."""
-        trusted = [self._is_trusted(each) for each in part]
-        jpegs = [each.data for each, is_trusted in zip(part, trusted, strict=True) if is_trusted]
+    def _halving(self, part: Sequence[tuple[int, Encoded | Ready]]) -> tuple[Tensor, list[Outcome]]:
+        """The same of a part, which is halved for as long as memory does not hold it."""
         try:
-            pixels = iter(self.decode(jpegs) if self.decode is not None and jpegs else ())
+            return self._assemble(part)
+        except torch.OutOfMemoryError:
+            pass  # not in a handler: the error holds the tensors
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if len(part) == 1:
+            return self._stack(part, [self._instead(part[0][0])])
+        middle = len(part) // 2
+        (first, some), (second, others) = self._halving(part[:middle]), self._halving(part[middle:])
+        return torch.cat([each for each in (first, second) if len(each)] or [first]), some + others
+
+    def _assemble(self, part: Sequence[tuple[int, Encoded | Ready]]) -> tuple[Tensor, list[Outcome]]:
+        """A batch of what memory holds."""
+        jpegs = [(at, each) for at, each in part if isinstance(each, Encoded)]
+        decoded = iter([*self._decode_all(jpegs)])
+        return self._stack(part, [next(decoded) if isinstance(each, Encoded) else each for _, each in part])
+
+    def _stack(
+        self, part: Sequence[tuple[int, object]], found: Sequence[Picture | Ready | UnreadableFile]
+    ) -> tuple[Tensor, list[Outcome]]:
+        """The batch of pictures that are on the GPU and images that are ready, each in its place."""
+        outcomes = [each if isinstance(each, UnreadableFile) else each.traits for each in found]
+        there = [
+            (at, each)
+            for (at, _), each in zip(part, found, strict=True)
+            if not isinstance(each, UnreadableFile)
+        ]
+        pictures = [(at, each.pixels) for at, each in there if isinstance(each, Picture)]
+        ready = [each.image for _, each in there if isinstance(each, Ready)]
+        batches = []
+        if pictures:
+            draws = self.draws
+            generators = None if draws is None else [draws.generator(at) for at, _ in pictures]
+            batches.append(prepare([pixels for _, pixels in pictures], self.preprocessing, generators))
+        if ready:
+            stacked = torch.stack(ready)
+            if self.device.type == "cuda":  # memory that it fetches from while it does something else
+                stacked = stacked.pin_memory()
+            batches.append(stacked.to(self.device, non_blocking=True))
+        if len(batches) < 2:
+            return batches[0] if batches else torch.empty(0, device=self.device), outcomes
+        mixed = torch.tensor([isinstance(each, Ready) for _, each in there])
+        return torch.cat(batches)[mixed.argsort(stable=True).argsort().to(self.device)], outcomes
+
+    def _decode_all(self, jpegs: Sequence[tuple[int, Encoded]]) -> Iterator[Picture | Ready | UnreadableFile]:
+        """The pixels of some JPEGs: those that the GPU does not decode by the CPU, all of them if need be."""
+        trusted = [self._is_trusted(at, each) for at, each in jpegs]
+        data = [each.data for (_, each), is_trusted in zip(jpegs, trusted, strict=True) if is_trusted]
+        try:
+            pixels = iter(self.decode(data) if self.decode is not None and data else ())
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError:  # it does not say which of them, and the CPU says better what is wrong
-            pixels, trusted = iter(()), [False] * len(part)
-        for each, is_trusted in zip(part, trusted, strict=True):
-            yield self._finish(each, next(pixels) if is_trusted else None)
+            pixels, trusted = iter(()), [False] * len(jpegs)
+        for (at, each), is_trusted in zip(jpegs, trusted, strict=True):
+            found, header = next(pixels) if is_trusted else None, each.header
+            if found is None or tuple(found.shape) != (3, header.height, header.width):
+                yield self._instead(at)
+                continue
+            traits = ("rotated",) if header.orientation != 1 else ()
+            yield Picture(orient(found, header.orientation), traits)
 
-    def _finish(self, each: Encoded, pixels: Tensor | None) -> Picture | UnreadableFile:
-        """A picture of decoded pixels; of a file that the GPU did not decode, by the CPU."""
-        header = each.header
-        if pixels is None or tuple(pixels.shape) != (3, header.height, header.width):
-            try:
-                return self.open_image(each.image)
-            except UnreadableFile as error:
-                return error
-        traits = ("rotated",) if header.orientation != 1 else ()
-        return Picture(orient(pixels, header.orientation), traits)
+    def _instead(self, position: int) -> Ready | UnreadableFile:
+        """An image by the CPU, where the GPU cannot."""
+        try:
+            return self._on_cpu(position)
+        except UnreadableFile as error:
+            return error
 
-    def _is_trusted(self, example: Encoded) -> bool:
+    def _is_trusted(self, position: int, example: Encoded) -> bool:
         """Whether the GPU decodes its kind of JPEG as the CPU does: compared on a process's first one."""
         key = (str(self.device), example.header.kind)
-        if key not in _TRUSTED and (agrees := self._agrees(example)) is not None:
+        if key not in _TRUSTED and (agrees := self._agrees(position, example)) is not None:
             _TRUSTED[key] = agrees
         return _TRUSTED.get(key, False)
 
-    def _agrees(self, example: Encoded) -> bool | None:
+    def _agrees(self, position: int, example: Encoded) -> bool | None:
         """Whether the pixels of one file are those of the CPU, but for rounding and smoothing of colours.
-        None for a file that the CPU does not decode either: it says nothing of its kind."""
+        None says nothing of its kind: memory lacks, or the CPU does not decode the file either."""
         try:
-            expected = open_picture(example.image).pixels
+            expected = open_picture(self.images[position]).pixels
         except UnreadableFile:
             return None
         try:
             assert self.decode is not None
             found = orient(self.decode([example.data])[0], example.header.orientation).cpu().float()
+        except torch.OutOfMemoryError:
+            return None
         except RuntimeError:
             return False
         return found.shape == expected.shape and float((found - expected).abs().mean()) < _OTHER_COLOURS
 
 
 _TRUSTED: dict[tuple[object, ...], bool] = {}
+
+
+def _parts(
+    loaded: Sequence[tuple[int, Encoded | Ready]],
+) -> Iterator[Sequence[tuple[int, Encoded | Ready]]]:
+    """What is decoded and prepared at once: JPEGs of AT_ONCE pixels at most."""
+    start, pixels = 0, 0
+    for at, (_, each) in enumerate(loaded):
+        more = each.header.pixels if isinstance(each, Encoded) else 0
+        if pixels and pixels + more > AT_ONCE:
+            yield loaded[start:at]
+            start, pixels = at, 0
+        pixels += more
+    yield loaded[start:]
 
 
 def _bytes_of(image: ImageSource) -> bytes | None:
@@ -341,5 +400,6 @@ def read_ahead(
             found, event = made
             here = torch.cuda.current_stream(device)
             here.wait_event(event)
-            of(found).record_stream(here)  # its memory is free when this stream is done with it
+            if of(found).is_cuda:  # not where nothing could be read
+                of(found).record_stream(here)  # its memory is free when this stream is done with it
             yield found
