@@ -167,3 +167,23 @@ def test_an_index_serves_the_same_file_opened_again(vectors: WordVectors) -> Non
     index = ExactIndex(open_vectors(vectors.path))
     found = vectors.most_similar("king", indexer=index)
     assert [word for word, _ in found] == [word for word, _ in vectors.most_similar("king")]
+
+
+def test_rows_of_length_zero_hide_no_word_where_all_others_point_away() -> None:
+    missed = 0
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        query = rng.normal(size=50)
+        query /= np.linalg.norm(query)
+        across = rng.normal(size=(20_000, 50))
+        across -= (across @ query)[:, None] * query
+        across /= np.linalg.norm(across, axis=1, keepdims=True)
+        cosines = -rng.uniform(0.1, 0.4, len(across))
+        cosines[rng.permutation(len(across))[:300]] = -rng.uniform(0.027, 0.031, 300)
+        matrix = (across * np.sqrt(1 - cosines**2)[:, None] + cosines[:, None] * query).astype(np.float32)
+        matrix[::64] = 0
+        vectors, asked = open_matrix(matrix), query.astype(np.float32)
+        expected = [word for word, _ in vectors.most_similar(asked)]
+        found = [word for word, _ in vectors.most_similar(asked, indexer=ExactIndex(vectors))]
+        missed += len({*expected} - {*found})
+    assert missed == 0

@@ -39,13 +39,14 @@ class ExactIndex:
         self._vectors = vectors
         words, dimension = vectors.vectors.shape
         codes, scales = np.empty((words, dimension), np.int8), np.empty(words, np.float32)
-        errors = np.empty(words, np.float32)
+        errors, usable = np.empty(words, np.float32), np.empty(words, np.bool_)
         for start in range(0, words, ROWS_AT_ONCE):
             rows = np.arange(start, min(start + ROWS_AT_ONCE, words))
-            usable = self._have_direction(rows)
-            units: Floats = np.where(usable[:, np.newaxis], vectors.rows(rows), 0)
-            units /= np.where(usable, vectors.norms[rows], 1)[:, np.newaxis]
+            some = usable[rows] = self._have_direction(rows)
+            units: Floats = np.where(some[:, np.newaxis], vectors.rows(rows), 0)
+            units /= np.where(some, vectors.norms[rows], 1)[:, np.newaxis]
             codes[rows], scales[rows], errors[rows] = _round(units)
+        self._never = np.flatnonzero(~usable)  # near to nothing
         self._codes, self._scales, self._errors = torch.from_numpy(codes), torch.from_numpy(scales), errors
         self._openmp = ThreadpoolController().select(user_api="openmp")
 
@@ -73,7 +74,9 @@ class ExactIndex:
         asked = _round(query[np.newaxis])
         cosines = self._products(asked.codes) * float(asked.scales[0])
         whole = len(cosines) // CHUNK * CHUNK
-        peaks = peaks_of((cosines - self._errors)[:whole].reshape(-1, CHUNK, 1)).ravel()
+        surely = cosines - self._errors
+        surely[self._never] = -np.inf
+        peaks = peaks_of(surely[:whole].reshape(-1, CHUNK, 1)).ravel()
         if most >= len(peaks):
             return np.arange(len(cosines))
         # u, v and what is kept of them, u', v': |u.v - u'.v'| <= |u - u'| |v| + |u'| |v - v'|.
