@@ -175,10 +175,43 @@ class Turning(nn.Module):
         return found
 
 
+class Contrasting(nn.Module):
+    """Holds each image against the others of its batch, and counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Conv2d(3, 4, 3, stride=2)
+        self.three = nn.Conv2d(4, 4, 3, padding=1)
+        self.fc = nn.Linear(4, 2)
+        self.register_buffer("passes", torch.zeros(()))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        early = self.one(inputs)
+        self.passes = self.passes + 1
+        found: Tensor = self.fc(self.three(early - early.mean(0, keepdim=True)).mean((2, 3)))
+        return found
+
+
+def test_a_network_of_unknown_code_is_never_cut(images: Tensor) -> None:
+    model = Contrasting()
+    freeze(model, until="three")
+    assert Halves(model).cut(images) is None
+    assert model.passes == 0  # nor asked
+
+
+def test_layers_that_are_computed_again_for_the_gradients_are_never_cut(
+    network: nn.Module, images: Tensor
+) -> None:
+    model, _, _ = opened(network)
+    model.features.grad_checkpointing = True
+    assert Halves(model).cut(images) is None
+
+
 def test_a_network_that_turns_to_another_way_trains_as_a_whole_from_there(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dropout of the step that did not work has drawn by then; it draws the same again."""
+    monkeypatch.setattr(halves, "is_known", lambda _: True)
     dataset = scan_dataset(data / "hymenoptera")
     start = Turning()
     recipe = resolve(Recipe(**QUICK), IMAGES)

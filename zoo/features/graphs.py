@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.backbones.known import is_known
 from zoo.features.portions import is_out_of_memory
 
 MOST = 8
 """Images up to which a graph is recorded: with 8 it is 5 times as fast as the plain network, with 64 hardly
 faster. Each keeps the memory of a pass."""
-KNOWN = ("torch", "torchvision", "timm", "adapters", "zoo")
 HELD = 4
 """Graphs that are kept."""
 AFTER = 3
@@ -34,8 +34,7 @@ class Graphs:
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
-        known = all(type(each).__module__.split(".")[0] in KNOWN for each in network.modules())
-        self.most = MOST if known else 0
+        self.most = MOST if is_known(network) else 0
         self._seen: dict[torch.Size, int] = {}
         self._recorded: dict[torch.Size, tuple[Any, Tensor, Tensor]] = {}
         self._lock = Lock()

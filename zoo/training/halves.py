@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from adapters.splitting import NotSplit, Split, split_frozen
+from zoo.backbones.known import is_known
 from zoo.features.network import folded_copy
 from zoo.features.sharing import portion_of, share_out
 from zoo.training.moment import Moment
@@ -34,10 +35,11 @@ class Halves:
         self._portion = FEW
 
     def cut(self, inputs: Any) -> Split | None:
-        """The halves, for inputs (items, channels, height, width); those of other kinds pass the whole."""
+        """The halves, for inputs (items, channels, height, width); those of other kinds pass the whole, and
+        so does everything in a network that is not known (`is_known`)."""
         if not self._tried and isinstance(inputs, Tensor) and len(inputs):
             self._tried = True
-            if inputs.ndim == 4 and inputs.is_floating_point():
+            if inputs.ndim == 4 and inputs.is_floating_point() and is_known(self.model):
                 with torch.autocast(inputs.device.type, enabled=False):
                     self.split = split_frozen(self.model, inputs[:FEW])
         return self.split
