@@ -7,13 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from support.kits import on_tiny
 
 import zoo
+from zoo.catalogue.entry import ImageInput
+from zoo.data.dataset import Item
 from zoo.errors import TrainingStopped
 from zoo.events import EpochEnd, Event, Note
 from zoo.runs.record import RunResult
 from zoo.store.store import Store
+from zoo.training.batches import ImageBatches
+from zoo.training.faults import check_read
 
 Finetune = Callable[..., RunResult]
 TUNED: dict[str, Any] = {
@@ -87,3 +92,20 @@ def test_no_epoch_is_measured_without_its_photographs(
     monkeypatch.setenv("ZOO_FEATURES_MEMORY", "1kB")  # nothing of them is kept
     with pytest.raises(TrainingStopped, match=r"12 of 12 validation images can no longer be read: "):
         finetune(folder=few, report=away(few, "val", 12, []), **TUNED)
+
+
+def test_a_class_that_is_gone_ends_training_however_small_it_is(tmp_path: Path) -> None:
+    items = [Item(tmp_path / f"{at}.png", int(at >= 58)) for at in range(60)]
+    for item in items:
+        Image.new("RGB", (12, 12), (item.label * 90, 40, 60)).save(item.path)
+    look = ImageInput(size=8, resize=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    source = ImageBatches(items, look, 16, seed=0)
+    check_read(source, "training", sum(batch.count for batch in source.epoch(1)))
+    items[58].path.unlink()
+    check_read(source, "training", sum(batch.count for batch in source.epoch(2)))
+    items[59].path.unlink()
+    passed = sum(batch.count for batch in source.epoch(3))
+    with pytest.raises(
+        TrainingStopped, match="none of the 2 training images of one class can be read any more"
+    ):
+        check_read(source, "training", passed)

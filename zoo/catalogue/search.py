@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -106,8 +107,9 @@ def parse_size(text: str) -> int:
     (50000000, 1610612736, 10000)
     """
     found = SIZE.fullmatch(text)
-    if found is None or found[2].lower() not in UNITS:
-        raise UsageError(f"{text!r} is not a size", hint="Like this: 50MB, 1.5GB, 200MiB.")
+    if found is None or found[2].lower() not in UNITS or not math.isfinite(float(found[1])):
+        shown = text if len(text) <= 40 else f"{text[:40]}…"
+        raise UsageError(f"{shown!r} is not a size", hint="Like this: 50MB, 1.5GB, 200MiB.")
     return round(float(found[1]) * UNITS[found[2].lower()])
 
 

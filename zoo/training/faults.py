@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import msgspec
 import torch
 
+from zoo.data.dataset import Item
 from zoo.errors import TrainingStopped
 from zoo.events import Note, Report
 from zoo.features.portions import is_out_of_memory
@@ -72,6 +73,30 @@ def check_read(source: BatchSource, which: str, passed: int, *, expected: int | 
             + ("" if first is None else f": {first}"),
             hint="Are they still where they were?",
         )
+    if (alike := _class_that_is_gone(source)) is not None:
+        first = next(source.bad[item.path] for item in alike)
+        raise TrainingStopped(
+            f"none of the {len(alike)} {which} images of one class can be read any more: {first}",
+            hint="Are they still where they were?",
+        )
+
+
+def _class_that_is_gone(source: ImageBatches) -> list[Item] | None:
+    """The items of a class of which none can be read, if it had more than one; None where there is no such
+    class. Not of several processes: none of them knows what the others read."""
+    if source.share.world > 1 or not source.bad:
+        return None
+    classes: dict[tuple[int, ...], list[Item]] = {}
+    for item in source.items:
+        classes.setdefault(item.labels, []).append(item)
+    return next(
+        (
+            items
+            for labels, items in classes.items()
+            if labels and len(items) > 1 and all(item.path in source.bad for item in items)
+        ),
+        None,
+    )
 
 
 def stopped_by_loss(state: PhaseState, bad: BadLoss | None) -> TrainingStopped:
