@@ -442,3 +442,61 @@ def test_features_of_texts_are_refused_and_texts_with_features_beside_them_are_t
     said = ask("finetune", "tiny_words", tmp_path / "t.parquet", "--out", tmp_path / "run", "--epochs", 1)
     assert "texts in text, labels in label" in said.err
     assert "has features" not in said.err
+
+
+def test_embed_takes_features_and_writes_them_again(
+    ask: Call, shades: Path, features: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.move(shades, tmp_path / "elsewhere")  # no photograph can be read
+    monkeypatch.setenv("ZOO_FEATURES_MEMORY", "1kB")
+    said = ask("embed", "tiny_net", features, "-o", tmp_path / "again.parquet")
+    assert said.code == 0, said.err
+    assert "no photograph is read" in said.err
+    assert "passed over, without features" in said.err
+    assert "7.png" in said.err
+    assert "115 files" in said.out
+    assert "2 classes" in said.out
+    assert pl.read_parquet(tmp_path / "again.parquet").equals(pl.read_parquet(features))
+    facts = [pl.read_parquet_metadata(path) for path in (features, tmp_path / "again.parquet")]
+    assert facts[0]["zoo_features"] == facts[1]["zoo_features"]
+    assert facts[0]["model_license"] == facts[1]["model_license"]
+    monkeypatch.delenv("ZOO_FEATURES_MEMORY")
+    assert ask("embed", "tiny_net", features, "-o", tmp_path / "again.npz").code == 0
+    with np.load(tmp_path / "again.npz") as found:
+        assert np.array_equal(found["features"], np.stack(pl.read_parquet(features)["features"].to_list()))
+    registry = load_registry([tiny / "registry.yaml"])
+    by_python = zoo.embed("tiny_net", [features], registry=registry, report=lambda _: None)
+    assert len(by_python.features) == 115
+    assert [str(path) for path in by_python.paths] == pl.read_parquet(features)["path"].to_list()
+
+
+def test_embed_needs_no_labels_and_names_what_it_leaves_out(
+    ask: Call, features: Path, tmp_path: Path
+) -> None:
+    frame = pl.read_parquet(features).drop("label", "split").with_columns(site=pl.lit("north"))
+    said = ask("embed", "tiny_net", rewritten(features, frame), "-o", tmp_path / "bare.parquet")
+    assert said.code == 0, said.err
+    assert "left out: what" in said.err
+    assert "(site)" in said.err
+    assert pl.read_parquet(tmp_path / "bare.parquet").columns == ["path", "features", "sha256"]
+
+
+def test_embed_refuses_what_does_not_belong_to_the_network(
+    ask: Call, shades: Path, features: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.npz"
+    frame = pl.read_parquet(features)
+    twice = rewritten(features, pl.concat([frame, frame[:1]]))
+    assert "has two rows of" in ask("embed", "tiny_net", twice, "-o", out).err
+    about = pl.read_parquet_metadata(features)["zoo_features"].replace('"network":"', '"network":"0')
+    other = rewritten(features, frame.with_columns(zoo_features=pl.lit(about)), keep=False)
+    assert "the network is another" in ask("embed", "tiny_net", other, "-o", out).err
+    assert (
+        "features in fp32, not in bf16"
+        in ask("embed", "tiny_net", features, "-o", out, "--precision", "bf16").err
+    )
+    said = ask("embed", "tiny_net", features, "-o", out, "--processes", 2)
+    assert said.code == 2
+    assert "Leave it out." in said.err
+    assert ask("embed", "tiny_net", features, "-o", out, "--on-bad", "stop").code != 0
+    assert not out.exists()

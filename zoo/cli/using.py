@@ -13,7 +13,7 @@ from zoo.cli.command import Context, command
 from zoo.cli.launching import check_same_items, launch_several, together
 from zoo.cli.options import Choice, ModelName
 from zoo.cli.sink import Fit, Mode
-from zoo.data.names import natural_key
+from zoo.data.names import natural_key, one_line
 from zoo.errors import DatasetError, Interrupted, UsageError
 from zoo.events import Progress
 from zoo.features.engine import BACKENDS, PRECISIONS, Engine
@@ -460,7 +460,17 @@ def embed(
     Of a network or a run: what its classifier sees. Of word vectors: the mean of each text's words.
     """
     from zoo.catalogue.classifiers import check_classifier
-    from zoo.runs.using.embedding import WRITERS, embed_by_vectors, embed_for_training, write_embeddings
+    from zoo.data.kinds import IMAGES
+    from zoo.runs.classifier import load_classifier
+    from zoo.runs.modalities.table import modality_of_target
+    from zoo.runs.using.embedding import (
+        WRITERS,
+        embed_by_vectors,
+        embed_for_training,
+        embed_from_features,
+        table_among,
+        write_embeddings,
+    )
     from zoo.runs.using.prediction_files import check_out
     from zoo.targets import KINDS, HubModel, RegistryModel, RunFolder, describe_target, fetch_target, kind_of
 
@@ -479,12 +489,33 @@ def embed(
         raise UsageError(
             "--processes need a network or a run: vectors of words are looked up", hint="Leave it out."
         )
+    pictures = kind in ("run", "images") and modality_of_target(target).kind is IMAGES
+    table = table_among(files) if pictures else None
+    if table is not None and (options["processes"] or 1) > 1:
+        raise UsageError(
+            f"--processes computes features, and {one_line(table)} has them", hint="Leave it out."
+        )
     _refuse_pipes(options["processes"], files)
     launch_several(options["processes"])
-    items = gather(context, target, files, options)
+    if table is None:
+        items = gather(context, target, files, options)
     if isinstance(target, HubModel | RegistryModel):
         check_classifier(describe_target(target, context.store, report=context.report))
-    if isinstance(target, RunFolder) or kind == "images":
+    if table is not None:
+        classifier = load_classifier(
+            target, store=context.store, registry=context.registry, report=context.report
+        )
+        licenses = classifier.licenses
+        found = embed_from_features(
+            classifier,
+            table,
+            store=context.store,
+            device=options["device"],
+            precision=precision,
+            on_bad=options["on_bad"],
+            report=context.report,
+        )
+    elif isinstance(target, RunFolder) or kind == "images":
         with together(options["device"], context.report) as (processes, device):
             classifier, source = open_source(context, target, items, options, processes)
             licenses = classifier.licenses

@@ -9,7 +9,7 @@ Their vectors are read in blocks, into the one table that a head is trained on; 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -55,6 +55,23 @@ _DEPENDS: tuple[tuple[str, str], ...] = (
 )
 
 
+@dataclass(frozen=True)
+class Listed:
+    """Items that have features: their names, and what a file says of each, None where it does not. more: the
+    columns that say something else."""
+
+    names: tuple[str, ...]
+    label: tuple[str | None, ...]
+    split: tuple[str | None, ...]
+    sha256: tuple[str | None, ...]
+    more: tuple[str, ...] = ()
+
+
+def _texts_of(frame: pl.DataFrame, column: str) -> list[str | None]:
+    """A column of texts; nothing but None where there is none."""
+    return frame[column].to_list() if column in frame.columns else [None] * len(frame)
+
+
 @dataclass
 class FeatureFile:
     """Features of labelled items. files: one, or those of a folder, with so many rows each. abouts: what they
@@ -78,34 +95,16 @@ class FeatureFile:
 
     def find(self, named: Named) -> Found:
         """The items by part and class. Raises DatasetError where one has two rows, or there are no labels."""
-        import polars as pl
-
-        tables = [read_table(file, IMAGES, named=named.columns) for file, count in self.files if count]
-        frame = pl.concat([table.frame for table in tables], how="diagonal")
-        kept = {"reason", *frame.columns}
-        lost = [
-            {name: cell for name, cell in msgspec.to_builtins(item).items() if name in kept}
-            for about in self.abouts
-            for item in about.unreadable
-        ]
-        if lost:
-            more = pl.DataFrame(lost, schema=dict.fromkeys(lost[0], pl.String))
-            frame = pl.concat([frame, more], how="diagonal")
-        if "path" not in frame.columns:
-            raise DatasetError(
-                f"{one_line(self.path)} has features and no column path", hint="Name each item there."
-            )
-        names = [str(Path((cell or "").strip())) for cell in frame["path"]]
-        self._find_rows(names, frame)
+        frame, names, class_names = self._read(named)
         spare = [name for name in _NOT_LABELS if name in frame.columns and name not in named.columns]
-        digests = frame["sha256"].to_list() if "sha256" in frame.columns else [None] * len(names)
+        digests = _texts_of(frame, "sha256")
         frame = frame.drop(spare)
         if set(frame.columns) <= {"path", "split"}:
             raise DatasetError(
                 f"{one_line(self.path)} has features and no labels",
                 hint="Give it a column label, or embed a folder with a folder for each class.",
             )
-        table = Table(self.path, frame, True, (), class_names=tables[0].class_names, whole=True)
+        table = Table(self.path, frame, True, (), class_names=class_names, whole=True)
         found = find_in_cells(table, IMAGES, named)
         for classes in found.parts.values():
             for files in classes.values():
@@ -127,6 +126,41 @@ class FeatureFile:
             )
         root = Path(self.about.root) if self.about.root is not None else self.path.parent
         return replace(found, root=root, parts=parts, groups=groups, contents=contents, notes=tuple(notes))
+
+    def list_items(self) -> Listed:
+        """Every item that has a vector, labelled or not, in the order of the files; those that have none are
+        in `bad`. Raises DatasetError where one has two rows."""
+        frame, names, _ = self._read(Named())
+        columns = {name: _texts_of(frame, name) for name in ("label", "split", "sha256")}
+        kept = [at for at, name in enumerate(names) if name not in self.bad]
+        return Listed(
+            tuple(names[at] for at in kept),
+            **{name: tuple(cells[at] for at in kept) for name, cells in columns.items()},
+            more=tuple(name for name in frame.columns if name not in ("path", *columns, *_NOT_LABELS)),
+        )
+
+    def _read(self, named: Named) -> tuple[pl.DataFrame, list[str], Mapping[str, Sequence[str]]]:
+        """All rows but for their vectors, the items' names, and what classes are called by their numbers."""
+        import polars as pl
+
+        tables = [read_table(file, IMAGES, named=named.columns) for file, count in self.files if count]
+        frame = pl.concat([table.frame for table in tables], how="diagonal")
+        kept = {"reason", *frame.columns}
+        lost = [
+            {name: cell for name, cell in msgspec.to_builtins(item).items() if name in kept}
+            for about in self.abouts
+            for item in about.unreadable
+        ]
+        if lost:
+            more = pl.DataFrame(lost, schema=dict.fromkeys(lost[0], pl.String))
+            frame = pl.concat([frame, more], how="diagonal")
+        if "path" not in frame.columns:
+            raise DatasetError(
+                f"{one_line(self.path)} has features and no column path", hint="Name each item there."
+            )
+        names = [str(Path((cell or "").strip())) for cell in frame["path"]]
+        self._find_rows(names, frame)
+        return frame, names, tables[0].class_names
 
     def _find_rows(self, names: Sequence[str], frame: pl.DataFrame) -> None:
         """Learn where each item's vector is, and which have none."""

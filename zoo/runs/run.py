@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.data.kinds import IMAGES
 from zoo.data.listing import listed
 from zoo.events import EpochEnd, Report, silent
 from zoo.features.engine import Engine, Precision
@@ -19,7 +20,13 @@ from zoo.runs.modalities.gathering import Wanted
 from zoo.runs.modalities.table import modality_of, modality_of_target
 from zoo.runs.record import RunRecord, read_record
 from zoo.runs.using.caution import Caution
-from zoo.runs.using.embedding import Embeddings, embed_by_vectors, embed_items
+from zoo.runs.using.embedding import (
+    Embeddings,
+    embed_by_vectors,
+    embed_from_features,
+    embed_items,
+    table_among,
+)
 from zoo.runs.using.evaluation import Evaluation, evaluate_classifier
 from zoo.runs.using.prediction import predict_items
 from zoo.store.names import default_store
@@ -120,7 +127,19 @@ class Run:
         precision: Precision = "fp32",
     ) -> Embeddings:
         """What the head sees of every item that can be read. items, backend: as for `predict`; precision: as
-        for `zoo.embed`."""
+        for `zoo.embed`. A Parquet file of features, alone, gives what is in it."""
+        items = listed(items)
+        pictures = modality_of(self.record.entry).kind is IMAGES
+        if pictures and (table := table_among(items)) is not None:
+            return embed_from_features(
+                self.classifier,
+                table,
+                store=self.store,
+                device=device,
+                precision=precision,
+                on_bad=on_bad,
+                report=self.report,
+            )
         source = self._read(items, batch_size=batch_size, on_bad=on_bad)
         return embed_items(
             self.classifier,
@@ -179,8 +198,9 @@ def embed(
 
     Args:
         name: A model for images, a run, word vectors, or the path of either.
-        items: As for `Run.predict`: files, folders, images in memory. Word vectors and runs on texts take
-            texts as str, and files of texts as Path.
+        items: As for `Run.predict`: files, folders, images in memory; or one Parquet file of features, or a
+            folder of them, as `zoo embed` and engines write them: they are read, and nothing is computed.
+            Word vectors and runs on texts take texts as str, and files of texts as Path.
         registry: The registry to find the model in; None for the default one.
         store: The store to keep files and features in; None for the default one.
         member: Which file of a .zip of word vectors.
@@ -213,7 +233,14 @@ def embed(
         )
     assert isinstance(target, Model)
     modality = modality_of_target(target)
-    gathered = modality.gather(str(name), Wanted(listed(items)), report=report)
+    things = listed(items)
+    table = table_among(things) if modality.kind is IMAGES else None
+    if table is not None:
+        classifier = load_classifier(target, store=store, report=report)
+        return embed_from_features(
+            classifier, table, store=store, device=device, precision=precision, on_bad=on_bad, report=report
+        )
+    gathered = modality.gather(str(name), Wanted(things), report=report)
     if kind_of(target) in ("words", "vector file"):
         vectors = load_words(fetch_target(target, store, report=report), store, member=member, report=report)
         return embed_by_vectors(vectors, gathered, report=report)

@@ -13,14 +13,15 @@ import msgspec
 import numpy as np
 
 from zoo.data.contents import read_contents
+from zoo.data.finding.vector_table import holds_features
 from zoo.data.kinds import IMAGES
-from zoo.data.names import safe_text
+from zoo.data.names import one_line, safe_text, shortened
 from zoo.data.scanning import find_labels
-from zoo.errors import UsageError
+from zoo.errors import DatasetError, UnreadableFile, UsageError
 from zoo.events import Note, Report, silent
 from zoo.features.engine import PLAIN, Engine, Precision, Way
 from zoo.features.provenance import KEY, Provenance, Unreadable, provenance_of
-from zoo.features.vectors import ROWS
+from zoo.features.vectors import ROWS, FeatureFile, open_features
 from zoo.runs.answers import refuse_unreadable
 from zoo.runs.using.prediction_files import check_out
 from zoo.store.disk.space import writing
@@ -185,6 +186,96 @@ def embed_for_training(
         contents=contents,
         about=msgspec.structs.replace(about, root=safe_text(labelled.root), unreadable=tuple(unreadable)),
     )
+
+
+def table_among(items: Sequence[object]) -> Path | None:
+    """The Parquet file of features, or the folder of them, that is all there is to embed; None for others."""
+    if len(items) != 1 or not isinstance(items[0], str | Path):
+        return None
+    path = Path(items[0])
+    return path if holds_features(path, IMAGES) else None
+
+
+def embed_from_features(
+    classifier: Classifier,
+    data: Path,
+    *,
+    store: Store,
+    device: str = "auto",
+    precision: Precision = "fp32",
+    on_bad: str = "skip",
+    report: Report = silent,
+) -> Embeddings:
+    """The same of items whose features are in Parquet files already, and nothing is computed: those of this
+    network are taken, with what the files say of each item.
+
+    precision: "fp32" takes either. Raises DatasetError for features of another network, input or precision,
+    and UnreadableFile with on_bad="stop" for an item that has none.
+    """
+    import torch
+
+    from adapters import feature_width
+    from zoo.data.pixels.ranges import ValueRange
+    from zoo.features.rows import StoredRows, most_held, new_rows
+    from zoo.runs.classifier import image_model
+    from zoo.training.device import pick_device
+
+    file = open_features(data, IMAGES, classifier.name)
+    theirs = file.about
+    if precision not in ("fp32", theirs.precision):
+        raise DatasetError(
+            f"{one_line(data)} has features in {theirs.precision}, not in {precision}",
+            hint="Leave --precision out to take them as they are.",
+        )
+    values = None if theirs.values is None else ValueRange.from_facts(theirs.values)
+    own = provenance_of(
+        image_model(classifier.entry),
+        classifier.network,
+        values=values,
+        device=pick_device(device).type,
+        precision=theirs.precision,
+        backend=theirs.backend,
+    )
+    width = feature_width(classifier.network)
+    remark, items = file.check(own, width), file.list_items()
+    report(Note(f"features of {one_line(data)}: no photograph is read"))
+    if remark is not None:
+        report(remark)
+    if items.more:
+        left = shortened(", ".join(items.more))
+        report(Note(f"left out: what {one_line(data)} says in other columns ({left})", level="warning"))
+    _tell_lacking(file, on_bad, report)
+    shape = len(items.names), width
+    spilled = 4 * shape[0] * width > most_held()
+    rows = new_rows(shape, store.home / "features") if spilled else torch.zeros(shape)
+    file.read_into(rows, [Path(name) for name in items.names])
+    lacking = tuple(one for about in file.abouts for one in about.unreadable)
+    stored = rows if isinstance(rows, StoredRows) else None
+    labels, parts, contents = (
+        cells if any(cells) else None for cells in (items.label, items.split, items.sha256)
+    )
+    return Embeddings(
+        tuple(map(Path, items.names)),
+        np.empty((0, width), np.float32) if isinstance(rows, StoredRows) else rows.numpy(),
+        labels=labels,
+        parts=parts,
+        contents=contents,
+        about=msgspec.structs.replace(theirs, unreadable=lacking),
+        way=Way(theirs.backend, theirs.precision),
+        stored=stored,
+    )
+
+
+def _tell_lacking(file: FeatureFile, on_bad: str, report: Report) -> None:
+    """Say which items have no features, or stop at the first."""
+    if not file.bad:
+        return
+    name, reason = next(iter(file.bad.items()))
+    if on_bad == "stop":
+        raise UnreadableFile(f"{shortened(name)} {reason}", reason=reason)
+    count = len(file.bad)
+    more = "" if count == 1 else f"; and {count - 1:,} more"
+    report(Note(f"passed over, without features: {shortened(name)} {reason}{more}", level="warning"))
 
 
 def _as_hex(digest: bytes | None) -> str | None:
