@@ -351,12 +351,12 @@ def test_other_commands_say_of_features_what_they_are(
     away.write_parquet(tmp_path / "parts" / "one.parquet")
     said = train(ask, tmp_path / "parts", tmp_path / "run")
     assert "no report" in said
-    assert "It has features, which are data for zoo finetune alone" in said
+    assert "It has features, which are data for zoo finetune and zoo embed alone" in said
     for data in (tmp_path / "parts", tmp_path / "parts" / "one.parquet"):
         for words in (("evaluate", tmp_path / "run", data), ("check", data)):
             refused = ask(*words)
             assert refused.code == 5
-            assert "It has features, which are data for zoo finetune alone" in refused.err
+            assert "It has features, which are data for zoo finetune and zoo embed alone" in refused.err
 
 
 def test_columns_that_do_not_all_say_whose_features_they_are_are_refused(
@@ -500,3 +500,13 @@ def test_embed_refuses_what_does_not_belong_to_the_network(
     assert "Leave it out." in said.err
     assert ask("embed", "tiny_net", features, "-o", out, "--on-bad", "stop").code != 0
     assert not out.exists()
+
+
+def test_arrays_are_sent_to_the_format_that_features_are_read_from(
+    ask: Call, features: Path, tmp_path: Path
+) -> None:
+    assert ask("embed", "tiny_net", features, "-o", tmp_path / "f.npz").code == 0
+    said = ask("finetune", "tiny_net", tmp_path / "f.npz", "--out", tmp_path / "run")
+    assert said.code != 0
+    assert "f.npz is a file of arrays" in said.err
+    assert "zoo embed MODEL PHOTOGRAPHS -o FILE.parquet" in said.err

@@ -219,7 +219,8 @@ def finetune(
     """Train a pretrained model on your own folder.
 
     MODEL is a name of `zoo list`, or the folder of a run to go on from. DATA is a folder with train/ and
-    val/, a folder with a folder per class, or a CSV/TSV with a path and a label column.
+    val/, a folder with a folder per class, a CSV/TSV with a path and a label column, or a Parquet file of
+    features, as zoo embed writes it.
 
     Word vectors take texts: MODEL may be a file of them, and DATA a folder with a CLASS.txt per class (a text
     per line), folders of .txt files, or a CSV, TSV, JSONL or Parquet table with a text and a label column.

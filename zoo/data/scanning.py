@@ -252,7 +252,8 @@ def _features_named(path: Path, kind: Kind) -> Iterator[None]:
     except DatasetError as error:
         if holds_features(path, kind):
             error.hint = (
-                f"It has features, which are data for zoo finetune alone: give the {kind.noun}s themselves."
+                "It has features, which are data for zoo finetune and zoo embed alone: give the "
+                f"{kind.noun}s themselves."
             )
         raise
 
@@ -353,6 +354,13 @@ def _not_a_dataset(path: Path, kind: Kind) -> DatasetError:
     if not os.path.lexists(path):
         return no_such_path(path)
     unpack = "Unpack it, and give the folder. " if path.suffix.lower() in _ARCHIVE_SUFFIXES else ""
+    if path.suffix.lower() in (".npz", ".npy"):
+        return DatasetError(
+            f"{one_line(path)} is a file of arrays, not a folder of {kind.noun}s or a table of them",
+            hint="Features are read from Parquet files: zoo embed MODEL PHOTOGRAPHS -o FILE.parquet"
+            if kind.in_files
+            else kind.layouts,
+        )
     what = f"{kind.article} {kind.noun}" if kind.in_files and kind.matches(path.name) else "a file"
     return DatasetError(
         f"{one_line(path)} is {what}, not a folder of {kind.noun}s or a table of them",
