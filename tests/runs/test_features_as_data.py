@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from importlib.metadata import version
 from pathlib import Path
@@ -77,8 +78,6 @@ def train(ask: Call, data: Path, out: Path, *more: object, net: str = "tiny_net"
 def test_a_head_of_features_is_bit_for_bit_that_of_the_photographs(
     ask: Call, shades: Path, tmp_path: Path, drawn: bool
 ) -> None:
-    import json
-
     data = shades / "train" if drawn else shades
     train(ask, data, tmp_path / "photographs")
     assert ask("embed", "tiny_net", data, "-o", tmp_path / "f.parquet").code == 0
@@ -324,8 +323,6 @@ def columns(shades: Path, tiny: Path) -> pl.DataFrame:
 def test_columns_of_a_featurizer_are_data_without_metadata(
     ask: Call, features: Path, columns: pl.DataFrame, tmp_path: Path
 ) -> None:
-    import json
-
     (tmp_path / "parts").mkdir()
     lost = columns["features"].is_null()
     assert lost.sum() == 1
@@ -500,6 +497,26 @@ def test_embed_refuses_what_does_not_belong_to_the_network(
     assert "Leave it out." in said.err
     assert ask("embed", "tiny_net", features, "-o", out, "--on-bad", "stop").code != 0
     assert not out.exists()
+
+
+@pytest.mark.parametrize("link", [False, True], ids=["in folders", "behind links"])
+def test_photographs_with_features_of_others_beside_them_are_photographs(
+    link: bool, ask: Call, shades: Path, features: Path, tmp_path: Path
+) -> None:
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for label in ("dark", "light"):
+        if link:
+            (photographs / label).symlink_to(shades / "val" / label)
+        else:
+            shutil.copytree(shades / "val" / label, photographs / label)
+    shutil.copy(features, photographs / "f.parquet")
+    said = ask("embed", "tiny_net", photographs, "-o", tmp_path / "own.parquet")
+    assert "16 files" in said.out
+    assert "photographs/dark" in pl.read_parquet(tmp_path / "own.parquet")["path"][0]
+    assert "no photograph is read" not in train(ask, photographs, tmp_path / "run")
+    counts = json.loads((tmp_path / "run" / "run.json").read_text())["data"]["counts"]
+    assert [sum(part) for part in zip(*counts.values(), strict=True)] == [8, 8]
 
 
 def test_arrays_are_sent_to_the_format_that_features_are_read_from(

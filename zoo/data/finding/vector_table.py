@@ -5,11 +5,13 @@ zoo.features.vectors reads them; here they are only recognised.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from zoo.data.finding.walking import is_junk
 from zoo.data.kinds import Kind
 
 COLUMN = "features"
@@ -22,14 +24,28 @@ _START = 1 << 20  # bytes: more than the names of the columns, and than a row, t
 def holds_features(path: Path, kind: Kind) -> bool:
     """Whether a Parquet file, or every one of a folder, has a column `features`, and at least one of them
     lists of numbers in it, or ABOUT beside it. A table with a column of texts is one of texts, whatever else
-    it has. Files that cannot be read are passed over here: whoever opens the others says what is wrong with
-    them, and with features of another type."""
+    it has, and a folder with photographs in or below it is one of photographs. Files that cannot be read are
+    passed over here: whoever opens the others says what is wrong with them, and with features of another
+    type."""
     known = [(file, schema) for file in parquet_files(path) if (schema := schema_of(file)) is not None]
     if not known or not all(COLUMN in schema for _, schema in known):
         return False
     if not kind.in_files and any(name.lower() in kind.columns for name in known[0][1]):
         return False
-    return any(is_vector(schema[COLUMN]) or _says_whose(file, schema) for file, schema in known)
+    if not any(is_vector(schema[COLUMN]) or _says_whose(file, schema) for file, schema in known):
+        return False
+    return not (kind.in_files and path.is_dir() and _has_items(path, kind))
+
+
+def _has_items(folder: Path, kind: Kind) -> bool:
+    """Whether items themselves lie in or below a folder, or below a link in it."""
+    links = [entry for entry in folder.iterdir() if entry.is_symlink() and entry.is_dir()]
+    for start in (folder, *links):
+        for _, folders, files in os.walk(start):
+            folders[:] = [name for name in folders if not is_junk(name)]
+            if any(kind.matches(name) and not is_junk(name) for name in files):
+                return True
+    return False
 
 
 def _says_whose(file: Path, schema: Mapping[str, Any]) -> bool:
