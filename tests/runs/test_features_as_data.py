@@ -527,3 +527,25 @@ def test_arrays_are_sent_to_the_format_that_features_are_read_from(
     assert said.code != 0
     assert "f.npz is a file of arrays" in said.err
     assert "zoo embed MODEL PHOTOGRAPHS -o FILE.parquet" in said.err
+
+
+def test_embed_keeps_addresses_and_what_has_no_features(
+    ask: Call, features: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = pl.read_parquet(features).with_columns(
+        path="s3://bucket/" + pl.col("path").str.split("shades/").list.last(),
+        license=pl.lit("CC-BY"),
+        error=pl.when(pl.int_range(pl.len()) == 3).then(pl.lit("is damaged")),
+        features=pl.when(pl.int_range(pl.len()) != 3).then(pl.col("features")),
+    )
+    table = rewritten(features, frame)
+    said = ask("embed", "tiny_net", table, "-o", tmp_path / "out.parquet")
+    assert said.code == 0, said.err
+    assert "(license)" in said.err
+    found = pl.read_parquet(tmp_path / "out.parquet")
+    assert found["path"].to_list() == [path for at, path in enumerate(frame["path"]) if at != 3]
+    about = pl.read_parquet_metadata(tmp_path / "out.parquet")["zoo_features"]
+    assert f'"path":"{frame["path"][3]}","reason":"is damaged"' in about
+    monkeypatch.setenv("ZOO_FEATURES_MEMORY", "1kB")
+    registry = load_registry([tiny / "registry.yaml"])
+    assert len(zoo.embed("tiny_net", [table], registry=registry, report=lambda _: None).features) == 114

@@ -512,6 +512,7 @@ def embed(
             store=context.store,
             device=options["device"],
             precision=precision,
+            spill=True,
             on_bad=options["on_bad"],
             report=context.report,
         )

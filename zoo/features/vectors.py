@@ -27,7 +27,7 @@ from zoo.data.names import one_line, shortened
 from zoo.errors import DatasetError
 from zoo.events import Note
 from zoo.features.engine import LONG_NAMES
-from zoo.features.provenance import KEY, SCHEMA, Provenance
+from zoo.features.provenance import KEY, SCHEMA, Provenance, Unreadable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,13 +57,16 @@ _DEPENDS: tuple[tuple[str, str], ...] = (
 
 @dataclass(frozen=True)
 class Listed:
-    """Items that have features: their names, and what a file says of each, None where it does not. more: the
-    columns that say something else."""
+    """Items that have features: their names, as paths and as they are written (s3://…), and what a file says
+    of each, None where it does not. lacking: those that have none. more: the columns that say something else.
+    """
 
     names: tuple[str, ...]
+    written: tuple[str, ...]
     label: tuple[str | None, ...]
     split: tuple[str | None, ...]
     sha256: tuple[str | None, ...]
+    lacking: tuple[Unreadable, ...] = ()
     more: tuple[str, ...] = ()
 
 
@@ -132,11 +135,24 @@ class FeatureFile:
         in `bad`. Raises DatasetError where one has two rows."""
         frame, names, _ = self._read(Named())
         columns = {name: _texts_of(frame, name) for name in ("label", "split", "sha256")}
+        written = [(cell or "").strip() for cell in frame["path"]]
         kept = [at for at, name in enumerate(names) if name not in self.bad]
+        lacking = [
+            Unreadable(
+                path=written[at],
+                reason=self.bad[name],
+                **{column: cells[at] for column, cells in columns.items()},
+            )
+            for at, name in enumerate(names)
+            if name in self.bad
+        ]
+        known = ("path", *columns, "reason", "error", "model", "model_license", KEY)
         return Listed(
             tuple(names[at] for at in kept),
+            tuple(written[at] for at in kept),
             **{name: tuple(cells[at] for at in kept) for name, cells in columns.items()},
-            more=tuple(name for name in frame.columns if name not in ("path", *columns, *_NOT_LABELS)),
+            lacking=tuple(lacking),
+            more=tuple(name for name in frame.columns if name not in known),
         )
 
     def _read(self, named: Named) -> tuple[pl.DataFrame, list[str], Mapping[str, Sequence[str]]]:

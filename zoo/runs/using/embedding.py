@@ -44,7 +44,8 @@ class Embeddings:
     none. contents: sha256 of each file. about: what the features depend on, of images. way: how those of
     images were computed; cosine: the least one to torch in fp32 that was measured; None where nothing was
     computed, or in that way. stored: the features, where they are in a file because they are more than the
-    memory is to hold; (0, width) are in `features` then."""
+    memory is to hold; (0, width) are in `features` then. written: what the items are called, if they are not
+    files."""
 
     paths: tuple[Path, ...]
     features: np.ndarray
@@ -57,6 +58,12 @@ class Embeddings:
     way: Way = PLAIN
     cosine: float | None = None
     stored: StoredRows | None = None
+    written: tuple[str, ...] | None = None
+
+    @property
+    def names(self) -> Sequence[str | Path]:
+        """What the items are called in a file: what a path makes of s3://bucket/1.jpg is another name."""
+        return self.paths if self.written is None else self.written
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -204,13 +211,15 @@ def embed_from_features(
     device: str = "auto",
     precision: Precision = "fp32",
     on_bad: str = "skip",
+    spill: bool = False,
     report: Report = silent,
 ) -> Embeddings:
     """The same of items whose features are in Parquet files already, and nothing is computed: those of this
     network are taken, with what the files say of each item.
 
-    precision: "fp32" takes either. Raises DatasetError for features of another network, input or precision,
-    and UnreadableFile with on_bad="stop" for an item that has none.
+    precision: "fp32" takes either. spill: whether what is more than ZOO_FEATURES_MEMORY is to be in a file.
+    Raises DatasetError for features of another network, input or precision, and UnreadableFile with
+    on_bad="stop" for an item that has none.
     """
     import torch
 
@@ -246,10 +255,9 @@ def embed_from_features(
         report(Note(f"left out: what {one_line(data)} says in other columns ({left})", level="warning"))
     _tell_lacking(file, on_bad, report)
     shape = len(items.names), width
-    spilled = 4 * shape[0] * width > most_held()
+    spilled = spill and 4 * shape[0] * width > most_held()
     rows = new_rows(shape, store.home / "features") if spilled else torch.zeros(shape)
     file.read_into(rows, [Path(name) for name in items.names])
-    lacking = tuple(one for about in file.abouts for one in about.unreadable)
     stored = rows if isinstance(rows, StoredRows) else None
     labels, parts, contents = (
         cells if any(cells) else None for cells in (items.label, items.split, items.sha256)
@@ -260,9 +268,10 @@ def embed_from_features(
         labels=labels,
         parts=parts,
         contents=contents,
-        about=msgspec.structs.replace(theirs, unreadable=lacking),
+        about=msgspec.structs.replace(theirs, unreadable=items.lacking),
         way=Way(theirs.backend, theirs.precision),
         stored=stored,
+        written=items.written,
     )
 
 
@@ -316,7 +325,7 @@ def _write_npz(embeddings: Embeddings, out: Path, facts: Mapping[str, str]) -> N
         name: values if isinstance(values, np.ndarray) else np.array([value or "" for value in values])
         for name, values in embeddings.columns.items()
     }
-    arrays: dict[str, Any] = {"paths": np.array([str(path) for path in embeddings.paths]), "features": None}
+    arrays: dict[str, Any] = {"paths": np.array([str(name) for name in embeddings.names]), "features": None}
     arrays |= columns | {name: np.array(fact) for name, fact in facts.items()}
     header = {"descr": "<f4", "fortran_order": False, "shape": embeddings.shape}
     with ZipFile(out, "w") as file:  # as numpy.savez does, which wants all features at once
@@ -347,7 +356,7 @@ def write_parquet(embeddings: Embeddings, out: Path, facts: Mapping[str, str]) -
             else polars.Series(values[some], dtype=polars.String)
             for name, values in embeddings.columns.items()
         }
-        paths = polars.Series([safe_text(path) for path in embeddings.paths[some]], dtype=polars.String)
+        paths = polars.Series([safe_text(name) for name in embeddings.names[some]], dtype=polars.String)
         return polars.DataFrame({"path": paths, "features": polars.Series(features, dtype=vector), **columns})
 
     def groups(*_: object) -> Iterator[polars.DataFrame]:
