@@ -2,12 +2,12 @@
 
 A GPU asks for more photographs than the processor beside it prepares: 16 cores decode and resize 1,400 a
 second in threads, and vary 800, where an H200 computes 7,300 of a ResNet-50 (`benchmarks/gpu.py`). So JPEGs
-are decoded there (nvJPEG, through torchvision), and all images are resized, varied and normalised there, a
-batch ahead of the network. What nvJPEG does not decode as the CPU does, or not at all, is decoded on the CPU.
+are decoded, resized, varied and normalised there (nvJPEG, through torchvision), a batch ahead of the network.
+What nvJPEG does not decode as the CPU does, or not at all, is prepared on the CPU, in the threads that read.
 
 Its pixels are those of the CPU where colours have the resolution of the brightness; where they have half of
 it, they are not smoothed between, and single pixels at the edges of colours differ: by 0.65 grey levels on
-average. `ZOO_DECODER=cpu` decodes everything on the CPU.
+average. `ZOO_DECODER=cpu` prepares everything on the CPU.
 """
 
 from __future__ import annotations
