@@ -178,19 +178,16 @@ def test_a_decoder_that_fails_leaves_its_files_to_the_cpu() -> None:
 
 def test_a_damaged_file_is_named_and_the_others_stay() -> None:
     sound, other = jpeg(smooth(64, 96)), jpeg(smooth(80, 80))
-    found, outcomes = made([sound, sound[: len(sound) // 2], b"no image", other][:1], Preprocessing(INPUT))
-    assert len(found) == 1
-    sources = [sound, sound[: len(sound) // 2], other]
-    maker = OnGpu(
-        CPU, [MemoryImage(Path("x"), each) for each in sources], Preprocessing(INPUT), decode=on_cpu
-    )
-    with pytest.raises(UnreadableFile):
-        maker.read(1)  # it has no end: the CPU says what is wrong
-    holed = bytearray(sound)
-    start = sound.index(b"\xff\xda") + 20
-    holed[start : start + 40] = b"\xff\xd9" * 20
-    found, outcomes = made([bytes(holed), sound], Preprocessing(INPUT))
-    assert len(found) == sum(isinstance(each, tuple) for each in outcomes)
+    sources = [MemoryImage(Path("x"), each) for each in (sound, sound[: len(sound) // 2], b"no image", other)]
+    maker = OnGpu(CPU, sources, Preprocessing(INPUT), decode=on_cpu)
+    for at in (1, 2):  # the CPU says what is wrong
+        with pytest.raises(UnreadableFile):
+            maker.read(at)
+    damaged = Encoded(torch.zeros(9, dtype=torch.uint8), maker.read(0).header)  # found out as it is decoded
+    found, outcomes = maker.assemble([(0, maker.read(0)), (2, damaged), (3, maker.read(3))])
+    assert [isinstance(each, UnreadableFile) for each in outcomes] == [False, True, False]
+    for image, data in zip(found, (sound, other), strict=True):
+        assert (image - Preprocessing(INPUT)(decode_picture(data).pixels)).abs().max() < 0.05
 
 
 def test_many_large_images_are_decoded_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
