@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +25,16 @@ from zoo.choosing.tuning.space import PARAMETERS, choose_space
 from zoo.choosing.tuning.storage import LEASE, give_up_lost, open_study, quiet_optuna
 from zoo.choosing.tuning.tuner import tune
 from zoo.data.kinds import IMAGES, TEXTS
-from zoo.errors import DatasetError, Interrupted, InvalidRecipe, MissingExtra, UnknownName, UsageError
+from zoo.errors import (
+    DatasetError,
+    Interrupted,
+    InvalidRecipe,
+    MissingExtra,
+    TrainingStopped,
+    UnknownName,
+    UsageError,
+)
+from zoo.events import Event, Progress
 from zoo.runs.making.finetuning import finetune_model
 from zoo.store.store import Store
 from zoo.training.recipe import Recipe, resolve
@@ -242,6 +252,58 @@ def test_a_study_of_something_else_is_not_gone_on_with(
         change = {"data": tmp_path / "less"}
     with pytest.raises(UsageError, match=words):
         search(**{"trials": 2, "epochs": 2, **change})
+
+
+def replace_one(kit: Kit, folder: Path) -> tuple[Path, bytes]:
+    """Put the photograph of another class where one lies; returns where, and what was there."""
+    one, other = (sorted((folder / "train" / label).iterdir())[0] for label in kit.classes)
+    before = one.read_bytes()
+    one.write_bytes(other.read_bytes() + b"\0")
+    return one, before
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_photographs_that_are_replaced_meanwhile_end_the_search(
+    kit: Kit, search: Callable[..., Tuned], tmp_path: Path, way: str
+) -> None:
+    folder, replaced = tmp_path / "photos", []
+    shutil.copytree(kit.images, folder)
+
+    def report(event: Event) -> None:
+        if isinstance(event, Progress) and event.task == "trials" and event.done == 2:
+            replaced.append(replace_one(kit, folder))
+
+    with pytest.raises(
+        TrainingStopped, match=r"^1 image of \d+ hold something else .* began: train/"
+    ) as stop:
+        search(**WAYS[way], data=folder, report=report)
+    [(place, before)] = replaced
+    assert place.name in stop.value.message
+    assert len(finished(tmp_path / "tuning")) == 2  # none of what was there later
+    with pytest.raises(UsageError, match="photographs of the same names held something else"):
+        search(**WAYS[way], data=folder)
+    place.write_bytes(before)
+    assert len(search(**WAYS[way], data=folder).trials) == WAYS[way]["trials"]
+
+
+def test_a_photograph_that_is_written_again_as_it_was_is_the_same(
+    kit: Kit, search: Callable[..., Tuned], tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(kit.images, folder)
+
+    def report(event: Event) -> None:
+        if isinstance(event, Progress) and event.task == "trials":
+            place, before = replace_one(kit, folder)
+            place.write_bytes(before)
+
+    assert len(search(trials=3, epochs=2, data=folder, report=report).trials) == 3
+
+
+def test_a_study_of_an_earlier_version_that_kept_no_contents_is_gone_on_with(tmp_path: Path) -> None:
+    with quiet_optuna():
+        open_study(tmp_path, {"model": "net"})
+        assert open_study(tmp_path, {"model": "net", "contents": "5e"})[1] is False
 
 
 def test_asking_to_stop_keeps_the_trials_and_says_how_to_go_on(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ from support.kits import on_tiny
 
 import zoo
 from zoo.catalogue.entry import ImageInput
-from zoo.data.dataset import Item
+from zoo.data.dataset import Item, Split
 from zoo.errors import TrainingStopped
 from zoo.events import EpochEnd, Event, Note
-from zoo.runs.record import RunResult
+from zoo.runs.record import RunResult, read_record
 from zoo.store.store import Store
 from zoo.training.batches import ImageBatches
 from zoo.training.faults import check_read
@@ -83,6 +84,30 @@ def test_a_single_one_is_passed_over_and_named(few: Path, finetune: Finetune) ->
     assert result.epochs == 4
     [named] = [event.message for event in told if isinstance(event, Note) and "passed over" in event.message]
     assert named.endswith("does not exist")
+
+
+@on_tiny
+@pytest.mark.parametrize("added", [b"\0", b""])
+def test_what_took_the_place_of_a_photograph_is_named_and_counts_as_seen(
+    few: Path, finetune: Finetune, tmp_path: Path, added: bytes
+) -> None:
+    told: list[Event] = []
+    place = sorted((few / "train").rglob("*.*"))[0]
+    before = place.read_bytes()
+
+    def report(event: Event) -> None:
+        told.append(event)
+        if isinstance(event, EpochEnd) and event.phase == "tune" and event.epoch == 1:
+            place.unlink()
+            place.write_bytes(before + added)
+
+    finetune(folder=few, report=report, **TUNED)
+    warned = [event.message for event in told if isinstance(event, Note) and event.level == "warning"]
+    named = [message for message in warned if "hold something else" in message]
+    assert [place.name in message for message in named] == [True] * bool(added)
+    contents = Split.from_facts(read_record(tmp_path / "run").data["split"]).contents
+    for seen in (before, before + added):
+        assert hashlib.sha256(seen).hexdigest()[:16] in contents
 
 
 @on_tiny

@@ -9,6 +9,7 @@ From the ground up; a file imports only what is above it in this list:
     hash_segments    files of hashes by stamp
     hashes           hashes of files that were read before
     contents         what is in a file, by hash
+    replaced         files that hold something else than they did
     dataset          labelled items and their parts
     splits           training, validation and test parts
     grouping         items that must lie in one part: one patient, one video

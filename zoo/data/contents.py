@@ -121,10 +121,12 @@ def digest_files(paths: Sequence[Path], home: Path | None = None) -> dict[Path, 
 
 
 class Known(NamedTuple):
-    """digests: of each file that can be read. unusual: the files that are not plain, or cannot be read."""
+    """digests: of each file that can be read. unusual: the files that are not plain, or cannot be read.
+    contents: of each file, in order."""
 
     digests: dict[Path, bytes]
     unusual: frozenset[Path]
+    contents: Contents
 
 
 def know_files(paths: Sequence[Path], home: Path | None = None) -> Known:
@@ -135,6 +137,7 @@ def know_files(paths: Sequence[Path], home: Path | None = None) -> Known:
     return Known(
         {path: digest for path, digest in found if digest is not None},
         frozenset(path for path, plain in usual if not plain),
+        contents,
     )
 
 

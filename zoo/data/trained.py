@@ -25,6 +25,21 @@ def with_contents(dataset: Dataset, digests: Mapping[Path, bytes] | None = None)
     return replace(dataset, split=split)
 
 
+def with_replaced(dataset: Dataset, replaced: Mapping[Path, bytes]) -> Dataset:
+    """The dataset whose split also has the digests of what took the place of some files meanwhile, so that
+    neither is taken for new. replaced: by path, the sha256 of what is there now."""
+    added = [
+        [replaced[item.path][: _DIGITS // 2].hex() for item in part if item.path in replaced]
+        for part in (dataset.train, dataset.val)
+    ]
+    split = dataset.split
+    contents, val_contents = (
+        _distinct([*split.contents, *added[0]]),
+        _distinct([*split.val_contents, *added[1]]),
+    )
+    return replace(dataset, split=replace(split, contents=contents, val_contents=val_contents))
+
+
 def _distinct(digests: Sequence[str | None]) -> tuple[str, ...]:
     return tuple(sorted({digest for digest in digests if digest is not None}))
 

@@ -21,6 +21,7 @@ from zoo.training.task import Task
 
 if TYPE_CHECKING:
     from zoo.catalogue.registry import Registry
+    from zoo.data.replaced import Watched
     from zoo.features.vectors import FeatureFile
     from zoo.store.local import LocalModel
 
@@ -85,7 +86,7 @@ class Plan:
     request: what the plan was made of. time_limit: seconds that training may take;
     None for as long as it takes. apart: items that the finished run is calibrated with.
     features: what a file has of the items, in place of the items. unusual: the files whose first bytes are
-    to be looked at; None for all.
+    to be looked at; None for all. watched: the files as they were when the run was planned.
     """
 
     entry: ModelEntry
@@ -107,3 +108,4 @@ class Plan:
     apart: tuple[Item, ...] = ()
     features: FeatureFile | None = None
     unusual: frozenset[Path] | None = None
+    watched: Watched | None = None

@@ -14,12 +14,16 @@ from numpy.typing import NDArray
 from zoo.choosing.tuning.bench import Bench, TrialResult, score
 from zoo.choosing.tuning.space import Space
 from zoo.choosing.tuning.storage import give_up_lost, renew_lease
+from zoo.data.replaced import name_replaced
+from zoo.errors import TrainingStopped
 from zoo.events import EpochEnd, Event, Progress, Report
 from zoo.training.recipe import resolve
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import Trial
+
+    from zoo.runs.plan import Plan
 
 RUNGS = frozenset({3, 6, 12, 25, 50, 100, 200, 400})
 """Epochs after which a trial is compared with the others, and ended if it is among the worse half of them."""
@@ -83,6 +87,7 @@ class Search:
         try:
             recipe = resolve(self.space.recipe(self.space.suggest(trial)), self.space.kind)
             result = self.bench.run(recipe, report=watch.report, stop_requested=watch.stop_requested)
+            refuse_replaced(self.bench.session.plan)
         except BaseException:
             self.study.tell(trial, state=TrialState.FAIL)
             raise
@@ -101,6 +106,20 @@ class Search:
         if self.trials is not None:
             done = min(self.trials, count_finished(self.study))
             self.report(Progress("trials", done, self.trials, "trials"))
+
+
+def refuse_replaced(plan: Plan) -> None:
+    """Raise TrainingStopped where photographs hold something else than when the search began: what is
+    measured before and afterwards cannot be compared."""
+    dataset, watched = plan.dataset, plan.watched
+    if watched is None or not (replaced := watched.find_replaced(item.path for item in dataset.items)):
+        return
+    raise TrainingStopped(
+        f"{dataset.kind.count(len(replaced))} of {len(dataset.items):,} hold something else than when the "
+        f"search began: {name_replaced(replaced, dataset.root)}",
+        hint="Trials that were finished before are kept: put the files back, and the same command goes on. "
+        "For what is there now, name another --out (or --study).",
+    )
 
 
 def _new_sampler(seed: int) -> Any:

@@ -27,6 +27,8 @@ NAME = "zoo"
 JOURNAL = "study.journal"
 LEASE = 90.0
 """Seconds for which a trial is believed to be worked on, without another word of its process."""
+CONTENTS = "contents"
+"""The fact that has what files of the same names hold."""
 _TRIES = 5
 
 
@@ -130,12 +132,19 @@ def _check_facts(study: Study, facts: Mapping[str, Any], place: Path | str) -> N
         known = study.user_attrs.get("facts")
     for name, value in facts.items():
         there = (known or {}).get(name)
-        if there != value:
+        unknown = name == CONTENTS and there is None and known  # a study of an earlier version
+        if there != value and not unknown:
             raise UsageError(
-                f"the study in {_without_password(str(place))} has another {name}: {_short(there)}, "
-                f"and this is {_short(value)}",
+                f"the study in {_without_password(str(place))} {_describe_other(name, there, value)}",
                 hint="Scores of both cannot be compared: name another --out (or --study).",
             )
+
+
+def _describe_other(name: str, there: Any, here: Any) -> str:
+    """What a study has that is not what it would go on with."""
+    if name == CONTENTS:
+        return "was made when photographs of the same names held something else"
+    return f"has another {name}: {_short(there)}, and this is {_short(here)}"
 
 
 def _short(value: Any) -> str:

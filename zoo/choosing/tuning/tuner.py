@@ -20,9 +20,9 @@ from zoo.choosing.tuning.bench import Bench
 from zoo.choosing.tuning.estimate import expect_nested, expect_on_test
 from zoo.choosing.tuning.helpers import helpers
 from zoo.choosing.tuning.lessons import Lesson, draw_lesson, make_lessons
-from zoo.choosing.tuning.search import Search
+from zoo.choosing.tuning.search import Search, refuse_replaced
 from zoo.choosing.tuning.space import Space, choose_space
-from zoo.choosing.tuning.storage import open_study, quiet_optuna
+from zoo.choosing.tuning.storage import CONTENTS, open_study, quiet_optuna
 from zoo.data.contents import count_cpus
 from zoo.errors import Interrupted, InvalidRecipe, TrainingStopped, UsageError
 from zoo.events import Report, silent
@@ -122,7 +122,7 @@ def tune(
         InvalidRecipe: A recipe that cannot be used, with every problem.
         UsageError: `out` holds a study of something else.
         DatasetError: The data cannot be used as they are.
-        TrainingStopped: Not one trial could be finished.
+        TrainingStopped: Not one trial could be finished; or photographs were replaced meanwhile.
         Interrupted: Ctrl-C, or `stop_requested`; the finished trials are in `out`.
     """
     _check_numbers(trials, minutes, jobs)
@@ -262,11 +262,14 @@ def _open_search(
 
 def _facts(plan: Plan, space: Space) -> dict[str, Any]:
     """What a trial depends on besides its values."""
+    items = plan.dataset.train + plan.dataset.val
+    contents = None if plan.watched is None else plan.watched.fingerprint(item.path for item in items)
     return {
         "model": plan.entry.name,
         "weights": plan.entry.weights.sha256 or plan.entry.weights.urls[0],
         "data": plan.dataset.fingerprint,
         "split": plan.dataset.split.hash,
+        **({} if contents is None else {CONTENTS: contents}),
         "recipe": {k: v for k, v in msgspec.to_builtins(space.base).items() if v is not None},
         "search": list(space.names),
     }
@@ -301,6 +304,7 @@ def _finish(
     expected = expect_on_test(search, recipe, report) if plan.dataset.test else None
     if expected is None and folds:
         expected = expect_nested(search, folds, report)
+    refuse_replaced(plan)
     return Tuned(
         folder=out,
         trials=tuple(trials),

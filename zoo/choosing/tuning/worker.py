@@ -6,7 +6,7 @@ import pickle
 import sys
 
 from zoo.choosing.tuning.tuner import help_with
-from zoo.errors import Interrupted
+from zoo.errors import Interrupted, ZooError
 
 
 def main() -> None:
@@ -16,6 +16,9 @@ def main() -> None:
         help_with(**arguments)
     except (Interrupted, KeyboardInterrupt):
         sys.exit(Interrupted.exit_code)
+    except ZooError as error:  # the first process meets it too, or does the rest alone
+        print(f"a helper of the search has ended: {error.message}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from zoo.data.finding.vector_table import holds_features
 from zoo.data.kinds import Kind
 from zoo.data.leaks import keep_copies_together
 from zoo.data.names import one_line
+from zoo.data.replaced import Watched
 from zoo.data.scanning import scan_dataset
 from zoo.data.trained import set_apart, with_contents
 from zoo.errors import InvalidRecipe, UnknownName, UsageError
@@ -291,9 +292,11 @@ def plan_run(
         classes=record.classes if record is not None and learned.name != SINGLE else None,
         find=None if features is None else features.find,
     )
-    digests, unusual = None, None  # of files; features bring their own
+    digests, unusual, watched = None, None, None  # of files; features bring their own
     if kind.in_files and features is None:
-        digests, unusual = know_files([item.path for item in dataset.items], store.home)
+        paths = [item.path for item in dataset.items]
+        digests, unusual, contents = know_files(paths, store.home)
+        watched = Watched(paths, contents)
     dataset = keep_copies_together(dataset, digests)
     if record is not None and dataset.classes != record.classes:
         raise UsageError(
@@ -333,6 +336,7 @@ def plan_run(
         apart=apart,
         features=features,
         unusual=unusual,
+        watched=watched,
     )
 
 

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from adapters import Head, count_parameters, frozen_fingerprint, low_rank_state, remove_low_rank
 from zoo.data.dataset import PARTS, Dataset
 from zoo.data.names import one_line, safe_text
+from zoo.data.replaced import name_replaced
+from zoo.data.trained import with_replaced
 from zoo.errors import DatasetError, Interrupted, TrainingStopped, UsageError, ZooError
 from zoo.events import Note, Report, silent
 from zoo.features.rows import Rows, are_equal, blocks_of
@@ -487,6 +489,7 @@ def save(
     """
     assert outcome.best is not None
     session = replace(session, processes=ALONE)  # the others have ended
+    data = _note_replaced(session, data)
     plan, network = session.plan, model.network
     thresholds = _choose_thresholds(session, model, data)
     trained = count_parameters(network).trainable
@@ -547,6 +550,25 @@ def save(
         written = write_adapter(state, folder, record.guarded | {"frozen": short})
         write_record(msgspec.structs.replace(record, adapter_sha256=written), folder)
     return result
+
+
+def _note_replaced(session: Session, data: TrainingData) -> TrainingData:
+    """The data of a run whose files hold something else by now than when it was planned: it may have learned
+    from either, so both count as seen."""
+    watched, dataset = session.plan.watched, data.dataset
+    paths = [item.path for item in dataset.train + dataset.val]
+    if watched is None or not (replaced := watched.find_replaced(paths)):
+        return data
+    kept, named = dataset.kind.count(len(replaced)), name_replaced(replaced, dataset.root)
+    session.report(
+        Note(
+            f"{kept} of {len(paths):,} hold something else than when the run began: {named}. It may have "
+            "learned from either",
+            hint="Train again for a run of what is there now.",
+            level="warning",
+        )
+    )
+    return replace(data, dataset=with_replaced(dataset, replaced))
 
 
 def _guess(session: Session, dataset: Dataset) -> Baseline:
