@@ -347,8 +347,10 @@ def test_other_commands_say_of_features_what_they_are(
     (tmp_path / "parts").mkdir()
     away.write_parquet(tmp_path / "parts" / "one.parquet")
     said = train(ask, tmp_path / "parts", tmp_path / "run")
-    assert "no report" in said
-    assert "It has features, which are data for zoo finetune and zoo embed alone" in said
+    assert f"Report, without pictures: {tmp_path / 'run' / 'report.html'}" in said
+    assert f"With the photographs: zoo report {tmp_path / 'run'} PHOTOGRAPHS" in said
+    assert "no report" not in said
+    assert (tmp_path / "run" / "learning.png").is_file()
     for data in (tmp_path / "parts", tmp_path / "parts" / "one.parquet"):
         for words in (("evaluate", tmp_path / "run", data), ("check", data)):
             refused = ask(*words)

@@ -23,8 +23,10 @@ from zoo.cli.options import (
     group_by_option,
     license_option,
 )
+from zoo.data.finding.vector_table import holds_features
+from zoo.data.kinds import IMAGES
 from zoo.data.once import read_once
-from zoo.errors import Interrupted, InvalidRecipe, UsageError
+from zoo.errors import DatasetError, Interrupted, InvalidRecipe, UsageError
 from zoo.events import Note, Progress, Report, silent
 from zoo.targets import Model, RunFolder
 from zoo.training.interruption import StopSignal
@@ -301,21 +303,34 @@ def _report(context: Context, wanted: bool, out: Path, data: Path, reading: Mapp
     names = ("path_column", "text_column", "label_column", "split_column", "class_level")
     columns: dict[str, Any] = {name: reading.get(name) for name in names}
     again = f"Write it again: zoo report {shlex.quote(str(out))} {shlex.quote(str(data))}"
+    write = partial(
+        write_report,
+        out,
+        store=context.store,
+        report=lambda event: context.report(event) if isinstance(event, Progress) else None,
+        plots=[out / "learning.png"],
+    )
     try:
-        written = write_report(
-            out,
-            data,
-            store=context.store,
-            report=lambda event: context.report(event) if isinstance(event, Progress) else None,
-            plots=[out / "learning.png"],
-            **columns,
-        )
+        note = _write_page(partial(write, data, **columns), partial(write, None), out, data)
     except KeyboardInterrupt:
         context.report(Note("no report: it was interrupted", hint=again, level="warning"))
     except Exception as error:
         context.report(Note(f"no report: {error}", hint=again, level="warning"))
     else:
-        context.report(Note(f"Report: {written}"))
+        context.report(note)
+
+
+def _write_page(whole: Callable[[], Path], plain: Callable[[], Path], out: Path, data: Path) -> Note:
+    """Write the page about a run; of features without pictures, where their photographs are not here."""
+    try:
+        return Note(f"Report: {whole()}")
+    except DatasetError:
+        if not holds_features(data, IMAGES):
+            raise
+    return Note(
+        f"Report, without pictures: {plain()}",
+        hint=f"With the photographs: zoo report {shlex.quote(str(out))} PHOTOGRAPHS",
+    )
 
 
 def _launch_several(asked: int | None, resume: Path | None) -> None:
