@@ -34,7 +34,7 @@ from adapters import staging
 from adapters.errors import AdapterError
 from adapters.heads import Head
 from adapters.staging import Stage, find_stage
-from adapters.structure import Attached, owner_of, unwrap
+from adapters.structure import Attached, is_parameter_free, owner_of, unwrap
 
 FIXED = "fixed_parameters"  # attribute of a frozen module: its parameters that were fixed before
 
@@ -138,15 +138,14 @@ def sync_eval_locks(module: nn.Module) -> bool:
 
     A container's own forward may sample too: functional dropout with its own `training`.
     """
-    if not _is_atom(module):
-        locked = [
-            sync_eval_locks(child) for child in module.children()
-        ]  # all of them: a list, not a generator
-        own = any(parameter.requires_grad for parameter in module.parameters(recurse=False))
-        if all(locked) and not own:
-            lock_eval(module)
-        else:
-            _unlock(module)
+    if _is_atom(module) and all(map(is_parameter_free, module.children())):
+        return is_locked(module)
+    locked = [sync_eval_locks(child) for child in module.children()]  # all of them: a list, not a generator
+    own = any(parameter.requires_grad for parameter in module.parameters(recurse=False))
+    if all(locked) and not own:
+        lock_eval(module)
+    elif not all(locked) or not _is_atom(module):  # a norm with layers in it may be locked although it learns
+        _unlock(module)
     return is_locked(module)
 
 

@@ -100,6 +100,8 @@ def stages(model: nn.Module) -> list[Stage]:
         classifiers = []
     if classifiers == [""]:
         return [Stage(type(model).__name__.lower(), ("",), classifier=True)]
+    if not classifiers and _is_lone(model):
+        return [Stage(type(model).__name__.lower(), ("",))]
     before, last = _split_classifier(model, _open_containers(model, classifiers), classifiers)
     runs = _group(before, _stem_of(model))
     if classifiers:  # pooling and dropout right before the classifier belong to it, not to the last block
@@ -112,6 +114,15 @@ def stages(model: nn.Module) -> list[Stage]:
     if classifiers:
         found.append(Stage(_classifier_part(model, classifiers), _parts_of(last), classifier=True))
     return found
+
+
+def _is_lone(model: nn.Module) -> bool:
+    """Whether it is one layer, as a batch norm, a dropout or an LSTM, and no network of layers: all that it
+    contains is without tensors, as the activation in timm's batch norms."""
+    layers = [layer for _, layer in layers_in(model)]
+    own = len([*model.parameters(recurse=False), *model.buffers(recurse=False)])
+    empty = not layers and not isinstance(model, nn.Sequential | nn.ModuleList | nn.ModuleDict)
+    return all(map(is_parameter_free, layers)) and bool(own or empty)
 
 
 def _fold_leftovers(model: nn.Module, found: list[Stage]) -> list[Stage]:

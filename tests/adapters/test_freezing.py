@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
 
 from adapters import (
     AdapterError,
@@ -225,6 +226,72 @@ def test_every_norm_with_statistics_is_held(norm: nn.Module) -> None:
         assert torch.equal(model.train()(series), expected)
     assert all(torch.equal(tensor, before[name]) for name, tensor in body.state_dict().items())
     assert not norm.training
+
+
+def activated_norm() -> nn.Module:
+    """timm's batch norm, which has its activation in it."""
+    from timm.layers import BatchNormAct2d
+
+    return BatchNormAct2d(3)
+
+
+class Counting(nn.Module):
+    """A network that collects statistics of its inputs itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("running_mean", torch.zeros(3))
+        self.conv, self.linear = nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.running_mean.add_(x.mean((0, 2, 3)))
+        return self.linear(self.conv(x - self.running_mean[:, None, None]).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: nn.BatchNorm2d(3),
+        lambda: nn.BatchNorm2d(3, affine=False),
+        lambda: nn.InstanceNorm2d(3, track_running_stats=True),
+        activated_norm,
+        lambda: nn.Dropout(),
+        lambda: nn.RReLU(),
+        lambda: spectral_norm(nn.Conv2d(3, 3, 1)),
+        Counting,
+    ],
+)
+def test_one_module_of_a_network_is_frozen_as_a_whole_network_is(build: Callable[[], nn.Module]) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), build())
+    part, images = network[1], 2 + torch.randn(4, 3, 8, 8)
+    freeze(part)
+    before = {name: buffer.clone() for name, buffer in part.named_buffers()}
+    given = network.train()(images)
+    assert not any(module.training for module in part.modules())
+    assert network[0].training
+    assert all(torch.equal(buffer, before[name]) for name, buffer in part.named_buffers())
+    assert torch.equal(given, network.eval()(images))
+    unfreeze(network)
+    assert all(module.training for module in network.train().modules())
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_a_recurrent_layer_by_itself_has_no_dropout_once_it_is_frozen() -> None:
+    layer = nn.LSTM(3, 4, num_layers=2, dropout=0.5)
+    freeze(layer)
+    rows = torch.randn(2, 5, 3)
+    assert torch.equal(layer.train()(rows)[0], layer.eval()(rows)[0])
+
+
+def test_a_single_norm_can_keep_its_statistics_while_it_learns() -> None:
+    norm = nn.BatchNorm1d(3)
+    freeze(norm)
+    unfreeze(norm, freeze_norm=True)
+    norm.train()(torch.randn(8, 3) + 5)
+    assert norm.running_mean is not None
+    assert not norm.running_mean.any()
+    assert learning(norm) == {"weight", "bias"}
 
 
 def test_two_and_three_dimensional_norms_are_held() -> None:

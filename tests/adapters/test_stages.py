@@ -178,6 +178,8 @@ def test_a_network_without_classifier_has_stages_too() -> None:
 
 def test_a_single_layer_is_one_stage_and_an_empty_network_has_none() -> None:
     assert stages(nn.Linear(3, 2)) == [Stage("linear", ("",), classifier=True)]
+    assert stages(nn.BatchNorm2d(3)) == [Stage("batchnorm2d", ("",))]
+    assert stages(nn.Dropout()) == [Stage("dropout", ("",))]
     assert stages(nn.Sequential()) == []
 
 
