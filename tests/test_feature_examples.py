@@ -1,30 +1,34 @@
-"""The examples for engines that spread work: two workers, the features of embed, data for finetune."""
+"""Engines that spread work: two workers of each, the features of embed, data for finetune and for embed."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from support.commands import Call
+from support.bucket import Bucket, serve_bucket
+from support.commands import Call, running, start_zoo, wait_until
 
 ROOT = Path(__file__).parents[1]
-ENGINES = [
-    pytest.param(
-        name,
-        marks=pytest.mark.skipif(
-            find_spec(name) is None, reason=f"{name} is not installed: pip install 'transfer-zoo[{name}]'"
-        ),
-    )
-    for name in ("daft", "ray")
-]
-QUIET = {"DAFT_PROGRESS_BAR": "0", "DO_NOT_TRACK": "true", "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+def needs(name: str) -> pytest.MarkDecorator:
+    reason = f"{name} is not installed: pip install 'transfer-zoo[{name}]'"
+    return pytest.mark.skipif(find_spec(name) is None, reason=reason)
+
+
+ENGINES = [pytest.param(name, marks=needs(name)) for name in ("daft", "ray")]
+QUIET = {"DO_NOT_TRACK": "true", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 @pytest.fixture
@@ -41,12 +45,17 @@ def photos(tiny: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def run_example(engine: str, photos: Path, out: Path, tiny: Path) -> subprocess.CompletedProcess[str]:
+def run_engine(
+    engine: str, photos: object, out: object, tiny: Path, *more: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """The features of tiny_net by two workers: by the command, or by the example where there is none."""
     settings = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ZOO_REGISTRY": str(tiny / "registry.yaml")}
-    script = ROOT / "examples" / f"{engine}_features.py"
+    command = [str(ROOT / "examples" / "ray_features.py"), "tiny_net", str(photos), str(out)]
+    if engine == "daft":
+        command = ["-m", "zoo", "embed", "tiny_net", str(photos), "--out", str(out), "--engine", "daft"]
     return subprocess.run(
-        [sys.executable, script, "tiny_net", photos, out, "--workers", "2", "--device", "cpu"],
-        env={**os.environ, **settings, **QUIET},
+        [sys.executable, *command, "--workers", "2", "--device", "cpu", *more],
+        env={**os.environ, **settings, **QUIET, **variables},
         capture_output=True,
         text=True,
         timeout=400,
@@ -60,15 +69,34 @@ def test_two_workers_write_the_features_of_embed_and_finetune_takes_them(
     engine: str, ask: Call, photos: Path, tiny: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "features"
-    done = run_example(engine, photos, out, tiny)
+    done = run_engine(engine, photos, out, tiny)
     assert done.returncode == 0, done.stderr
     page = str(photos / "train" / "five" / "page.jpg")
-    assert f"{page}: is a web page, not an image" in done.stdout
-    assert f"{out}: 49 photographs, 1 without features" in done.stdout
+    if engine == "daft":
+        assert done.stdout == f"{out}: 48 files, 96 features each, 2 classes\n"
+        assert f"warning: skipped: {page} is a web page, not an image" in done.stderr
+        assert "warning: 1 of 49 files cannot be read" in done.stderr
+    else:
+        assert f"{page}: is a web page, not an image" in done.stdout
+        assert f"{out}: 49 photographs, 1 without features" in done.stdout
 
-    found = pl.read_parquet(out / "*.parquet").sort("path")
     assert ask("embed", "tiny_net", photos, "-o", tmp_path / "e.parquet").code == 0
     expected = pl.read_parquet(tmp_path / "e.parquet").sort("path")
+    check_features(pl.read_parquet(out / "*.parquet").sort("path"), expected, page)
+
+    said = ask("finetune", "tiny_net", out, "--out", tmp_path / "run", "--epochs", 2, "--on-bad", "skip")
+    assert said.code == 0, said.err
+    assert "page.jpg" in said.err
+    said = ask("embed", "tiny_net", out, "--out", tmp_path / "one.parquet")
+    assert said.code == 0, said.err
+    assert pl.read_parquet(tmp_path / "one.parquet").sort("path")["path"].equals(expected["path"])
+    again = run_engine(engine, photos, out, tiny)
+    assert again.returncode == (2 if engine == "daft" else 1)
+    assert "already" in again.stderr
+
+
+def check_features(found: pl.DataFrame, expected: pl.DataFrame, page: str) -> None:
+    """What an engine wrote is what zoo embed writes, with a row more for what is no image."""
     bad = found.filter(pl.col("features").is_null())
     assert bad.select("path", "zoo_features").rows() == [(page, None)]
     found = found.filter(pl.col("features").is_not_null())
@@ -79,9 +107,125 @@ def test_two_workers_write_the_features_of_embed_and_finetune_takes_them(
     assert found["zoo_features"].n_unique() == 1
     assert found["model_license"].unique().to_list() == ["apache-2.0"]
 
-    said = ask("finetune", "tiny_net", out, "--out", tmp_path / "run", "--epochs", 2, "--on-bad", "skip")
-    assert said.code == 0, said.err
-    assert "page.jpg" in said.err
-    again = run_example(engine, photos, out, tiny)
-    assert again.returncode == 1
-    assert "is there already" in again.stderr
+
+@pytest.fixture
+def bucket(photos: Path) -> Iterator[Bucket]:
+    """The photographs in storage that speaks as S3 does, with a name that is hard to write."""
+    with serve_bucket() as server:
+        for file in photos.rglob("*.*"):
+            server.objects[f"/b/some photos/{file.relative_to(photos)}"] = file.read_bytes()
+        odd = photos / "val" / "five" / "a [1] %20+é.jpg"
+        shutil.copy(next(photos.glob("val/five/*.png")), odd)
+        server.objects[f"/b/some photos/{odd.relative_to(photos)}"] = odd.read_bytes()
+        server.objects["/b/some photos/val/.hidden/1.png"] = odd.read_bytes()
+        server.objects["/b/some photos/"] = b""
+        yield server
+
+
+def fetch(bucket: Bucket, prefix: str, folder: Path) -> Path:
+    """What is below a prefix, in a folder."""
+    folder.mkdir()
+    for name, content in bucket.objects.items():
+        if name.startswith(prefix):
+            (folder / name.removeprefix(prefix)).write_bytes(content)
+    return folder
+
+
+@pytest.mark.slow
+@needs("daft")
+def test_storage_is_read_and_written_as_a_folder_is(
+    ask: Call, photos: Path, bucket: Bucket, tiny: Path, tmp_path: Path
+) -> None:
+    said = run_engine("daft", "s3://b/some photos/", "s3://b/features/", tiny, "--json", **bucket.variables)
+    assert said.returncode == 0, said.stderr
+    facts = json.loads(said.stdout)
+    assert (facts["out"], facts["files"], facts["failed"]) == ("s3://b/features/", 49, 1)
+    assert facts["classes"] == ["eight", "five"]
+    out = fetch(bucket, "/b/features/", tmp_path / "features")
+    found = pl.read_parquet(out / "*.parquet").with_columns(
+        pl.col("path").str.replace("s3://b/some photos", str(photos), literal=True)
+    )
+    assert ask("embed", "tiny_net", photos, "-o", tmp_path / "e.parquet").code == 0
+    page = str(photos / "train" / "five" / "page.jpg")
+    check_features(found.sort("path"), pl.read_parquet(tmp_path / "e.parquet").sort("path"), page)
+    one = ask("embed", "tiny_net", out, "--out", tmp_path / "one.parquet")
+    assert one.code == 0, one.err
+    assert "s3://b/some photos/val/five/a [1] %20+é.jpg" in pl.read_parquet(tmp_path / "one.parquet")["path"]
+
+    before = len(bucket.objects)
+    again = run_engine("daft", "s3://b/some photos", "s3://b/features", tiny, **bucket.variables)
+    assert (again.returncode, len(bucket.objects)) == (2, before)
+    assert "s3://b/features has files already, and nothing is overwritten" in again.stderr
+    none = run_engine("daft", "s3://b/nothing/", tmp_path / "n", tiny, **bucket.variables)
+    assert (none.returncode, none.stdout) == (5, "")
+    assert none.stderr.startswith("error: no image below s3://b/nothing/: it holds nothing\n")
+    assert not (tmp_path / "n").exists()
+
+
+@pytest.mark.slow
+@needs("daft")
+def test_storage_that_refuses_leaves_its_words(
+    photos: Path, bucket: Bucket, tiny: Path, tmp_path: Path
+) -> None:
+    bucket.forbidden = "PUT"
+    said = run_engine("daft", photos, "s3://b/features/", tiny, **bucket.variables)
+    assert said.returncode == 4, said.stderr
+    assert "error: s3://b/features does not answer as it should: " in said.stderr
+    assert "AccessDenied" in said.stderr
+    assert "Whatever is below s3://b/features/ now is a part: remove it." in said.stderr
+    bucket.forbidden = "LIST"
+    said = run_engine("daft", "s3://b/some photos/", tmp_path / "f", tiny, **bucket.variables)
+    assert said.returncode == 4, said.stderr
+    assert "AccessDenied" in said.stderr
+    assert not (tmp_path / "f").exists()
+
+
+@pytest.mark.slow
+@needs("daft")
+def test_a_folder_without_one_photograph_that_can_be_read_leaves_nothing(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "pages" / "a").mkdir(parents=True)
+    for number in range(30):
+        (tmp_path / "pages" / "a" / f"{number}.jpg").write_bytes(b"<html>moved</html>")
+    said = run_engine("daft", tmp_path / "pages", tmp_path / "f", tiny)
+    assert said.returncode == 5
+    assert said.stderr.count("is a web page") == 20
+    assert "30 of 30 files cannot be read; 20 of them are named, the column error has all" in said.stderr
+    assert said.stderr.endswith(
+        "error: none of the 30 files can be read\nThe reasons are above, a line for each.\n"
+    )
+    assert [each.name for each in tmp_path.iterdir() if "f" in each.name] == []
+
+
+@pytest.mark.slow
+@needs("daft")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_work_that_is_stopped_leaves_no_folder_and_no_worker(
+    number: signal.Signals, photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    for copy in range(40):
+        shutil.copytree(photos, tmp_path / "many" / "train" / str(copy))
+    words = ("embed", "tiny_net", tmp_path / "many", "--out", tmp_path / "f", "--engine", "daft")
+    settings = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ZOO_REGISTRY": str(tiny / "registry.yaml")}
+    with running(start_zoo(*words, "--workers", 2, "--json", **settings, **QUIET), 120) as process:
+        wait_until(lambda: len(workers_of(process.pid)) == 2 or process.poll() is not None, 60)
+        workers = workers_of(process.pid)
+        time.sleep(3)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+        assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number), err
+        assert out == ""
+        wait_until(lambda: not any(Path(f"/proc/{worker}/cmdline").exists() for worker in workers), 5)
+    assert not (tmp_path / "f").exists()
+    left = [each.name for each in tmp_path.iterdir() if each.name.startswith(".f.")]
+    assert len(left) == (number == signal.SIGKILL)
+
+
+def workers_of(pid: int) -> list[int]:
+    """The workers that a process started."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children")
+        tasks = children.parent.parent.glob("*/children")
+        pids = [int(word) for task in tasks for word in task.read_text().split()]
+        return [pid for pid in pids if b"udf_worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    except OSError:  # gone in between
+        return []

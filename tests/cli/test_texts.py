@@ -12,7 +12,7 @@ from support.commands import Call
 from support.tiny import DIMENSION
 
 import zoo
-from zoo.cli.using import POOLINGS
+from zoo.cli.embedding import POOLINGS
 from zoo.errors import LicenseRefused
 from zoo.words.texts import pooling as words_texts
 

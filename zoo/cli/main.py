@@ -67,7 +67,7 @@ VERBS = {  # the order is that of --help
     "report": Verb("reporting", USE, "Write one page about a run: how good, and where it fails."),
     "calibrate": Verb("calibrating", USE, "Make a run's probabilities honest."),
     "explain": Verb("explaining", USE, "See why a run answers as it does."),
-    "embed": Verb("using", USE, "Write feature vectors of files or texts."),
+    "embed": Verb("embedding", USE, "Write feature vectors of files or texts."),
     "demo": Verb("demo", USE, "See transfer work, offline, in a minute."),
     "similar": Verb("words", WORDS, "Find the words nearest to a word."),
     "analogy": Verb("words", WORDS, "Add and take away words: king - man + woman."),
@@ -326,4 +326,7 @@ def leave(code: int) -> NoReturn:
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if code >= Interrupted.exit_code and "daft" in sys.modules:
+        sys.stderr.flush()
+        os._exit(code)  # threads of its engine still work, and would abort what ends beneath them
     sys.exit(code)

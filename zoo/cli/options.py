@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from zoo.cli.command import Context
 from zoo.cli.sink import Mode, Sink
-from zoo.errors import UnknownName, ZooError
+from zoo.errors import UnknownName, UsageError, ZooError
 
 if TYPE_CHECKING:
     from zoo.catalogue.entry import ModelEntry
@@ -136,6 +136,64 @@ def option_words(option: click.Parameter, value: Any) -> list[str]:
         return [option.opts[0] if value else option.secondary_opts[0]]
     values = value if option.multiple else [value]
     return [word for each in values for word in (option.opts[0], str(each))]
+
+
+COMMON = "as_json", "quiet", "debug", "offline", "registries"
+"""The options of every command, which go with all others."""
+
+
+def typed_options() -> list[click.Option]:
+    """The options of the running command that were typed, but for those of every command."""
+    here = click.get_current_context()
+    return [
+        parameter
+        for parameter in here.command.params
+        if isinstance(parameter, click.Option)
+        and parameter.name not in COMMON
+        and here.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+    ]
+
+
+def refuse_options(refused: Sequence[click.Option], why: str) -> None:
+    """Raise UsageError for options that were typed and would be passed over, each by its name; the hint is
+    the same command without them. why: follows the names: "do not go with --engine daft"."""
+    if not refused:
+        return
+    here = click.get_current_context()
+    words = ["zoo", str(here.info_name)]
+    for parameter in sorted(here.command.params, key=lambda each: isinstance(each, click.Option)):
+        value = here.params.get(parameter.name or "")
+        if isinstance(parameter, click.Argument):
+            words += map(str, value if isinstance(value, tuple) else [value])
+        elif (
+            parameter not in refused
+            and parameter.name in here.params
+            and here.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+        ):
+            words += option_words(parameter, value)
+    names = [option_words(option, here.params[option.name or ""])[0] for option in refused]
+    from shlex import quote
+
+    raise UsageError(
+        f"{_and(names)} {'do' if len(names) > 1 else 'does'} {why}",
+        hint=f"Leave {'them' if len(names) > 1 else 'it'} out: {' '.join(map(quote, words))}",
+    )
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+class Place(click.Path):
+    """A path, or an address of storage as it was typed: a Path would lose a slash of it."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from zoo.data.listing import address_of
+
+        return value if isinstance(value, str) and address_of(value) else super().convert(value, param, ctx)
 
 
 def typed_again(*names: str) -> str:

@@ -1,4 +1,4 @@
-"""The verbs that use a run or a model: predict, embed."""
+"""The verb that uses a run or a model, predict, and what other verbs share with it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from zoo.cli.command import Context, command
 from zoo.cli.launching import check_same_items, launch_several, together
 from zoo.cli.options import Choice, ModelName
 from zoo.cli.sink import Fit, Mode
-from zoo.data.names import natural_key, one_line
 from zoo.errors import DatasetError, Interrupted, UsageError
 from zoo.events import Progress
-from zoo.features.engine import BACKENDS, PRECISIONS, Engine
+from zoo.features.engine import BACKENDS, Engine
 from zoo.targets import RunFolder
-from zoo.training.ranks import are_several, is_first
+from zoo.training.ranks import are_several
 
 if TYPE_CHECKING:
     from zoo.runs.answers import Guess, ItemSource, Prediction
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 FILES = click.Path(path_type=Path)
 FIT = {"next": Fit.TEXT, "set": Fit.TEXT, "text": Fit.TEXT, "path": Fit.PATH}
-POOLINGS = ("mean", "tfidf", "sif")  # of zoo.words.texts.pooling, whose import costs 0.2 s
 
 
 def compute_options(function: Any) -> Any:
@@ -147,7 +145,7 @@ def predict(
         raise UsageError("--csv prints to the terminal or a pipe", hint="Leave it out, or --out and --json.")
     engine = Engine(options.pop("backend"), context.store.home / "onnx")
     engine.check(options["device"])
-    _refuse_pipes(options["processes"], [*files, *([] if files_from is None else [files_from])])
+    refuse_pipes(options["processes"], [*files, *([] if files_from is None else [files_from])])
     if false_alarms is not None and (are_several() or (options["processes"] or 1) > 1):
         raise UsageError("--false-alarms is for one process", hint="Leave out --processes.")
     launch_several(options["processes"])
@@ -191,7 +189,7 @@ def _follow(found: Iterator[Prediction]) -> int:
     return 0
 
 
-def _refuse_pipes(processes: int | None, files: Sequence[object]) -> None:
+def refuse_pipes(processes: int | None, files: Sequence[object]) -> None:
     """Raise UsageError where several processes would read what can be read once."""
     several = (processes or 1) > 1 or are_several()
     for name in map(str, files if several else ()):
@@ -415,147 +413,4 @@ def open_source(
     return classifier, source
 
 
-@command(
-    "zoo embed mobilenet_v2 photos/ -o features.npz\n"
-    "zoo embed glove-wiki-gigaword-100 texts.txt --pooling sif -o vectors.parquet"
-)
-@click.argument("model", metavar="RUN|MODEL", type=ModelName())
-@click.argument("files", nargs=-1, type=FILES)
-@click.option("--out", "-o", required=True, type=FILES, help="features.npz or features.parquet")
-@click.option(
-    "--pooling",
-    type=Choice("pooling", lambda: POOLINGS),
-    help="How word vectors become one of a text.  [default: mean]",
-)
-@click.option(
-    "--unknown",
-    metavar="POLICY",
-    help="What to do with unknown words, fold+hyphen+ngrams.  [default: apostrophe, then n-grams of a "
-    "fastText .bin]",
-)
-@click.option("--member", metavar="FILE", help="Which file of a .zip of word vectors.")
-@text_options
-@compute_options
-@backend_option
-@click.option(
-    "--precision",
-    type=Choice("precision", lambda: PRECISIONS),
-    default="fp32",
-    show_default=True,
-    help="Number format of a network for images: bf16 is used where it agrees with fp32.",
-)
-@processes_option
-def embed(
-    context: Context,
-    model: str,
-    files: tuple[Path, ...],
-    out: Path,
-    pooling: str | None,
-    unknown: str | None,
-    member: str | None,
-    **options: Any,
-) -> None:
-    """Write feature vectors of files or texts.
-
-    Of a network or a run: what its classifier sees. Of word vectors: the mean of each text's words.
-    """
-    from zoo.catalogue.classifiers import check_classifier
-    from zoo.data.kinds import IMAGES
-    from zoo.runs.classifier import load_classifier
-    from zoo.runs.modalities.table import modality_of_target
-    from zoo.runs.using.embedding import (
-        WRITERS,
-        embed_by_vectors,
-        embed_for_training,
-        embed_from_features,
-        table_among,
-        write_embeddings,
-    )
-    from zoo.runs.using.prediction_files import check_out
-    from zoo.targets import KINDS, HubModel, RegistryModel, RunFolder, describe_target, fetch_target, kind_of
-
-    check_out(out, WRITERS)
-    backend: str = options.pop("backend")
-    precision: Any = options.pop("precision")
-    Engine(backend).check(options["device"], precision)
-    target = context.find_target("embed", model, member=member, others=files)
-    kind = kind_of(target)
-    if (pooling or unknown) and kind in ("run", "images"):
-        raise UsageError(
-            f"--pooling and --unknown need word vectors, and {model} {KINDS[kind].what}",
-            hint="Leave them out. Word vectors: zoo list --task word-vectors",
-        )
-    if (options["processes"] or 1) > 1 and kind not in ("run", "images"):
-        raise UsageError(
-            "--processes need a network or a run: vectors of words are looked up", hint="Leave it out."
-        )
-    pictures = kind in ("run", "images") and modality_of_target(target).kind is IMAGES
-    table = table_among(files) if pictures else None
-    if table is not None and (options["processes"] or 1) > 1:
-        raise UsageError(
-            f"--processes computes features, and {one_line(table)} has them", hint="Leave it out."
-        )
-    _refuse_pipes(options["processes"], files)
-    launch_several(options["processes"])
-    if table is None:
-        items = gather(context, target, files, options)
-    if isinstance(target, HubModel | RegistryModel):
-        check_classifier(describe_target(target, context.store, report=context.report))
-    if table is not None:
-        classifier = load_classifier(
-            target, store=context.store, registry=context.registry, report=context.report
-        )
-        licenses = classifier.licenses
-        found = embed_from_features(
-            classifier,
-            table,
-            store=context.store,
-            device=options["device"],
-            precision=precision,
-            spill=True,
-            on_bad=options["on_bad"],
-            report=context.report,
-        )
-    elif isinstance(target, RunFolder) or kind == "images":
-        with together(options["device"], context.report) as (processes, device):
-            classifier, source = open_source(context, target, items, options, processes)
-            licenses = classifier.licenses
-            found = embed_for_training(
-                classifier,
-                source,
-                files[0] if len(files) == 1 else None,
-                store=context.store,
-                device=device,
-                backend=backend,
-                precision=precision,
-                report=context.report,
-            )
-    else:
-        from zoo.runs.classifier import model_licenses
-        from zoo.words.loading import load_words
-
-        local = fetch_target(target, context.store, report=context.report)
-        vectors = load_words(local, context.store, member=member, report=context.report)
-        licenses = model_licenses(local.entry)
-        found = embed_by_vectors(
-            vectors, items, pooling=pooling or "mean", policy=unknown, report=context.report
-        )
-    if not is_first():
-        return
-    write_embeddings(found, out, licenses)
-    count, width = found.shape
-    lost = None if found.known is None else int((found.known == 0).sum())
-    facts = {"out": str(out), "files": count, "features": width, **licenses}
-    facts |= {} if lost is None else {"without_known_words": lost}
-    if lost is None:
-        facts |= {"backend": found.way.backend, "precision": found.way.precision, "cosine": found.cosine}
-    noun = ("file" if lost is None else "text") + "s" * (count != 1)
-    named = sorted({label for label in found.labels or () if label is not None}, key=natural_key)
-    facts |= {"classes": named} if named else {}
-    more = f", {len(named):,} classes" if named else ""
-    more += ", by ONNX Runtime" if found.way.backend == "onnx" else ""
-    more += f", in {found.way.precision}" if found.way.precision != "fp32" else ""
-    context.sink.done(facts, lambda: f"{out}: {count:,} {noun}, {width:,} features each{more}")
-
-
-COMMANDS = {"predict": predict, "embed": embed}
+COMMANDS = {"predict": predict}

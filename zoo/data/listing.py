@@ -98,15 +98,33 @@ def local_path(name: str | Path) -> Path:
     PosixPath('/tmp/bee.jpg')
     """
     text = str(name)
+    address = address_of(name)
+    if address is not None:
+        raise UsageError(f"{address} is an address, not a file", hint="Download it, and name the file.")
     found = _ADDRESS.match(text)
     if found is None or os.path.lexists(text):
         return Path(name)
-    if found[1].lower() == "file":
-        from urllib.request import url2pathname  # 20 ms, with http
+    from urllib.request import url2pathname  # 20 ms, with http
 
-        return Path(url2pathname("/" + text[found.end() :].lstrip("/")))
-    address = f"{found[1]}://{text[found.end() :]}"  # a Path has lost a slash
-    raise UsageError(f"{address} is an address, not a file", hint="Download it, and name the file.")
+    return Path(url2pathname("/" + text[found.end() :].lstrip("/")))
+
+
+def address_of(name: str | Path) -> str | None:
+    """What was typed, if it is an address on the network; None for a path and for a file:// address.
+
+    >>> address_of("s3://bucket/photos"), address_of(Path("s3://bucket/photos")), address_of("photos")
+    ('s3://bucket/photos', 's3://bucket/photos', None)
+    """
+    text = str(name)
+    found = _ADDRESS.match(text)
+    if found is None or found[1].lower() == "file" or os.path.lexists(text):
+        return None
+    return f"{found[1]}://{text[found.end() :]}"  # a Path has lost a slash
+
+
+def is_of_web(address: str) -> bool:
+    """Whether an address is of a file on the web, where nobody can ask for a list of files."""
+    return address.lower().startswith(("http:", "https:", "ftp:"))
 
 
 def refuse_missing(paths: Sequence[Path]) -> None:
@@ -140,11 +158,16 @@ def _files_below(folder: Path, tally: Tally) -> Iterator[Path]:
         tree.claim_parents(os.fspath(folder))
     else:
         tree = ZipTree(tally, folder)
-    tree.tally.enter(tree.list(os.fspath(folder)))
-    pending = [folder]
+    return map(Path, files_in_tree(tree, os.fspath(folder)))
+
+
+def files_in_tree(tree: Tree, root: str) -> Iterator[str]:
+    """The same below a root of any tree. Texts, not paths: a Path for each costs more than the walk."""
+    tree.tally.enter(tree.list(root))
+    pending = [root]
     while pending:
-        listing = tree.list(os.fspath(below := pending.pop()))
-        tally.others.update(map(ending_of, listing.others))
-        yield from (below / name for name in listing.all_files)
-        inner = [below / name for name in reversed(listing.all_folders)]
-        pending.extend(path for path in inner if tree.tally.enter(tree.list(os.fspath(path))))
+        listing = tree.list(below := pending.pop())
+        tree.tally.others.update(map(ending_of, listing.others))
+        yield from (os.path.join(below, name) for name in listing.all_files)  # noqa: PTH118
+        inner = [os.path.join(below, name) for name in reversed(listing.all_folders)]  # noqa: PTH118
+        pending.extend(path for path in inner if tree.tally.enter(tree.list(path)))

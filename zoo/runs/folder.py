@@ -95,10 +95,15 @@ def next_free(out: Path) -> Path:
 
 
 @contextmanager
-def new_folder(out: Path, make_room: Callable[[Path], object] | None = None) -> Iterator[Path]:
+def new_folder(
+    out: Path,
+    make_room: Callable[[Path], object] | None = None,
+    refuse: Callable[[Path], None] = refuse_existing,
+) -> Iterator[Path]:
     """A folder to fill: named once everything in it is on the disk, and gone if anything fails.
 
-    make_room: called with the full folder before it gets its name.
+    make_room: called with the full folder before it gets its name. refuse: raises where there is one of that
+    name already.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
@@ -109,7 +114,7 @@ def new_folder(out: Path, make_room: Callable[[Path], object] | None = None) -> 
             flush(path)
         if make_room is not None:
             make_room(draft)
-        refuse_existing(out)  # two runs of one name at once: os.rename would replace an empty folder
+        refuse(out)  # two runs of one name at once: os.rename would replace an empty folder
         draft.rename(out)
         flush(out.parent)
     finally:

@@ -6,10 +6,10 @@ import stat
 from pathlib import Path
 
 from zoo.data.containers import Zip, open_container, stamp_of
+from zoo.data.finding.name_tree import NameTree, is_hidden
 from zoo.data.finding.split_words import read_level
-from zoo.data.finding.walking import Listing, Tally, is_junk
+from zoo.data.finding.walking import Tally
 from zoo.data.kinds import Kind
-from zoo.data.names import natural_key
 
 
 def is_zip(path: Path) -> bool:
@@ -20,46 +20,19 @@ def is_zip(path: Path) -> bool:
         return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
 
 
-class ZipTree:
+class ZipTree(NameTree):
     """Folders of an archive; the tally gets what is passed over. Raises DatasetError for a damaged one."""
 
     def __init__(self, tally: Tally, file: Path) -> None:
-        self.tally = tally
         archive = open_container(file, stamp_of(file))
         assert isinstance(archive, Zip)
-        self._folders: dict[str, set[str]] = {str(file): set()}
-        self._files: dict[str, list[str]] = {}
-        for name, info in archive.members.items():
-            *folders, last = name.split("/")
-            if any(map(is_junk, folders)) or (last and is_junk(last)):
-                tally.hidden += 1
-                continue
-            if stat.S_ISLNK(info.external_attr >> 16):
-                tally.special.append(f"{file}/{name}")
-                continue
-            above = str(file)
-            for folder in folders:
-                self._folders.setdefault(above, set()).add(folder)
-                above = f"{above}/{folder}"
-                self._folders.setdefault(above, set())
-            if last:
-                self._files.setdefault(above, []).append(last)
-
-    def list(self, folder: str) -> Listing:
-        """What the folder holds."""
-        names = self._files.get(folder, [])
-        files = tuple(name for name in names if self.tally.kind.matches(name))
-        return Listing(
-            ("zip", folder),
-            tuple(sorted(self._folders.get(folder, ()), key=natural_key)),
-            files,
-            tuple(f"{folder}/{name}" for name in files),
-            tuple(name for name in names if not self.tally.kind.matches(name)),
-        )
-
-    def is_second_name(self, path: str) -> bool:
-        """Whether a file is one that was met under another name: never."""
-        return False
+        links = {
+            name
+            for name, info in archive.members.items()
+            if stat.S_ISLNK(info.external_attr >> 16) and not is_hidden(name)
+        }
+        tally.special += [f"{file}/{name}" for name in archive.members if name in links]
+        super().__init__(tally, str(file), (name for name in archive.members if name not in links))
 
 
 def root_in_zip(file: Path, kind: Kind) -> Path:
