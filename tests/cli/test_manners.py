@@ -14,7 +14,8 @@ import pytest
 from support.commands import Call, Terminal, running, start_zoo, wait_until, write_registry
 from support.loopback import entry_for
 
-from zoo.cli.main import GARBAGE, SYNONYMS, VERBS
+from zoo.__main__ import GARBAGE
+from zoo.cli.main import SYNONYMS, VERBS
 from zoo.cli.registries import registry
 
 HEAVY = (
@@ -214,13 +215,34 @@ def test_garbage_is_looked_for_seldom_in_a_process_of_ours_alone(call: Call) -> 
     own = gc.get_threshold()
     call("list", "--quiet")
     assert gc.get_threshold() == own
-    told = (
-        f"{LOOK.rpartition('main()')[0]}import gc\natexit.register(lambda: print(gc.get_threshold()))\nmain()"
+    said = own_process("import atexit, gc\natexit.register(lambda: print(gc.get_threshold()))")
+    assert said.stdout.splitlines()[-1] == str(GARBAGE)
+
+
+def test_a_process_that_ends_does_not_look_for_garbage_once_more(call: Call) -> None:
+    call("list", "--quiet")
+    assert gc.get_freeze_count() == 0, "a program that calls the command line keeps its own"
+    said = own_process("import atexit, gc\natexit.register(lambda: print(gc.get_freeze_count() > 1000))")
+    assert said.stdout.splitlines()[-1] == "True"
+
+
+@pytest.mark.parametrize("module", ["zoo.cli.main", "click", "zoo.cli.sink"])
+def test_an_interrupt_during_the_first_imports_is_no_traceback(module: str) -> None:
+    interrupt = (
+        "import signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == {module!r}: signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())"
     )
-    process = subprocess.run(
-        [sys.executable, "-c", told, "--version"], capture_output=True, text=True, check=True
-    )
-    assert process.stdout.splitlines()[-1] == str(GARBAGE)
+    said = own_process(interrupt)
+    assert (said.returncode, said.stdout, said.stderr) == (130, "", "error: interrupted\n")
+
+
+def own_process(first: str) -> subprocess.CompletedProcess[str]:
+    """`zoo --version` as it is started from a shell, after some code that looks into its process."""
+    code = f"{first}\nimport sys\nsys.argv = ['zoo', '--version']\nfrom zoo.__main__ import main\nmain()"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
 
 
 def test_a_closed_pipe_ends_a_listing_in_peace() -> None:

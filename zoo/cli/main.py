@@ -6,7 +6,6 @@ A verb's module is imported when that verb is typed: `zoo list` and every --help
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import signal
 import sys
@@ -180,16 +179,8 @@ def cli() -> None:
     """Pretrained models, verified; fine-tuned on your own folder of photographs or texts."""
 
 
-GARBAGE = (50_000, 20, 50)
-"""When Python looks for garbage: see `gc.set_threshold`. By its own, all that torch imports, and a record per
-item of the data, are looked through again and again and nothing is found: 1 s of processor in the start of a
-run, 22 us for each photograph of it."""
-
-
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code."""
-    if arguments is None:  # the process is ours; a program that calls this one keeps its own
-        gc.set_threshold(*GARBAGE)
     _open_streams()
     # torch's threads sleep while they wait for each other: they would use up what the others need to go on
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
