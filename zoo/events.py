@@ -6,12 +6,12 @@ The command line draws them, a test appends them to a list, the library's defaul
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 
-@dataclass(frozen=True)
-class Progress:
+
+class Progress(msgspec.Struct, frozen=True):
     """`done` of `total` units of one task. The last event of a task has done == total.
 
     task: a short label that stays the same for the whole task ("fetch resnet18", "features").
@@ -26,8 +26,7 @@ class Progress:
     ]
 
 
-@dataclass(frozen=True)
-class TrainProgress(Progress):
+class TrainProgress(Progress, frozen=True):
     """Where a phase of training is; done and total are its steps, at most.
 
     epoch: the one that trains, from 1, and part: how much of it is done, 0..1. loss: its mean so far; None
@@ -51,8 +50,7 @@ class TrainProgress(Progress):
     memory: int | None
 
 
-@dataclass(frozen=True)
-class Note:
+class Note(msgspec.Struct, frozen=True):
     """Something that the user should know while the work continues. hint: what to do about it. level: a
     detail is good news that nobody needs each time."""
 
@@ -65,8 +63,7 @@ MEASURED = ("seconds", "items_per_second", "peak_memory")
 """The fields of an EpochEnd that differ between two runs that are otherwise equal to the last bit."""
 
 
-@dataclass(frozen=True)
-class EpochEnd:
+class EpochEnd(msgspec.Struct, frozen=True):
     """The result of one epoch. Losses are means per item; seconds of this epoch.
 
     phase: its name, "head" while the backbone is frozen, "tune" when deeper stages train as well. metrics: on

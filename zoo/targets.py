@@ -21,10 +21,11 @@ import mimetypes
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import msgspec
 
 from zoo.catalogue.entry import ModelEntry, WordModel
 from zoo.errors import IntegrityError, NotAModel, UnknownModel, UnsafeFile, UsageError, close_names
@@ -63,16 +64,14 @@ FOLDERS = {"image": "a folder of images", "text": "a folder of texts"}
 MOST_LOOKED_AT = 200  # names in a folder that is not a run, to say what it holds
 
 
-@dataclass(frozen=True)
-class RunFolder:
+class RunFolder(msgspec.Struct, frozen=True):
     """A folder that fine-tuning wrote."""
 
     name: str
     path: Path
 
 
-@dataclass(frozen=True)
-class VectorFile:
+class VectorFile(msgspec.Struct, frozen=True):
     """A file of word vectors on this machine. member: which file of a .zip."""
 
     name: str
@@ -80,47 +79,41 @@ class VectorFile:
     member: str | None = None
 
 
-@dataclass(frozen=True)
-class HubFile:
+class HubFile(msgspec.Struct, frozen=True):
     """A file of word vectors on the Hub: hf://OWNER/REPO/FILE."""
 
     name: str
     member: str | None = None
 
 
-@dataclass(frozen=True)
-class HubModel:
+class HubModel(msgspec.Struct, frozen=True):
     """A repository of an image model on the Hub: hf://OWNER/REPO[@REVISION]."""
 
     name: str
 
 
-@dataclass(frozen=True)
-class RegistryModel:
+class RegistryModel(msgspec.Struct, frozen=True):
     """A model that a registry file or the index lists."""
 
     name: str
     entry: ModelEntry
 
 
-@dataclass(frozen=True)
-class Unlisted:
+class Unlisted(msgspec.Struct, frozen=True):
     """What the store remembers of a model that no registry lists now, or of a file that is gone."""
 
     name: str
     entry: ModelEntry
 
 
-@dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(msgspec.Struct, frozen=True):
     """A file of weights without an entry that says which network they are of."""
 
     name: str
     path: Path
 
 
-@dataclass(frozen=True)
-class Bundle:
+class Bundle(msgspec.Struct, frozen=True):
     """A tar file that `zoo bundle` wrote."""
 
     name: str

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 LONGEST = 255
-_FORBIDDEN = re.compile(r'[\0-\x1f\x7f/\\:*?"<>|]')
-_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)  # by Windows
+_FORBIDDEN = r'[\0-\x1f\x7f/\\:*?"<>|]'
+_RESERVED = r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?"  # by Windows
 
 
 def is_portable(name: str) -> bool:
@@ -18,8 +18,8 @@ def is_portable(name: str) -> bool:
     return (
         bool(name)
         and not name.endswith((".", " "))
-        and _FORBIDDEN.search(name) is None
-        and _RESERVED.fullmatch(name) is None
+        and re.search(_FORBIDDEN, name) is None
+        and re.fullmatch(_RESERVED, name, re.IGNORECASE) is None
     )
 
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from zoo.catalogue.entry import ModelEntry
 from zoo.errors import LicenseRefused, UnknownName, UsageError, join_names
@@ -50,8 +51,7 @@ SAME = {
 }  # only one version
 
 
-@dataclass(frozen=True)
-class LicensePolicy:
+class LicensePolicy(msgspec.Struct, frozen=True):
     """The licences that may be used. source: the environment variable or option that set it."""
 
     names: tuple[str, ...]

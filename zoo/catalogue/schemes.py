@@ -9,21 +9,22 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
+
+import msgspec
 
 from zoo.catalogue.file_names import fault_of_path
 from zoo.errors import UsageError
 
 CREDENTIALS = "a URL with credentials in it"  # such a URL is never printed
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
-_LOOPBACK = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|::1")
-_UNSAFE = re.compile(r'[\s\\<>"`{}|^]')
+_SCHEME = r"([A-Za-z][A-Za-z0-9+.-]*):"
+_LOOPBACK = r"localhost|127(?:\.[0-9]{1,3}){3}|::1"
+_UNSAFE = r'[\s\\<>"`{}|^]'
 _PART = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
-_HF = re.compile(rf"hf://(?P<repo>{_PART}/{_PART})(?:@(?P<revision>[^@/\s]+))?(?:/(?P<file>\S.*))?")
-_GENSIM = re.compile(rf"gensim://(?P<name>{_PART})(?:/(?P<file>{_PART}))?(?:\?parts=(?P<parts>[1-9][0-9]?))?")
-_PACKAGE = re.compile(r"package://(?P<package>[A-Za-z_][A-Za-z0-9_]*)/(?P<file>.+)")
+_HF = rf"hf://(?P<repo>{_PART}/{_PART})(?:@(?P<revision>[^@/\s]+))?(?:/(?P<file>\S.*))?"
+_GENSIM = rf"gensim://(?P<name>{_PART})(?:/(?P<file>{_PART}))?(?:\?parts=(?P<parts>[1-9][0-9]?))?"
+_PACKAGE = r"package://(?P<package>[A-Za-z_][A-Za-z0-9_]*)/(?P<file>.+)"
 
 
 class UrlScheme(NamedTuple):
@@ -48,7 +49,7 @@ def scheme_of(url: str) -> str:
     >>> scheme_of("hf://timm/resnet18.a1_in1k/model.safetensors"), scheme_of("weights/net.pth")
     ('hf', 'file')
     """
-    found = _SCHEME.match(url)
+    found = re.match(_SCHEME, url)
     return "file" if found is None or len(found[1]) == 1 else found[1].lower()
 
 
@@ -57,8 +58,7 @@ def allowed_hosts() -> set[str]:
     return {part.strip().lower() for part in os.environ.get("ZOO_ALLOW_HOST", "").split(",")} - {""}
 
 
-@dataclass(frozen=True)
-class HubFile:
+class HubFile(msgspec.Struct, frozen=True):
     """The parts of an `hf://` URL. revision: branch, tag or commit; None for the main branch."""
 
     repo: str
@@ -72,7 +72,7 @@ def parse_hub_url(url: str) -> HubFile:
     >>> parse_hub_url("hf://timm/resnet18.a1_in1k@main/model.safetensors")
     HubFile(repo='timm/resnet18.a1_in1k', revision='main', file='model.safetensors')
     """
-    found = _HF.fullmatch(url)
+    found = re.fullmatch(_HF, url)
     if found is None or ".." in url.split("/"):
         raise UsageError(
             f"{url} names nothing on the Hub",
@@ -88,7 +88,7 @@ def parse_gensim_url(url: str) -> tuple[str, str, int] | None:
     >>> parse_gensim_url("gensim://glove-twitter-25"), parse_gensim_url("gensim://a/b.txt?parts=3")
     (('glove-twitter-25', 'glove-twitter-25.gz', 1), ('a', 'b.txt', 3))
     """
-    found = _GENSIM.fullmatch(url)
+    found = re.fullmatch(_GENSIM, url)
     if found is None:
         return None
     return found["name"], found["file"] or f"{found['name']}.gz", int(found["parts"] or 1)
@@ -96,7 +96,7 @@ def parse_gensim_url(url: str) -> tuple[str, str, int] | None:
 
 def parse_package_url(url: str) -> tuple[str, str] | None:
     """(package, file) of `package://PACKAGE/FILE`; None for anything else."""
-    found = _PACKAGE.fullmatch(url)
+    found = re.fullmatch(_PACKAGE, url)
     return None if found is None else (found["package"], unquote(found["file"]))
 
 
@@ -105,7 +105,7 @@ _ANY = ("sha256", "sha256_prefix", "md5")
 
 def _fault_of_https(url: str) -> str | None:
     parts = _split(url)
-    if parts is None or not parts.hostname or _UNSAFE.search(url):
+    if parts is None or not parts.hostname or re.search(_UNSAFE, url):
         return "not a URL"
     if parts.username is not None or parts.password is not None:
         return CREDENTIALS
@@ -115,7 +115,7 @@ def _fault_of_https(url: str) -> str | None:
 def _fault_of_http(url: str) -> str | None:
     """As for https; and it must be of this machine, or of a host that the user allows."""
     parts = _split(url)
-    if parts is None or not parts.hostname or _LOOPBACK.fullmatch(parts.hostname):
+    if parts is None or not parts.hostname or re.fullmatch(_LOOPBACK, parts.hostname):
         return _fault_of_https(url)
     if {parts.hostname, parts.netloc.lower()} & allowed_hosts():
         return _fault_of_https(url)
@@ -133,7 +133,7 @@ def _split(url: str) -> SplitResult | None:
 
 
 def _fault_of_hf(url: str) -> str | None:
-    found = _HF.fullmatch(url)
+    found = re.fullmatch(_HF, url)
     if found is None or found["file"] is None:
         return "not OWNER/REPO[@REVISION]/FILE"
     return fault_of_path(found["file"])
@@ -150,7 +150,7 @@ def _fault_of_package(url: str) -> str | None:
 
 def _fault_of_file(url: str) -> str | None:
     """Of a file: URL (absolute, on this machine), or of a path relative to the registry."""
-    if _SCHEME.match(url) and scheme_of(url) == "file" and url.lower().startswith("file:"):
+    if re.match(_SCHEME, url) and scheme_of(url) == "file" and url.lower().startswith("file:"):
         return None if url.startswith("file:///") and "\0" not in url else "not file:///PATH"
     return fault_of_path(url)
 

@@ -21,7 +21,7 @@ UNITS: dict[str, int] = {"": 1, "b": 1} | {
     for power, prefix in enumerate("kmgt", start=1)
     for ending, base in (("", 1000), ("b", 1000), ("ib", 1024))
 }
-SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-z]*)\s*", re.IGNORECASE)
+SIZE = r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-z]*)\s*"
 
 
 def list_models(
@@ -106,7 +106,7 @@ def parse_size(text: str) -> int:
     >>> parse_size("50MB"), parse_size("1.5 gib"), parse_size("10k")
     (50000000, 1610612736, 10000)
     """
-    found = SIZE.fullmatch(text)
+    found = re.fullmatch(SIZE, text, re.IGNORECASE)
     if found is None or found[2].lower() not in UNITS or not math.isfinite(float(found[1])):
         shown = text if len(text) <= 40 else f"{text[:40]}…"
         raise UsageError(f"{shown!r} is not a size", hint="Like this: 50MB, 1.5GB, 200MiB.")

@@ -76,7 +76,7 @@ PLAIN_WORDS = {
     "object": "a mapping",
     "null": "nothing",
 }
-AT = re.compile(r"(?P<what>.*?)(?: - at `(?P<where>(?:key in )?\$.*)`)?", re.DOTALL)
+AT = r"(?P<what>.*?)(?: - at `(?P<where>(?:key in )?\$.*)`)?"
 
 
 def _known_facts(fact: msgspec.Struct) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def _plain_value(value: Any) -> Any:
 
 def _explain(message: str, fields: Mapping[str, Any], kind: type[ModelEntry]) -> Finding:
     """The finding of a msgspec error, in terms of the file that the user wrote."""
-    parts = AT.fullmatch(message)
+    parts = re.fullmatch(AT, message, re.DOTALL)
     assert parts is not None
     what, where = parts["what"], parts["where"] or "$"
     path, value = _walk(fields, where)

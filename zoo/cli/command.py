@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +21,13 @@ if TYPE_CHECKING:
     from zoo.targets import Model, RunFolder
 
 
-@dataclass
 class Context:
     """What a command works with. The registry and the store are opened at first use."""
 
-    sink: Sink
-    registries: tuple[Path, ...] = ()
-    offline: bool = False
+    def __init__(self, sink: Sink, registries: tuple[Path, ...] = (), offline: bool = False) -> None:
+        self.sink = sink
+        self.registries = registries
+        self.offline = offline
 
     @cached_property
     def registry(self) -> Registry:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from zoo.catalogue.entry import ModelEntry
 
 
-@dataclass(frozen=True)
-class LocalModel:
+class LocalModel(msgspec.Struct, frozen=True):
     """A model of which every byte was verified; only the store makes these.
 
     path: the file to read. It has no suffix: its format is detected from its first bytes. If the store keeps

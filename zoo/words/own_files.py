@@ -27,13 +27,13 @@ from zoo.words.compiling.model2vec_header import COMPANIONS, WEIGHTS, is_static_
 
 OWN = "own"  # the family of what no registry lists
 SUFFIXES = (".txt", ".vec", ".bin", ".gz", ".bz2", ".xz", ".zip")
-UPPER_CASE = re.compile(rb"^\S*[A-Z]", re.MULTILINE)  # in the first word of a line
-HUB_FILE = re.compile(r"hf://[^/]+/[^/]+/.+")
+UPPER_CASE = rb"^\S*[A-Z]"  # in the first word of a line
+HUB_FILE = r"hf://[^/]+/[^/]+/.+"
 
 
 def is_hub_file(name: str) -> bool:
     """Whether a name means one file of word vectors on the Hub: hf://OWNER/REPO/FILE."""
-    return HUB_FILE.fullmatch(name) is not None and name.endswith(SUFFIXES)
+    return re.fullmatch(HUB_FILE, name) is not None and name.endswith(SUFFIXES)
 
 
 def is_described(path: Path, store: Store, member: str | None) -> bool:
@@ -83,7 +83,7 @@ def describe_file(
             url,
             format=shape.format,
             dimension=shape.dimension,
-            lowercase=not shape.is_binary and not UPPER_CASE.search(sample),
+            lowercase=not shape.is_binary and not re.search(UPPER_CASE, sample, re.MULTILINE),
             sha256=sha256 or hash_file(path).sha256,
             bytes=stamp.bytes,
         )

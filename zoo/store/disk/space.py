@@ -17,7 +17,7 @@ from zoo.errors import DiskFull, StorageError, ZooError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 SPARE = 1 << 20  # bytes reserved for records, locks and the folder itself
-_OF_RUST = re.compile(r"\(os error (\d+)\)")  # how its standard library ends every error of the system
+_OF_RUST = r"\(os error (\d+)\)"  # how its standard library ends every error of the system
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
@@ -80,7 +80,7 @@ def system_error(error: BaseException) -> OSError | None:
         return None
     if isinstance(error, OSError) and error.errno is not None:
         return error
-    found = _OF_RUST.search(str(error))
+    found = re.search(_OF_RUST, str(error))
     return None if found is None else OSError(int(found[1]), os.strerror(int(found[1])))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,8 @@ def is_static_folder(folder: Path) -> bool:
 
 def _read_header(path: Path) -> dict[str, Any]:
     """The tensors that the header of a safetensors file names; none of a file of anything else."""
+    import json  # not for `zoo show`, which imports this module and calls nothing of it
+
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
