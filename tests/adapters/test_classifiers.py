@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,12 +16,14 @@ from adapters import (
     AdapterError,
     NoClassifier,
     attach_head,
+    classifiers,
     feature_extractor,
     feature_width,
     features_of,
     find_classifier,
     stages,
 )
+from adapters.classifiers import find_site
 
 Network = Callable[[str], nn.Module]
 
@@ -327,3 +331,56 @@ def test_the_features_of_real_weights_name_the_cat(data: Path) -> None:
     torch.testing.assert_close(model.classifier[1](features), expected)
     labels = set(expected.argmax(1).tolist())
     assert labels == {285, 88, 934}  # Egyptian cat, macaw, hotdog
+
+
+def test_an_extractor_is_made_without_torchs_compiler() -> None:
+    """It takes a second to import, and torch's meta device, on which other networks are tried, imports it."""
+    code = (
+        "import sys, adapters\n"
+        "from torch import nn\n"
+        "stem = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()\n"
+        "adapters.feature_extractor(nn.Sequential(*stem, nn.Linear(4, 5)))\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "False\n", done.stderr
+
+
+class Counting(nn.Module):
+    """Counts its passes in a buffer and draws a number in each, in eval mode too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.fc = nn.Linear(4, 5)
+        self.register_buffer("passes", torch.zeros(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.passes += 1
+        return self.fc(self.stem(images).mean((2, 3)) + 0 * torch.rand(1))
+
+
+def test_making_an_extractor_leaves_buffers_and_random_numbers_as_they_were() -> None:
+    model = Counting()
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    feature_extractor(model)
+    assert torch.equal(torch.rand(1), expected)
+    assert model.passes == 0
+
+
+@pytest.mark.parametrize("changed", [False, True])
+@pytest.mark.parametrize(
+    "name", ["tv/mobilenet_v2", "tv/resnet18", "tv/squeezenet1_1", "tv/inception_v3", "timm/dla46_c"]
+)
+def test_a_small_image_says_of_a_network_what_the_meta_device_says(
+    network: Network, name: str, changed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = nn.Sequential(network(name), nn.Softmax(1)) if changed else network(name)
+    places = find_site(model).names
+    assert classifiers._small_image(model) is not None
+    said = classifiers._ends_with(model, places)
+    monkeypatch.setattr(classifiers, "_small_image", lambda model: None)
+    assert classifiers._ends_with(model, places) is said
+    assert said is (not changed and name not in ("tv/squeezenet1_1", "timm/dla46_c"))

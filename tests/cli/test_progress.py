@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fcntl
 import re
 import struct
 import termios
 from pathlib import Path
 
+import msgspec
 import pytest
 from support.commands import Terminal, running, start_zoo
 
@@ -50,7 +50,7 @@ def test_a_program_gets_no_epochs(capsys: pytest.CaptureFixture[str], mode: Mode
 
 
 def test_the_loss_of_mixed_images_is_not_called_the_training_loss(capsys: pytest.CaptureFixture[str]) -> None:
-    ends = (epoch(1, seconds=2.0), dataclasses.replace(epoch(2, seconds=2.0), mixed=True))
+    ends = (epoch(1, seconds=2.0), msgspec.structs.replace(epoch(2, seconds=2.0), mixed=True))
     plain, mixed = lines(capsys, Mode.HUMAN, *ends)
     assert "  train loss 0.5000  " in plain
     assert "  train loss of mixed images 0.5000  " in mixed
