@@ -149,6 +149,7 @@ def _embed_by_workers(
     from zoo.data.listing import address_of
     from zoo.runs.daft_features import (
         AT_ONCE,
+        check_free,
         check_places,
         embed_photographs,
         import_daft,
@@ -185,7 +186,8 @@ def _embed_by_workers(
         )
     batch_size = options["batch_size"] if _was_typed("batch_size") else None
     try:
-        photographs = list_photographs(data)
+        check_free(out)
+        photographs = list_photographs(data, context.report)
         plan = plan_workers(options["device"], workers, gpus)
         featurizer = Featurizer(
             model,

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 64
 """Photographs that are sent to a worker together."""
+_TRIES = 4
 _NAMED = 20
 """Photographs without features that are named; the files say it of all."""
 _UNREAD = "cannot be read where it lies"
@@ -118,24 +119,31 @@ def import_daft() -> None:
     """Import Daft, which then draws no bars, writes no logs and does not report its use to its makers. Raises
     MissingExtra."""
     os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
+    os.environ.setdefault("DAFT_SHOW_QUERY_ID", "0")
     os.environ.setdefault("DAFT_ANALYTICS_ENABLED", "0")
     try:
         import pyarrow  # noqa: F401
         from daft.functions import download  # noqa: F401 - another package is called daft, too
     except ImportError as error:
         raise MissingExtra("daft", "daft") from error
-    for name in ("daft_io", "daft_local_execution"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is raised as well
+    logging.getLogger().addHandler(logging.NullHandler())  # what fails is raised as well
 
 
 def plan_workers(device: str, count: int | None, gpus: float | None) -> Workers:
-    """So many workers, by default one for each GPU of this machine, or for each CPU where there is none."""
+    """So many workers, by default one for each GPU of this machine, or for each CPU where there is none.
+    Raises UsageError for GPUs where there is none."""
     import torch
+    from daft.runners import get_or_create_runner
 
     from zoo.training.device import pick_device
 
     kind = pick_device(device).type
     on_gpu = kind == "cuda"
+    if gpus and not on_gpu and get_or_create_runner().name == "native":
+        raise UsageError(
+            f"--gpus {gpus:g}, and the workers compute on {'the CPU' if kind == 'cpu' else kind}",
+            hint="Leave it out, or see zoo doctor for what this machine has.",
+        )
     usual = torch.cuda.device_count() if on_gpu else 1 if kind == "mps" else count_cpus()
     count = count or max(1, usual)
     return Workers(count, max(1, count_cpus() // count), float(on_gpu) if gpus is None else gpus)
@@ -199,19 +207,20 @@ def refuse_existing(out: Path) -> None:
         )
 
 
-def list_photographs(data: str | Path) -> Photographs:
+def list_photographs(data: str | Path, report: Report = silent) -> Photographs:
     """The photographs in and below a folder, or below an address. Raises DatasetError where there are none,
     and NetworkError where nobody answers."""
     address = address_of(data)
     if address is not None:
-        return list_names(address, _names_below(address))
+        report(Progress("list", 0, None, "images"))
+        return list_names(address, _names_below(address), report)
     paths = list_images([Path(data)])
     names = tuple(map(safe_text, paths))
     places = tuple(safe_text(path.absolute()) for path in paths)
     return Photographs(places, names, *_labels_of(map(os.fspath, paths), find_labels(Path(data), IMAGES)))
 
 
-def list_names(address: str, names: Sequence[str]) -> Photographs:
+def list_names(address: str, names: Sequence[str], report: Report = silent) -> Photographs:
     """The photographs among the names of files below an address, with the labels and parts that a folder with
     these names would have. Raises DatasetError where there are none.
 
@@ -219,7 +228,10 @@ def list_names(address: str, names: Sequence[str]) -> Photographs:
     >>> found.paths[0], found.labels, found.parts
     ('s3://b/p/train/ant/1.jpg', ('ant', 'bee', 'ant'), ('train', 'train', 'val'))
     """
-    root, tally = ".", Tally(IMAGES)
+    root, tally, count = ".", Tally(IMAGES), len(names)
+    names = [name for name in names if "//" not in f"/{name}"]
+    if count > len(names):
+        report(Note(f"passed over, with // in their names: {count - len(names):,} files", level="warning"))
     paths = [*files_in_tree(NameTree(tally, root, names), root)]
     if not paths:
         held = describe_others(tally.others) or "nothing"
@@ -253,13 +265,34 @@ def _labels_of(
 
 
 def _names_below(address: str) -> list[str]:
-    """The names of all files below an address. Those with an empty name in them no folder has."""
+    """The names of all files below an address."""
     import daft
 
     prefix = f"{address.rstrip('/')}/"
     with _answered(address):
-        listed = daft.from_glob_path(f"{prefix}**").select("path").to_arrow()["path"].to_pylist()
-    return [name for place in listed if "//" not in f"/{(name := place.removeprefix(prefix))}"]
+        listed = daft.from_glob_path(f"{prefix}**", io_config=_impatient(address)).select("path")
+        return [place.removeprefix(prefix) for place in listed.to_arrow()["path"].to_pylist()]
+
+
+def _impatient(address: str) -> Any:
+    """How to ask storage for the first time: Daft by itself knocks for three minutes where nobody is."""
+    from daft.exceptions import DaftCoreException
+    from daft.io import IOConfig, S3Config
+
+    with suppress(DaftCoreException):  # nobody says who asks: what Daft does then is its own affair
+        if address.lower().startswith(("s3:", "s3a:")):
+            return IOConfig(s3=S3Config.from_env().replace(num_tries=_TRIES))
+    return None
+
+
+def check_free(out: str | Path) -> None:
+    """Raise UsageError where features are to be written below an address that has files already."""
+    address = address_of(out)
+    if address is not None and _names_below(address):
+        raise UsageError(
+            f"{one_line(address)} has files already, and nothing is overwritten",
+            hint="Name another folder of the storage, or remove what is there.",
+        )
 
 
 def embed_photographs(
@@ -280,11 +313,6 @@ def embed_photographs(
     if address is None:
         with new_folder(Path(out), refuse=refuse_existing) as draft, writing(Path(out)):
             return _embed(featurizer, photographs, str(draft.absolute()), workers, at_once, report)
-    if _names_below(address):
-        raise UsageError(
-            f"{one_line(address)} has files already, and nothing is overwritten",
-            hint="Name another folder of the storage, or remove what is there.",
-        )
     try:
         return _embed(featurizer, photographs, address.rstrip("/"), workers, at_once, report)
     except ZooError as error:
@@ -434,7 +462,10 @@ def _reason_of(error: Exception) -> str:
     lines = [line.strip().lstrip("0123456789: ") for line in str(error).splitlines()]
     plain = [line for line in lines if line and line.lower() not in _GENERIC]
     status = re.search(r"StatusCode\((\d+)\)", str(error))
-    reason = shortened((plain or ["it does not say why"])[-1], 200)
+    who = [
+        line for line in plain if "credentials" in line
+    ]  # whoever was asked for them last is not the cause
+    reason = shortened((who or [*reversed(plain)] or ["it does not say why"])[0], 200)
     return f"{reason} (HTTP {status[1]})" if status else reason
 
 
