@@ -182,6 +182,42 @@ def test_storage_that_refuses_leaves_its_words(
 
 @pytest.mark.slow
 @needs("daft")
+def test_a_table_of_addresses_gets_the_features_of_its_photographs(
+    ask: Call, photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    assert ask("embed", "tiny_net", photos, "-o", tmp_path / "e.parquet").code == 0
+    expected = pl.read_parquet(tmp_path / "e.parquet").sort("path")
+    page = str(photos / "train" / "five" / "page.jpg")
+    rows = [(*row, "mine") for row in expected.select("path", "label").rows()] + [(page, "five", "mine")]
+    inventory = pl.DataFrame(rows, schema=["address", "label", "owner"], orient="row")
+    inventory.write_parquet(tmp_path / "inventory.parquet")
+    words = [
+        sys.executable,
+        ROOT / "examples" / "daft_features.py",
+        "tiny_net",
+        tmp_path / "inventory.parquet",
+    ]
+    words += [tmp_path / "features", "--column", "address", "--workers", "2", "--device", "cpu"]
+    settings = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ZOO_REGISTRY": str(tiny / "registry.yaml")}
+    done = subprocess.run(
+        words,
+        env={**os.environ, **settings, **QUIET},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{tmp_path / 'features'}: 49 photographs, 1 without features" in done.stdout
+    found = pl.read_parquet(tmp_path / "features" / "*.parquet").sort("path")
+    assert found["owner"].unique().to_list() == ["mine"]
+    check_features(found.with_columns(split=None), expected.with_columns(split=None), page)
+    said = ask("finetune", "tiny_net", tmp_path / "features", "--out", tmp_path / "run", "--epochs", 2)
+    assert said.code == 0, said.err
+
+
+@pytest.mark.slow
+@needs("daft")
 def test_a_folder_without_one_photograph_that_can_be_read_leaves_nothing(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "pages" / "a").mkdir(parents=True)
     for number in range(30):
