@@ -16,6 +16,7 @@ from support.kits import Kit
 import zoo
 from zoo.catalogue.registry import load_registry
 from zoo.data.listing import list_images
+from zoo.errors import UsageError
 from zoo.features.engine import LIBRARIES
 from zoo.features.rows import StoredRows
 from zoo.runs.classifier import load_classifier
@@ -401,7 +402,15 @@ def test_features_that_unlike_devices_computed_are_one_table_and_other_versions_
     assert frame["zoo_features"].n_unique() == 3
     frame.write_parquet(tmp_path / "f.parquet")
     said = train(ask, tmp_path / "f.parquet", tmp_path / "run")
+    assert "was computed by 2 versions of zoo or of its libraries (torch " in said
     assert "torch 9.1" in said
+    assert said.index(version("torch")) < said.index("torch 9.1")
+    assert "may differ in their last digits from each other" in said
+    older = frame.with_columns(pl.col("zoo_features").str.replace(torch, '"torch":"9.1"', literal=True))
+    older.write_parquet(tmp_path / "g.parquet")
+    said = ask("embed", "tiny_net", tmp_path / "g.parquet", "-o", tmp_path / "g.npz").err
+    assert "was computed by another version of zoo or of its libraries (torch 9.1" in said
+    assert "may differ in their last digits from those that are computed here" in said
 
 
 def test_the_run_of_the_main_job_is_made_again_of_features(
@@ -494,11 +503,80 @@ def test_embed_refuses_what_does_not_belong_to_the_network(
         "features in fp32, not in bf16"
         in ask("embed", "tiny_net", features, "-o", out, "--precision", "bf16").err
     )
-    said = ask("embed", "tiny_net", features, "-o", out, "--processes", 2)
-    assert said.code == 2
-    assert "Leave it out." in said.err
     assert ask("embed", "tiny_net", features, "-o", out, "--on-bad", "stop").code != 0
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--processes", "2"),
+        ("--backend", "onnx"),
+        ("--batch-size", "3"),
+        ("--lines",),
+        ("--text", "good"),
+        ("--text-column", "x"),
+        ("--pooling", "sif"),
+        ("--member", "x"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_options_that_features_would_pass_over_are_refused_by_name(
+    words: tuple[str, ...], ask: Call, features: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.npz"
+    said = ask("embed", "tiny_net", features, "--out", out, "--on-bad", "skip", *words)
+    assert (said.code, out.exists()) == (2, False)
+    first, second = said.err.splitlines()
+    assert first == f"error: {words[0]} does not go with {features}, which has features already"
+    assert second.startswith(f"Leave it out: zoo embed tiny_net {features} --out {out} --on-bad skip")
+
+
+def test_python_refuses_what_features_would_pass_over(features: Path, tiny: Path) -> None:
+    known = {"registry": load_registry([tiny / "registry.yaml"]), "report": lambda _: None}
+    with pytest.raises(UsageError, match="batch_size and backend do not go with"):
+        zoo.embed("tiny_net", [features], batch_size=3, backend="onnx", **known)
+    with pytest.raises(UsageError, match="are read from one file or one folder alone"):
+        zoo.embed("tiny_net", [features, features], **known)
+
+
+def test_features_are_named_alone_and_written_elsewhere(
+    ask: Call, shades: Path, features: Path, tmp_path: Path
+) -> None:
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    shutil.copy(features, parts / "one.parquet")
+    out = tmp_path / "out.parquet"
+    for words, hint in (
+        (
+            (features, parts / "one.parquet"),
+            "Put all Parquet files of features into one folder, and name that.",
+        ),
+        ((parts, features), "Put all Parquet files of features into one folder, and name that."),
+        ((shades, features), "Name either the features or the photographs."),
+    ):
+        said = ask("embed", "tiny_net", *words, "-o", out)
+        assert (said.code, out.exists()) == (2, False)
+        assert "has features, and they are read from one file or one folder alone" in said.err
+        assert said.err.endswith(f"{hint}\n")
+    said = ask("embed", "tiny_net", parts, "-o", parts / "all.parquet")
+    assert (said.code, [each.name for each in parts.iterdir()]) == (2, ["one.parquet"])
+    assert "would be one of the tables of" in said.err
+    assert ask("embed", "tiny_net", parts, "-o", out).code == 0
+
+
+def test_features_for_a_tuned_run_are_those_of_the_run(
+    ask: Call, shades: Path, features: Path, tmp_path: Path
+) -> None:
+    run, out = tmp_path / "run", tmp_path / "out.parquet"
+    tuned = ask("finetune", "tiny_net", shades, "--out", run, "--unfreeze", 1, "--epochs", 1)
+    assert tuned.code == 0, tuned.err
+    said = ask("embed", run, features, "-o", out)
+    assert said.code == 5
+    assert f"has features of tiny_net, and those of {run} are needed: the network is another" in said.err
+    assert said.err.endswith(f"Compute them: zoo embed {run} PHOTOGRAPHS -o FILE.parquet\n")
+    assert ask("embed", run, shades, "-o", out).code == 0
+    assert ask("embed", run, out, "-o", tmp_path / "again.parquet").code == 0
 
 
 @pytest.mark.parametrize("link", [False, True], ids=["in folders", "behind links"])

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 POOLINGS = ("mean", "tfidf", "sif")  # of zoo.words.texts.pooling, whose import costs 0.2 s
 ENGINES = ("daft",)
 _OF_ENGINE = ("workers", "gpus")
+_WITH_FEATURES = ("out", "device", "precision", "on_bad")
 _WITH_ENGINE = ("engine", *_OF_ENGINE, "out", "device", "precision", "batch_size")
 
 
@@ -242,9 +243,13 @@ def _embed_here(
     from zoo.targets import KINDS, HubModel, RegistryModel, describe_target, kind_of
 
     check_out(out, WRITERS)
-    Engine(options["backend"]).check(options["device"], options["precision"])
     target = context.find_target("embed", model, member=member, others=files)
     kind = kind_of(target)
+    pictures = kind in ("run", "images") and modality_of_target(target).kind is IMAGES
+    table = table_among(files) if pictures else None
+    if table is not None:
+        _check_beside_features(table, out)
+    Engine(options["backend"]).check(options["device"], options["precision"])
     if (pooling or unknown) and kind in ("run", "images"):
         raise UsageError(
             f"--pooling and --unknown need word vectors, and {model} {KINDS[kind].what}",
@@ -254,19 +259,13 @@ def _embed_here(
         raise UsageError(
             "--processes need a network or a run: vectors of words are looked up", hint="Leave it out."
         )
-    pictures = kind in ("run", "images") and modality_of_target(target).kind is IMAGES
-    table = table_among(files) if pictures else None
-    if table is not None and (options["processes"] or 1) > 1:
-        raise UsageError(
-            f"--processes computes features, and {one_line(table)} has them", hint="Leave it out."
-        )
     refuse_pipes(options["processes"], files)
     launch_several(options["processes"])
     items = [] if table is not None else gather(context, target, files, options)
     if isinstance(target, HubModel | RegistryModel):
         check_classifier(describe_target(target, context.store, report=context.report))
     if table is not None:
-        found, licenses = _of_table(context, target, table, options)
+        found, licenses = _of_table(context, target, model, table, options)
     elif isinstance(target, RunFolder) or kind == "images":
         found, licenses = _of_items(context, target, items, files[0] if len(files) == 1 else None, options)
     else:
@@ -283,8 +282,20 @@ def _embed_here(
     _say(context, facts, "file" if lost is None else "text", found.labels or ())
 
 
+def _check_beside_features(table: Path, out: Path) -> None:
+    """Raise UsageError for options that would be passed over, since nothing is computed, and for a file that
+    would be one of the tables at the next run."""
+    strange = [option for option in typed_options() if option.name not in _WITH_FEATURES]
+    refuse_options(strange, f"not go with {one_line(table)}, which has features already")
+    if table.is_dir() and out.suffix.lower() == ".parquet" and out.resolve().parent == table.resolve():
+        raise UsageError(
+            f"{one_line(out)} would be one of the tables of {one_line(table)}, and its items there twice",
+            hint="Name a file outside of that folder.",
+        )
+
+
 def _of_table(
-    context: Context, target: RunFolder | Model, table: Path, options: dict[str, Any]
+    context: Context, target: RunFolder | Model, model: str, table: Path, options: dict[str, Any]
 ) -> tuple[Embeddings, Mapping[str, str]]:
     """The features that Parquet files have, and the licences beside them."""
     from zoo.runs.classifier import load_classifier
@@ -296,6 +307,7 @@ def _of_table(
     found = embed_from_features(
         classifier,
         table,
+        model,
         store=context.store,
         device=options["device"],
         precision=options["precision"],

@@ -48,6 +48,7 @@ _NOT_LABELS = (
 )
 ROWS = 1 << 14  # vectors read and written at a time: 80 MB of 1,280 numbers each
 _AT_ONCE = 1 << 11  # of these, that are put into the table at a time: there are several copies of them
+_VERSIONS = 3  # that are named
 _DEPENDS: tuple[tuple[str, str], ...] = (
     ("network", "the network"),
     ("input", "how photographs become its input"),
@@ -78,7 +79,8 @@ def _texts_of(frame: pl.DataFrame, column: str) -> list[str | None]:
 @dataclass
 class FeatureFile:
     """Features of labelled items. files: one, or those of a folder, with so many rows each. abouts: what they
-    depend on; of several only the devices, the code and the versions differ.
+    depend on; of several only the devices, the code and the versions differ. name: of the model or run that
+    they are for, as it was typed.
 
     What `find` found, by the name of an item's path. rows: where its vector is, counted over all files. bad:
     why it has none.
@@ -87,6 +89,7 @@ class FeatureFile:
     path: Path
     files: tuple[tuple[Path, int], ...]
     abouts: tuple[Provenance, ...]
+    name: str
     rows: dict[str, int] = field(default_factory=dict)
     bad: dict[str, str] = field(default_factory=dict)
     width: int = 0
@@ -210,12 +213,12 @@ class FeatureFile:
             if theirs != ours:
                 short = {key: str(value)[:12] for key, value in (("theirs", theirs), ("ours", ours))}
                 detail = f" ({short['theirs']}, not {short['ours']})" if isinstance(theirs, str) else ""
-                hint = f"Compute them: zoo embed {one_line(own.model)} PHOTOGRAPHS -o FILE.parquet"
+                hint = f"Compute them: zoo embed {one_line(self.name)} PHOTOGRAPHS -o FILE.parquet"
                 if name == "precision":
                     hint = f"Train with --precision {one_line(theirs)}, or embed with --precision {ours}."
                 raise DatasetError(
                     f"{one_line(self.path)} has features of {one_line(self.about.model)}, and those of "
-                    f"{one_line(own.model)} are needed: {what} is another{detail}",
+                    f"{one_line(self.name)} are needed: {what} is another{detail}",
                     hint=hint,
                 )
         self.width = width
@@ -224,13 +227,26 @@ class FeatureFile:
                 f"{one_line(self.path)} was computed by {LONG_NAMES[self.about.backend]}: features differ in "
                 f"their last digits from those of {LONG_NAMES[own.backend]}"
             )
-        others = [about for about in self.abouts if (about.code, about.versions) != (own.code, own.versions)]
-        if not others:
+        return self._remark_versions(own)
+
+    def _remark_versions(self, own: Provenance) -> Note | None:
+        """A remark where the versions that computed the features are not all the same, or not those here."""
+        ways = dict.fromkeys((about.code, *sorted(about.versions.items())) for about in self.abouts)
+        here = (own.code, *sorted(own.versions.items()))
+        if [*ways] == [here]:
             return None
-        versions = ", ".join(f"{name} {number}" for name, number in others[0].versions.items())
+        texts = dict.fromkeys(
+            ", ".join(f"{name} {number}" for name, number in about.versions.items()) for about in self.abouts
+        )
+        named = "; ".join([*texts][:_VERSIONS]) + (
+            f"; {len(texts) - _VERSIONS} more" * (len(texts) > _VERSIONS)
+        )
+        several = len(ways) > 1
+        whose = f"{len(ways)} versions of zoo" if several else "another version of zoo"
+        whom = "each other" if several else "those that are computed here"
         return Note(
-            f"{one_line(self.path)} was computed by another version of zoo or of its libraries ({versions}): "
-            "features may differ in their last digits from those that the run will compute"
+            f"{one_line(self.path)} was computed by {whose} or of its libraries ({named}): features may "
+            f"differ in their last digits from {whom}"
         )
 
     def read_into(self, found: Rows, items: Sequence[Path]) -> None:
@@ -270,8 +286,8 @@ class FeatureFile:
         if (odd := np.flatnonzero(lengths != self.width)).size:
             raise DatasetError(
                 f"{one_line(self.path)}: {shortened(items[places[odd[0]]])} has {lengths[odd[0]]:,} "
-                f"features, and {one_line(self.about.model)} gives {self.width:,}",
-                hint=f"Compute them: zoo embed {one_line(self.about.model)} PHOTOGRAPHS -o FILE.parquet",
+                f"features, and {one_line(self.name)} gives {self.width:,}",
+                hint=f"Compute them: zoo embed {one_line(self.name)} PHOTOGRAPHS -o FILE.parquet",
             )
         flat = block.explode().cast(pl.Float64).to_numpy()  # nulls become NaN
         with np.errstate(over="ignore"):
@@ -330,7 +346,7 @@ def open_features(path: Path, kind: Kind, name: str) -> FeatureFile:
                     f"{field_name} differs",
                     hint="Compute all of them with one model and one --backend, from one folder.",
                 )
-    return FeatureFile(path, tuple(files), tuple(about for _, about in found))
+    return FeatureFile(path, tuple(files), tuple(about for _, about in found), name)
 
 
 def _check_type(file: Path, name: str) -> None:

@@ -25,6 +25,7 @@ from zoo.runs.using.embedding import (
     embed_by_vectors,
     embed_from_features,
     embed_items,
+    refuse_beside_features,
     table_among,
 )
 from zoo.runs.using.evaluation import Evaluation, evaluate_classifier
@@ -131,9 +132,13 @@ class Run:
         items = listed(items)
         pictures = modality_of(self.record.entry).kind is IMAGES
         if pictures and (table := table_among(items)) is not None:
+            refuse_beside_features(
+                table, batch_size=batch_size, backend=None if backend == "auto" else backend
+            )
             return embed_from_features(
                 self.classifier,
                 table,
+                str(self.path),
                 store=self.store,
                 device=device,
                 precision=precision,
@@ -236,9 +241,16 @@ def embed(
     things = listed(items)
     table = table_among(things) if modality.kind is IMAGES else None
     if table is not None:
-        classifier = load_classifier(target, store=store, report=report)
+        refuse_beside_features(table, batch_size=batch_size, backend=None if backend == "auto" else backend)
         return embed_from_features(
-            classifier, table, store=store, device=device, precision=precision, on_bad=on_bad, report=report
+            load_classifier(target, store=store, report=report),
+            table,
+            str(name),
+            store=store,
+            device=device,
+            precision=precision,
+            on_bad=on_bad,
+            report=report,
         )
     gathered = modality.gather(str(name), Wanted(things), report=report)
     if kind_of(target) in ("words", "vector file"):

@@ -196,16 +196,40 @@ def embed_for_training(
 
 
 def table_among(items: Sequence[object]) -> Path | None:
-    """The Parquet file of features, or the folder of them, that is all there is to embed; None for others."""
-    if len(items) != 1 or not isinstance(items[0], str | Path):
-        return None
-    path = Path(items[0])
-    return path if holds_features(path, IMAGES) else None
+    """The Parquet file of features, or the folder of them, that is all there is to embed; None for others.
+    Raises UsageError for features beside anything else, which would be read as images."""
+    suspects = [
+        Path(item)
+        for item in items
+        if isinstance(item, str | Path) and os.path.splitext(item)[1].lower() in ("", ".parquet")  # noqa: PTH122
+    ]
+    tables = [path for path in suspects if holds_features(path, IMAGES)]
+    if tables and len(items) > 1:
+        alone = len(tables) < len(items)
+        raise UsageError(
+            f"{one_line(tables[0])} has features, and they are read from one file or one folder alone",
+            hint="Name either the features or the photographs."
+            if alone
+            else "Put all Parquet files of features into one folder, and name that.",
+        )
+    return tables[0] if tables else None
+
+
+def refuse_beside_features(table: Path, **options: object) -> None:
+    """Raise UsageError for an option of Python that was given, and would be passed over since nothing is
+    computed."""
+    if given := [name for name, value in options.items() if value is not None]:
+        do = "do" if len(given) > 1 else "does"
+        raise UsageError(
+            f"{' and '.join(given)} {do} not go with {one_line(table)}, which has features already",
+            hint="Leave it out.",
+        )
 
 
 def embed_from_features(
     classifier: Classifier,
     data: Path,
+    name: str,
     *,
     store: Store,
     device: str = "auto",
@@ -217,9 +241,9 @@ def embed_from_features(
     """The same of items whose features are in Parquet files already, and nothing is computed: those of this
     network are taken, with what the files say of each item.
 
-    precision: "fp32" takes either. spill: whether what is more than ZOO_FEATURES_MEMORY is to be in a file.
-    Raises DatasetError for features of another network, input or precision, and UnreadableFile with
-    on_bad="stop" for an item that has none.
+    name: of the model or run, as it was typed. precision: "fp32" takes either. spill: whether what is more
+    than ZOO_FEATURES_MEMORY is to be in a file. Raises DatasetError for features of another network, input or
+    precision, and UnreadableFile with on_bad="stop" for an item that has none.
     """
     import torch
 
@@ -229,7 +253,7 @@ def embed_from_features(
     from zoo.runs.classifier import image_model
     from zoo.training.device import pick_device
 
-    file = open_features(data, IMAGES, classifier.name)
+    file = open_features(data, IMAGES, name)
     theirs = file.about
     if precision not in ("fp32", theirs.precision):
         raise DatasetError(
@@ -250,8 +274,8 @@ def embed_from_features(
     report(Note(f"features of {one_line(data)}: no photograph is read"))
     if remark is not None:
         report(remark)
-    if items.more:
-        left = shortened(", ".join(items.more))
+    if more := [column for column in items.more if column not in classifier.licenses]:
+        left = shortened(", ".join(more))
         report(Note(f"left out: what {one_line(data)} says in other columns ({left})", level="warning"))
     _tell_lacking(file, on_bad, report)
     shape = len(items.names), width
