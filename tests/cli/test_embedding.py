@@ -64,6 +64,18 @@ def test_an_address_of_the_web_is_to_be_downloaded(ask: Call, tmp_path: Path) ->
         assert answer in said.err
 
 
+@pytest.mark.parametrize("verb", ["finetune", "pick", "lr-find"])
+def test_an_address_of_data_is_not_taken_for_a_path_that_is_missing(
+    verb: str, ask: Call, tmp_path: Path
+) -> None:
+    words = () if verb == "pick" else ("tiny_net",)
+    more = ("--out", tmp_path / "run") if verb == "finetune" else ()
+    said = ask(verb, *words, "s3://b/photos/", *more)
+    assert said.code == 5, said.err
+    assert "s3://b/photos is an address, and data are read from files of this machine\n" in said.err
+    assert said.err.endswith("zoo embed MODEL s3://b/photos --out features/ --engine daft\n")
+
+
 def test_what_workers_cannot_read_or_write_is_refused_in_a_second(
     ask: Call, tiny: Path, tmp_path: Path
 ) -> None:

@@ -135,7 +135,16 @@ def refuse_missing(paths: Sequence[Path]) -> None:
 
 
 def no_such_path(path: Path) -> DatasetError:
-    """The error for a path that does not exist, with the close names beside it."""
+    """The error for a path that does not exist, with the close names beside it; for an address, what reads
+    it."""
+    if (address := address_of(path)) is not None:
+        return DatasetError(
+            f"{one_line(address)} is an address, and data are read from files of this machine",
+            hint="Download it, and name the file or folder."
+            if is_of_web(address)
+            else "Download it. Or compute the features of photographs there, by workers, and train on these: "
+            f"zoo embed MODEL {one_line(address)} --out features/ --engine daft",
+        )
     try:
         neighbours = [entry.name for entry in path.parent.iterdir()]
     except OSError:

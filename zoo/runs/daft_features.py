@@ -341,7 +341,11 @@ def _embed(
     with _answered(place), _watched(len(photographs.paths), report):
         table = daft.from_arrow(photographs.table).into_batches(at_once)
         table.select(*named, features).write_parquet(place, compression="zstd")
-        return _review(place, nothing.features.shape[1], dict(nothing.licenses), report)
+        written = _review(place, nothing.features.shape[1], dict(nothing.licenses), report)
+    if written.precision != featurizer.precision:
+        wanted = f"{featurizer.precision} does not agree with it on the workers"
+        report(Note(f"features in {written.precision}: {wanted}"))
+    return written
 
 
 def _make_worker(featurizer: Featurizer, columns: Any, workers: Workers, at_once: int) -> Any:
