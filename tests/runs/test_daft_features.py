@@ -11,13 +11,20 @@ import pytest
 from support.commands import Call, running, start_zoo
 from support.kits import Kit
 
+from zoo.catalogue.registry import load_registry
+from zoo.errors import DatasetError
+from zoo.events import Event
+from zoo.runs.daft_features import import_daft, review_files
 from zoo.runs.record import RunResult
+from zoo.runs.workers import Featurizer
+
+NEEDS_DAFT = pytest.mark.skipif(
+    find_spec("daft") is None, reason="daft is not installed: pip install 'transfer-zoo[daft]'"
+)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    find_spec("daft") is None, reason="daft is not installed: pip install 'transfer-zoo[daft]'"
-)
+@NEEDS_DAFT
 def test_two_workers_compute_what_the_head_of_the_main_job_is_trained_on(
     call: Call, kit: Kit, trained: RunResult, tmp_path: Path
 ) -> None:
@@ -37,3 +44,28 @@ def test_two_workers_compute_what_the_head_of_the_main_job_is_trained_on(
     said = call("finetune", kit.net, out, "--out", tmp_path / "run", "--json", *known)
     assert said.code == 0, said.err
     assert said.json["metrics"]["accuracy"] == pytest.approx(trained.metrics["accuracy"], abs=0.02)
+
+
+@NEEDS_DAFT
+def test_number_formats_that_workers_did_not_keep_are_named_and_two_are_refused(
+    tiny: Path, tmp_path: Path
+) -> None:
+    import_daft()
+    registry = load_registry([tiny / "registry.yaml"])
+    photos = sorted((tiny / "images" / "val").glob("*/*"))[:4]
+    found = Featurizer("tiny_net", registry=registry, device="cpu")([*photos, b"none"])
+    frame = found.frame.with_columns(path=pl.Series([*map(str, photos), "none.png"]))
+    told: list[Event] = []
+    (tmp_path / "one").mkdir()
+    frame.write_parquet(tmp_path / "one" / "a.parquet")
+    written = review_files(str(tmp_path / "one"), found.features.shape[1], {}, "bf16", told.append)
+    assert (written.rows, written.failed, written.precision, written.classes) == (5, 1, "fp32", ())
+    assert told[0].message.startswith("skipped: none.png is ")
+    assert [note.message for note in told[1:]] == [
+        "1 of 5 files cannot be read",
+        "features in fp32: bf16 does not agree with it on the workers",
+    ]
+    half = pl.col("zoo_features").str.replace('"precision":"fp32"', '"precision":"bf16"', literal=True)
+    frame.with_columns(half).write_parquet(tmp_path / "one" / "b.parquet")
+    with pytest.raises(DatasetError, match="the features are in bf16 and fp32: not all workers found"):
+        review_files(str(tmp_path / "one"), found.features.shape[1], {}, "bf16", told.append)

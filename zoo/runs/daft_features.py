@@ -341,11 +341,9 @@ def _embed(
     with _answered(place), _watched(len(photographs.paths), report):
         table = daft.from_arrow(photographs.table).into_batches(at_once)
         table.select(*named, features).write_parquet(place, compression="zstd")
-        written = _review(place, nothing.features.shape[1], dict(nothing.licenses), report)
-    if written.precision != featurizer.precision:
-        wanted = f"{featurizer.precision} does not agree with it on the workers"
-        report(Note(f"features in {written.precision}: {wanted}"))
-    return written
+        return review_files(
+            place, nothing.features.shape[1], dict(nothing.licenses), featurizer.precision, report
+        )
 
 
 def _make_worker(featurizer: Featurizer, columns: Any, workers: Workers, at_once: int) -> Any:
@@ -382,9 +380,9 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _review(place: str, width: int, licenses: dict[str, str], report: Report) -> Written:
-    """What was written; photographs without features are named, some of many. Raises DatasetError where no
-    photograph has features, and where they have two number formats."""
+def review_files(place: str, width: int, licenses: dict[str, str], precision: str, report: Report) -> Written:
+    """What was written; photographs without features are named, some of many, and a precision that no worker
+    kept. Raises DatasetError where no photograph has features, and where they have two number formats."""
     import daft
     from daft import col
 
@@ -413,6 +411,8 @@ def _review(place: str, width: int, licenses: dict[str, str], report: Report) ->
             f"the features are in {' and '.join(formats)}: not all workers found that these agree",
             hint="Leave out --precision.",
         )
+    if formats != [precision]:
+        report(Note(f"features in {formats[0]}: {precision} does not agree with it on the workers"))
     classes = {group["label"] for group in read} - {None} if label == "label" else ()
     return Written(rows, failed, width, formats[0], tuple(sorted(classes, key=natural_key)), licenses)
 
