@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from support.commands import Call
 from support.kits import Kit, on_tiny
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
@@ -113,6 +114,70 @@ def test_bf16_features_are_recorded_with_what_was_measured(
     again = finetune(folder=few, store=own, precision="bf16", out=tmp_path / "again", **QUICK)
     assert facts_of(again) == FeatureFacts(precision="bf16")
     assert again.val_loss == result.val_loss
+
+
+def test_a_run_in_bf16_is_measured_as_it_was_trained_or_says_that_it_is_not(
+    few: Path, finetune: Finetune, own: Store, tmp_path: Path
+) -> None:
+    result = finetune(folder=few, store=own, precision="bf16", **QUICK)
+
+    def measure(run: str = "run", **options: Any) -> tuple[Any, list[str]]:
+        told: list[Event] = []
+        loaded = zoo.load_run(tmp_path / run, store=own, report=told.append)
+        return loaded.evaluate(few, device="cpu", **options), messages(told)
+
+    said = "the run was trained in bf16; it is measured in fp32, as it answers"
+    (half, told), (usual, remarks), (plain, silent) = (
+        measure(precision="bf16"),
+        measure(),
+        measure(precision="fp32"),
+    )
+    assert half.metrics == result.metrics
+    assert half.computed_in == half.facts["computed_in"] == "bf16"
+    assert "features in bf16, from the store: compared when they were computed" in told
+    assert (usual.computed_in, plain.computed_in) == ("fp32", "fp32")
+    assert usual.metrics == plain.metrics
+    assert [said in notes for notes in (told, remarks, silent)] == [False, True, False]
+    finetune(folder=few, store=own, out=tmp_path / "exact", **QUICK)
+    exact, told = measure("exact")
+    again, _ = measure("exact", precision="bf16")
+    assert said not in told
+    assert (exact.computed_in, again.computed_in) == ("fp32", "bf16")
+
+
+@on_tiny
+def test_bf16_that_does_not_agree_is_not_what_a_run_is_measured_in(
+    few: Path, finetune: Finetune, own: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finetune(folder=few, store=own, **QUICK)
+    monkeypatch.setattr("zoo.features.network.COSINE", 1.1)
+    told: list[Event] = []
+    run = zoo.load_run(tmp_path / "run", store=own, report=told.append)
+    found = run.evaluate(few, device="cpu", precision="bf16")
+    assert found.computed_in == "fp32"
+    assert any(message.startswith("features in fp32: in bf16 their cosine") for message in messages(told))
+    assert found.metrics == run.evaluate(few, device="cpu").metrics
+
+
+@on_tiny
+def test_evaluate_says_its_number_format_and_refuses_what_has_none(
+    ask: Call, few: Path, finetune: Finetune, own: Store, kit: Kit, tmp_path: Path
+) -> None:
+    finetune(folder=few, store=own, precision="bf16", **QUICK)
+    said = ask("evaluate", tmp_path / "run", few, "--precision", "bf16", "--device", "cpu")
+    assert said.code == 0, said.err
+    assert "12 items, in bf16" in said.out
+    usual = ask("evaluate", tmp_path / "run", few, "--device", "cpu")
+    assert "As it was trained: --precision bf16" in usual.err
+    assert "in bf16" not in usual.out
+    for words, reason in (
+        ((kit.net, few, "--precision", "bf16"), "precision bf16 is for runs"),
+        ((tmp_path / "run", few, "--precision", "bf16", "--backend", "onnx"), "computes in fp32 here"),
+        ((tmp_path / "run", few, "--precision", "fp8"), "fp8"),
+    ):
+        refused = ask("evaluate", *words)
+        assert refused.code == 2, refused.err
+        assert reason in refused.err
 
 
 @on_tiny

@@ -14,12 +14,12 @@ import click
 from zoo.cli.chart import bar, in_ascii
 from zoo.cli.command import Context, command
 from zoo.cli.launching import launch_several, together
-from zoo.cli.options import ModelName, column_options, plots_option
+from zoo.cli.options import Choice, ModelName, column_options, plots_option
 from zoo.cli.sink import Fit, display_width, printable, shorten, table
 from zoo.cli.using import FILES, backend_option, compute_options, processes_option, rounded
 from zoo.data.listing import refuse_missing
 from zoo.errors import UsageError
-from zoo.features.engine import Engine
+from zoo.features.engine import PRECISIONS, Engine
 from zoo.targets import RunFolder
 
 if TYPE_CHECKING:
@@ -81,6 +81,12 @@ BAR = 40
 @plots_option
 @compute_options
 @backend_option
+@click.option(
+    "--precision",
+    type=Choice("precision", lambda: PRECISIONS),
+    help="Number format of a run on images; bf16 as it was trained, where that agrees.  [default: fp32, as "
+    "zoo predict answers]",
+)
 @processes_option
 def evaluate(
     context: Context, run: str, data: Path, out: Path | None, plots: tuple[Path, ...], **options: Any
@@ -91,7 +97,7 @@ def evaluate(
     For a run on texts DATA is what `zoo finetune` takes.
     """
     engine = Engine(options.pop("backend"), context.store.home / "onnx")
-    engine.check(options["device"])
+    engine.check(options["device"], options["precision"] or "fp32")
     target = context.find_target("evaluate", run, others=[data])
     refuse_missing([data])
     context.sink.details = False
@@ -237,6 +243,7 @@ def _evaluation_parts(found: Evaluation) -> Iterator[str]:
     from zoo.runs.using.evaluation import ClassEvaluation, TargetEvaluation
 
     items = f"{found.items} items" + (f", {found.skipped} skipped" if found.skipped else "")
+    items += "" if found.computed_in == "fp32" else f", in {found.computed_in}"
     if not isinstance(found, ClassEvaluation):
         yield "\n".join(
             [f"{name} {value:.4f}{_interval(found, name)}" for name, value in found.metrics.items()] + [items]

@@ -17,7 +17,7 @@ from zoo.data.dataset import Layout, Split
 from zoo.data.pixels.ranges import ValueRange
 from zoo.errors import HashMismatch, NetworkError, StorageError, UsageError, WeightsMismatch, ZooError
 from zoo.events import Report, silent
-from zoo.features.engine import ENOUGH, TORCH, Backend, Engine
+from zoo.features.engine import ENOUGH, TORCH, Backend, Engine, Precision
 from zoo.runs.calibration import Calibration, read_calibration
 from zoo.runs.folder import read_adapter, read_words
 from zoo.runs.record import RunRecord, read_record
@@ -49,7 +49,8 @@ class Classifier:
     white of the training images of 16 bit or floats. label_set: the name of a plain model's classes as a
     whole. thresholds: the probability of each class from which an item has it; None where it has exactly one.
     calibration: of a run that was calibrated. backend: what computed the features that the head of a run was
-    trained on, where they can be had again.
+    trained on, where they can be had again. precision: the number format in which a run was trained, as far
+    as it was asked for; answers are given in fp32.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Classifier:
     thresholds: tuple[float, ...] | None = None
     calibration: Calibration | None = None
     backend: Backend = "torch"
+    precision: Precision = "fp32"
 
     def engine(self, store: Store) -> Engine:
         """What is to compute features: what the run was trained on by, so that those of its data are found in
@@ -188,7 +190,16 @@ def load_run_classifier(
         thresholds=record.thresholds,
         calibration=read_calibration(folder, record),
         backend="torch" if record.tuned or record.result.features is None else record.result.features.backend,
+        precision=_precision_of(record),
     )
+
+
+def _precision_of(record: RunRecord) -> Precision:
+    """In which format a run was trained: that of its features; where more than the head learned, what was
+    asked for."""
+    if record.tuned or record.result.features is None:
+        return "bf16" if record.recipe.precision == "bf16" else "fp32"
+    return record.result.features.precision
 
 
 def build_start(

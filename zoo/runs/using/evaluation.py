@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.data.names import safe_text
 from zoo.data.trained import content_digests
+from zoo.errors import UsageError
 from zoo.events import Note, Report, silent
-from zoo.features.engine import TORCH, Engine
+from zoo.features.engine import TORCH, Engine, Precision
 from zoo.notebook import facts_table, rows_table
 from zoo.runs.answers import refuse_unreadable
 from zoo.runs.modalities.table import modality_of
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 
 _DRAWS = 200
+_AT_ONCE = 4096  # features that a head is given
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,14 @@ class ClassScore:
 
 @dataclass(frozen=True, repr=False)
 class Evaluation:
-    """The figures of some labelled items. metrics: by the names that the task gives them."""
+    """The figures of some labelled items. metrics: by the names that the task gives them. computed_in: the
+    number format of the network."""
 
     items: int
     skipped: int
     classes: tuple[str, ...]
     metrics: Mapping[str, float]
+    computed_in: Precision = field(default="fp32", kw_only=True)
 
     def __repr__(self) -> str:
         figures = ", ".join(f"{name} {value:.4f}" for name, value in self.metrics.items())
@@ -171,18 +175,25 @@ def evaluate_classifier(
     split_column: str | None = None,
     processes: Processes | None = None,
     engine: Engine = TORCH,
+    precision: Precision | None = None,
     home: Path | None = None,
     report: Report = silent,
 ) -> Evaluation:
     """Measure a classifier on a folder or table; labels are matched to its classes by name, of a model that
     knows ImageNet's classes by their ids (n01440764) and synonyms too. processes: those that share the items;
-    all of them get the same figures. engine: what computes images on a CPU. home: of the store, where
-    hashes are remembered; None reads every file.
+    all of them get the same figures. engine: what computes images on a CPU. precision: "fp32", in which
+    answers are given, or "bf16", in which the features of a run on images are then computed as they were for
+    its training, where that agrees with fp32 on the first of them; None is fp32 too, and a note says so where
+    the run was trained in the other. home: of the store, where hashes are remembered and features in bf16
+    kept; None reads every file, and keeps none.
 
     Of the very folder that a run was trained on, only what it did not train on is taken.
-    Raises DatasetError for a class that the classifier does not know.
+    Raises DatasetError for a class that the classifier does not know, and UsageError for bf16 of what is not
+    a run on images.
     """
-    engine.check(device)
+    engine.check(device, precision or "fp32")
+    if precision == "bf16":
+        _check_half(classifier)
     dataset, source = open_labelled(
         classifier,
         data,
@@ -196,7 +207,17 @@ def evaluate_classifier(
         home=home,
         report=report,
     )
-    answered = _ask(classifier, dataset.items, source, device=device, engine=engine, report=report)
+    if precision == "bf16":
+        answered = _ask_in_bf16(classifier, dataset.items, source, device=device, home=home, report=report)
+    else:
+        answered = _ask(classifier, dataset.items, source, device=device, engine=engine, report=report)
+    if precision is None and classifier.precision != "fp32":
+        report(
+            Note(
+                f"the run was trained in {classifier.precision}; it is measured in fp32, as it answers",
+                hint=f"As it was trained: --precision {classifier.precision}",
+            )
+        )
     outputs, items = answered.outputs, answered.items
     found = measure(
         classifier.task,
@@ -206,6 +227,7 @@ def evaluate_classifier(
         skipped=answered.skipped,
         thresholds=classifier.thresholds,
     )
+    found = replace(found, computed_in=answered.computed_in)
     if not isinstance(found, ClassEvaluation):
         return found
     wrong = _wrong_answers(classifier.calibrated(outputs), items, found.classes)
@@ -254,11 +276,12 @@ def open_labelled(
 @dataclass(frozen=True)
 class Answered:
     """The items that could be read, and what a network answers: outputs (items, width) float32. skipped: how
-    many could not."""
+    many could not. computed_in: the number format of the network."""
 
     items: tuple[Item, ...]
     outputs: Tensor
     skipped: int
+    computed_in: Precision = "fp32"
 
 
 def answer_items(
@@ -324,6 +347,49 @@ def _ask(
         parts.append(outputs)
     refuse_unreadable(source, report)
     return Answered(tuple(items[row] for row in rows), torch.cat(parts), len(source.failures))
+
+
+def _check_half(classifier: Classifier) -> None:
+    """Raise UsageError for a classifier that has no features and head to be computed apart."""
+    kind = modality_of(classifier.entry).kind
+    if not kind.in_files:
+        raise UsageError(f"precision bf16 is for images, and {classifier.name} takes {kind.noun}s")
+    if classifier.split is None:
+        raise UsageError(
+            f"precision bf16 is for runs, and {classifier.name} is a model", hint="Leave --precision out."
+        )
+
+
+def _ask_in_bf16(
+    classifier: Classifier,
+    items: Sequence[Item],
+    source: ItemSource,
+    *,
+    device: str,
+    home: Path | None,
+    report: Report,
+) -> Answered:
+    """What the head of a run answers to features in bf16; to those of fp32 where bf16 does not agree."""
+    import torch
+
+    from adapters import find_classifier
+    from zoo.runs.using.prediction import check_numbers
+    from zoo.training.device import pick_device
+
+    table = source.features(
+        classifier.network,
+        identity=classifier.identity,
+        store_home=home,
+        device=pick_device(device),
+        precision="bf16",
+    )
+    refuse_unreadable(source, report)
+    head = find_classifier(classifier.network)[1].cpu()
+    with torch.inference_mode():
+        outputs = torch.cat([head(part).float() for part in torch.split(table.features, _AT_ONCE)])
+    check_numbers(classifier.name, [str(source.places[at]) for at in table.kept], outputs)
+    kept = tuple(items[at] for at in table.kept)
+    return Answered(kept, outputs, len(source.failures), table.way.precision)
 
 
 def _with_calibration(

@@ -113,7 +113,7 @@ def iterate_outputs(
     def own() -> Iterator[tuple[list[int], Tensor]]:
         for positions, inputs in source.batches(chosen):
             outputs = network(inputs) if positions else torch.empty(0, 0)
-            _check_numbers(classifier.name, [str(source.places[at]) for at in positions], outputs)
+            check_numbers(classifier.name, [str(source.places[at]) for at in positions], outputs)
             yield positions, outputs
 
     if source.processes.world == 1:
@@ -127,7 +127,7 @@ def _failed(source: ItemSource, positions: range) -> Iterator[Prediction]:
         yield source.prediction(position, (), source.failures[position])
 
 
-def _check_numbers(model: str, items: Sequence[str], outputs: Tensor) -> None:
+def check_numbers(model: str, items: Sequence[str], outputs: Tensor) -> None:
     """Raise IntegrityError if the network's answer to any item, (items, width), is not made of numbers."""
     wrong = (outputs.isnan() | outputs.isposinf()).any(1).nonzero().ravel().tolist()
     if wrong:
