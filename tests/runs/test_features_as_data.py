@@ -359,6 +359,25 @@ def test_other_commands_say_of_features_what_they_are(
             assert "It has features, which are data for zoo finetune and zoo embed alone" in refused.err
 
 
+@pytest.mark.parametrize("beside", [False, True], ids=["file", "train-and-val"])
+def test_commands_that_read_the_photographs_of_a_table_of_features_say_so(
+    ask: Call, shades: Path, columns: pl.DataFrame, features: Path, tmp_path: Path, beside: bool
+) -> None:
+    numbers = columns.with_columns(pl.lit([0.5, 1.0], dtype=pl.List(pl.Float32)).alias("features"))
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    for part in ("train", "val"):  # of another network, of whatever width
+        numbers.filter(pl.col("split") == part).write_parquet(parts / f"{part}.parquet")
+    numbers.write_parquet(tmp_path / "other.parquet")
+    said = train(ask, features, tmp_path / "run")
+    assert "are not looked at" not in said
+    data = parts if beside else tmp_path / "other.parquet"
+    for words in (("check", data), ("evaluate", tmp_path / "run", data)):
+        found = ask(*words)
+        assert f"{data} has features too: its images are read here, and the features are not" in found.err
+    assert "has features too" not in ask("evaluate", tmp_path / "run", shades).err
+
+
 def test_columns_that_do_not_all_say_whose_features_they_are_are_refused(
     ask: Call, columns: pl.DataFrame, tmp_path: Path
 ) -> None:

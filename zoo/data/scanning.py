@@ -228,7 +228,7 @@ def _find(path: Path, kind: Kind, reading: _Reading) -> Found:
         if path.is_file() and may_be_table(path):
             if reading.class_level is not None:
                 raise UsageError(f"--class-level is for folders, and {one_line(path)} is a table")
-            return find_in_table(path, kind, reading.columns)
+            return _note_features(find_in_table(path, kind, reading.columns), path, kind)
         if is_zip(path):
             _refuse_column_options(path, kind, reading.columns, "an archive")
             _refuse_task(path, reading.columns.task)
@@ -258,10 +258,22 @@ def _features_named(path: Path, kind: Kind) -> Iterator[None]:
         raise
 
 
+def _note_features(found: Found, path: Path, kind: Kind) -> Found:
+    """What was found, with a note where the table has features of its items too: whoever reads it so does not
+    take them, usable or not."""
+    if not kind.in_files or not holds_features(path, kind):
+        return found
+    note = Note(
+        f"{one_line(path)} has features too: its {kind.noun}s are read here, and the features are not "
+        "looked at"
+    )
+    return replace(found, notes=(*found.notes, note))
+
+
 def _find_in_folder(path: Path, kind: Kind, reading: _Reading) -> Found:
     """The items of a folder: of its tables, if they are named like parts, else of its class folders."""
     if tables := part_tables(path, kind):
-        return join_tables(path, tables, kind, reading.columns)
+        return _note_features(join_tables(path, tables, kind, reading.columns), path, kind)
     _refuse_column_options(path, kind, reading.columns, "a folder")
     _refuse_task(path, reading.columns.task)
     level = _checked_level(reading)
