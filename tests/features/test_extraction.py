@@ -350,6 +350,21 @@ def test_a_damaged_cache_is_computed_anew(network: nn.Module, photos: list[Path]
     assert torch.equal(first.features, again.features)
 
 
+def test_a_feature_of_which_no_square_can_be_taken_stops_with_the_name_of_the_file(
+    photos: list[Path],
+) -> None:
+    class Loud(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(3, 8, 9, stride=9), nn.Linear(8, 2)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.fc(1e37 * self.conv(images).mean((2, 3)))
+
+    with pytest.raises(TrainingStopped, match=r"\.jpg are as large as .*e\+3[67], and up to 1e\+15 can be"):
+        extract_features(Loud().eval(), photos, SMALL)
+
+
 def test_a_feature_that_is_not_a_number_stops_with_the_name_of_the_file(
     network: nn.Module, photos: list[Path], home: Path
 ) -> None:

@@ -252,6 +252,10 @@ def test_what_is_not_a_feature_of_this_network_is_refused_by_name(
     assert "not all finite" in refused(with_first([np.nan, *vectors[0][1:]]))
     assert "not all finite" in refused(with_first([None, *vectors[0][1:]]))
     assert "not all finite" in refused(with_first([1e300, *vectors[0][1:]]))
+    assert "are as large as 1e+37, and up to 1e+15 can be learned from (1 rows" in refused(
+        with_first([-1e37, *vectors[0][1:]])
+    )
+    train(ask, with_first([1e15, *vectors[0][1:]]), tmp_path / "large")  # where no square leaves float32
     said = refused(with_first(vectors[0][1:]))
     assert "features, and tiny_net gives" in said
     assert "Compute them: zoo embed tiny_net PHOTOGRAPHS -o FILE.parquet\n" in said

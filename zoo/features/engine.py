@@ -17,6 +17,8 @@ BACKENDS = ("auto", "torch", "onnx")
 LIBRARIES = ("onnxruntime", "onnx", "onnxscript")
 ENOUGH = 1000
 """Items from which on "auto" exports a network that was not exported before, which takes 5 to 10 s."""
+LARGEST = 1e15
+"""A feature beyond it cannot be computed with: the squares of a row of them leave what float32 holds."""
 
 
 @dataclass(frozen=True)

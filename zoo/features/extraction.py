@@ -32,7 +32,7 @@ from zoo.errors import TrainingStopped
 from zoo.events import Note, Progress, Report, silent
 from zoo.features import fusion, graphs, network, sharing
 from zoo.features.cache import FeatureCache
-from zoo.features.engine import PLAIN, TORCH, Backend, Engine, Way
+from zoo.features.engine import LARGEST, PLAIN, TORCH, Backend, Engine, Way
 from zoo.features.exported import (
     ExportedNetwork,
     choose_engine,
@@ -413,13 +413,22 @@ class Extraction:
         return slot in self.bad
 
     def check(self, slots: Tensor, features: Tensor) -> None:
-        """Raise TrainingStopped for a feature that is not finite: every loss after it would be NaN."""
+        """Raise TrainingStopped for a feature that is not finite, or too large: every loss after it would be
+        NaN, or mean nothing."""
         finite = features.flatten(1).isfinite().all(1)
         if not finite.all():
             path = place_of(self.images[int(slots[~finite][0])])
             raise TrainingStopped(
                 f"the network's features of {path} are not finite numbers",
                 hint="Its weights may be damaged (zoo verify); with precision bf16, try fp32.",
+            )
+        largest = features.flatten(1).abs().amax(1)
+        if largest.max() > LARGEST:
+            path = place_of(self.images[int(slots[largest.argmax()])])
+            raise TrainingStopped(
+                f"the network's features of {path} are as large as {largest.max():.0e}, and up to "
+                f"{LARGEST:.0e} can be learned from",
+                hint="Its weights may be damaged: zoo verify.",
             )
 
     def count(self, count: int) -> None:

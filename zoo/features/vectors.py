@@ -26,7 +26,7 @@ from zoo.data.kinds import IMAGES, Kind
 from zoo.data.names import one_line, shortened
 from zoo.errors import DatasetError
 from zoo.events import Note
-from zoo.features.engine import LONG_NAMES
+from zoo.features.engine import LARGEST, LONG_NAMES
 from zoo.features.provenance import KEY, SCHEMA, Provenance, Unreadable
 
 if TYPE_CHECKING:
@@ -296,6 +296,14 @@ class FeatureFile:
             raise DatasetError(
                 f"{one_line(self.path)}: the features of {shortened(items[places[odd[0]]])} are not all "
                 f"finite numbers ({len(odd):,} rows of {len(block):,} like it)",
+                hint="Compute them again, or remove the rows.",
+            )
+        largest = np.abs(matrix).max(1, initial=0.0)
+        if (odd := np.flatnonzero(largest > LARGEST)).size:
+            raise DatasetError(
+                f"{one_line(self.path)}: the features of {shortened(items[places[odd[0]]])} are as large as "
+                f"{largest[odd[0]]:.0e}, and up to {LARGEST:.0e} can be learned from ({len(odd):,} rows of "
+                f"{len(block):,} like it)",
                 hint="Compute them again, or remove the rows.",
             )
         return matrix
