@@ -81,7 +81,8 @@ def test_groups_by_a_column(plant: Plant, by: str) -> None:
     named = groups(dataset.val) - {None}
     assert named.isdisjoint(groups(dataset.train))
     assert dataset.counts("val") == (4, 4)
-    assert f"9 groups by {by}, and 4 images of none" in said(dataset)
+    assert "9 groups by patient, and 4 images of none" in said(dataset)
+    assert dataset.split.group_by == "patient"
 
 
 def test_a_column_of_groups_is_not_taken_for_the_label(plant: Plant) -> None:
@@ -135,6 +136,38 @@ def test_a_class_of_one_group_has_nothing_to_validate_with(plant: Plant) -> None
 def test_an_expression_that_fits_nothing_is_refused(patients: Path, by: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         scan_dataset(patients, group_by=by)
+
+
+def test_a_plain_text_that_is_no_column_is_one_group_and_refused(patients: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"'jpg' is not a column, and .* puts \d+ images into one group"
+    ) as error:
+        scan_dataset(patients, group_by="jpg")
+    assert error.value.hint is not None
+    assert error.value.hint.startswith("There are no columns here. An expression is matched with paths like ")
+
+
+@pytest.mark.parametrize(
+    ("by", "says"),
+    [
+        ("4", "'4' is not a column, and as an expression it puts 1 image into one group"),
+        ("99", "'99' is not a column, and fits no image"),
+        ("patien", "fits no image"),
+        ("(", "neither a column nor a regular expression"),
+    ],
+)
+def test_what_is_no_column_of_a_table_is_answered_with_its_columns(plant: Plant, by: str, says: str) -> None:
+    root = plant(*(f"{n}.jpg" for n in range(12)))
+    rows = [f"{n}.jpg,{'cat' if n % 2 else 'dog'},{n // 2}" for n in range(12)]
+    (root / "t.csv").write_text("\n".join(["path,label,patient", *rows]))
+    for path in (root, root / "t.csv"):
+        if path == root:
+            (root / "train.csv").write_text("\n".join(["path,label,patient", *rows[:8]]))
+            (root / "val.csv").write_text("\n".join(["path,label,patient", *rows[8:]]))
+        with pytest.raises(UsageError) as error:
+            scan_dataset(path, group_by=by)
+        assert says in error.value.message
+        assert "The columns are path, label, patient." in (error.value.hint or "")
 
 
 def test_an_empty_column_of_groups_is_refused(plant: Plant) -> None:

@@ -20,26 +20,50 @@ from zoo.errors import UsageError
 from zoo.events import Note
 
 
-def match_groups(paths: Iterable[str], root: Path, expression: str, kind: Kind) -> dict[str, str]:
+def match_groups(
+    paths: Iterable[str], root: Path, expression: str, kind: Kind, columns: Sequence[str] = ()
+) -> dict[str, str]:
     """The group of each path that the expression matches, below the root: the match of its first group, if it
-    has one, else all of it. Raises UsageError where it is not a regular expression, or matches no path."""
+    has one, else all of it. columns: of the table, none of which has that name or number.
+
+    Raises UsageError where it is not a regular expression, matches no path, or is a plain text, of which
+    there is one group.
+    """
     try:
         pattern = re.compile(expression)
     except re.error as error:
         raise UsageError(
-            f"--group-by {expression!r} is neither a column nor a regular expression: {error}"
+            f"--group-by {expression!r} is neither a column nor a regular expression: {error}",
+            hint=_describe_columns(columns),
         ) from error
     names = {path: relative_name(Path(path), root) for path in paths}
     fits = ((path, pattern.search(name)) for path, name in names.items())
     groups = {path: fit[1 if pattern.groups else 0] for path, fit in fits if fit is not None}
     found = {path: name for path, name in groups.items() if name}
+    example = one_line(min(names.values()))
+    hint = f"{_describe_columns(columns)} An expression is matched with paths like {example}"
     if not found:
+        raise UsageError(f"--group-by {expression!r} is not a column, and fits no {kind.noun}", hint=f"{hint}.")
+    if _SPECIAL.isdisjoint(expression):
         raise UsageError(
-            f"--group-by {expression!r} fits no {kind.noun}",
-            hint=f"It is the name of a column of a table, or is matched with paths like "
-            f"{one_line(min(names.values()))}.",
+            f"--group-by {expression!r} is not a column, and as an expression it puts "
+            f"{kind.count(len(found))} into one group",
+            hint=f"{hint}, and what it fits names the group: 'patient[0-9]+'.",
         )
     return found
+
+
+_SPECIAL = frozenset(r"\.^$*+?{}[]|()")
+"""What makes an expression of a text, so that it may fit several."""
+_MOST_COLUMNS = 12
+
+
+def _describe_columns(columns: Sequence[str]) -> str:
+    """Which columns there are to group by."""
+    if not columns:
+        return "There are no columns here."
+    shown, more = [shortened(name, 40) for name in columns[:_MOST_COLUMNS]], len(columns) - _MOST_COLUMNS
+    return f"The columns are {', '.join(shown)}{f' and {more:,} more' if more > 0 else ''}."
 
 
 def split_off_groups(

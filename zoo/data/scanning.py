@@ -107,7 +107,9 @@ def _decide(asked: _Asked, found: Found) -> Dataset:
     group_by, task = asked.columns.group, asked.columns.task
     classes = asked.columns.outputs if asked.ordered else None
     if group_by is not None and found.groups is None:
-        found = replace(found, groups=match_groups(_all_paths(found), found.root, group_by, kind))
+        groups = match_groups(_all_paths(found), found.root, group_by, kind, found.columns)
+        found = replace(found, groups=groups)
+    group_by = found.group_column or group_by  # a number was typed, or other capitals
     source = "train" if "train" in found.parts else None
     if source not in found.parts:
         names = " and ".join(part for part in PARTS if part in found.parts)

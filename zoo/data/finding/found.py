@@ -23,7 +23,8 @@ class Found:
     where a table has the column that says what belongs together; None without one. names: of the outputs,
     where columns of a table give them; a class of `parts` is then a key of zoo/data/finding/targets. by_line:
     files that hold an item per line. layout: how texts lie in their files.
-    contents: sha256 of items that are known by their features, by path.
+    contents: sha256 of items that are known by their features, by path. columns: of a table; group_column:
+    the one that `groups` are of.
     """
 
     root: Path
@@ -36,6 +37,8 @@ class Found:
     groups: Mapping[str, str] | None = None
     names: tuple[str, ...] | None = None
     contents: Mapping[str, str] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
+    group_column: str | None = None
 
 
 def class_name(name: str) -> str:

@@ -61,6 +61,7 @@ def join_tables(root: Path, tables: Mapping[Part, Sequence[Path]], kind: Kind, n
     texts: dict[str, str] = {}
     groups: dict[str, str] | None = None
     names: tuple[str, ...] | None = None
+    seen: list[Found] = []
     listed = ", ".join(f"{one_line(paths[0].name)} is {part}" for part, paths in tables.items())
     notes = [Note(f"parts by the names of tables: {listed}")]
     first = tables["train"][0]
@@ -86,8 +87,19 @@ def join_tables(root: Path, tables: Mapping[Part, Sequence[Path]], kind: Kind, n
                 parts.setdefault(part, {}).setdefault(name, []).extend(files)
             texts |= found.texts
             names = found.names
+            seen.append(found)
             if found.groups is not None:
                 groups = {**(groups or {}), **found.groups}
             notes += found.notes
     layout: Layout | None = None if kind.in_files else "table"
-    return Found(root, parts, tuple(notes), texts=texts, layout=layout, groups=groups, names=names)
+    return Found(
+        root,
+        parts,
+        tuple(notes),
+        texts=texts,
+        layout=layout,
+        groups=groups,
+        names=names,
+        columns=next((found.columns for found in seen), ()),
+        group_column=next((found.group_column for found in seen if found.group_column), None),
+    )

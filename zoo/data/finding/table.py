@@ -85,7 +85,13 @@ def find_in_cells(table: Table, kind: Kind, named: Named, part: Part | None = No
         found = _find_files(table.path, kind, rows, notes, part)
     else:
         found = _found(table, kind, rows, notes, [f"{table.path}:{row.number}" for row in rows])
-    return replace(found, names=outputs, groups=None if groups is None else found.groups)
+    return replace(
+        found,
+        names=outputs,
+        groups=None if groups is None else found.groups,
+        columns=tuple(table.columns),
+        group_column=group_column(table, named.group),
+    )
 
 
 def choose(table: Table, kind: Kind, named: Named) -> tuple[Columns, Parts | None, list[Note]]:
