@@ -13,9 +13,11 @@ Importing `zoo` imports no torch: names are resolved at first use.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # see zoo/cli/interrupts
 if TYPE_CHECKING:
+    from typing import Any
+
     from zoo.answers.calibrating import calibrate as calibrate
     from zoo.answers.comparing import compare as compare
     from zoo.answers.reporting.page import write_report as write_report

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import gc
 import sys
-from typing import NoReturn
+
+from zoo.cli.interrupts import end_at_once
+
+TYPE_CHECKING = False  # see there
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 GARBAGE = (50_000, 20, 50)
 """When Python looks for garbage: see `gc.set_threshold`. By its own, all that torch imports, and a record per
@@ -14,12 +19,13 @@ run, 22 us for each photograph of it, 3 of the 80 ms of `zoo list`."""
 
 def main() -> NoReturn:
     """Run the command line in a process of its own, and leave with its exit code."""
+    end_at_once()
     gc.set_threshold(*GARBAGE)
     try:
         from zoo.cli.main import main as run
 
         run()
-    except KeyboardInterrupt:  # before the command line could answer it, or once more while it does
+    except KeyboardInterrupt:  # once more, while it is being answered
         print("error: interrupted", file=sys.stderr)
         sys.exit(130)
     finally:

@@ -15,6 +15,7 @@ from support.commands import Call, Terminal, running, start_zoo, wait_until, wri
 from support.loopback import entry_for
 
 from zoo.__main__ import GARBAGE
+from zoo.cli.interrupts import INTERRUPTED
 from zoo.cli.main import SYNONYMS, VERBS
 from zoo.cli.registries import registry
 
@@ -38,6 +39,55 @@ sys.argv = ["zoo", *sys.argv[1:]]
 from zoo.cli.main import main
 main()
 """
+
+
+INTERRUPT = """
+import _signal, os, sys
+place, how, *sys.argv[1:] = sys.argv[1:]
+if how == "nohup":
+    _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+if how == "own":
+    _signal.signal(_signal.SIGINT, lambda *_: os.write(2, b"mine\\n"))
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == place:
+            os.kill(os.getpid(), _signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from zoo.__main__ import main
+main()
+"""
+
+
+def interrupted(place: str, *arguments: str, how: str = "usual") -> subprocess.CompletedProcess[str]:
+    """`zoo`, to which Ctrl-C comes while it imports a module for the first time."""
+    return subprocess.run(
+        [sys.executable, "-c", INTERRUPT, place, how, *arguments], capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize("place", ["zoo.cli.main", "click", "zoo.cli.sink", "zoo.cli.listing"])
+def test_ctrl_c_while_it_begins_is_no_traceback(place: str) -> None:
+    for more in ((), ("--json",)):
+        done = interrupted(place, "list", *more)
+        assert (done.returncode, done.stdout) == (130, "")
+        message, hint = INTERRUPTED
+        if more:
+            assert json.loads(done.stderr)["error"] == {"code": 130, "message": message, "hint": hint}
+        else:
+            assert done.stderr.lstrip("\n") == f"error: {message}\n{hint}\n"
+
+
+def test_hardly_anything_is_imported_before_ctrl_c_is_caught() -> None:
+    code = "import sys; before = {*sys.modules}; import zoo.__main__; print(*{*sys.modules} - before)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    own = {name for name in done.stdout.split() if name.split(".")[0] not in ("zoo", "importlib")}
+    assert own <= {"__future__", "gc", "warnings", "_warnings"}
+
+
+@pytest.mark.parametrize(("how", "says"), [("nohup", ""), ("own", "mine\n")])
+def test_a_process_that_does_not_end_by_ctrl_c_does_not_while_it_begins(how: str, says: str) -> None:
+    done = interrupted("click", "list", "resnet18", how=how)
+    assert (done.returncode, done.stderr) == (0, says)
 
 
 def shell(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -226,19 +276,6 @@ def test_a_process_that_ends_does_not_look_for_garbage_once_more(call: Call) -> 
     assert gc.get_freeze_count() == 0, "a program that calls the command line keeps its own"
     said = own_process("import atexit, gc\natexit.register(lambda: print(gc.get_freeze_count() > 1000))")
     assert said.stdout.splitlines()[-1] == "True"
-
-
-@pytest.mark.parametrize("module", ["zoo.cli.main", "click", "zoo.cli.sink"])
-def test_an_interrupt_during_the_first_imports_is_no_traceback(module: str) -> None:
-    interrupt = (
-        "import signal, sys\n"
-        "class Finder:\n"
-        "    def find_spec(self, name, *_):\n"
-        f"        if name == {module!r}: signal.raise_signal(signal.SIGINT)\n"
-        "sys.meta_path.insert(0, Finder())"
-    )
-    said = own_process(interrupt)
-    assert (said.returncode, said.stdout, said.stderr) == (130, "", "error: interrupted\n")
 
 
 def own_process(first: str) -> subprocess.CompletedProcess[str]:

@@ -17,6 +17,7 @@ import click
 
 from zoo import __version__
 from zoo.cli.command import Group
+from zoo.cli.interrupts import INTERRUPTED, raise_again
 from zoo.cli.sink import Mode, Sink
 from zoo.errors import (
     DiskFull,
@@ -195,6 +196,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     signal.signal(signal.SIGTERM, _stop_as_asked)
     sink = Sink(Mode.JSON if "--json" in options else Mode.HUMAN)
     try:
+        raise_again()
         result = cli.main(arguments, prog_name="zoo", standalone_mode=False, obj=arguments)
         sys.stdout.flush()
     except BaseException as error:
@@ -228,11 +230,8 @@ def answer(error: BaseException, sink: Sink) -> int:
             sink.fail(_usage_error(error))
             return UsageError.exit_code
         case click.Abort() | KeyboardInterrupt():
-            sink.fail(
-                Interrupted(
-                    "interrupted", hint="What is in the store is kept: the same command begins again with it."
-                )
-            )
+            message, hint = INTERRUPTED
+            sink.fail(Interrupted(message, hint=hint))
             return Interrupted.exit_code
         case ImportError() if error.name == "adapters" or (error.name or "").startswith("adapters."):
             place = error.path or "nowhere"

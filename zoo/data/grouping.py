@@ -43,7 +43,9 @@ def match_groups(
     example = one_line(min(names.values()))
     hint = f"{_describe_columns(columns)} An expression is matched with paths like {example}"
     if not found:
-        raise UsageError(f"--group-by {expression!r} is not a column, and fits no {kind.noun}", hint=f"{hint}.")
+        raise UsageError(
+            f"--group-by {expression!r} is not a column, and fits no {kind.noun}", hint=f"{hint}."
+        )
     if _SPECIAL.isdisjoint(expression):
         raise UsageError(
             f"--group-by {expression!r} is not a column, and as an expression it puts "
