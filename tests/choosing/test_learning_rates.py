@@ -136,12 +136,16 @@ def test_a_seed_gives_the_same_curve_again_and_nothing_is_written(
 ) -> None:
     if kit.name == "real" and options:
         options = options | {"batch_size": 16}
+
+    def files() -> list[Path]:  # hashes are remembered of photographs that are two seconds old
+        return sorted(p for p in tmp_path.rglob("*") if p.is_file() and "hashes" not in p.parts)
+
     first = find(**options)
-    files = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    before = files()
     again = find(**options)
     assert again.losses == first.losses
-    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == files
-    assert not [path for path in files if "home" not in str(path) and "tiny" not in str(path)]
+    assert files() == before
+    assert not [path for path in before if "home" not in str(path) and "tiny" not in str(path)]
     assert (first.phase, first.option) == (("tune", "--tune-lr") if options else ("head", "--lr"))
     if not options:
         assert 1e-5 < first.suggestion < 1
@@ -229,6 +233,35 @@ def test_what_has_no_curve_is_refused_before_anything_is_read(
 ) -> None:
     with pytest.raises(error, match=words):
         find(data=Path("no-such-folder"), **options)
+
+
+def test_a_ready_recipe_is_taken_by_its_name_and_its_head_is_chosen(find: Callable[..., FoundRate]) -> None:
+    options = {"strategy": "head", "epochs": 20, "lr": 0.003, "schedule": "cosine", "patience": 5}
+    quick = find(recipe="quick", steps=20)
+    assert (quick.usual, quick.option) == (0.003, "--lr")
+    assert quick.losses == find(**options, steps=20).losses
+    assert find(recipe="tiny-data", steps=20).phase == "head"
+    with pytest.raises(UnknownName, match="quik"):
+        find(recipe="quik")
+
+
+def test_a_head_that_is_computed_has_no_rate(find: Callable[..., FoundRate]) -> None:
+    with pytest.raises(UsageError, match="no rate to find for head nearest-mean: it is computed"):
+        find(head="nearest-mean", steps=20)
+    assert find(head="nearest-mean", unfreeze=1, steps=20).option == "--tune-lr"
+
+
+def test_the_commands_take_ready_recipes_and_files_alike(ask: Call, kit: Kit, tmp_path: Path) -> None:
+    (tmp_path / "my.toml").write_text("epochs = 3\n")
+    shared = (kit.net, kit.images, "--registry", kit.registry_file, "--device", "cpu")
+    for number, recipe in enumerate(("quick", tmp_path / "my.toml", "quik")):
+        out = tmp_path / f"tuning-{number}"
+        for words in (("lr-find", "--steps", 20), ("tune", "--trials", 1, "--jobs", 1, "--out", out)):
+            said = ask(*words, *shared, "--recipe", recipe)
+            assert said.code == (2 if recipe == "quik" else 0), said.err
+            assert ("Did you mean quick?" in said.err) == (recipe == "quik")
+    assert "epochs = 20" in (tmp_path / "tuning-0" / "recipe.toml").read_text()
+    assert "epochs = 3" in (tmp_path / "tuning-1" / "recipe.toml").read_text()
 
 
 def test_a_wish_to_stop_keeps_nothing(find: Callable[..., FoundRate]) -> None:

@@ -472,6 +472,14 @@ def test_answers_survive_their_text(count: int) -> None:
     assert (unpack(pack(right)) == right).all()
 
 
+def test_a_ready_recipe_is_what_trials_have_in_common(search: Callable[..., Tuned], kit: Kit) -> None:
+    found = search(recipe="quick", epochs=3, trials=2)
+    assert (found.recipe.epochs, found.recipe.lr, found.recipe.schedule) == (3, 0.003, "cosine")
+    assert all("lr" not in trial.values for trial in found.trials)
+    with pytest.raises(UnknownName, match="quik"):
+        search(recipe="quik")
+
+
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [

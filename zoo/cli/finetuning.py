@@ -65,6 +65,16 @@ HEADINGS = {
 }
 
 
+recipe_option = click.option(
+    "--recipe",
+    "recipe_file",
+    metavar="NAME|FILE",
+    shell_complete=complete_from(lambda _: READY),
+    help=f"Options that come with zoo: {', '.join(READY)}; or of a file (.toml, .yaml, .json). What is typed "
+    "wins.",
+)
+
+
 def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """One option for every knob of a Recipe. Values are checked by the recipe, all problems at once."""
     rows = [knob for heading in HEADINGS for knob in KNOBS.values() if knob.heading == heading]
@@ -173,14 +183,7 @@ def _check_interval(_context: click.Context, _option: click.Parameter, value: st
 )
 @click.option("--member", metavar="FILE", help="Which file of a .zip of word vectors.")
 @click.option("--data-license", metavar="NAME", help="Licence of your data, for run.json: an SPDX name.")
-@click.option(
-    "--recipe",
-    "recipe_file",
-    metavar="NAME|FILE",
-    shell_complete=complete_from(lambda _: READY),
-    help=f"Options that come with zoo: {', '.join(READY)}; or of a file (.toml, .yaml, .json). What is typed "
-    "wins.",
-)
+@recipe_option
 @click.option(
     "--report/--no-report",
     "with_report",

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from zoo.cli.chart import chart, in_ascii
 from zoo.cli.command import Context, command
-from zoo.cli.finetuning import as_typed, recipe_options
+from zoo.cli.finetuning import as_typed, recipe_option, recipe_options
 from zoo.cli.launching import refuse_several
 from zoo.cli.options import (
     Choice,
@@ -27,7 +27,7 @@ from zoo.cli.options import (
 from zoo.cli.sink import table
 from zoo.errors import Interrupted, InvalidRecipe
 from zoo.training.interruption import StopSignal
-from zoo.training.recipe_file import read_recipe
+from zoo.training.ready_recipes import find_recipe
 from zoo.training.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -80,13 +80,7 @@ _WHERE = {
     help="What is learned: one class, several classes, or numbers of a table.  [default: single-label]",
 )
 @click.option("--member", metavar="FILE", help="Which file of a .zip of word vectors.")
-@click.option(
-    "--recipe",
-    "recipe_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Options from a file (.toml, .yaml, .json); what is typed wins.",
-)
+@recipe_option
 @recipe_options
 def lr_find(
     context: Context,
@@ -97,7 +91,7 @@ def lr_find(
     steps: int | None,
     rule: str | None,
     plot: Path | None,
-    recipe_file: Path | None,
+    recipe_file: str | None,
     **options: Any,
 ) -> None:
     """Find the learning rate that suits a model and your data, by a range test.
@@ -112,7 +106,7 @@ def lr_find(
 
         check_picture(plot)
     context.find_target("lr-find", model, member=options["member"], others=[data])
-    recipe = None if recipe_file is None else read_recipe(recipe_file)
+    recipe = None if recipe_file is None else find_recipe(recipe_file, report=context.report)
     from zoo.choosing.rates.finder import find_lr
 
     given: dict[str, Any] = {"lowest": lowest, "highest": highest, "steps": steps, "rule": rule}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli.command import Context, command
-from zoo.cli.finetuning import as_typed, recipe_options
+from zoo.cli.finetuning import as_typed, recipe_option, recipe_options
 from zoo.cli.launching import refuse_several
 from zoo.cli.options import (
     DATA_OPTIONS,
@@ -24,7 +24,7 @@ from zoo.cli.options import (
 from zoo.cli.sink import Fit, table
 from zoo.errors import Interrupted, InvalidRecipe
 from zoo.training.interruption import StopSignal
-from zoo.training.recipe_file import read_recipe
+from zoo.training.ready_recipes import find_recipe
 
 if TYPE_CHECKING:
     from zoo.choosing.tuning.answer import TrialFacts, Tuned
@@ -99,13 +99,7 @@ def _names(_: click.Context) -> list[str]:
 @class_level_option
 @group_by_option
 @click.option("--member", metavar="FILE", help="Which file of a .zip of word vectors.")
-@click.option(
-    "--recipe",
-    "recipe_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Options of every trial from a file; what is typed wins.",
-)
+@recipe_option
 @recipe_options
 def tune(
     context: Context,
@@ -127,7 +121,7 @@ def tune(
     class_level: int | None,
     group_by: str | None,
     member: str | None,
-    recipe_file: Path | None,
+    recipe_file: str | None,
     **options: Any,
 ) -> None:
     """Find the settings that suit a model and your data best.
@@ -140,7 +134,7 @@ def tune(
 
     refuse_several("tune")
     context.find_target("tune", model, member=member, others=[data])
-    recipe = None if recipe_file is None else read_recipe(recipe_file)
+    recipe = None if recipe_file is None else find_recipe(recipe_file, report=context.report)
     with StopSignal() as stop:
         try:
             found = tune_model(

@@ -18,7 +18,7 @@ from zoo.progress import usual_report
 from zoo.runs.making.finetuning import plan_run
 from zoo.store.names import default_store
 from zoo.training.interruption import never
-from zoo.training.recipe import Recipe, RecipeOptions
+from zoo.training.recipe import COMPUTED_HEADS, Recipe, RecipeOptions
 
 if TYPE_CHECKING:
     from zoo.catalogue.registry import Registry
@@ -108,7 +108,7 @@ def find_lr(
     member: str | None = None,
     report: Report | None = None,
     stop_requested: Callable[[], bool] = never,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | None = None,
     **options: Unpack[RecipeOptions],
 ) -> FoundRate:
     """Find a learning rate by a range test (Smith 2017, arXiv:1506.01186): some steps at growing rates.
@@ -140,7 +140,7 @@ def find_lr(
         report: Called with every event. None: a bar on a terminal and in a notebook, and
             nothing in a pipe; `zoo.events.silent`: nothing.
         stop_requested: Asked after every step.
-        recipe: What the run should be like.
+        recipe: What the run should be like, or the name of a ready one: "quick", "accurate", "tiny-data".
         **options: Fields of a `zoo.Recipe`, one by one; they win over `recipe`.
 
     Returns:
@@ -221,14 +221,20 @@ def _try_on(
 ) -> tuple[Curve, PhaseState]:
     """The losses of the phase that the plan's rate is for, and that phase."""
     from zoo.choosing.rates.rate_range import try_rates
-    from zoo.runs.making.deciding import decide_strategy
+    from zoo.runs.making.deciding import decide_head, decide_strategy
     from zoo.runs.session import Session
     from zoo.threads import one_thread
     from zoo.training.device import pick_device
     from zoo.training.seeds import seeded
 
     device = pick_device(plan.recipe.device)
-    plan = decide_strategy(plan, device, report=report)
+    plan = decide_head(decide_strategy(plan, device, report=report), report=report)
+    head = plan.recipe.head
+    if head in COMPUTED_HEADS and plan.recipe.strategy == "head":
+        raise UsageError(
+            f"there is no rate to find for head {head}: it is computed, not trained",
+            hint="Name another one, --head linear, or train deeper stages: --unfreeze 1.",
+        )
     plan = replace(plan, recipe=structs.replace(plan.recipe, compile=False))  # few steps: it would not pay
     session = Session(plan, store, device, report, stop_requested)
     with seeded(plan.recipe.seed, device=device, deterministic=plan.recipe.deterministic):

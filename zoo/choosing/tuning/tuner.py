@@ -28,13 +28,15 @@ from zoo.errors import Interrupted, InvalidRecipe, TrainingStopped, UsageError
 from zoo.events import Report, silent
 from zoo.progress import usual_report
 from zoo.runs.making.finetuning import plan_run
-from zoo.runs.modalities.table import modality_of
+from zoo.runs.modalities.table import modality_of, modality_of_target
 from zoo.runs.plan import Plan
 from zoo.runs.session import Session
 from zoo.store.names import default_store
+from zoo.targets import accept, find_target
 from zoo.training.device import pick_device
 from zoo.training.interruption import never
-from zoo.training.recipe import AUTO, COMPUTED_HEADS, Recipe, RecipeOptions, merge, read_options
+from zoo.training.ready_recipes import ready_recipe
+from zoo.training.recipe import AUTO, COMPUTED_HEADS, Recipe, RecipeOptions, begin_with, merge, read_options
 from zoo.training.recipe_file import write_recipe
 from zoo.training.strategies import phases
 
@@ -72,7 +74,7 @@ def tune(
     member: str | None = None,
     report: Report | None = None,
     stop_requested: Callable[[], bool] = never,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | None = None,
     **options: Unpack[RecipeOptions],
 ) -> Tuned:
     """Search for the recipe that suits a model and some data best, and write it to `out`.
@@ -112,7 +114,7 @@ def tune(
         report: Called with every event. None: a bar on a terminal and in a notebook, and
             nothing in a pipe; `zoo.events.silent`: nothing.
         stop_requested: Asked after every step; once it is true, the finished trials are kept.
-        recipe: What every trial has in common; it is not searched.
+        recipe: What every trial has in common, or the name of a ready one: "quick"; it is not searched.
         **options: Fields of a `zoo.Recipe`, one by one; they win over `recipe`.
 
     Returns:
@@ -138,9 +140,14 @@ def tune(
         )
     report = report or usual_report()
     given, problems = read_options(options)
-    base = given if recipe is None else merge(recipe, given)
     if problems:
         raise InvalidRecipe(problems)
+    if isinstance(recipe, str):
+        target = find_target(name, registry=registry, store=store or default_store(), member=member)
+        kind = modality_of_target(accept(target, "zoo tune")).kind
+        base = begin_with(ready_recipe(recipe), given, kind)
+    else:
+        base = given if recipe is None else merge(recipe, given)
     arguments: dict[str, Any] = {
         "name": name,
         "data": data,
