@@ -243,6 +243,39 @@ def test_damaged_headers_are_left_to_the_cpu() -> None:
         assert header is None or not header.is_plain
 
 
+def bytes_read() -> int:
+    """How many this process has read from files so far."""
+    counted = Path("/proc/self/io")
+    if not counted.is_file():
+        pytest.skip("the system does not count what is read")
+    return int(counted.read_text().split()[1])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_file_is_read_once_whoever_decodes_it(tmp_path: Path, suffix: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (600, 600, 3), dtype=np.uint8)
+    path = tmp_path / f"noise{suffix}"
+    Image.fromarray(noise).save(path, quality=100, subsampling=0)
+    size = path.stat().st_size
+    assert size > 500_000
+    maker = OnGpu(CPU, [path], Preprocessing(INPUT), decode=on_cpu)
+    assert isinstance(maker.read(0), Encoded) == (suffix == ".jpg")  # what is imported on the way is read now
+    before = bytes_read()
+    maker.read(0)
+    assert size <= bytes_read() - before < 1.5 * size
+
+
+def test_a_file_that_cannot_be_read_is_named_as_on_the_cpu(tmp_path: Path) -> None:
+    (tmp_path / "empty.jpg").touch()
+    for name in ("gone.jpg", "empty.jpg"):
+        maker = OnGpu(CPU, [tmp_path / name], Preprocessing(INPUT), decode=on_cpu)
+        with pytest.raises(UnreadableFile, match=name) as found:
+            maker.read(0)
+        with pytest.raises(UnreadableFile) as expected:
+            open_picture(tmp_path / name)
+        assert (found.value.message, found.value.reason) == (expected.value.message, expected.value.reason)
+
+
 def test_the_decoder_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert decoder_of(CPU) is None
     monkeypatch.setenv("ZOO_DECODER", "cpu")

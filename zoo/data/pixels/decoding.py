@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from zoo.data.containers import read_inside
-from zoo.data.contents import MOST_BYTES
+from zoo.data.contents import JPEG, MOST_BYTES
 from zoo.data.names import one_line
 from zoo.data.pixels.metadata import Stripped, lacks_restarts, read_orientation, strip_metadata
 from zoo.data.pixels.ranges import (
@@ -260,6 +260,18 @@ def convert_image(image: Image.Image, *, values: ValueRange | None = None) -> Pi
 
 def read_bytes(path: Path) -> bytes:
     """The bytes of a regular file; never waits for a pipe, never reads an endless device."""
+    content = _read_if(path, b"")
+    assert content is not None
+    return content
+
+
+def read_jpeg(path: Path) -> bytes | None:
+    """The same of a file that begins as a JPEG; None for any other, of which no more than that is read."""
+    return _read_if(path, JPEG)
+
+
+def _read_if(path: Path, start: bytes) -> bytes | None:
+    """The bytes of a regular file that begins so. Raises UnreadableFile."""
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(handle, "rb") as file:
@@ -268,9 +280,13 @@ def read_bytes(path: Path) -> bytes:
                 raise UnreadableFile("is not a file" if not stat.S_ISDIR(status.st_mode) else "is a folder")
             if status.st_size > MOST_BYTES:
                 raise UnreadableFile(f"has {status.st_size / 1e6:,.0f} MB, more than {MOST_BYTES / 1e6:.0f}")
+            if start and os.read(handle, len(start)) != start:
+                return None
+            os.lseek(handle, 0, os.SEEK_SET)
             return file.read()
     except NotADirectoryError:
-        return _read_contained(path)
+        content = _read_contained(path)
+        return content if content.startswith(start) else None
     except FileNotFoundError as error:
         raise UnreadableFile("does not exist") from error
     except IsADirectoryError as error:

@@ -30,7 +30,7 @@ from torch import Tensor
 from zoo.catalogue.entry import ImageInput
 from zoo.data.pixels.augmentations import AUGMENTATIONS, Augmentation
 from zoo.data.pixels.chance import drawing_from
-from zoo.data.pixels.decoding import Picture, is_usual_size, orient, read_bytes
+from zoo.data.pixels.decoding import Picture, is_usual_size, orient, read_jpeg
 from zoo.data.pixels.memory import ImageSource, MemoryImage, open_picture, place_of
 from zoo.data.pixels.metadata import JpegHeader, read_jpeg_header
 from zoo.data.pixels.preprocessing import (
@@ -282,10 +282,14 @@ def _parts(
 
 
 def _bytes_of(image: ImageSource) -> bytes | None:
-    """The bytes of an image file; None for what is in memory as pixels. Raises UnreadableFile."""
+    """The bytes of a JPEG, and of any file that is in memory; None for what the CPU opens by itself: a file
+    is read once, and who opens it says what is wrong with it."""
     if isinstance(image, MemoryImage):
         return image.content if isinstance(image.content, bytes) else None
-    return read_bytes(place_of(image))
+    try:
+        return read_jpeg(place_of(image))
+    except UnreadableFile:
+        return None
 
 
 def _as_tensor(data: bytes) -> Tensor:
