@@ -294,6 +294,15 @@ def test_a_closed_pipe_ends_a_listing_in_peace() -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_an_answer_that_cannot_be_written_is_not_blamed_on_the_store() -> None:
+    command = f"{sys.executable} -m zoo list > /dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 7
+    assert done.stderr.startswith("error: the answer cannot be written: No space left on device\n")
+    assert "ZOO_HOME" not in done.stderr
+
+
 @pytest.mark.thorough
 @pytest.mark.fault("U1")
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])

@@ -6,6 +6,7 @@ stderr. Bars are drawn on a terminal only and leave nothing behind.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.errors import SomeFailed, ZooError
+from zoo.errors import DiskFull, SomeFailed, StorageError, ZooError
 from zoo.events import EpochEnd, Event, Note, Progress, TrainProgress
 
 if TYPE_CHECKING:
@@ -153,11 +154,19 @@ def to_json(value: object, indent: int | None = None) -> str:
 
 
 def write_out(text: str, end: str = "\n") -> None:
-    """Print to stdout; a reader that has gone (`zoo list | head -1`) has what it wanted: exit code 0."""
+    """Print to stdout; a reader that has gone (`zoo list | head -1`) has what it wanted: exit code 0.
+
+    Raises DiskFull or StorageError where what was printed cannot be kept.
+    """
     try:
         click.echo(printable(text) + end, nl=False)
     except BrokenPipeError:
         raise click.exceptions.Exit(0) from None
+    except OSError as error:
+        kind = DiskFull if error.errno == errno.ENOSPC else StorageError
+        raise kind(
+            f"the answer cannot be written: {error.strerror}", hint="Look at where its output goes: > FILE"
+        ) from None
 
 
 # What a terminal obeys instead of showing it: control characters but tab and line feed, and the marks that
