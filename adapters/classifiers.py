@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
+from torch.nn.utils.parametrize import is_parametrized
 
 from adapters.errors import AdapterError, NoClassifier
 from adapters.heads import Head, SecondHead, to_vectors
@@ -38,6 +39,7 @@ USUAL_NAMES = frozenset(
         "score",
     ]
 )
+LIBRARIES = frozenset(["torch", "torchvision", "timm", "adapters"])  # whose forward passes are known
 AUXILIARY = frozenset(["AuxLogits", "aux1", "aux2", "aux_classifier", "aux_head"])  # torchvision's, timm's
 
 
@@ -359,12 +361,12 @@ def example_inputs(model: nn.Module) -> Iterator[Tensor]:
 def _ends_with(model: nn.Module, names: Sequence[str]) -> bool:
     """Whether the network returns its classifier's output unchanged, so that an identity is enough there.
 
-    Runs the network once: on a small image, which takes milliseconds; where it does not take one, on torch's
-    meta device, for which torch imports its compiler first (1 s).
+    Runs the network once. Where its code is known, on a small image, which takes milliseconds; else on
+    torch's meta device, which computes shapes alone, and for which torch imports its compiler first (1 s).
     """
     if len(names) > 1 or names[0] == "":
         return True
-    small = _small_image(model)
+    small = _small_image(model) if _is_known(model) else None
     found = None if small is None else _returns_its_last(_own_buffers(model), names, small)
     if found is None:
         empty = copy_structure(model, lambda tensor: tensor.to("meta"))
@@ -374,35 +376,50 @@ def _ends_with(model: nn.Module, names: Sequence[str]) -> bool:
 
 
 def _returns_its_last(network: nn.Module, names: Sequence[str], image: Tensor) -> bool | None:
-    """Whether a network, changed in place, returns what comes out of its classifier; None if it raises."""
+    """Whether a network, changed in place, returns what comes out of its classifier, and nothing has been
+    written into that since; None if it raises."""
     network = _cut_at(network.eval(), names, True)
-    seen: list[Tensor] = []
-    handle = network.get_submodule(names[0]).register_forward_hook(lambda *call: seen.append(call[-1]))
+    seen: list[tuple[Tensor, int]] = []
+
+    def note(_: nn.Module, __: object, output: Tensor) -> None:
+        seen.append((output, output._version))
+
+    handle = network.get_submodule(names[0]).register_forward_hook(note)
     try:
-        with torch.random.fork_rng(devices=()), torch.inference_mode():
-            return network(image) is seen[-1]
+        with torch.no_grad():
+            answer = network(image)
+        output, version = seen[-1]
+        return answer is output and output._version == version
     except Exception:  # whatever a network raises for an unsuitable input
         return None
     finally:
         handle.remove()
 
 
+def _is_known(model: nn.Module) -> bool:
+    """Whether what runs in a forward pass is the code of torch, torchvision, timm and `adapters` alone: it
+    writes into no weights, draws nothing in eval mode, and treats images alike, whatever their size."""
+    return all(
+        type(module).__module__.partition(".")[0] in LIBRARIES
+        and "forward" not in vars(module)
+        and not (module._forward_hooks or module._forward_pre_hooks)
+        and not is_parametrized(module)
+        for module in model.modules()
+    )
+
+
 def _small_image(model: nn.Module) -> Tensor | None:
     """An image for a network of convolutions in float32 on the CPU, whose answer costs next to nothing."""
-    first = next(
-        (layer for layer in model.modules() if isinstance(layer, (nn.Embedding, nn.Linear, nn.Conv2d))), None
-    )
-    if (
-        not isinstance(first, nn.Conv2d)
-        or first.weight.device.type != "cpu"
-        or first.weight.dtype != torch.float32
-    ):
+    layers = (layer for layer in model.modules() if isinstance(layer, (nn.Embedding, nn.Linear, nn.Conv2d)))
+    first = next(layers, None)
+    if not isinstance(first, nn.Conv2d):
         return None
-    return torch.zeros(1, first.in_channels, 64, 64)
+    plain = first.weight.device.type == "cpu" and first.weight.dtype == torch.float32
+    return torch.zeros(1, first.in_channels, 64, 64) if plain else None
 
 
 def _own_buffers(model: nn.Module) -> nn.Module:
-    """A copy that shares the weights, but not what a forward pass may write."""
+    """A copy that shares the weights, but not the buffers."""
     twin = copy_structure(model, lambda tensor: tensor)
     for module in twin.modules():
         for name, buffer in module.named_buffers(recurse=False):

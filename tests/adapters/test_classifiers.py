@@ -346,28 +346,52 @@ def test_an_extractor_is_made_without_torchs_compiler() -> None:
     assert done.stdout == "False\n", done.stderr
 
 
-class Counting(nn.Module):
-    """Counts its passes in a buffer and draws a number in each, in eval mode too."""
+class Own(nn.Module):
+    """A network of somebody's own. odd: what is odd about its forward pass."""
 
-    def __init__(self) -> None:
+    def __init__(self, odd: str) -> None:
         super().__init__()
+        self.odd = odd
         self.stem = nn.Conv2d(3, 4, 3)
         self.fc = nn.Linear(4, 5)
         self.register_buffer("passes", torch.zeros(()))
+        if odd == "parametrized":
+            nn.utils.parametrizations.spectral_norm(self.stem)
 
     def forward(self, images: Tensor) -> Tensor:
-        self.passes += 1
-        return self.fc(self.stem(images).mean((2, 3)) + 0 * torch.rand(1))
+        if self.odd == "counts":
+            self.passes += 1
+        if self.odd == "shrinks":
+            self.stem.weight.data.mul_(0.9)
+        out = self.fc(self.stem(images).mean((2, 3)))
+        if self.odd == "in place":
+            return out.sigmoid_()
+        return out.softmax(1) if self.odd == "by size" and images.shape[-1] > 100 else out
 
 
-def test_making_an_extractor_leaves_buffers_and_random_numbers_as_they_were() -> None:
-    model = Counting()
-    torch.manual_seed(0)
-    expected = torch.rand(1)
-    torch.manual_seed(0)
+@pytest.mark.parametrize("odd", ["counts", "shrinks", "parametrized"])
+def test_making_an_extractor_writes_into_nothing(odd: str) -> None:
+    model = Own(odd)  # in training mode, in which spectral norm estimates anew whenever the weight is read
+    before = copy.deepcopy(model.state_dict())
     feature_extractor(model)
-    assert torch.equal(torch.rand(1), expected)
-    assert model.passes == 0
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("odd", ["in place", "by size"])
+def test_features_are_the_classifiers_input_whatever_becomes_of_its_output(odd: str) -> None:
+    model, images = Own(odd).eval(), torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        torch.testing.assert_close(features_of(model, images), model.stem(images).mean((2, 3)))
+
+
+def test_a_hook_or_a_forward_of_ones_own_is_code_that_is_not_known(network: Network) -> None:
+    model = network("tv/resnet18")
+    assert classifiers._is_known(model)
+    handle = model.layer1.register_forward_hook(lambda *_: None)
+    assert not classifiers._is_known(model)
+    handle.remove()
+    model.layer1.forward = lambda images: images
+    assert not classifiers._is_known(model)
 
 
 @pytest.mark.parametrize("changed", [False, True])
