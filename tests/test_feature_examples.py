@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -235,14 +236,16 @@ def test_a_folder_without_one_photograph_that_can_be_read_leaves_nothing(tiny: P
 @pytest.mark.slow
 @needs("daft")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_work_that_is_stopped_leaves_no_folder_and_no_worker(
+def test_work_that_is_stopped_leaves_no_folder_no_socket_and_no_worker(
     number: signal.Signals, photos: Path, tiny: Path, tmp_path: Path
 ) -> None:
+    (own := tmp_path / "own").mkdir()
     for copy in range(40):
         shutil.copytree(photos, tmp_path / "many" / "train" / str(copy))
     words = ("embed", "tiny_net", tmp_path / "many", "--out", tmp_path / "f", "--engine", "daft")
     settings = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ZOO_REGISTRY": str(tiny / "registry.yaml")}
-    with running(start_zoo(*words, "--workers", 2, "--json", **settings, **QUIET), 120) as process:
+    started = start_zoo(*words, "--workers", 2, "--json", **settings, **QUIET, TMPDIR=str(own))
+    with running(started, 120) as process:
         wait_until(lambda: len(workers_of(process.pid)) == 2 or process.poll() is not None, 60)
         workers = workers_of(process.pid)
         time.sleep(3)
@@ -250,10 +253,104 @@ def test_work_that_is_stopped_leaves_no_folder_and_no_worker(
         out, err = process.communicate(timeout=20)
         assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number), err
         assert out == ""
+        if number != signal.SIGKILL:
+            assert json.loads(err.splitlines()[-1])["error"]["message"].endswith(": nothing was written"), err
+            assert [path for path in own.rglob("*") if path.is_socket() or path.name[:4] == "zoo-"] == []
         wait_until(lambda: not any(Path(f"/proc/{worker}/cmdline").exists() for worker in workers), 5)
     assert not (tmp_path / "f").exists()
     left = [each.name for each in tmp_path.iterdir() if each.name.startswith(".f.")]
     assert len(left) == (number == signal.SIGKILL)
+
+
+@pytest.mark.slow
+@needs("daft")
+def test_folders_whose_names_are_patterns_and_photographs_that_daft_cannot_name(
+    ask: Call, photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    """A name in Latin-1, and one that is called what is printed of it."""
+    place = photos / "val" / "five"
+    odd, named = (place / os.fsdecode(name) for name in (b"l\xe9.png", b"l\\xe9.png"))
+    pictures = sorted(place.glob("*.png"))[:2]
+    for source, copy in zip(pictures, (odd, named), strict=True):
+        try:
+            shutil.copy(source, copy)
+        except OSError:
+            pytest.skip("this disk takes no such names")
+    (photos / "train" / "five" / "page.jpg").unlink()
+    for name in ("a{b}", "c\\d [1]*é"):
+        out = tmp_path / name / "f"
+        said = run_engine("daft", photos, out, tiny)
+        assert said.returncode == 0, said.stderr
+        assert said.stderr.count("has a name that is not UTF-8, and Daft takes no other names") == 1
+        assert "1 of 50 files. Rename them" in said.stderr
+        [file] = out.iterdir()
+        found = pl.read_parquet(file, glob=False).sort("path")
+        assert found["path"].n_unique() == len(found) == 49
+        shas = dict(zip(found["path"], found["sha256"], strict=True))
+        assert shas[str(named)] == shas[str(pictures[1])] != shas[str(pictures[0])]
+
+
+STOPPED = """
+import os, signal, sys, threading, time
+from pathlib import Path
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+from zoo.runs import daft_features as engine
+import zoo
+if __name__ == "__main__":
+    engine.import_daft()
+    import daft
+    daft.set_execution_config(parquet_target_filesize=2000, parquet_target_row_group_size=2000)
+    if sys.argv[3] == "daft":
+        engine._interruptible = engine.suppress
+    out = Path(sys.argv[2])
+    photographs = engine.list_photographs(Path(sys.argv[1]))
+    def stop():
+        while not any(file.stat().st_size for file in out.parent.glob(".f.*/*.parquet")):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+    if sys.argv[3] != "nobody":
+        threading.Thread(target=stop, daemon=True).start()
+    network = zoo.Featurizer("tiny_net", device="cpu")
+    try:
+        told = []
+        plan = engine.Workers(2, 1, 0.0)
+        done = engine.embed_photographs(network, photographs, out, plan, at_once=8, report=told.append)
+        notes = [isinstance(event, engine.Note) for event in told]
+        whole = done.rows == len(photographs.paths)
+        print("bar, notes" if any(notes) and notes == sorted(notes) else notes, whole)
+    except BaseException as error:
+        print(type(error).__name__, error, out.exists(), len(list(out.parent.glob(".f.*"))))
+    sys.stdout.flush()
+    os._exit(0)
+"""
+
+
+@pytest.mark.slow
+@needs("daft")
+@pytest.mark.parametrize(
+    ("by", "answer"),
+    [
+        ("zoo", r"KeyboardInterrupt  False 0\n"),
+        ("daft", r"TrainingStopped Daft ended before its work was done: .+\n.+ False 0\n"),
+        ("nobody", r"bar, notes True\n"),
+    ],
+)
+def test_work_that_ends_quietly_where_ctrl_c_is_ignored_is_not_finished(
+    by: str, answer: str, photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    for copy in range(20):
+        shutil.copytree(photos, tmp_path / "many" / "train" / str(copy))
+    settings = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ZOO_REGISTRY": str(tiny / "registry.yaml")}
+    (tmp_path / "stopped.py").write_text(STOPPED)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "stopped.py", tmp_path / "many", tmp_path / "f", by],
+        env={**os.environ, **settings, **QUIET},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert re.fullmatch(answer, done.stdout), done.stdout + done.stderr
 
 
 def workers_of(pid: int) -> list[int]:

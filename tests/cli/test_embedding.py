@@ -12,7 +12,7 @@ from zoo.data.finding.name_tree import NameTree
 from zoo.data.finding.walking import Tally
 from zoo.data.listing import list_images
 from zoo.data.scanning import find_labels
-from zoo.errors import DatasetError
+from zoo.errors import DatasetError, StorageError
 from zoo.runs.daft_features import list_names, list_photographs
 
 WITH = ("--engine", "daft")
@@ -93,6 +93,10 @@ def test_what_workers_cannot_read_or_write_is_refused_in_a_second(
         (("tiny_net", "s3://b/*/p", "-o", out), "has a * in it, which Daft would take for a pattern"),
         (("tiny_net", tmp_path / "list.csv", "-o", out), "is a file, and workers read a folder or storage"),
         (("tiny_net", tmp_path / "have", "-o", out), "has features already, and workers compute them"),
+        (("tiny_net", images, "-o", tmp_path / "f.parquet"), "f.parquet is what a file is called"),
+        (("tiny_net", images, "-o", tmp_path / "f.npz"), "f.npz is what a file is called"),
+        (("tiny_net", images, "-o", "s3://b/f.parquet"), "s3://b/f.parquet is what a file is called"),
+        (("tiny_net", images, "-o", "-"), "- is what a file is called, and workers write a folder of files"),
     ):
         said = ask("embed", *words, *WITH)
         assert (said.code, said.out) == (2, ""), said.err
@@ -100,6 +104,20 @@ def test_what_workers_cannot_read_or_write_is_refused_in_a_second(
         assert not out.exists()
     said = ask("embed", "tiny_net", tmp_path / "ther", "-o", out, *WITH)
     assert (said.code, "Did you mean" in said.err) == (5, True)
+
+
+def test_a_place_where_nothing_can_be_written_is_named_before_anything_is_computed(
+    ask: Call, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "daft", None)  # not even Daft is imported
+    (tmp_path / "file").write_text("no folder")
+    for out in tmp_path / "file" / "f", Path("/proc/f"), tmp_path / ("f" * 250):
+        said = ask("embed", "tiny_net", tiny / "images", "--out", out, *WITH)
+        if out.parent == Path("/proc") and sys.platform != "linux":
+            continue
+        assert said.code == StorageError.exit_code, said.err
+        assert f"error: the features cannot be written in {out.parent}: " in said.err
+        assert said.err.endswith("Name another folder.\n")
 
 
 def test_a_package_that_is_not_installed_is_named_with_its_extra(

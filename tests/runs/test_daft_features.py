@@ -12,7 +12,7 @@ from support.commands import Call, running, start_zoo
 from support.kits import Kit
 
 from zoo.catalogue.registry import load_registry
-from zoo.errors import DatasetError
+from zoo.errors import DatasetError, TrainingStopped
 from zoo.events import Event
 from zoo.runs.daft_features import import_daft, review_files
 from zoo.runs.record import RunResult
@@ -56,9 +56,10 @@ def test_number_formats_that_workers_did_not_keep_are_named_and_two_are_refused(
     found = Featurizer("tiny_net", registry=registry, device="cpu")([*photos, b"none"])
     frame = found.frame.with_columns(path=pl.Series([*map(str, photos), "none.png"]))
     told: list[Event] = []
+    paths = frame["path"].to_list()
     (tmp_path / "one").mkdir()
     frame.write_parquet(tmp_path / "one" / "a.parquet")
-    written = review_files(str(tmp_path / "one"), found.features.shape[1], {}, "bf16", told.append)
+    written = review_files(str(tmp_path / "one"), paths, found.features.shape[1], {}, "bf16", told.append)
     assert (written.rows, written.failed, written.precision, written.classes) == (5, 1, "fp32", ())
     assert told[0].message.startswith("skipped: none.png is ")
     assert [note.message for note in told[1:]] == [
@@ -66,6 +67,31 @@ def test_number_formats_that_workers_did_not_keep_are_named_and_two_are_refused(
         "features in fp32: bf16 does not agree with it on the workers",
     ]
     half = pl.col("zoo_features").str.replace('"precision":"fp32"', '"precision":"bf16"', literal=True)
-    frame.with_columns(half).write_parquet(tmp_path / "one" / "b.parquet")
+    frame.head(2).write_parquet(tmp_path / "one" / "a.parquet")
+    frame.tail(3).with_columns(half).write_parquet(tmp_path / "one" / "b.parquet")
     with pytest.raises(DatasetError, match="the features are in bf16 and fp32: not all workers found"):
-        review_files(str(tmp_path / "one"), found.features.shape[1], {}, "bf16", told.append)
+        review_files(str(tmp_path / "one"), paths, found.features.shape[1], {}, "bf16", told.append)
+
+
+@NEEDS_DAFT
+@pytest.mark.parametrize(
+    ("rows", "answer"),
+    [
+        ([0, 1], "2 rows for 4 photographs, 2 of which have none"),
+        ([0, 1, 2, 3, 3], "5 rows for 4 photographs, 0 of which have none"),
+        ([0, 1, 2, 2], "4 rows for 4 photographs, 1 of which have none"),
+        ([], "0 rows for 4 photographs, 4 of which have none"),
+    ],
+)
+def test_rows_that_are_not_those_of_the_photographs_are_no_finished_work(
+    rows: list[int], answer: str, tmp_path: Path
+) -> None:
+    import_daft()
+    paths = [f"{number}.jpg" for number in range(4)]
+    texts = {"path": pl.String, "model": pl.String, "zoo_features": pl.String, "error": pl.String}
+    for number in rows:
+        table = pl.DataFrame({"path": [paths[number]], "model": "m", "error": None}, schema_overrides=texts)
+        table = table.with_columns(zoo_features=pl.lit("{}"))
+        table.write_parquet(tmp_path / f"{len([*tmp_path.iterdir()])}.parquet")
+    with pytest.raises(TrainingStopped, match=f"^Daft ended before its work was done: {answer}\n"):
+        review_files(str(tmp_path), paths, 4, {}, "fp32", lambda event: None)

@@ -152,6 +152,7 @@ def _embed_by_workers(
         AT_ONCE,
         check_free,
         check_places,
+        drop_sockets,
         embed_photographs,
         import_daft,
         list_photographs,
@@ -202,20 +203,25 @@ def _embed_by_workers(
         found = embed_photographs(
             featurizer, photographs, out, plan, at_once=batch_size or AT_ONCE, report=context.report
         )
-    except KeyboardInterrupt:
-        raise _stopped(out) from None
+    except (KeyboardInterrupt, Interrupted) as stopped:
+        drop_sockets()
+        raise _stopped(out, stopped) from None
     facts: dict[str, Any] = {"out": str(out), "files": found.rows - found.failed, "failed": found.failed}
     facts |= {"features": found.width, **found.licenses, "backend": "torch", "precision": found.precision}
     _say(context, facts, "file", found.classes)
 
 
-def _stopped(out: Path | str) -> Interrupted:
-    """What Ctrl-C leaves."""
+def _stopped(out: Path | str, stopped: BaseException) -> Interrupted:
+    """What Ctrl-C and SIGTERM leave."""
+    by, code = (stopped.message, stopped.exit_code) if isinstance(stopped, Interrupted) else ("stopped", 130)
     if isinstance(out, Path):
-        return Interrupted("stopped: nothing was written", hint="The same command begins again.")
+        return Interrupted(
+            f"{by}: nothing was written", hint="The same command begins again.", exit_code=code
+        )
     return Interrupted(
-        f"stopped: whatever is below {one_line(out)} now is a part",
+        f"{by}: whatever is below {one_line(out)} now is a part",
         hint="Remove it, and the same command begins again.",
+        exit_code=code,
     )
 
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
+import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -45,9 +48,12 @@ from zoo.events import Note, Progress, Report, silent
 from zoo.features.provenance import KEY, Provenance
 from zoo.runs.folder import new_folder
 from zoo.runs.workers import NULL, Featurizer
-from zoo.store.disk.space import free_bytes, size_text, system_error, writing
+from zoo.store.disk.space import FULL, free_bytes, nearest_folder, size_text, system_error, writing
 
 if TYPE_CHECKING:
+    from types import FrameType
+
+    import polars as pl
     import pyarrow
 
 AT_ONCE = 64
@@ -57,6 +63,13 @@ _NAMED = 20
 """Photographs without features that are named; the files say it of all."""
 _UNREAD = "cannot be read where it lies"
 _PATTERN = "*?[]{}\\"
+_OF_FILES = (".parquet", ".npz")
+_LONGEST = 103
+"""Bytes that the name of a socket may have, on any system."""
+_LEAST = 8
+"""Photographs that are sent together at least, of however few."""
+_FOLDERS: list[str] = []
+"""Where sockets of workers may be."""
 _FULL = 64 << 20
 """Bytes: with less room than that, a file that could not be written is one that the disk had no room for."""
 _GENERIC = (
@@ -122,6 +135,7 @@ def import_daft() -> None:
     os.environ.setdefault("DAFT_SHOW_QUERY_ID", "0")
     os.environ.setdefault("DAFT_ANALYTICS_ENABLED", "0")
     try:
+        import daft  # noqa: F401
         import pyarrow  # noqa: F401
         from daft.functions import download  # noqa: F401 - another package is called daft, too
     except ImportError as error:
@@ -166,6 +180,13 @@ def check_places(data: str | Path, out: str | Path) -> None:
                 f"{one_line(place)} has a {odd} in it, which Daft would take for a pattern",
                 hint="Name a folder of the storage, without a pattern.",
             )
+    _check_name(out)
+    for folder in (Path(place).absolute() for place in (data, out) if address_of(place) is None):
+        if not _is_utf8(folder):
+            raise UsageError(
+                f"{one_line(safe_text(folder))} is not UTF-8, and Daft takes no other names",
+                hint="Name another folder, or leave out --engine.",
+            )
     if address_of(out) is None:
         refuse_existing(Path(out))
     here, inside = (_absolute(place) for place in (data, out))
@@ -175,6 +196,44 @@ def check_places(data: str | Path, out: str | Path) -> None:
             "for a class of them",
             hint="Name a folder beside it.",
         )
+    if address_of(out) is None:
+        _check_writable(Path(out))
+
+
+def _check_name(out: str | Path) -> None:
+    """Raise UsageError for a name that the other writers take for that of a file."""
+    if str(out) == "-" or str(out).lower().rstrip("/").endswith(_OF_FILES):
+        raise UsageError(
+            f"{one_line(str(out))} is what a file is called, and workers write a folder of files",
+            hint="Name a folder, --out features/, or leave out --engine.",
+        )
+
+
+def _is_utf8(path: Path) -> bool:
+    """Whether Daft takes the name: Python keeps other bytes as what no text in UTF-8 has."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check_writable(out: Path) -> None:
+    """Raise StorageError where no folder of that name can be made."""
+    try:
+        folder = nearest_folder(out.absolute().parent)
+        blocked = next((each for each in out.absolute().parents if os.path.lexists(each)), folder)
+        if blocked != folder:
+            raise NotADirectoryError(f"{blocked} is not a folder")
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=folder):
+            pass
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise StorageError(
+            f"the features cannot be written in {one_line(str(out.parent))}: {error.strerror or error}",
+            hint="Name another folder.",
+        ) from error
 
 
 def _check_folder(data: Path) -> None:
@@ -214,10 +273,29 @@ def list_photographs(data: str | Path, report: Report = silent) -> Photographs:
     if address is not None:
         report(Progress("list", 0, None, "images"))
         return list_names(address, _names_below(address), report)
-    paths = list_images([Path(data)])
+    paths = _readable(list_images([Path(data)]), report)
     names = tuple(map(safe_text, paths))
     places = tuple(safe_text(path.absolute()) for path in paths)
     return Photographs(places, names, *_labels_of(map(os.fspath, paths), find_labels(Path(data), IMAGES)))
+
+
+def _readable(paths: Sequence[Path], report: Report) -> list[Path]:
+    """Those whose names Daft takes; the others are named, some of many. Raises DatasetError where there are
+    only others. Text made of the bytes of a name may be the name of another photograph."""
+    good = [path for path in paths if _is_utf8(path)]
+    if len(good) == len(paths):
+        return good
+    odd = [path for path in paths if not _is_utf8(path)]
+    why = "has a name that is not UTF-8, and Daft takes no other names"
+    for path in odd[:_NAMED]:
+        report(Note(f"skipped: {shortened(safe_text(path), 300)} {why}", level="warning"))
+    hint = "Rename them, or leave out --engine: zoo embed takes such names."
+    if not good:
+        raise DatasetError("no photograph has a name that is UTF-8", hint=hint)
+    more = f"; {_NAMED} of them are named" if len(odd) > _NAMED else ""
+    count = f"{len(odd):,} of {len(paths):,} files"
+    report(Note(f"passed over, by their names: {count}{more}. {hint}", level="warning"))
+    return good
 
 
 def list_names(address: str, names: Sequence[str], report: Report = silent) -> Photographs:
@@ -335,15 +413,17 @@ def _embed(
     from daft.functions import download
 
     nothing = featurizer([])  # fetches the model, once, before any worker looks for it
+    total = len(photographs.paths)
+    at_once = min(at_once, max(_LEAST, total // (4 * workers.count)))  # a small folder is shared out, too
     named = [col(name) for name in photographs.table.column_names if name != "address"]
     compute = _make_worker(featurizer, nothing.frame.to_arrow().schema, workers, at_once)
     features = compute(download(col("address"), on_error="null"))
-    with _answered(place), _watched(len(photographs.paths), report):
-        table = daft.from_arrow(photographs.table).into_batches(at_once)
-        table.select(*named, features).write_parquet(place, compression="zstd")
-        return review_files(
-            place, nothing.features.shape[1], dict(nothing.licenses), featurizer.precision, report
-        )
+    with _answered(place):
+        with _sockets(), _watched(total, report):
+            table = daft.from_arrow(photographs.table).into_batches(at_once)
+            table.select(*named, features).write_parquet(place, compression="zstd")
+        about = nothing.features.shape[1], dict(nothing.licenses), featurizer.precision
+        return review_files(place, photographs.paths, *about, report)
 
 
 def _make_worker(featurizer: Featurizer, columns: Any, workers: Workers, at_once: int) -> Any:
@@ -380,24 +460,55 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def review_files(place: str, width: int, licenses: dict[str, str], precision: str, report: Report) -> Written:
-    """What was written; photographs without features are named, some of many, and a precision that no worker
-    kept. Raises DatasetError where no photograph has features, and where they have two number formats."""
-    import daft
-    from daft import col
+@contextmanager
+def _sockets() -> Iterator[None]:
+    """Keep the sockets of Daft's workers in a folder of their own: whatever ends early leaves them. It goes
+    when the process ends, after multiprocessing, which complains of a socket that it cannot remove."""
+    from multiprocessing.util import Finalize
 
-    table = daft.read_parquet(f"{place}/*.parquet")
-    label = "label" if "label" in table.column_names else "model"
-    kinds = table.groupby(label, KEY, col("error").is_null().alias("read")).agg(
-        col("path").count().alias("rows")
-    )
-    groups = kinds.to_pylist()
+    before, folder = tempfile.tempdir, tempfile.mkdtemp(prefix="zoo-")
+    _FOLDERS.append(folder)
+    Finalize(None, drop_sockets, exitpriority=-100)
+    if len(os.fsencode(folder)) + len("/tmp01234567") <= _LONGEST:
+        tempfile.tempdir = folder
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+        with suppress(OSError):  # there are sockets still
+            Path(folder).rmdir()
+
+
+def drop_sockets() -> None:
+    """Remove the sockets of workers, before a process ends without saying so to multiprocessing."""
+    while _FOLDERS:
+        shutil.rmtree(_FOLDERS.pop(), ignore_errors=True)
+
+
+def review_files(
+    place: str, paths: Sequence[str], width: int, licenses: dict[str, str], precision: str, report: Report
+) -> Written:
+    """What was written of `paths`; photographs without features are named, some of many, and a precision that
+    no worker kept. Raises TrainingStopped unless the files have a row for each, and DatasetError where no
+    photograph has features, and where they have two number formats."""
+    import polars as pl
+
+    table = _read_back(place)
+    try:
+        names = table.collect_schema().names()
+        found = table.select("path").collect()["path"] if names else pl.Series([], dtype=pl.String)
+    except pl.exceptions.ComputeError as error:
+        raise _unfinished("a file of features is not whole") from error
+    _check_whole(found, paths)
+    label = "label" if "label" in names else "model"
+    kinds = table.group_by(label, KEY, pl.col("error").is_null().alias("read")).agg(rows=pl.len())
+    groups = kinds.collect().to_dicts()
     rows, read = sum(group["rows"] for group in groups), [group for group in groups if group["read"]]
     failed = rows - sum(group["rows"] for group in read)
     if failed:
-        some = table.where(col("error").not_null()).select("path", "error").sort("path").limit(_NAMED)
-        for bad in some.to_pylist():
-            report(Note(f"skipped: {shortened(bad['path'], 300)} {bad['error']}", level="warning"))
+        some = table.filter(pl.col("error").is_not_null()).select("path", "error").sort("path").head(_NAMED)
+        for path, why in some.collect().rows():
+            report(Note(f"skipped: {shortened(path, 300)} {why}", level="warning"))
         more = f"; {_NAMED} of them are named, the column error has all" if failed > _NAMED else ""
         report(Note(f"{failed:,} of {rows:,} files cannot be read{more}", level="warning"))
     if not read:
@@ -417,6 +528,44 @@ def review_files(place: str, width: int, licenses: dict[str, str], precision: st
     return Written(rows, failed, width, formats[0], tuple(sorted(classes, key=natural_key)), licenses)
 
 
+def _read_back(place: str) -> pl.LazyFrame:
+    """The columns of the files that were written, but the features; none where there are no files.
+
+    Those of a folder are listed here, for Daft would take its name for a pattern.
+    """
+    import daft
+    import polars as pl
+
+    wanted = ("path", "label", "model", KEY, "error")
+    if "://" not in place:
+        files = sorted(Path(place).glob("*.parquet"))
+        return pl.scan_parquet(files, glob=False) if files else pl.LazyFrame()
+    try:
+        table = daft.read_parquet(f"{place}/*.parquet")
+        rows = table.select(*(name for name in wanted if name in table.column_names)).to_arrow()
+    except FileNotFoundError:
+        return pl.LazyFrame()
+    return pl.DataFrame(pl.from_arrow(rows)).lazy()
+
+
+def _check_whole(found: pl.Series, paths: Sequence[str]) -> None:
+    """Raise TrainingStopped unless the names found are those asked for, each once: Daft ends without an error
+    where it is interrupted."""
+    import polars as pl
+
+    asked = pl.Series("path", paths, dtype=pl.String)
+    if found.sort().equals(asked.sort()):
+        return
+    lacking = asked.len() - asked.is_in(found.unique().implode()).sum()
+    raise _unfinished(f"{found.len():,} rows for {asked.len():,} photographs, {lacking:,} of which have none")
+
+
+def _unfinished(what: str) -> TrainingStopped:
+    return TrainingStopped(
+        f"Daft ended before its work was done: {what}", hint="The same command begins again."
+    )
+
+
 @contextmanager
 def _answered(place: str) -> Iterator[None]:
     """Turn what Daft raises into an error of ours: of a worker, of storage, of the disk. What it prints goes
@@ -424,7 +573,7 @@ def _answered(place: str) -> Iterator[None]:
     from daft.exceptions import DaftCoreException
 
     try:
-        with _unprinted():
+        with _interruptible(), _unprinted():
             yield
     except ZooError:
         raise
@@ -445,6 +594,34 @@ def _answered(place: str) -> Iterator[None]:
             hint="Storage is found as by any client: for s3:// by AWS_ENDPOINT_URL, AWS_REGION, "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
         ) from error
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt where SIGINT came, whatever else that led to: a handler of Daft's own, which it
+    has even where SIGINT is ignored, ends the work without an error, or with that of a file not yet there."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came = False
+
+    def note(_number: int, _frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    except Exception as error:
+        if came:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
 
 
 @contextmanager
