@@ -377,6 +377,16 @@ def test_making_an_extractor_writes_into_nothing(odd: str) -> None:
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_an_extractor_made_in_inference_mode_ends_without_an_exception_too(
+    network: Network, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classifiers, "_is_known", lambda model: known)
+    with torch.inference_mode():
+        extractor = feature_extractor(network("tv/mobilenet_v2"))
+    assert not any(isinstance(module, classifiers._Cut) for module in extractor.modules())
+
+
 @pytest.mark.parametrize("odd", ["in place", "by size"])
 def test_features_are_the_classifiers_input_whatever_becomes_of_its_output(odd: str) -> None:
     model, images = Own(odd).eval(), torch.randn(2, 3, 224, 224)
