@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -123,7 +122,7 @@ def test_a_wrong_dimension_in_the_entry_is_told(data: Path, store: Store) -> Non
     local = store.fetch(entry)
     wrong = msgspec.structs.replace(entry, input=msgspec.structs.replace(entry.input, dimension=300))  # type: ignore[attr-defined]
     told: list[Event] = []
-    load_words(replace(local, entry=wrong), store, report=told.append)
+    load_words(msgspec.structs.replace(local, entry=wrong), store, report=told.append)
     assert any(isinstance(e, Note) and "50 dimensions, its entry states 300" in e.message for e in told)
 
 
