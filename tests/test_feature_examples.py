@@ -294,16 +294,19 @@ STOPPED = """
 import os, signal, sys, threading, time
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.SIG_IGN)
-from zoo.runs import daft_features as engine
+from contextlib import suppress
+from zoo.events import Note
+from zoo.runs.daft import engine, faults
+from zoo.runs.daft.photographs import list_photographs
 import zoo
 if __name__ == "__main__":
     engine.import_daft()
     import daft
     daft.set_execution_config(parquet_target_filesize=2000, parquet_target_row_group_size=2000)
     if sys.argv[3] == "daft":
-        engine._interruptible = engine.suppress
+        faults._interruptible = suppress
     out = Path(sys.argv[2])
-    photographs = engine.list_photographs(Path(sys.argv[1]))
+    photographs = list_photographs(Path(sys.argv[1]))
     def stop():
         while not any(file.stat().st_size for file in out.parent.glob(".f.*/*.parquet")):
             time.sleep(0.01)
@@ -315,7 +318,7 @@ if __name__ == "__main__":
         told = []
         plan = engine.Workers(2, 1, 0.0)
         done = engine.embed_photographs(network, photographs, out, plan, at_once=8, report=told.append)
-        notes = [isinstance(event, engine.Note) for event in told]
+        notes = [isinstance(event, Note) for event in told]
         whole = done.rows == len(photographs.paths)
         print("bar, notes" if any(notes) and notes == sorted(notes) else notes, whole)
     except BaseException as error:

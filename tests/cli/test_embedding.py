@@ -13,7 +13,7 @@ from zoo.data.finding.walking import Tally
 from zoo.data.listing import list_images
 from zoo.data.scanning import find_labels
 from zoo.errors import DatasetError, StorageError
-from zoo.runs.daft_features import list_names, list_photographs
+from zoo.runs.daft.photographs import list_names, list_photographs
 
 WITH = ("--engine", "daft")
 

@@ -14,7 +14,8 @@ from support.kits import Kit
 from zoo.catalogue.registry import load_registry
 from zoo.errors import DatasetError, TrainingStopped
 from zoo.events import Event
-from zoo.runs.daft_features import import_daft, review_files
+from zoo.runs.daft.engine import import_daft
+from zoo.runs.daft.review import review_files
 from zoo.runs.record import RunResult
 from zoo.runs.workers import Featurizer
 

@@ -148,16 +148,9 @@ def _embed_by_workers(
     """The features of the photographs of a folder or of storage, as Parquet files."""
     from zoo.data.kinds import IMAGES
     from zoo.data.listing import address_of
-    from zoo.runs.daft_features import (
-        AT_ONCE,
-        check_free,
-        check_places,
-        drop_sockets,
-        embed_photographs,
-        import_daft,
-        list_photographs,
-        plan_workers,
-    )
+    from zoo.runs.daft.engine import AT_ONCE, drop_sockets, embed_photographs, import_daft, plan_workers
+    from zoo.runs.daft.photographs import check_free, list_photographs
+    from zoo.runs.daft.places import check_places
     from zoo.runs.modalities.table import modality_of_target
     from zoo.runs.workers import Featurizer
     from zoo.store.disk.homes import online_again

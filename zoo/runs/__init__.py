@@ -18,7 +18,7 @@ From the ground up; a file imports only what is above it in this list:
     using/           predict, evaluate, embed
     run              the public handle of a run
     workers          a network as a function of photographs, for other processes and machines
-    daft_features    features of many photographs by workers of Daft, from folders or storage
+    daft/            features of many photographs by workers of Daft, from folders or storage
     making/          fine-tuning: from a name and a folder to a run
     demo             fine-tuning on digits, offline
 """
