@@ -19,6 +19,7 @@ from adapters.structure import (
     is_parameter_free,
     join_name,
     layers_in,
+    packages_of,
     replace_module,
     unwrap,
 )
@@ -399,9 +400,8 @@ def _returns_its_last(network: nn.Module, names: Sequence[str], image: Tensor) -
 def _is_known(model: nn.Module) -> bool:
     """Whether what runs in a forward pass is the code of torch, torchvision, timm and `adapters` alone: it
     writes into no weights, draws nothing in eval mode, and treats images alike, whatever their size."""
-    return all(
-        type(module).__module__.partition(".")[0] in LIBRARIES
-        and "forward" not in vars(module)
+    return packages_of(model) <= LIBRARIES and all(
+        "forward" not in vars(module)
         and not (module._forward_hooks or module._forward_pre_hooks)
         and not is_parametrized(module)
         for module in model.modules()

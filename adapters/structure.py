@@ -100,6 +100,15 @@ def copy_structure(model: nn.Module, convert: Callable[[Tensor], Tensor]) -> nn.
     return twin
 
 
+def packages_of(model: nn.Module) -> set[str]:
+    """The packages that the classes of a network's modules are from.
+
+    >>> packages_of(nn.Sequential(nn.ReLU()))
+    {'torch'}
+    """
+    return {type(module).__module__.partition(".")[0] for module in model.modules()}
+
+
 def _loose_tensors(module: nn.Module) -> Iterator[Tensor]:
     """Tensors among a module's attributes that are neither parameters nor buffers, such as cached results.
 

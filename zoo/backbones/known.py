@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from adapters.structure import packages_of
+
 LIBRARIES = frozenset(("torch", "torchvision", "timm", "adapters", "zoo"))
 
 
@@ -13,8 +15,6 @@ def is_known(network: nn.Module) -> bool:
     but the statistics of batch norms. A module of somebody else may do any of that, and a few images do not
     show it. Nor is it known of layers that are computed again for the gradients (checkpointing).
     """
-    return not any(
-        type(module).__module__.partition(".")[0] not in LIBRARIES
-        or getattr(module, "grad_checkpointing", False)
-        for module in network.modules()
+    return packages_of(network) <= LIBRARIES and not any(
+        getattr(module, "grad_checkpointing", False) for module in network.modules()
     )
